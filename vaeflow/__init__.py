@@ -1,0 +1,27 @@
+"""vaeflow trains variational autoencoders on many GPUs.
+
+Importing this package imports neither TensorFlow nor Keras: the names below are
+resolved when they are first used.
+"""
+
+import importlib
+
+__version__ = "0.1.0"
+
+_MODULES = ("callbacks", "datasets", "distributions", "layers", "models", "registry", "schedules")
+_CLASSES = {
+    "VAE": "vaeflow.models",
+    "BetaVAE": "vaeflow.models",
+    "ConvVAE": "vaeflow.models",
+    "Trainer": "vaeflow.trainer",
+}
+
+__all__ = [*_CLASSES, *_MODULES]
+
+
+def __getattr__(name):
+    if name in _MODULES:
+        return importlib.import_module(f"vaeflow.{name}")
+    if name in _CLASSES:
+        return getattr(importlib.import_module(_CLASSES[name]), name)
+    raise AttributeError(f"module 'vaeflow' has no attribute {name!r}")

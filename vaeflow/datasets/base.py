@@ -1,0 +1,105 @@
+"""What a source of images offers: splits that give examples by index."""
+
+import abc
+
+import numpy as np
+import tensorflow as tf
+
+from vaeflow import validation
+
+BINARIZATIONS = ("none", "static", "dynamic")
+
+
+class Dataset(abc.ABC):
+    """A source of images with a training and an evaluation split.
+
+    Making one checks its settings and touches no data; `load` reads.
+
+    Args:
+      binarization: `"none"` keeps pixels in [0, 1]. `"static"` draws each pixel
+        once from a Bernoulli with the pixel as its probability, the same for
+        the whole run and for every seed of the run (Larochelle & Murray 2011;
+        our own draw, not their published files). `"dynamic"` draws anew
+        whenever an example is used (Salakhutdinov & Murray 2008).
+    """
+
+    def __init__(self, binarization="none"):
+        self.binarization = validation.one_of(
+            f"{type(self).__name__}.binarization", binarization, BINARIZATIONS
+        )
+
+    @abc.abstractmethod
+    def load(self, name):
+        """Reads a split as it is stored; `pipeline.read_split` also binarizes it.
+
+        Args:
+          name: `"train"` or `"evaluation"`.
+
+        Returns:
+          A `Split`.
+
+        Raises:
+          DataError: the data is missing or unreadable; names file and record.
+        """
+
+
+class Split(abc.ABC):
+    """Images by index.
+
+    Attributes:
+      num_examples: how many there are.
+      shape: `(H, W, C)` of an image.
+      dtype: `"uint8"` (0 to 255) or `"float32"` (0 to 1), as `examples` gives them.
+      factor_names: names of the known factors or labels of an example, or `()`.
+      array: the whole split as one array `[N, H, W, C]`, or None where it is
+        not held in memory.
+    """
+
+    factor_names = ()
+    array = None
+
+    def __init__(self, num_examples, shape, dtype):
+        self.num_examples = validation.positive_integer("num_examples", num_examples)
+        self.shape = tuple(int(size) for size in shape)
+        self.dtype = validation.one_of("dtype", dtype, ("uint8", "float32"))
+
+    @abc.abstractmethod
+    def examples(self, indices):
+        """Gives the images at `indices`; runs inside `tf.data`.
+
+        Args:
+          indices: an int64 tensor `[n]`, each in 0 … num_examples − 1.
+
+        Returns:
+          A tensor `[n, H, W, C]` of `dtype`.
+        """
+
+    def factors(self, indices):
+        """Gives the factors at `indices` (NumPy `[n]`) as int64 `[n, F]`, or None."""
+        return None
+
+
+class InMemorySplit(Split):
+    """A split held as one array.
+
+    Args:
+      array: `[N, H, W, C]`, uint8, or float32 in [0, 1].
+      factors: int64 `[N, F]`, or None.
+      factor_names: the F names.
+    """
+
+    def __init__(self, array, factors=None, factor_names=()):
+        super().__init__(len(array), array.shape[1:], array.dtype.name)
+        self.array = np.ascontiguousarray(array)
+        self.factor_names = tuple(factor_names)
+        self._factors = factors
+
+    def examples(self, indices):
+        def gather(chosen):
+            return self.array[chosen]
+
+        images = tf.numpy_function(gather, [indices], self.dtype, stateful=False)
+        return tf.ensure_shape(images, (None, *self.shape))
+
+    def factors(self, indices):
+        return None if self._factors is None else self._factors[indices]
