@@ -32,6 +32,13 @@ def positive_number(name, value):
     return float(value)
 
 
+def non_negative_number(name, value):
+    """Returns `value` as a float when it is at least 0; else raises `ValueError`."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not value >= 0:
+        raise ValueError(f"`{name}` must be a number of at least 0, got {value!r}")
+    return float(value)
+
+
 def fraction(name, value):
     """Returns `value` as a float when it is in [0, 1); else raises `ValueError`."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 <= value < 1:

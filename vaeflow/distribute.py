@@ -1,0 +1,82 @@
+"""Which devices a run uses, and what a replica needs to know of the others."""
+
+import tensorflow as tf
+
+from vaeflow import registry
+from vaeflow.errors import ConfigurationError
+
+
+def split_devices(num_devices):
+    """Splits the CPU, or the first GPU, into equal logical devices.
+
+    With it anyone can rehearse a multi-GPU run. Call it before anything else uses
+    TensorFlow's devices.
+
+    Args:
+      num_devices: how many logical devices to make.
+
+    Raises:
+      ConfigurationError: `num_devices` is below 1.
+      RuntimeError: TensorFlow's devices are in use already.
+    """
+    if num_devices < 1:
+        raise ConfigurationError(f"`--virtual_devices` must be 1 or more, got {num_devices}")
+    gpus = tf.config.list_physical_devices("GPU")
+    device = (gpus or tf.config.list_physical_devices("CPU"))[0]
+    logical = tf.config.LogicalDeviceConfiguration()
+    if gpus:
+        memory_megabytes = tf.config.experimental.get_memory_info("GPU:0").get("limit", 8 << 30) >> 20
+        logical = tf.config.LogicalDeviceConfiguration(memory_limit=memory_megabytes // num_devices)
+        tf.config.set_visible_devices(device, "GPU")
+    tf.config.set_logical_device_configuration(device, [logical] * num_devices)
+
+
+@registry.strategy
+def mirrored(devices=None):
+    """One replica on every GPU; on every logical CPU where there is no GPU.
+
+    Args:
+      devices: TensorFlow device names, e.g. `["GPU:0", "GPU:1"]`; None for all.
+
+    Returns:
+      A `tf.distribute.MirroredStrategy`.
+    """
+    if devices is None:
+        kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
+        devices = [device.name for device in tf.config.list_logical_devices(kind)]
+    return tf.distribute.MirroredStrategy(devices)
+
+
+def num_replicas():
+    """The number of replicas of the strategy in force, an int."""
+    return tf.distribute.get_strategy().num_replicas_in_sync
+
+
+def replica_index():
+    """The index of this replica among all, an int or scalar int32 tensor; 0 outside one."""
+    context = tf.distribute.get_replica_context()
+    return 0 if context is None else context.replica_id_in_sync_group
+
+
+def gather(value):
+    """Concatenates `[b, …]` of every replica to `[B, …]`, in the order of the global batch.
+
+    It is differentiable: the gradient reaches each replica's own part.
+    """
+    context = tf.distribute.get_replica_context()
+    if context is None or context.num_replicas_in_sync == 1:
+        return value
+    return context.all_gather(value, axis=0)
+
+
+def sum_over_replicas(values):
+    """Sums a structure of tensors over the replicas, inside a replica."""
+    context = tf.distribute.get_replica_context()
+    if context is None or context.num_replicas_in_sync == 1:
+        return values
+    return context.all_reduce(tf.distribute.ReduceOp.SUM, values)
+
+
+def first_replica(strategy, structure):
+    """Takes the first local replica's tensor of each per-replica value in `structure`."""
+    return tf.nest.map_structure(lambda value: strategy.experimental_local_results(value)[0], structure)

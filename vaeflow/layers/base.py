@@ -1,0 +1,82 @@
+"""The base classes of blocks."""
+
+import keras
+
+from vaeflow.serialization import ConstructorConfig
+
+
+class Layer(ConstructorConfig, keras.layers.Layer):
+    """A `keras.layers.Layer` that serializes its constructor's arguments, nested blocks too.
+
+    A block makes its sub-layers in `__init__`, builds them in `build`, computes in
+    `call`, and may `add_loss` a scalar that is a mean over its examples.
+    """
+
+
+class Decoder(Layer):
+    """A block from latents `[B, D]` to a tensor `[B, H, W, C]`.
+
+    Args:
+      target_shape: `(H, W, C)` of the output. A model sets it, from the images it
+        is built for, before it builds the block; give it only when using the block
+        alone.
+    """
+
+    def __init__(self, target_shape=None, **kwargs):
+        super().__init__(**kwargs)
+        self.target_shape = target_shape
+
+    def get_config(self):
+        """Returns the constructor's arguments, with the shape that the model has set."""
+        return super().get_config() | {"target_shape": self.target_shape and list(self.target_shape)}
+
+
+def build_chain(blocks, input_shape, dtype_policy=None):
+    """Builds blocks that feed one another.
+
+    Args:
+      blocks: Keras layers, in order.
+      input_shape: the shape of the first one's input, with None for the batch.
+      dtype_policy: of the block they are parts of, which they take over; None
+        leaves each its own.
+
+    Returns:
+      The shape of the last one's output.
+    """
+    shape = tuple(input_shape)
+    for block in blocks:
+        if dtype_policy is not None:
+            block.dtype_policy = dtype_policy
+        if not block.built:
+            block.build(shape)
+        # The trial call also builds what a user's block leaves to its first call.
+        shape = tuple(block.compute_output_spec(keras.KerasTensor(shape, dtype=block.compute_dtype)).shape)
+    return shape
+
+
+def run_chain(blocks, value, training=None):
+    """Calls blocks one after the other."""
+    for block in blocks:
+        value = block(value, training=training)
+    return value
+
+
+def normalization_layer(kind):
+    """Makes a normalization layer that acts on each example alone.
+
+    Args:
+      kind: `"group"` (8 groups at most), `"layer"`, or None.
+
+    Returns:
+      A list of no or one layer.
+
+    Raises:
+      ValueError: any other `kind`.
+    """
+    if kind is None:
+        return []
+    if kind == "layer":
+        return [keras.layers.LayerNormalization()]
+    if kind == "group":
+        return [keras.layers.GroupNormalization(groups=8)]
+    raise ValueError(f"`normalization` must be 'group', 'layer' or None, got {kind!r}")

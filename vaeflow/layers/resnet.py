@@ -1,0 +1,120 @@
+"""A small residual encoder and decoder."""
+
+import math
+
+import keras
+
+from vaeflow import registry, validation
+from vaeflow.layers.base import Decoder, Layer, build_chain, run_chain
+from vaeflow.layers.conv import sizes_before_stride
+
+
+class ResidualBlock(Layer):
+    """Two 3x3 convolutions beside a shortcut, `[B, H, W, C]` to `[B, H, W, filters]`.
+
+    Normalization and activation come before each convolution (He et al. 2016,
+    arXiv:1603.05027, Fig. 4e), with group normalization instead of batch
+    normalization, so that examples do not depend on one another.
+
+    Args:
+      filters: the number of output channels.
+      activation: a Keras activation name.
+    """
+
+    def __init__(self, filters, activation="silu", **kwargs):
+        super().__init__(**kwargs)
+        self.filters = filters
+        self.blocks = []
+        for _ in range(2):
+            self.blocks += [
+                keras.layers.GroupNormalization(groups=-1),
+                keras.layers.Activation(activation),
+                keras.layers.Conv2D(filters, 3, padding="same"),
+            ]
+
+    def build(self, input_shape):
+        build_chain(self.blocks, input_shape, self.dtype_policy)
+        same = input_shape[-1] == self.filters
+        self.shortcut = keras.layers.Identity() if same else keras.layers.Conv2D(self.filters, 1)
+        build_chain([self.shortcut], input_shape, self.dtype_policy)
+
+    def call(self, features, training=None):
+        return self.shortcut(features) + run_chain(self.blocks, features, training)
+
+
+@registry.layer
+class ResNetEncoder(Layer):
+    """Residual stages, each at half the size of the one before: `[B, H, W, C]` to `[B, F]`.
+
+    Args:
+      filters: the number of channels of each stage.
+      blocks_per_stage: residual blocks in a stage.
+      units: F, the width of the dense layer at the end.
+      activation: a Keras activation name.
+    """
+
+    def __init__(self, filters=(32, 64, 128, 128), blocks_per_stage=1, units=256, activation="silu", **kwargs):
+        super().__init__(**kwargs)
+        filters = validation.positive_integers("ResNetEncoder.filters", filters)
+        validation.positive_integer("ResNetEncoder.blocks_per_stage", blocks_per_stage)
+        validation.positive_integer("ResNetEncoder.units", units)
+        self.blocks = []
+        for count in filters:
+            self.blocks.append(keras.layers.Conv2D(count, 3, strides=2, padding="same"))
+            self.blocks += [ResidualBlock(count, activation) for _ in range(blocks_per_stage)]
+        self.blocks += [
+            keras.layers.Activation(activation),
+            keras.layers.Flatten(),
+            keras.layers.Dense(units, activation=activation),
+        ]
+
+    def build(self, input_shape):
+        build_chain(self.blocks, input_shape, self.dtype_policy)
+
+    def call(self, images, training=None):
+        return run_chain(self.blocks, images, training)
+
+
+@registry.layer
+class ResNetDecoder(Decoder):
+    """Residual stages, each at twice the size of the one before: `[B, D]` to `[B, H, W, C]`.
+
+    Args:
+      filters: the number of channels of each stage, from the smallest image on.
+      blocks_per_stage: residual blocks in a stage.
+      activation: a Keras activation name.
+      target_shape: `(H, W, C)`, see `Decoder`.
+    """
+
+    def __init__(
+        self, filters=(128, 128, 64, 32), blocks_per_stage=1, activation="silu", target_shape=None, **kwargs
+    ):
+        super().__init__(target_shape, **kwargs)
+        self.filters = validation.positive_integers("ResNetDecoder.filters", filters)
+        if not self.filters:
+            raise ValueError("`ResNetDecoder.filters` must name at least one number of filters, got none")
+        self.blocks_per_stage = validation.positive_integer("ResNetDecoder.blocks_per_stage", blocks_per_stage)
+        self.activation = activation
+
+    def build(self, input_shape):
+        height, width, channels = self.target_shape
+        halvings = (2,) * len(self.filters)
+        heights = sizes_before_stride(height, halvings)[::-1]
+        widths = sizes_before_stride(width, halvings)[::-1]
+        start = (heights[0], widths[0], self.filters[0])
+        self.blocks = [keras.layers.Dense(math.prod(start)), keras.layers.Reshape(start)]
+        for index, count in enumerate(self.filters):
+            self.blocks += [ResidualBlock(count, self.activation) for _ in range(self.blocks_per_stage)]
+            self.blocks.append(keras.layers.UpSampling2D(2))
+            excess = (2 * heights[index] - heights[index + 1], 2 * widths[index] - widths[index + 1])
+            if any(excess):
+                self.blocks.append(keras.layers.Cropping2D(((0, excess[0]), (0, excess[1]))))
+        self.blocks += [
+            keras.layers.GroupNormalization(groups=-1),
+            keras.layers.Activation(self.activation),
+            keras.layers.Conv2D(channels, 3, padding="same"),
+        ]
+        build_chain(self.blocks, input_shape, self.dtype_policy)
+
+    def call(self, latents, training=None):
+        return run_chain(self.blocks, latents, training)
