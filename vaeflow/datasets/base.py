@@ -6,8 +6,46 @@ import numpy as np
 import tensorflow as tf
 
 from vaeflow import validation
+from vaeflow.errors import ConfigurationError
 
 BINARIZATIONS = ("none", "static", "dynamic")
+SPLITS = ("train", "evaluation")
+
+_HELD_OUT_SEED = 20180717
+
+
+def held_out_split(name, num_examples, num_evaluation, setting):
+    """Lists the examples of one split where a source has no evaluation split of its own.
+
+    The choice is the same in every run, whatever its seed.
+
+    Args:
+      name: `"train"` or `"evaluation"`.
+      num_examples: how many examples there are in both splits.
+      num_evaluation: how many of them are held out for evaluation.
+      setting: what decides `num_evaluation`, e.g. `Arrays.evaluation_fraction`.
+
+    Returns:
+      The indices, an increasing int64 array.
+
+    Raises:
+      ConfigurationError: the split would be empty.
+    """
+    validation.one_of("split", name, SPLITS)
+    # RandomState, unlike Generator, promises the same draw in every version of NumPy.
+    order = np.random.RandomState(_HELD_OUT_SEED).permutation(num_examples)
+    chosen = order[num_evaluation:] if name == "train" else order[:num_evaluation]
+    if not len(chosen):
+        raise ConfigurationError(
+            f"`{setting}` holds out {num_evaluation} of {num_examples} examples, which leaves none "
+            f"for the {name} split; change `{setting}`"
+        )
+    return np.sort(chosen).astype(np.int64)
+
+
+def num_held_out(num_examples, fraction):
+    """How many of `num_examples` a fraction in [0, 1) holds out: at least 1, unless it is 0."""
+    return max(1, round(fraction * num_examples)) if fraction else 0
 
 
 class Dataset(abc.ABC):

@@ -31,6 +31,12 @@ class Decoder(Layer):
         return super().get_config() | {"target_shape": self.target_shape and list(self.target_shape)}
 
 
+def build_once(block, input_shape):
+    """Builds a block that is not built yet; one that was loaded from a file is."""
+    if not block.built:
+        block.build(input_shape)
+
+
 def build_chain(blocks, input_shape, dtype_policy=None):
     """Builds blocks that feed one another.
 
@@ -47,8 +53,7 @@ def build_chain(blocks, input_shape, dtype_policy=None):
     for block in blocks:
         if dtype_policy is not None:
             block.dtype_policy = dtype_policy
-        if not block.built:
-            block.build(shape)
+        build_once(block, shape)
         # The trial call also builds what a user's block leaves to its first call.
         shape = tuple(block.compute_output_spec(keras.KerasTensor(shape, dtype=block.compute_dtype)).shape)
     return shape

@@ -15,7 +15,7 @@ from vaeflow.layers import (
     Sampling,
     StandardNormalPrior,
 )
-from vaeflow.layers.base import build_chain
+from vaeflow.layers.base import build_chain, build_once
 from vaeflow.serialization import ConstructorConfig
 
 
@@ -108,13 +108,13 @@ class VAE(ConstructorConfig, keras.Model):
                 "add a channel axis, as in images[..., None]"
             )
         height, width, channels = input_shape[1:]
-        self.head.build(build_chain([self.encoder], input_shape))
+        build_once(self.head, build_chain([self.encoder], input_shape))
         latents_shape = (None, self.num_latents)
-        self.sampling.build(latents_shape)
-        self.prior.build(latents_shape)
+        build_once(self.sampling, latents_shape)
+        build_once(self.prior, latents_shape)
         self.decoder.target_shape = (height, width, channels * self.likelihood.channels_per_channel)
         outputs_shape = build_chain([self.decoder], latents_shape)
-        self.likelihood.build(outputs_shape)
+        build_once(self.likelihood, outputs_shape)
 
     def encode(self, images, training=False):
         """Returns q(z|x), a `Gaussian` with `[B, D]`, for images `[B, H, W, C]` in [0, 1]."""

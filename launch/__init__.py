@@ -1,0 +1,1 @@
+"""The commands of vaeflow, each run as `python -m launch.<name>`."""

@@ -1,0 +1,80 @@
+"""What a callback is told, and when."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import tensorflow as tf
+
+from vaeflow import validation
+
+
+@dataclasses.dataclass
+class Run:
+    """A run as its callbacks see it.
+
+    Attributes:
+      trainer: the `Trainer`; its `step`, `model`, `optimizer` and `strategy`.
+      evaluator: an `Evaluator` of the evaluation split.
+      evaluation_split: the evaluation `Split`.
+      workdir: the `WorkDir`.
+      checkpoints: the `CheckpointStore`.
+      num_steps: the step at which the run ends.
+      configuration: the gin text of the run.
+      facts: what is known of the run beforehand, name -> text, for people.
+      metrics: the newest value of every metric that was reported so far.
+    """
+
+    trainer: Any
+    evaluator: Any
+    evaluation_split: Any
+    workdir: Any
+    checkpoints: Any
+    num_steps: int
+    configuration: str
+    facts: dict
+    metrics: dict = dataclasses.field(default_factory=dict)
+
+    @property
+    def step(self):
+        """The number of steps that were trained."""
+        return self.trainer.step
+
+    @functools.cached_property
+    def summary_writer(self):
+        """The TensorBoard writer that all callbacks share."""
+        return tf.summary.create_file_writer(str(self.workdir.tensorboard))
+
+
+class Callback:
+    """Acts between two loops of training.
+
+    After each loop every callback may `measure` something, then every callback is
+    told `on_log` what all of them measured.
+
+    Args:
+      every_steps: acts after these steps, and after the last; None for after each
+        loop. Loops end there.
+    """
+
+    def __init__(self, every_steps=None):
+        if every_steps is not None:
+            validation.positive_integer(f"{type(self).__name__}.every_steps", every_steps)
+        self.every_steps = every_steps
+
+    def is_due(self, run):
+        """Whether this callback acts after the loop that just ended."""
+        return self.every_steps is None or run.step % self.every_steps == 0 or run.step == run.num_steps
+
+    def on_train_begin(self, run):
+        """Called once, after a checkpoint was restored and before the first loop."""
+
+    def measure(self, run):
+        """Called after a loop when due; returns metrics to add, a dict of floats."""
+        return {}
+
+    def on_log(self, run, metrics):
+        """Called after a loop when due, with the metrics of this loop, a dict of floats."""
+
+    def on_train_end(self, run):
+        """Called once, when the run is finished or stops early with its state saved."""

@@ -1,0 +1,155 @@
+"""The flags of the commands in `launch/`, their help, and what becomes of an exception.
+
+    def run(flags):
+        ...
+
+    if __name__ == "__main__":
+        sys.exit(command_line.main(run, __doc__))
+"""
+
+import os
+import pathlib
+import sys
+import textwrap
+
+from absl import flags, logging
+
+from vaeflow import config, registry
+from vaeflow.errors import ConfigurationError, Preempted, RunError
+
+_HELP_WIDTH = 100
+
+
+def define_flags(*names):
+    """Defines the flags that commands share.
+
+    Args:
+      *names: those wanted; all of them where none is named.
+
+    Returns:
+      An `absl.flags.FlagValues`; a command may define more on it.
+    """
+    values = flags.FlagValues()
+    for name, define in _FLAGS.items():
+        if name in names or not names:
+            define(name, flag_values=values)
+    return values
+
+
+def main(run, documentation, values=None, arguments=(), argv=None):
+    """Parses the command line, runs a command, and turns what stops it into an exit code.
+
+    Args:
+      run: called with the parsed flags, then the arguments that are no flags.
+      documentation: what `--help` prints above the flags.
+      values: what `define_flags` returned; None for all flags.
+      arguments: names of the optional arguments that are no flags.
+      argv: the command line; None for this process's.
+
+    Returns:
+      The exit code: what `run` returned, or 0. Exceptions other than `RunError` are
+      defects, and pass.
+    """
+    argv = sys.argv if argv is None else argv
+    program = f"launch.{pathlib.Path(argv[0]).stem}"
+    values = define_flags() if values is None else values
+    if {"-h", "--help", "--helpfull", "-help", "--helpshort"} & set(argv[1:]):
+        print(_help(program, documentation, values, arguments))
+        return 0
+    # TensorFlow's greetings would bury the one message that counts.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    logging.use_absl_handler()
+    logging.set_verbosity(logging.WARNING)
+    try:
+        return run(values, *_parse(argv, values, arguments)) or 0
+    except RunError as error:
+        kind = "preempted" if isinstance(error, Preempted) else "error"
+        print(f"{program}: {kind}: {config.explain(error)}", file=sys.stderr)
+        return error.exit_code
+
+
+def load(root, values):
+    """Loads the configuration that the flags name; see `config.load`."""
+    return config.load(root, values.gin_file, values.gin_param, values.plugin)
+
+
+def workdir(values):
+    """Returns `--workdir`, or `runs/<stem of the first gin file>`.
+
+    Raises:
+      ConfigurationError: neither is given.
+    """
+    if values.workdir:
+        return values.workdir
+    if not values.gin_file:
+        raise ConfigurationError("give --gin_file=configs/vae.gin or another file, or --workdir=<folder>")
+    return str(pathlib.Path("runs") / pathlib.Path(values.gin_file[0]).stem)
+
+
+def _parse(argv, values, arguments):
+    values.set_gnu_getopt(True)
+    try:
+        rest = values(argv)[1:]
+    except flags.UnrecognizedFlagError as error:
+        near = registry.did_you_mean(error.flagname, list(values))
+        raise ConfigurationError(f"unknown flag --{error.flagname}{near or '; --help lists the flags'}") from error
+    except flags.Error as error:
+        raise ConfigurationError(f"{error}; --help describes the flags") from error
+    if len(rest) > len(arguments):
+        extra = rest[len(arguments)]
+        raise ConfigurationError(f"{extra!r} is not a flag; write --gin_file=… or --gin_param='…'")
+    return rest
+
+
+def _help(program, documentation, values, arguments):
+    usage = " ".join(["usage: python -m", program, *(f"[{name}]" for name in arguments), "[flags]"])
+    return "\n\n".join([usage, documentation.strip(), "flags:\n" + "\n".join(_describe(values))])
+
+
+def _describe(values):
+    for name in values:
+        flag = values[name]
+        yield f"  --{name}" if flag.boolean else f"  --{name}=…"
+        description = " ".join(flag.help.partition(";\n")[0].split())
+        yield textwrap.fill(description, _HELP_WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 6)
+
+
+def _multiple(description):
+    return lambda name, flag_values: flags.DEFINE_multi_string(name, [], description, flag_values=flag_values)
+
+
+_FLAGS = {
+    "gin_file": _multiple(
+        "A gin file: a path, or the name of one of vaeflow's own, e.g. configs/vae.gin. May be repeated; "
+        "later files override earlier ones."
+    ),
+    "gin_param": _multiple(
+        "A gin statement that overrides the files, e.g. --gin_param='train.num_steps = 1000'. May be repeated."
+    ),
+    "gin_bindings": lambda name, flag_values: flags.DEFINE_alias(name, "gin_param", flag_values=flag_values),
+    "plugin": _multiple(
+        "A Python module to import before the gin files are read, e.g. my_package.blocks. Naming it says that "
+        "you trust its code. Packages may also announce modules through the entry point group "
+        f"{registry.ENTRY_POINT_GROUP}. May be repeated."
+    ),
+    "workdir": lambda name, flag_values: flags.DEFINE_string(
+        name,
+        None,
+        "The folder of the run. The same command in the same folder resumes. Default: runs/<name of the gin "
+        "file>.",
+        flag_values=flag_values,
+    ),
+    "virtual_devices": lambda name, flag_values: flags.DEFINE_integer(
+        name,
+        None,
+        "Split the CPU, or the first GPU, into this many devices, to rehearse a run on several.",
+        lower_bound=1,
+        flag_values=flag_values,
+    ),
+    "allow_config_change": lambda name, flag_values: flags.DEFINE_bool(
+        name,
+        False,
+        "Resume although the configuration differs from the one in the work folder.",
+        flag_values=flag_values,
+    ),
+}

@@ -1,0 +1,163 @@
+"""Images from an array in a .npy, .npz or HDF5 file."""
+
+import contextlib
+import pathlib
+import zipfile
+import zlib
+
+import numpy as np
+
+from vaeflow import registry, validation
+from vaeflow.datasets.base import SPLITS, Dataset, InMemorySplit, held_out_split, num_held_out
+from vaeflow.errors import ConfigurationError, DataError
+
+_SUFFIXES = (".npy", ".npz", ".h5", ".hdf5")
+_CHUNK_BYTES = 64 * 2**20
+
+
+@registry.dataset
+class Arrays(Dataset):
+    """Images from arrays `[N, H, W]` or `[N, H, W, C]` in files, held in memory.
+
+    Pixels are uint8 in 0 … 255, or floats in [0, 1] (held as float32). Python
+    objects are never unpickled.
+
+    Args:
+      train: a `.npy`, `.npz`, `.h5` or `.hdf5` file.
+      evaluation: another such file with images of the same shape and kind. None
+        holds out a part of `train`, the same for every seed of a run.
+      key: the name of the array inside a `.npz` or HDF5 file (`"group/images"`
+        reaches into groups). None takes the only one.
+      evaluation_fraction: the part of `train` held out where `evaluation` is None.
+      **kwargs: see `Dataset`.
+
+    Raises:
+      ConfigurationError: a file does not exist or has another suffix.
+    """
+
+    def __init__(self, train, evaluation=None, key=None, evaluation_fraction=0.1, **kwargs):
+        super().__init__(**kwargs)
+        self.train = _checked_path("Arrays.train", train)
+        self.evaluation = None if evaluation is None else _checked_path("Arrays.evaluation", evaluation)
+        self.key = key
+        self.evaluation_fraction = validation.fraction("Arrays.evaluation_fraction", evaluation_fraction)
+
+    def load(self, name):
+        """Reads a split in chunks and checks its pixels; see `Dataset.load`."""
+        validation.one_of("split", name, SPLITS)
+        path = self.evaluation if name == "evaluation" and self.evaluation is not None else self.train
+        with _opened(path, self.key) as source:
+            _check_layout(source, path)
+            if self.evaluation is None:
+                num_evaluation = num_held_out(len(source), self.evaluation_fraction)
+                setting = "Arrays.evaluation_fraction"
+                indices = held_out_split(name, len(source), num_evaluation, setting)
+            else:
+                indices = np.arange(len(source))
+                self._check_same_layout(source, path)
+            return InMemorySplit(_read(source, indices, path))
+
+    def _check_same_layout(self, source, path):
+        if path == self.train:
+            return
+        with _opened(self.train, self.key) as train:
+            if (source.shape[1:], source.dtype.kind) != (train.shape[1:], train.dtype.kind):
+                raise DataError(
+                    f"{path} holds {source.dtype} images {source.shape[1:]}, {self.train} holds "
+                    f"{train.dtype} images {train.shape[1:]}; expected the same in both"
+                )
+
+
+def _checked_path(setting, value):
+    path = pathlib.Path(value).expanduser()
+    if path.suffix.lower() not in _SUFFIXES:
+        raise ConfigurationError(f"`{setting}` must be a file that ends in {', '.join(_SUFFIXES)}; got {value!r}")
+    if not path.is_file():
+        raise ConfigurationError(f"`{setting}` must be an existing file, got {value!r}")
+    return path
+
+
+@contextlib.contextmanager
+def _opened(path, key):
+    """Gives the array in a file, with `shape`, `dtype` and slices; nothing is read before a slice is."""
+    with contextlib.ExitStack() as stack:
+        try:
+            if path.suffix.lower() == ".npy":
+                source = np.load(path, mmap_mode="r", allow_pickle=False)
+            elif path.suffix.lower() == ".npz":
+                archive = stack.enter_context(np.load(path, allow_pickle=False))
+                source = archive[_chosen_key(path, key, archive.files)]
+            else:
+                source = _hdf5_array(stack, path, key)
+            yield source
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            if isinstance(error, (DataError, ConfigurationError)):
+                raise
+            raise DataError(
+                f"{path} cannot be read: {error}; expected an array of numbers, whole and not pickled"
+            ) from error
+
+
+def _hdf5_array(stack, path, key):
+    import h5py
+
+    file = stack.enter_context(h5py.File(path, "r"))
+    names = []
+    file.visititems(lambda name, node: names.append(name) if isinstance(node, h5py.Dataset) else None)
+    return file[_chosen_key(path, key, names)]
+
+
+def _chosen_key(path, key, names):
+    if key is None and len(names) == 1:
+        return names[0]
+    if key not in names:
+        raise DataError(
+            f"{path} holds the arrays {', '.join(sorted(names)) or '(none)'}; set `Arrays.key` to one of "
+            f"them, got {key!r}"
+        )
+    return key
+
+
+def _check_layout(source, path):
+    if len(source.shape) not in (3, 4) or 0 in source.shape:
+        raise DataError(
+            f"{path} holds an array of shape {tuple(source.shape)}; expected [N, H, W] or [N, H, W, C], "
+            "no size being 0"
+        )
+    if source.dtype != np.uint8 and source.dtype.kind != "f":
+        raise DataError(
+            f"{path} holds {source.dtype}; expected uint8 in 0 … 255 or floats in [0, 1]; convert it"
+        )
+
+
+def _read(source, indices, path):
+    """Reads the images at increasing `indices`: `[n, H, W, C]`, uint8 or float32."""
+    shape = source.shape[1:] if len(source.shape) == 4 else (*source.shape[1:], 1)
+    dtype = np.uint8 if source.dtype == np.uint8 else np.float32
+    images = np.empty((len(indices), *shape), dtype)
+    rows = max(1, _CHUNK_BYTES // (source.dtype.itemsize * int(np.prod(shape))))
+    for start in range(0, len(source), rows):
+        first, last = np.searchsorted(indices, (start, start + rows))
+        records = indices[first:last]
+        chunk = np.asarray(source[start : start + rows])[records - start]
+        if dtype == np.float32:
+            _check_floats(chunk, records, path)
+        images[first:last] = chunk.reshape((len(chunk), *shape))
+    if dtype == np.uint8 and images.max() <= 1:
+        raise DataError(
+            f"{path} holds uint8 pixels of 0 and {images.max()} only, which is black; expected 0 … 255; "
+            "multiply them by 255"
+        )
+    return images
+
+
+def _check_floats(chunk, records, path):
+    # Written so that NaN, which compares false, counts as bad.
+    bad = ~((chunk >= 0) & (chunk <= 1))
+    if bad.any():
+        position = int(np.argmax(bad))
+        record = records[position // (bad.size // len(bad))]
+        raise DataError(
+            f"{path}, record {record}: a pixel is {chunk.reshape(-1)[position]}; expected a finite number "
+            "in [0, 1]; scale or clip the file's pixels"
+        )

@@ -1,0 +1,132 @@
+"""Batches for every source alike: shuffled, shared out to the replicas, scaled on the device."""
+
+import numpy as np
+import tensorflow as tf
+
+from vaeflow import distribute, random
+from vaeflow.datasets.binarization import binarize_split
+
+_INDEX_ROWS = 64  # Batches whose indices cross from Python to tf.data at a time.
+
+
+def read_split(dataset, name):
+    """Reads a split of a dataset, binarized if that is static.
+
+    Args:
+      dataset: a `Dataset`.
+      name: `"train"` or `"evaluation"`.
+
+    Returns:
+      A `Split`.
+
+    Raises:
+      DataError: the data is missing or unreadable.
+    """
+    split = dataset.load(name)
+    return binarize_split(split, name) if dataset.binarization == "static" else split
+
+
+def to_floats(images, dtype, binarization):
+    """Casts and scales stored images on the device; binarizes them if that is dynamic.
+
+    Args:
+      images: `[b, H, W, C]`, uint8 (0 … 255) or float32 (0 … 1).
+      dtype: of the result, float32 or float64.
+      binarization: of the dataset; `"dynamic"` draws each pixel with its own value
+        as the probability, and must be called inside `random.keyed`.
+
+    Returns:
+      `[b, H, W, C]`, `dtype`, in [0, 1].
+    """
+    scaled = tf.cast(images, dtype)
+    if images.dtype == tf.uint8:
+        scaled /= 255.0
+    if binarization == "dynamic":
+        noise = random.uniform((tf.shape(images)[0], *images.shape[1:]), dtype)
+        scaled = tf.cast(noise <= scaled, dtype)
+    return scaled
+
+
+def training_batches(split, order, strategy, first_step):
+    """Streams the training batches from `first_step` on, without end.
+
+    Args:
+      split: a `Split`.
+      order: an `ExampleOrder`.
+      strategy: a `tf.distribute` strategy; each of its replicas gets its part of a
+        batch, in the order of the replicas.
+      first_step: the step whose batch comes first.
+
+    Returns:
+      An iterator over per-replica images `[b, H, W, C]` as they are stored.
+    """
+    num_replicas = strategy.num_replicas_in_sync
+
+    def rows():
+        step = first_step
+        while True:
+            steps = range(step, step + _INDEX_ROWS)
+            batches = [order.batch(s).reshape(num_replicas, -1) for s in steps]
+            yield np.concatenate(batches)
+            step += _INDEX_ROWS
+
+    def make(context):
+        signature = tf.TensorSpec((None, order.batch_size // num_replicas), tf.int64)
+        indices = tf.data.Dataset.from_generator(rows, output_signature=signature).unbatch()
+        images = indices.map(lambda part: _examples(split, part), tf.data.AUTOTUNE, deterministic=True)
+        return images.prefetch(tf.data.AUTOTUNE)
+
+    return iter(strategy.distribute_datasets_from_function(make))
+
+
+def evaluation_batches(split, batch_size, strategy):
+    """Gives every example of a split once, in order.
+
+    The last batch is filled up with example 0, at weight 0.
+
+    Args:
+      split: a `Split`.
+      batch_size: the global batch size.
+      strategy: as for `training_batches`.
+
+    Returns:
+      A pair: a distributed dataset of per-replica (images `[b, H, W, C]`, weights
+      `[b]` of 0 or 1), and the number of global batches.
+    """
+    num_batches = -(-split.num_examples // batch_size)
+    padded = np.zeros(num_batches * batch_size, np.int64)
+    padded[: split.num_examples] = np.arange(split.num_examples)
+    weights = (np.arange(len(padded)) < split.num_examples).astype("float32")
+    rows = (-1, batch_size // strategy.num_replicas_in_sync)
+
+    def make(context):
+        parts = tf.data.Dataset.from_tensor_slices((padded.reshape(rows), weights.reshape(rows)))
+        batches = parts.map(
+            lambda part, weight: (_examples(split, part), weight), tf.data.AUTOTUNE, deterministic=True
+        )
+        return batches.prefetch(tf.data.AUTOTUNE)
+
+    return strategy.distribute_datasets_from_function(make), num_batches
+
+
+def place_on_devices(array, strategy):
+    """Copies an array to each replica's device once; returns the per-replica tensors."""
+    tensor = tf.convert_to_tensor(array)
+
+    @tf.function(autograph=False)
+    def copy():
+        return strategy.run(tf.identity, (tensor,))
+
+    return copy()
+
+
+def own_part(values):
+    """Takes this replica's part of `[B]`, in the order of the replicas, inside a replica."""
+    share = values.shape[0] // distribute.num_replicas()
+    first = distribute.replica_index() * share
+    return values[first : first + share]
+
+
+def _examples(split, indices):
+    """Gives the images at `indices` `[b]` with their whole shape known."""
+    return tf.ensure_shape(split.examples(indices), (indices.shape[0], *split.shape))

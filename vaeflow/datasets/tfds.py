@@ -1,0 +1,213 @@
+"""Any image dataset of TensorFlow Datasets, by name."""
+
+import functools
+import importlib.util
+import math
+
+import numpy as np
+import tensorflow as tf
+
+from vaeflow import registry, validation
+from vaeflow.datasets.base import SPLITS, Dataset, InMemorySplit, Split
+from vaeflow.decoding import CHANNELS, decode_image, map_in_threads
+from vaeflow.errors import ConfigurationError, DataError
+
+_RANDOM_ACCESS_FORMAT = "array_record"
+
+
+@registry.dataset
+class TFDS(Dataset):
+    """A dataset of https://www.tensorflow.org/datasets with 8-bit images: `[H, W, C]`, uint8.
+
+    Needs `pip install 'vaeflow[tfds]'`. What is not in `data_dir` yet is
+    downloaded and prepared there for random access, and then read by index. What
+    was prepared there in another file format is loaded into memory instead, up to
+    `memory_limit_bytes`.
+
+    Args:
+      name: as for `tfds.builder`, e.g. `"celeb_a"` or `"cifar10:3.0.2"`.
+      data_dir: where prepared datasets are; None takes tfds' own folder.
+      train_split: e.g. `"train"` or `"train[:90%]"`.
+      evaluation_split: e.g. `"test"` or `"train[90%:]"`.
+      image_key: the name of the image feature.
+      label_key: an integer feature to offer as the factor of that name, or None.
+      image_size: `(H, W)`: images of another size are scaled, antialiased, until
+        they cover it, and cut to it evenly. None needs a dataset of one size.
+      memory_limit_bytes: the most that a split may take in memory where it cannot
+        be read by index.
+      **kwargs: see `Dataset`.
+
+    Raises:
+      ConfigurationError: tensorflow-datasets is not installed, or `image_size` is
+        no pair.
+      ValueError: another setting is out of range.
+    """
+
+    def __init__(
+        self,
+        name,
+        data_dir=None,
+        train_split="train",
+        evaluation_split="test",
+        image_key="image",
+        label_key=None,
+        image_size=None,
+        memory_limit_bytes=4 * 2**30,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if importlib.util.find_spec("tensorflow_datasets") is None:
+            raise ConfigurationError(
+                "`TFDS` needs tensorflow-datasets, which is not installed; pip install 'vaeflow[tfds]'"
+            )
+        self.name = name
+        self.data_dir = data_dir
+        self.splits = {"train": train_split, "evaluation": evaluation_split}
+        self.image_key = image_key
+        self.label_key = label_key
+        self.image_size = image_size
+        if image_size is not None:
+            self.image_size = validation.positive_integers("TFDS.image_size", image_size)
+            if len(self.image_size) != 2:
+                raise ConfigurationError(
+                    f"`TFDS.image_size` must be (height, width) or None, got {image_size!r}"
+                )
+        self.memory_limit_bytes = validation.positive_integer("TFDS.memory_limit_bytes", memory_limit_bytes)
+
+    def load(self, name):
+        """Prepares the dataset where needed and opens a split; see `Dataset.load`.
+
+        Raises:
+          ConfigurationError: the name, a split or a feature is not in tfds, or the
+            split is over the memory limit.
+          DataError: the download failed, or the prepared files are unreadable.
+        """
+        validation.one_of("split", name, SPLITS)
+        shape = self._image_shape()
+        num_examples = self._num_examples(name)
+        arguments = {"split": self.splits[name], "decoders": self._decoders()}
+        try:
+            records = self._builder.as_data_source(**arguments)
+        except NotImplementedError:
+            self._check_memory(name, num_examples * math.prod(shape))
+            return self._in_memory(self._builder.as_dataset(**arguments), num_examples, shape)
+        return TFDSSplit(records, shape, self)
+
+    def image(self, record, shape, place):
+        """Decodes the image of one record, uint8 `shape`; `place` names it in an error."""
+        source = f"tfds {self.name}, {place}"
+        image = decode_image(record[self.image_key], source, shape[2], self.image_size)
+        if image.shape != shape:
+            raise DataError(f"{source}: the image is {image.shape}, expected {shape}; set `TFDS.image_size`")
+        return image
+
+    @functools.cached_property
+    def _builder(self):
+        import tensorflow_datasets as tfds
+
+        try:
+            builder = tfds.builder(self.name, data_dir=self.data_dir)
+            if not builder.is_prepared():
+                builder.download_and_prepare(file_format=_RANDOM_ACCESS_FORMAT)
+        except tfds.core.DatasetNotFoundError as error:
+            near = registry.did_you_mean(self.name, tfds.list_builders(with_community_datasets=False))
+            raise ConfigurationError(f"`TFDS.name` {self.name!r} is no dataset of tfds{near}") from error
+        # A download can fail in as many ways as there are datasets.
+        except Exception as error:
+            raise DataError(
+                f"tfds {self.name} is not prepared in {self.data_dir or 'the folder of tfds'} and could not be "
+                f"downloaded and prepared there: {type(error).__name__}: {error}; set `TFDS.data_dir` to where "
+                f"it is, or run where there is a network: tfds build {self.name} "
+                f"--file_format={_RANDOM_ACCESS_FORMAT}"
+            ) from error
+        return builder
+
+    def _image_shape(self):
+        import tensorflow_datasets as tfds
+
+        features = self._builder.info.features
+        for key in filter(None, (self.image_key, self.label_key)):
+            if key not in features:
+                raise ConfigurationError(f"tfds {self.name} has the features {', '.join(features)}; got {key!r}")
+        feature = features[self.image_key]
+        if not isinstance(feature, tfds.features.Image) or feature.np_dtype != np.uint8:
+            raise ConfigurationError(f"`TFDS.image_key` must name an 8-bit image of {self.name}, got {feature}")
+        shape = (*(self.image_size or feature.shape[:2]), feature.shape[2])
+        if None in shape or shape[2] not in CHANNELS:
+            raise ConfigurationError(
+                f"the images of tfds {self.name} have the shape {feature.shape}; set `TFDS.image_size` to "
+                f"(height, width), and take a dataset with a known number of channels in {CHANNELS}"
+            )
+        return shape
+
+    def _decoders(self):
+        import tensorflow_datasets as tfds
+
+        # Ours decodes the image; every other image feature is left alone.
+        images = (key for key, kind in self._builder.info.features.items() if isinstance(kind, tfds.features.Image))
+        return {key: tfds.decode.SkipDecoding() for key in images}
+
+    def _num_examples(self, name):
+        try:
+            return self._builder.info.splits[self.splits[name]].num_examples
+        except (KeyError, ValueError) as error:
+            setting = "train_split" if name == "train" else "evaluation_split"
+            raise ConfigurationError(
+                f"`TFDS.{setting}` must be a split of {self.name}, which has "
+                f"{', '.join(self._builder.info.splits)}; got {self.splits[name]!r}"
+            ) from error
+
+    def _check_memory(self, name, num_bytes):
+        if num_bytes > self.memory_limit_bytes:
+            raise ConfigurationError(
+                f"tfds {self.name} was not prepared for random access in {self._builder.data_dir}, and its "
+                f"{name} split would take {num_bytes} bytes of memory, over `TFDS.memory_limit_bytes` = "
+                f"{self.memory_limit_bytes}; raise it, or prepare the dataset in another `TFDS.data_dir`: "
+                f"tfds build {self.name} --file_format={_RANDOM_ACCESS_FORMAT}"
+            )
+
+    def _in_memory(self, records, num_examples, shape):
+        images = np.empty((num_examples, *shape), np.uint8)
+        labels = np.zeros((num_examples, 1), np.int64)
+        for place, record in enumerate(records.as_numpy_iterator()):
+            images[place] = self.image(record, shape, f"record {place}")
+            labels[place] = 0 if self.label_key is None else record[self.label_key]
+        if self.label_key is None:
+            return InMemorySplit(images)
+        return InMemorySplit(images, labels, (self.label_key,))
+
+
+class TFDSSplit(Split):
+    """A split that tfds reads by index.
+
+    Args:
+      records: what `tfds.data_source` gives.
+      shape: `(H, W, C)` of the images.
+      source: the `TFDS` whose keys and size apply.
+    """
+
+    def __init__(self, records, shape, source):
+        super().__init__(len(records), shape, "uint8")
+        self.factor_names = () if source.label_key is None else (source.label_key,)
+        self._records = records
+        self._source = source
+
+    def examples(self, indices):
+        def read(chosen):
+            places = [int(index) for index in chosen]
+            records = self._records.__getitems__(places) if places else []
+            images = map_in_threads(self._image, zip(places, records, strict=True))
+            return np.array(images, np.uint8).reshape(-1, *self.shape)
+
+        images = tf.numpy_function(read, [indices], "uint8", stateful=False)
+        return tf.ensure_shape(images, (None, *self.shape))
+
+    def factors(self, indices):
+        if not self.factor_names:
+            return None
+        records = self._records.__getitems__([int(index) for index in indices])
+        return np.array([[record[self._source.label_key]] for record in records], np.int64)
+
+    def _image(self, item):
+        place, record = item
+        return self._source.image(record, self.shape, f"record {place}")

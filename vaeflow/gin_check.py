@@ -1,0 +1,243 @@
+"""Checks the statements of a gin configuration against the registry, before anything is built."""
+
+import dataclasses
+import inspect
+
+from vaeflow import registry
+from vaeflow.errors import ConfigurationError
+from vaeflow.gin_syntax import Macro, leaves, map_references
+
+_MOST_PROBLEMS = 5
+
+
+def check(root, bindings):
+    """Checks a configuration and drops what this run does not read.
+
+    Args:
+      root: the name of the command, whose parameters are the run's settings.
+      bindings: every `Binding`, in the order of the statements.
+
+    Returns:
+      The bindings that hold, with names as registered, and a list of warnings.
+
+    Raises:
+      ConfigurationError: an unknown name, a missing value, or a binding that this
+        run would not read; each with its place and the nearest names.
+    """
+    registry.get(root)
+    bindings = _resolve_all(bindings)
+    final = _last_of_each(bindings)
+    _report(_unbound_macros(final))
+    reach = _Reach(root, final)
+    _report(reach.problems)
+    return _drop_unused(root, bindings, final, reach)
+
+
+def _report(problems):
+    problems = list(dict.fromkeys(problems))
+    if not problems:
+        return
+    shown = problems[:_MOST_PROBLEMS]
+    if len(problems) > len(shown):
+        shown.append(f"… and {len(problems) - len(shown)} more like these")
+    raise ConfigurationError("\n  ".join(shown))
+
+
+def _last_of_each(bindings):
+    return {binding.key: binding for binding in bindings}
+
+
+def _resolve_all(bindings):
+    resolved, problems = [], []
+    for binding in bindings:
+        try:
+            resolved.append(_resolve(binding))
+        except ConfigurationError as error:
+            problems.append(f"{binding.location}: {error}")
+    _report(problems)
+    return resolved
+
+
+def _resolve(binding):
+    """Replaces names by those of the registry: `vaeflow.VAE` and `VAE` are the same class."""
+    value = map_references(
+        lambda reference: dataclasses.replace(reference, name=_entry(reference.name).name), binding.value
+    )
+    if binding.is_macro:
+        return dataclasses.replace(binding, value=value)
+    entry = _entry(binding.name)
+    parameter = binding.parameter
+    if parameter in entry.refused:
+        raise ConfigurationError(f"`{entry.name}.{parameter}` cannot be set here: {entry.refused[parameter]}")
+    if parameter not in entry.parameters:
+        near = registry.did_you_mean(parameter, entry.parameters)
+        known = ", ".join(entry.parameters) or "none"
+        raise ConfigurationError(
+            f"`{entry.name}` has no parameter {parameter!r}{near or f'; its parameters are: {known}'}"
+        )
+    return dataclasses.replace(binding, name=entry.name, value=value)
+
+
+def _entry(name):
+    package, _, last = name.rpartition(".")
+    entry = registry.get(last)
+    if package and package != entry.package:
+        raise ConfigurationError(f"{last!r} belongs to {entry.package!r}, not {package!r}; write {last!r} alone")
+    return entry
+
+
+def _unbound_macros(final):
+    names = ["/".join([*scope, parameter]) for scope, name, parameter in final if not name]
+    return [
+        f"{binding.location}: %{leaf.name} has no value: add `{leaf.name} = …`"
+        + registry.did_you_mean(leaf.name, names)
+        for binding in final.values()
+        for leaf in leaves(binding.value)
+        if isinstance(leaf, Macro) and not leaf.is_required and leaf.name not in names
+    ]
+
+
+def _macro_key(name):
+    *scope, last = name.split("/")
+    return tuple(scope), "", last
+
+
+class _Reach:
+    """What a command reads, found by walking from its parameters as gin would call them.
+
+    Scopes follow gin: a scoped reference replaces the scope in force, any other keeps
+    it; in a scope `a/b` the bindings of no scope, of `a` and of `a/b` hold, the
+    deepest first; what a macro evaluates runs in the macro's name as its scope.
+
+    Attributes:
+      used: keys of the bindings that are read.
+      visited: name -> the set of scopes that it is called in.
+      problems: values that are missing, and references that go round in a circle.
+    """
+
+    def __init__(self, root, final):
+        self._root = root
+        self._final = final
+        self._seen = set()
+        self.used = set()
+        self.visited = {}
+        self.problems = []
+        self._visit(root, (), None, True, ())
+
+    def holds_somewhere(self, binding):
+        """Whether some call is in the binding's scope (though another may be nearer)."""
+        depth = len(binding.scope)
+        return any(scope[:depth] == binding.scope for scope in self.visited.get(binding.name, ()))
+
+    def _visit(self, name, scope, source, evaluate, path):
+        if (name, scope) in path:
+            self.problems.append(f"{source.location}: making @{name}() needs another @{name}(), without end")
+            return
+        if (name, scope, evaluate) in self._seen:
+            return
+        self._seen.add((name, scope, evaluate))
+        self.visited.setdefault(name, set()).add(scope)
+        bound = self._bindings_in_force(name, scope)
+        self._require_parameters(name, source, evaluate, bound)
+        for binding in bound.values():
+            self.used.add(binding.key)
+            self._walk(binding, (scope, scope), path + ((name, scope),), ())
+
+    def _bindings_in_force(self, name, scope):
+        bound = {}
+        for depth in range(len(scope) + 1):
+            for binding in self._final.values():
+                if binding.name == name and binding.scope == scope[:depth]:
+                    bound[binding.parameter] = binding
+        return bound
+
+    def _require_parameters(self, name, source, evaluate, bound):
+        entry = registry.get(name)
+        # A function that is handed over uncalled gets its arguments from its caller.
+        if not (evaluate or inspect.isclass(entry.target)):
+            return
+        for parameter in entry.parameters.values():
+            if parameter.default is parameter.empty and parameter.name not in bound:
+                label = f"{name}.{parameter.name}"
+                needed = f"{source.location}: " if source else ""
+                self.problems.append(f"{needed}`{label}` must be given: add --gin_param='{label} = …'")
+
+    def _walk(self, binding, scopes, path, macros):
+        """Follows a value; `scopes` are those of calls made now, and of calls made later."""
+        now, later = scopes
+        for leaf in leaves(binding.value):
+            if isinstance(leaf, Macro):
+                self._expand(leaf, binding, later, path, macros)
+            elif leaf.evaluate:
+                self._visit(leaf.name, leaf.scopes or now, binding, True, path)
+            else:
+                self._visit(leaf.name, leaf.scopes or later, binding, False, ())
+
+    def _expand(self, macro, binding, later, path, macros):
+        if macro.is_required:
+            self.problems.append(
+                f"{binding.location}: `{binding.label}` must be given: add --gin_param='{binding.label} = …'"
+            )
+        elif macro.name in macros:
+            self.problems.append(f"{binding.location}: %{macro.name} is defined by itself")
+        elif _macro_key(macro.name) in self._final:
+            definition = self._final[_macro_key(macro.name)]
+            self.used.add(definition.key)
+            scopes = (tuple(macro.name.split("/")), later)
+            self._walk(definition, scopes, path, macros + (macro.name,))
+
+
+def _drop_unused(root, bindings, final, reach):
+    """Sorts unread bindings into errors, warnings, and those of other commands."""
+    from_files = _last_of_each(b for b in bindings if b.location.origin != "command line")
+    without_overrides = _Reach(root, from_files).used
+    others = {
+        key
+        for entry in registry.entries("command")
+        if entry.name != root
+        for key in _Reach(entry.name, final).used
+    }
+    kept, warnings, problems = [], [], []
+    for key, binding in final.items():
+        if key in reach.used or key in others:
+            kept.append(binding)
+        elif reach.holds_somewhere(binding):
+            kept.append(binding)
+            warnings.append(f"{binding.location}: has no effect: every scope that reads it binds its own")
+        elif binding.location.origin == "included":
+            warnings.append(f"{binding.location}: {_why_unused(binding, root, reach)}")
+        elif binding.location.origin == "given" and key in without_overrides:
+            warnings.append(f"{binding.location}: {_why_unused(binding, root, reach)}")
+        else:
+            problems.append(f"{binding.location}: {_why_unused(binding, root, reach)}")
+    _report(problems)
+    return kept, warnings
+
+
+def _why_unused(binding, root, reach):
+    if binding.is_macro:
+        used = ["/".join([*scope, parameter]) for scope, name, parameter in reach.used if not name]
+        near = registry.did_you_mean(binding.label, used)
+        return f"this run does not read it: nothing that `{root}` uses refers to %{binding.label}{near}"
+    scopes = sorted("/".join(scope) for scope in reach.visited.get(binding.name, ()))
+    if scopes:
+        places = " and ".join(f"in the scope {scope!r}" if scope else "without a scope" for scope in scopes)
+        return f"this run does not read it: @{binding.name} is used, but {places}"
+    reason = f"this run does not read it: nothing that `{root}` uses refers to @{binding.name}"
+    return reason + _advice(binding, root, reach)
+
+
+def _advice(binding, root, reach):
+    """Names what the run uses instead, the nearest name, and where to add the reference."""
+    entry = registry.get(binding.name)
+    peers = sorted(name for name in reach.visited if registry.get(name).kind == entry.kind)
+    advice = f"; its {entry.kind} is {' and '.join(peers)}" if peers else ""
+    same = [f"{peer}.{binding.parameter}" for peer in peers if binding.parameter in registry.get(peer).parameters]
+    reachable = [f"{name}.{parameter}" for name in reach.visited for parameter in registry.get(name).parameters]
+    advice += registry.did_you_mean(binding.label, same or reachable)
+    parameters = registry.get(root).parameters
+    if entry.kind in parameters and not peers:
+        advice += f" Did you forget `{root}.{entry.kind} = @{entry.name}`?"
+    elif f"{entry.kind}s" in parameters:
+        advice += f" Did you forget to add @{entry.name}() to `{root}.{entry.kind}s`?"
+    return advice

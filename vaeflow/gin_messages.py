@@ -1,0 +1,58 @@
+"""Reads the messages of exceptions that passed through gin, and says what they are about."""
+
+import pathlib
+import re
+import traceback
+
+from vaeflow import gin_files, gin_syntax
+from vaeflow.errors import RunError
+
+# What gin appends to the message of an exception that passes through it.
+_TRAIL = re.compile(r"\n  In call to configurable '([^']+)' \(.*?\)(?: in scope '[^']*')?(?=\n|$)", re.DOTALL)
+_NOISE = re.compile(r"\n  (?:No values supplied by Gin|Gin had values bound|Caller supplied values)[^\n]*")
+
+
+def trail(error):
+    """Returns the names that gin was calling when an exception was raised, innermost first."""
+    return _TRAIL.findall(str(error))
+
+
+def explain(error, bindings=()):
+    """Writes an exception's message without gin's additions, and where in the gin files it began.
+
+    Args:
+      error: an exception that may have passed through gin.
+      bindings: the `gin_syntax.Binding`s in force.
+
+    Returns:
+      The message. Unless the error is a `RunError`, it starts with the file and line of
+      the binding it names; where it names none, it ends with what was being made.
+    """
+    message = _NOISE.sub("", _TRAIL.sub("", str(error)))
+    if isinstance(error, RunError):
+        return message
+    calls = trail(error)
+    for owner, parameter in re.findall(r"`(?:(\w+)\.)?(\w+)`", message):
+        for binding in bindings:
+            if binding.parameter == parameter and binding.name and binding.name in (owner, *calls):
+                return f"{binding.location.place}: {message}"
+    details = [*_making(calls, bindings), *_raised(error)]
+    return f"{message} ({', '.join(details)})" if details else message
+
+
+def _making(calls, bindings):
+    if not calls:
+        return
+    yield "while making " + " for ".join(f"`{name}`" for name in calls)
+    for binding in bindings:
+        for leaf in gin_syntax.leaves(binding.value):
+            if isinstance(leaf, gin_syntax.Reference) and leaf.name == calls[0]:
+                yield f"asked for at {binding.location.place}"
+                return
+
+
+def _raised(error):
+    frames = traceback.extract_tb(error.__traceback__)
+    # What gin's own frame raised is about the arguments of the call, not about gin.
+    if frames and pathlib.Path(frames[-1].filename).parent.name != "gin":
+        yield f"raised at {gin_files.show(frames[-1].filename)}:{frames[-1].lineno}"

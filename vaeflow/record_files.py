@@ -1,0 +1,111 @@
+"""TFRecord files read by index: where each record lies, and its bytes."""
+
+import os
+import struct
+
+import numpy as np
+
+from vaeflow.errors import DataError
+
+_HEADER = struct.Struct("<QI")
+_FOOTER_BYTES = 4
+
+
+class RecordIndex:
+    """Where each record of some local, uncompressed TFRecord files lies.
+
+    It is found from the records' headers, whose checksums are verified; the
+    payloads' are not.
+
+    Args:
+      paths: the files.
+
+    Raises:
+      DataError: a file is damaged, compressed or unreadable, or holds no record at all.
+    """
+
+    def __init__(self, paths):
+        self._paths = paths
+        places = [_record_places(path) for path in paths]
+        self._offsets = np.concatenate([offsets for offsets, _ in places])
+        self._lengths = np.concatenate([lengths for _, lengths in places])
+        self._ends = np.cumsum([len(offsets) for offsets, _ in places])
+        if not len(self._offsets):
+            raise DataError(f"{', '.join(map(str, paths))}: no records; expected at least one")
+
+    def __len__(self):
+        return len(self._offsets)
+
+    def describe(self, record):
+        """Names a record for an error: its file and its place therein."""
+        file = int(np.searchsorted(self._ends, record, side="right"))
+        return f"{self._paths[file]}, record {record - (self._ends[file - 1] if file else 0)}"
+
+    def read(self, record):
+        """Reads one record's bytes."""
+        path = self._paths[int(np.searchsorted(self._ends, record, side="right"))]
+        length = int(self._lengths[record])
+        try:
+            with open(path, "rb", buffering=0) as file:
+                payload = os.pread(file.fileno(), length, int(self._offsets[record]))
+            if len(payload) != length:
+                raise EOFError(f"{length - len(payload)} bytes are missing")
+            return payload
+        except (OSError, EOFError) as error:
+            raise DataError(f"{self.describe(record)} cannot be read: {error}; put the file back") from error
+
+
+def _record_places(path):
+    """Offsets and lengths of a file's payloads, two int64 arrays."""
+    offsets, lengths = [], []
+    try:
+        with open(path, "rb", buffering=0) as file:
+            end = os.fstat(file.fileno()).st_size
+            start = 0
+            while start < end:
+                header = os.pread(file.fileno(), _HEADER.size, start)
+                length = _checked_length(header, f"{path}, record {len(offsets)}")
+                offsets.append(start + _HEADER.size)
+                lengths.append(length)
+                start += _HEADER.size + length + _FOOTER_BYTES
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
+    if start > end:
+        raise DataError(
+            f"{path}, record {len(offsets) - 1} is cut short: {start - end} bytes are missing; write it again"
+        )
+    return np.array(offsets, np.int64), np.array(lengths, np.int64)
+
+
+def _checked_length(header, record):
+    if len(header) < _HEADER.size:
+        raise DataError(f"{record} is cut short inside its header; write the file again")
+    length, checksum = _HEADER.unpack(header)
+    if _masked_crc32c(header[:8]) != checksum:
+        compressed = header[:2] == b"\x1f\x8b"
+        raise DataError(
+            f"{record}: the header's checksum is wrong; expected an uncompressed TFRecord file"
+            + ("; this one is gzipped, which cannot be read by index: decompress it" if compressed else "")
+        )
+    return length
+
+
+def _crc32c_table():
+    table = []
+    for value in range(256):
+        for _ in range(8):
+            value = (value >> 1) ^ (0x82F63B78 if value & 1 else 0)
+        table.append(value)
+    return table
+
+
+_CRC32C = _crc32c_table()
+
+
+def _masked_crc32c(data):
+    """The checksum of the TFRecord format: CRC-32C, rotated and shifted."""
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc = (crc >> 8) ^ _CRC32C[(crc ^ byte) & 0xFF]
+    crc ^= 0xFFFFFFFF
+    return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF

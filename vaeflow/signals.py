@@ -1,0 +1,52 @@
+"""SIGTERM and SIGINT: the first asks a run to stop with its state saved, the second stops it at once."""
+
+import contextlib
+import os
+import signal
+import socket
+import threading
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class StopRequest:
+    """Whether a signal has asked the run to stop.
+
+    Attributes:
+      name: the signal's name, e.g. `"SIGTERM"`; None before one arrives.
+    """
+
+    def __init__(self):
+        self.name = None
+
+    @contextlib.contextmanager
+    def listening(self):
+        """Catches the signals inside; only in the main thread, elsewhere it does nothing.
+
+        A thread watches for them: Python's own handlers do not run while the main
+        thread is inside a long TensorFlow call.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield self
+            return
+        read_end, write_end = socket.socketpair()
+        write_end.setblocking(False)
+        previous = {number: signal.signal(number, lambda *_: None) for number in _SIGNALS}
+        previous_descriptor = signal.set_wakeup_fd(write_end.fileno(), warn_on_full_buffer=False)
+        threading.Thread(target=self._watch, args=(read_end,), daemon=True).start()
+        try:
+            yield self
+        finally:
+            signal.set_wakeup_fd(previous_descriptor)
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+            write_end.close()
+
+    def _watch(self, read_end):
+        with read_end:
+            while received := read_end.recv(1):
+                if received[0] not in _SIGNALS:
+                    continue
+                if self.name is not None:
+                    os._exit(128 + received[0])
+                self.name = signal.Signals(received[0]).name
