@@ -1,7 +1,11 @@
-"""Fixtures that several test files share."""
+"""What every test starts from, and fixtures that several test files share."""
 
 import importlib
+import os
 import pathlib
+import sys
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # Read when TensorFlow is imported.
 
 import pytest
 
@@ -9,6 +13,19 @@ from vaeflow import registry
 
 FIXTURES = pathlib.Path(__file__).parent / "fixtures"
 _toy_entries = {}
+
+
+@pytest.fixture(autouse=True)
+def keras_defaults():
+    """Seeds each test by itself, and takes back its precision; tests without Keras stay without it."""
+    keras = sys.modules.get("keras")
+    if keras is not None:
+        keras.utils.set_random_seed(0)
+    yield
+    keras = sys.modules.get("keras")
+    if keras is not None:
+        keras.config.set_dtype_policy("float32")
+        keras.config.set_floatx("float32")
 
 
 @pytest.fixture
@@ -20,4 +37,6 @@ def toys(monkeypatch, tmp_path):
     monkeypatch.setattr(registry, "_entries", _toy_entries)
     monkeypatch.setattr(registry, "announced_plugins", list)
     importlib.import_module("gin_toys")
+    # A copy, so that what a test adds ends with it.
+    monkeypatch.setattr(registry, "_entries", dict(_toy_entries))
     return tmp_path

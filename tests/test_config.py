@@ -49,7 +49,8 @@ def test_a_load_replaces_the_one_before(toys):
 
 
 def test_text_does_not_depend_on_how_the_files_are_written(toys):
-    one = load(toys, GIVEN + "lr = 0.001\nrehearse.options = {'b': %lr, 'a': (1,)}\nrehearse.num_steps = 5").text
+    rest = "lr = 0.001\nrehearse.options = {'b': %lr, 'a': (1,)}\nrehearse.num_steps = 5"
+    one = load(toys, GIVEN + rest).text
     (toys / "base.gin").write_text("gin_toys.ToyGrid:\n  # a comment\n  width = 2 # another\n")
     two = load(
         toys,
@@ -125,12 +126,13 @@ def test_text_is_a_configuration_of_its_own(toys):
     "text, expected",
     [
         ("ToyGrid.width = = 3", "x.gin:1: `ToyGrid.width = = 3`: Unable to parse value."),
-        ("\nToyGrid.width = wide", "x.gin:2: `ToyGrid.width = wide`: `wide` is not a value; write text in quotes"),
+        ("\nToyGrid.width = wide", "x.gin:2: `ToyGrid.width = wide`: `wide` is not a value; write text"),
         ("ToyGrid.width = [1,\n2", "is a bracket or quote left open?"),
         ("ToyGrid.width = 'a", "x.gin:1: `ToyGrid.width = 'a`: Unable to parse value."),
         ("ToyGrid.width = {[1]: 2}", "x.gin:1: `ToyGrid.width = {[1]: 2}`: unhashable type: 'list'"),
         ("ToyGrid.width", "x.gin:1: `ToyGrid.width`: Couldn't parse statement, expected ':' or '='."),
         ("include x", "x.gin:1: `include x`: `x` is not a value"),
+        ("ToyGrid.width = " + "[" * 10**5, "maximum recursion depth exceeded"),
         ("ToyGrid:\n    width = 3\n  height = 4", "x.gin:3"),
     ],
 )
@@ -140,7 +142,7 @@ def test_syntax_errors(toys, monkeypatch, text, expected):
 
 
 def test_syntax_error_on_the_command_line(toys):
-    assert message(toys, GIVEN, "ToyGrid.width").startswith("--gin_param=ToyGrid.width: Couldn't parse")
+    assert message(toys, GIVEN, "ToyGrid.width").startswith("--gin_param='ToyGrid.width': Couldn't parse")
 
 
 def test_unknown_root(toys):
@@ -203,7 +205,8 @@ def test_a_plugin_announced_by_a_package_is_imported(toys, monkeypatch):
 
 
 def test_a_plugin_that_cannot_be_imported(toys):
-    assert "the plug-in 'no_such_module' cannot be imported" in message(toys, GIVEN, plugins=["no_such_module"])
+    found = message(toys, GIVEN, plugins=["no_such_module"])
+    assert "the plug-in 'no_such_module' cannot be imported" in found
 
 
 def test_a_bad_value_is_told_with_its_line_when_gin_makes_it(toys):
@@ -218,8 +221,9 @@ def test_a_bad_value_is_told_with_its_line_when_gin_makes_it(toys):
 def test_a_bad_value_is_told_with_its_line_when_a_factory_is_called(toys):
     load(toys, GIVEN + "rehearse.options = @a/ToyWideGrid\nToyWideGrid.width = -3\na/ToyWideGrid.stretch = 3")
     factory = config.call("rehearse")["options"]
-    with pytest.raises(ConfigurationError, match=r"^x.gin:4: `ToyWideGrid.width` must be"), config.values_checked():
+    with pytest.raises(ConfigurationError) as caught, config.values_checked():
         factory()
+    assert str(caught.value).startswith("x.gin:4: `ToyWideGrid.width` must be a positive integer")
 
 
 def test_a_wrong_type_is_told_with_what_was_being_made(toys):

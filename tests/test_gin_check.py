@@ -29,7 +29,7 @@ def message(folder, text, *parameters):
         ("ToyGrid.zzz = 1", "its parameters are: width, height, corner"),
         ("ToyWideGrid.hieght = 1", "`ToyWideGrid` has no parameter 'hieght'; did you mean 'height'"),
         ("ToySquare.width = 1", "`ToySquare.width` cannot be set here: set `ToyGrid.width` instead"),
-        ("other.ToyGrid.height = 1", "'ToyGrid' belongs to 'gin_toys', not 'other'"),
+        ("other.ToyGrid.height = 1", "'ToyGrid' is of 'gin_toys', not 'other'"),
         ("rehearse.num_steps = %stepz", "%stepz has no value: add `stepz = …`"),
         ("x/macro.value = 3", "nothing is registered as 'macro'"),
     ],
@@ -60,13 +60,13 @@ def test_several_problems_are_told_at_once_and_the_rest_counted(toys):
     "text, expected",
     [
         ("rehearse.num_steps = 3", "`rehearse.data` must be given: add --gin_param='rehearse.data = …'"),
-        ("rehearse.data = @ToyGrid()", "x.gin:1: `rehearse.data = @ToyGrid()`: `ToyGrid.width` must be given"),
+        ("rehearse.data = @ToyGrid()", "x.gin:1: `rehearse.data = @ToyGrid()`: `ToyGrid.width` must"),
         ("rehearse.data = @ToyWideGrid()", "`ToyWideGrid.width` must be given"),
         (GIVEN + "rehearse.data_factory = @ToyWideGrid", "x.gin:3: `rehearse.data_factory = @ToyWideGrid`"),
-        (GIVEN + "ToyGrid.width = %gin.REQUIRED", "x.gin:3: `ToyGrid.width = %gin.REQUIRED`: `ToyGrid.width` must"),
+        (GIVEN + "ToyGrid.width = %gin.REQUIRED", "x.gin:3: `ToyGrid.width = %gin.REQUIRED`: `ToyGrid"),
         (GIVEN + "n = %REQUIRED\nToyGrid.width = %n", "add --gin_param='n = …'"),
         (GIVEN + "rehearse.options = {'a': [%gin.REQUIRED]}", "`rehearse.options` must be given"),
-        (GIVEN + "a/ToyGrid.height = 3\nrehearse.data = @a/ToyWideGrid()", "`ToyWideGrid.width` must be given"),
+        ("a/ToyGrid.width = 3\nrehearse.data = @a/ToyWideGrid()", "`ToyWideGrid.width` must be given"),
     ],
 )
 def test_missing_values(toys, text, expected):
@@ -80,14 +80,15 @@ def test_a_value_given_on_the_command_line_satisfies_required(toys):
 
 def test_a_function_handed_over_uncalled_gets_its_arguments_from_its_caller(toys):
     load(toys, GIVEN + "rehearse.metrics = [@toy_error_rate]\ntoy_error_rate.threshold = 0.1")
-    assert "`toy_error_rate.model` must be given" in message(toys, GIVEN + "rehearse.options = @toy_error_rate()")
+    found = message(toys, GIVEN + "rehearse.options = @toy_error_rate()")
+    assert "`toy_error_rate.model` must be given" in found
 
 
 @pytest.mark.parametrize(
     "lines, expected",
     [
         ("a = %b\nb = %a\nrehearse.num_steps = %a", "is defined by itself"),
-        ("ToyGrid.corner = @ToyCorner()\nToyCorner.inner = @ToyCorner()", "making @ToyCorner() needs another"),
+        ("ToyGrid.corner = @ToyCorner()\nToyCorner.inner = @ToyCorner()", "@ToyCorner() needs another"),
         ("m = @ToyCorner()\nToyGrid.corner = %m\nToyCorner.inner = %m", "making @ToyCorner() needs another"),
     ],
 )
@@ -139,6 +140,8 @@ def test_what_a_command_line_override_cuts_off_is_a_warning(toys):
 def test_an_unread_command_line_binding_is_an_error(toys):
     found = message(toys, GIVEN, "ToyWideGrid.width = 9")
     assert found.startswith("--gin_param='ToyWideGrid.width = 9': this run does not read it")
+    found = message(toys, GIVEN, "rehearse.data = @ToyCorner()", "ToyGrid.width = 9")
+    assert found.startswith("--gin_param='ToyGrid.width = 9': this run does not read it")
 
 
 def test_a_binding_behind_a_nearer_one_is_kept_with_a_warning(toys):
@@ -152,12 +155,14 @@ def test_a_binding_behind_a_nearer_one_is_kept_with_a_warning(toys):
     [
         "rehearse.data = @a/ToyGrid()\nToyGrid.corner = @ToyCorner()\na/ToyCorner.radius = 2",
         "rehearse.data = @a/b/ToyGrid()\na/ToyGrid.corner = @ToyCorner\nToyCorner.radius = 2",
-        "rehearse.data = @a/ToyGrid()\nToyGrid.corner = @c/ToyCorner()\nToyCorner.inner = @ToyCorner\nc/ToyCorner.inner = 1",
+        "ToyGrid.corner = @c/ToyCorner()\nToyCorner.inner = @ToyRecorder\nc/ToyRecorder.every = 1",
+        "ToyGrid.corner = @c/ToyCorner()\nToyCorner.inner = @ToyCorner\nc/ToyCorner.inner = 1",
         "m = @ToyCorner()\nrehearse.data = @a/ToyGrid()\nToyGrid.corner = %m\nm/ToyCorner.radius = 3",
         "m = @ToyCorner\nrehearse.data = @a/ToyGrid()\nToyGrid.corner = %m\na/ToyCorner.radius = 3",
         "m = %n\nn = [@ToyCorner()]\nrehearse.options = {'k': %m}\nn/ToyCorner.radius = 3",
         "s/m = @ToyCorner()\nToyGrid.corner = %s/m\ns/ToyCorner.radius = 3",
         "rehearse.callbacks = [@a/ToyRecorder(), @ToyRecorder()]\na/ToyRecorder.every = 3",
+        "rehearse.options = {@a/ToyCorner(): {'k': (@ToyRecorder(),)}}\na/ToyCorner.radius = 3",
     ],
 )
 def test_what_is_reached_is_what_gin_calls(toys, lines, monkeypatch):

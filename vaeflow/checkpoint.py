@@ -7,6 +7,7 @@ import os
 import pathlib
 import shutil
 
+import tensorflow as tf
 from absl import logging
 
 from vaeflow.errors import ConfigurationError, EnvironmentFailure
@@ -96,18 +97,30 @@ class CheckpointStore:
 
     def steps(self):
         """Lists the steps of the checkpoints, ascending."""
-        return sorted(int(path.name.removeprefix("step-")) for path in self.folder.glob("step-*"))
+        numbers = (path.name.removeprefix("step-") for path in self.folder.glob("step-*"))
+        return sorted(int(number) for number in numbers if number.isdecimal())
 
     def record(self, step):
-        """Returns what was recorded beside the checkpoint of `step`."""
-        return json.loads((self._path(step) / _RECORD).read_text())
+        """Returns what was recorded beside the checkpoint of `step`.
+
+        Raises:
+          OSError: it cannot be read.
+          ValueError: it is damaged, or of another step.
+        """
+        record = json.loads((self._path(step) / _RECORD).read_text())
+        parts = {"step": int, "metrics": dict, "sha256": dict}
+        if not isinstance(record, dict) or not all(isinstance(record.get(k), kind) for k, kind in parts.items()):
+            raise ValueError(f"it lacks one of {', '.join(parts)}")
+        if record["step"] != step or not record["sha256"]:
+            raise ValueError(f"it is of step {record['step']} and {len(record['sha256'])} files")
+        return record
 
     def problem_with(self, step):
         """Says what is wrong with the files of a checkpoint; None where it is whole."""
         path = self._path(step)
         try:
             sums = self.record(step)["sha256"]
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError) as error:
             return f"{_RECORD} is unreadable ({error})"
         for name, expected in sums.items():
             try:
@@ -123,7 +136,7 @@ class CheckpointStore:
         for step in self.steps():
             try:
                 score = self.record(step)["metrics"].get(self.best_metric)
-            except (OSError, ValueError, KeyError):
+            except (OSError, ValueError):
                 continue
             if score is not None and math.isfinite(score):
                 scores[step] = score
@@ -142,7 +155,7 @@ class CheckpointStore:
     def _read(self, checkpoint, path):
         try:
             checkpoint.read(str(path / "variables")).assert_consumed()
-        except (AssertionError, ValueError) as error:
+        except (AssertionError, ValueError, tf.errors.InvalidArgumentError) as error:
             raise ConfigurationError(
                 f"the checkpoint {path} is of another model or optimizer ({str(error).splitlines()[0]}); choose "
                 "another `--workdir`"

@@ -87,12 +87,12 @@ def workdir(values):
 
 
 def _parse(argv, values, arguments):
-    values.set_gnu_getopt(True)
     try:
         rest = values(argv)[1:]
     except flags.UnrecognizedFlagError as error:
         near = registry.did_you_mean(error.flagname, list(values))
-        raise ConfigurationError(f"unknown flag --{error.flagname}{near or '; --help lists the flags'}") from error
+        near = near or "; --help lists the flags"
+        raise ConfigurationError(f"unknown flag --{error.flagname}{near}") from error
     except flags.Error as error:
         raise ConfigurationError(f"{error}; --help describes the flags") from error
     if len(rest) > len(arguments):
@@ -115,7 +115,10 @@ def _describe(values):
 
 
 def _multiple(description):
-    return lambda name, flag_values: flags.DEFINE_multi_string(name, [], description, flag_values=flag_values)
+    def define(name, flag_values):
+        flags.DEFINE_multi_string(name, [], description, flag_values=flag_values)
+
+    return define
 
 
 _FLAGS = {
@@ -124,11 +127,12 @@ _FLAGS = {
         "later files override earlier ones."
     ),
     "gin_param": _multiple(
-        "A gin statement that overrides the files, e.g. --gin_param='train.num_steps = 1000'. May be repeated."
+        "A gin statement that overrides the files, e.g. --gin_param='train.num_steps = 1000'. May be "
+        "repeated."
     ),
     "gin_bindings": lambda name, flag_values: flags.DEFINE_alias(name, "gin_param", flag_values=flag_values),
     "plugin": _multiple(
-        "A Python module to import before the gin files are read, e.g. my_package.blocks. Naming it says that "
+        "A Python module whose classes gin files may name, e.g. my_package.blocks. Naming it here says that "
         "you trust its code. Packages may also announce modules through the entry point group "
         f"{registry.ENTRY_POINT_GROUP}. May be repeated."
     ),

@@ -8,7 +8,6 @@ import contextlib
 import dataclasses
 import pathlib
 import re
-import shlex
 import tokenize
 
 import gin
@@ -77,7 +76,8 @@ def load(root, files=(), parameters=(), plugins=()):
     gin.parse_config(text)
     for warning in warnings:
         logging.warning("%s", warning)
-    _in_force = Configuration(root, text, tuple(warnings), tuple(reader.files), tuple(trusted), tuple(bindings))
+    collected = warnings, reader.files, trusted, bindings
+    _in_force = Configuration(root, text, *map(tuple, collected))
     return _in_force
 
 
@@ -193,7 +193,7 @@ class _Reader:
 
     def read_parameter(self, text):
         """Reads the statement of one `--gin_param`."""
-        place = gin_syntax.Location(f"--gin_param={shlex.quote(text)}", "", "command line")
+        place = gin_syntax.Location(f"--gin_param={text!r}", "", "command line")
         self._read(text, lambda location: place, pathlib.Path(), (), ())
 
     def _read(self, text, locate, folder, allowed, chain):
@@ -223,8 +223,8 @@ def _parse(text, locate):
         line, message = error.lineno, _plain_syntax_message(error.msg)
     except tokenize.TokenError as error:
         line, message = error.args[1][0], f"{error.args[0]}; is a bracket or quote left open?"
-    except TypeError as error:
-        # A list or dict as the key of a dict: the only one that gin gives no place.
+    except (TypeError, RecursionError) as error:
+        # A list as the key of a dict, or brackets in brackets without end: gin gives these no place.
         line, message = parser.current_token.start[0], str(error)
     lines = text.splitlines()
     line = min(line, len(lines))

@@ -36,8 +36,10 @@ class Gaussian:
     normalized: bool = True
 
     def sample(self, noise):
-        """Transforms standard normal `noise` of the shape of `mean` into a sample."""
-        return self.mean + tf.exp(0.5 * self.log_variance) * noise
+        """Transforms standard normal `noise` of the shape of `mean` into a sample of its dtype."""
+        mean, log_variance = _full_precision(self.mean), _full_precision(self.log_variance)
+        sample = mean + tf.exp(0.5 * log_variance) * tf.cast(noise, mean.dtype)
+        return tf.cast(sample, self.mean.dtype)
 
     def log_prob_per_dimension(self, value):
         """Returns log p(value) of each element, `[B, …]`."""

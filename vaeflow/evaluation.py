@@ -43,7 +43,8 @@ class Evaluator:
           KL weight of 1, whatever the objective), `reconstruction_loss`, `kl`,
           `kl_per_dimension/00` …; and `active_units`, a count.
         """
-        sums = {name: value.numpy() for name, value in self._sums(iter(self._batches)).items()}
+        with pipeline.readable_errors():
+            sums = {name: value.numpy() for name, value in self._sums(iter(self._batches)).items()}
         means = {name: value / self.split.num_examples for name, value in sums.items()}
         variance = means["posterior_mean_squared"] - np.square(means["posterior_mean"])
         results = {

@@ -14,7 +14,7 @@ from vaeflow import callbacks as standard_callbacks
 from vaeflow import config, distribute, registry, validation
 from vaeflow.callbacks import Run
 from vaeflow.checkpoint import CheckpointStore
-from vaeflow.datasets import pipeline
+from vaeflow.datasets import Dataset, pipeline
 from vaeflow.errors import ConfigurationError, Preempted
 from vaeflow.evaluation import Evaluator
 from vaeflow.signals import StopRequest
@@ -85,6 +85,7 @@ def train(
       Preempted: a signal asked to stop, and the state is saved.
     """
     with config.values_checked():
+        _check_dataset(dataset)
         _check_settings(num_steps, batch_size, seed, steps_per_loop, precision, gradient_clip_norm, ema_decay)
         callbacks = _standard_callbacks() if callbacks is None else callbacks
         _set_up_keras(seed, precision)
@@ -145,6 +146,14 @@ def _check_settings(num_steps, batch_size, seed, steps_per_loop, precision, grad
         validation.positive_number("train.gradient_clip_norm", gradient_clip_norm)
     if ema_decay is not None:
         validation.fraction("train.ema_decay", ema_decay)
+
+
+def _check_dataset(dataset):
+    if not isinstance(dataset, Dataset):
+        raise ConfigurationError(
+            f"`train.dataset` must be a Dataset, got {dataset!r}; in a gin file write train.dataset = @Name() with "
+            "parentheses"
+        )
 
 
 def _standard_callbacks():

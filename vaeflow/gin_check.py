@@ -82,7 +82,7 @@ def _entry(name):
     package, _, last = name.rpartition(".")
     entry = registry.get(last)
     if package and package != entry.package:
-        raise ConfigurationError(f"{last!r} belongs to {entry.package!r}, not {package!r}; write {last!r} alone")
+        raise ConfigurationError(f"{last!r} is of {entry.package!r}, not {package!r}; write `{last}` alone")
     return entry
 
 
@@ -232,9 +232,10 @@ def _advice(binding, root, reach):
     entry = registry.get(binding.name)
     peers = sorted(name for name in reach.visited if registry.get(name).kind == entry.kind)
     advice = f"; its {entry.kind} is {' and '.join(peers)}" if peers else ""
-    same = [f"{peer}.{binding.parameter}" for peer in peers if binding.parameter in registry.get(peer).parameters]
-    reachable = [f"{name}.{parameter}" for name in reach.visited for parameter in registry.get(name).parameters]
-    advice += registry.did_you_mean(binding.label, same or reachable)
+    names = peers or reach.visited
+    theirs = [f"{name}.{parameter}" for name in names for parameter in registry.get(name).parameters]
+    same = [label for label in theirs if label.endswith(f".{binding.parameter}")]
+    advice += registry.did_you_mean(binding.label, same or theirs)
     parameters = registry.get(root).parameters
     if entry.kind in parameters and not peers:
         advice += f" Did you forget `{root}.{entry.kind} = @{entry.name}`?"

@@ -65,7 +65,7 @@ def read(path):
       ConfigurationError: it cannot be read, or is not text.
     """
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{show(path)} cannot be read as text: {error}") from error
 

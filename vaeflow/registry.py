@@ -12,13 +12,17 @@ A decorated class is returned unchanged. It can then be named in a gin file
 Keras' `save` and `load_model`.
 """
 
+import contextlib
 import dataclasses
 import difflib
 import functools
 import importlib
 import importlib.metadata
 import inspect
+import os
 import pkgutil
+import sys
+import tempfile
 
 import gin
 
@@ -193,7 +197,7 @@ def entries(kind=None):
     """
     if kind is not None and kind not in KINDS:
         raise ConfigurationError(
-            f"unknown kind {kind!r}{did_you_mean(kind, KINDS)}; the kinds are {', '.join(KINDS)}"
+            f"unknown kind {kind!r}; the kinds are {', '.join(KINDS)}{did_you_mean(kind, KINDS)}"
         )
     order = list(KINDS)
     chosen = [entry for entry in _entries.values() if kind in (None, entry.kind)]
@@ -216,6 +220,8 @@ def did_you_mean(name, candidates):
 
 def load_builtins():
     """Imports every module that registers something of vaeflow's own."""
+    with _without_greetings():
+        importlib.import_module("tensorflow")
     for name in _BUILTIN_PACKAGES:
         package = importlib.import_module(name)
         for module in pkgutil.iter_modules(getattr(package, "__path__", [])):
@@ -245,6 +251,28 @@ def load_plugin(module):
             f"the plug-in {module!r} cannot be imported: {type(error).__name__}: {error}; it must be "
             "an importable module (installed, or below the current folder)"
         ) from error
+
+
+@contextlib.contextmanager
+def _without_greetings():
+    """Holds back what is written to stderr, unless it ends in an exception.
+
+    TensorFlow's libraries log half a dozen lines on import before they read the log
+    level, past Python's own stream.
+    """
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as held_back:
+        os.dup2(held_back.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            held_back.seek(0)
+            os.write(stderr, held_back.read())
+            raise
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
 
 
 def _check_class(kind, target):

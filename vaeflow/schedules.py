@@ -119,6 +119,10 @@ class CyclicalSchedule(Schedule):
         super().__init__(start, end, num_steps)
         self.num_cycles = validation.positive_integer("CyclicalSchedule.num_cycles", num_cycles)
         self.ramp_fraction = validation.positive_number("CyclicalSchedule.ramp_fraction", ramp_fraction)
+        if self.ramp_fraction > 1:
+            raise ValueError(
+                f"`CyclicalSchedule.ramp_fraction` must be a number above 0 and at most 1, got {ramp_fraction!r}"
+            )
 
     def progress(self, fraction):
         within_cycle = tf.math.floormod(fraction * self.num_cycles, 1.0)

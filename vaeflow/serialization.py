@@ -49,8 +49,10 @@ def _arguments(cls, args, kwargs):
 
 
 def _deserialize(value):
-    if isinstance(value, dict) and "class_name" in value:
-        return keras.saving.deserialize_keras_object(value)
+    if isinstance(value, dict):
+        if "class_name" in value:
+            return keras.saving.deserialize_keras_object(value)
+        return {key: _deserialize(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_deserialize(item) for item in value]
     return value

@@ -93,6 +93,7 @@ class Trainer:
           waiting for input.
 
         Raises:
+          DataError: an example cannot be read.
           TrainingDiverged: the loss or gradient of a step was not finite. Its update
             was skipped on all replicas together.
         """
@@ -100,10 +101,10 @@ class Trainer:
             self._source = self._make_source()
             self._loop = self._make_loop()
         source = self._source() if callable(self._source) else self._source
-        totals, waited, first_bad = self._loop(
-            source, tf.constant(self.step, tf.int64), tf.constant(num_steps, tf.int64)
-        )
-        totals = {name: float(total) for name, total in totals.items()}
+        first_step = tf.constant(self.step, tf.int64)
+        with pipeline.readable_errors():
+            totals, waited, first_bad = self._loop(source, first_step, tf.constant(num_steps, tf.int64))
+            totals = {name: float(total) for name, total in totals.items()}
         if first_bad >= 0:
             raise _diverged(int(first_bad), totals)
         self.step += num_steps

@@ -7,12 +7,14 @@ import json
 import os
 import pathlib
 import platform
+import shutil
 import subprocess
 import sys
 from importlib import metadata
 
 from vaeflow.errors import ConfigurationError, EnvironmentFailure
 
+_LOCK = ".lock"
 _PACKAGES = ("vaeflow", "tensorflow", "keras", "numpy", "gin-config", "tensorboard")
 
 
@@ -33,12 +35,15 @@ class WorkDir:
     def claim(self):
         """Makes the folder and holds its lock, which the system drops when the process dies.
 
+        A folder made here is removed again when an exception leaves it empty.
+
         Raises:
           EnvironmentFailure: the folder cannot be written, or a live run holds it.
         """
+        existed = self.path.exists()
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            lock = open(self.path / ".lock", "a")
+            lock = open(self.path / _LOCK, "a")
         except OSError as error:
             raise EnvironmentFailure(
                 f"the work folder {self.path} cannot be written ({error.strerror}); choose another with `--workdir`"
@@ -51,7 +56,12 @@ class WorkDir:
                     f"the work folder {self.path} is in use by a live run; wait for it, or choose another with "
                     "`--workdir`"
                 ) from error
-            yield
+            try:
+                yield
+            except BaseException:
+                if not existed and os.listdir(self.path) == [_LOCK]:
+                    shutil.rmtree(self.path)
+                raise
 
     def check_configuration(self, text, allow_change=False):
         """Refuses to go on with another configuration than the folder was made with.
@@ -114,8 +124,12 @@ class WorkDir:
 
         Args:
           line: a dict with `step` and the metrics.
+
+        Raises:
+          EnvironmentFailure: the disk refused.
         """
-        with open(self.path / "metrics.jsonl", "a") as file:
+        path = self.path / "metrics.jsonl"
+        with _writing(path), open(path, "a") as file:
             file.write(json.dumps(line) + "\n")
 
     def result(self):
@@ -131,13 +145,34 @@ class WorkDir:
 
 
 def write_atomically(path, text):
-    """Writes a text file under another name, flushes it and renames it."""
+    """Writes a text file under another name, flushes it and renames it.
+
+    Raises:
+      EnvironmentFailure: the disk refused; the file is as it was before.
+    """
     unfinished = path.with_name(f".unfinished-{path.name}")
-    with open(unfinished, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.rename(path)
+    with _writing(path):
+        try:
+            with open(unfinished, "w") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            unfinished.rename(path)
+        except OSError:
+            unfinished.unlink(missing_ok=True)
+            raise
+
+
+@contextlib.contextmanager
+def _writing(path):
+    """Turns what the system refuses into an `EnvironmentFailure` that names the file."""
+    try:
+        yield
+    except OSError as error:
+        raise EnvironmentFailure(
+            f"{path} cannot be written ({error.strerror}); make room or mend the disk, then run the same command "
+            "to go on"
+        ) from error
 
 
 def _version(package):

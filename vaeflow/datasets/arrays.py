@@ -71,7 +71,9 @@ class Arrays(Dataset):
 def _checked_path(setting, value):
     path = pathlib.Path(value).expanduser()
     if path.suffix.lower() not in _SUFFIXES:
-        raise ConfigurationError(f"`{setting}` must be a file that ends in {', '.join(_SUFFIXES)}; got {value!r}")
+        raise ConfigurationError(
+            f"`{setting}` must be a file that ends in {', '.join(_SUFFIXES)}; got {value!r}"
+        )
     if not path.is_file():
         raise ConfigurationError(f"`{setting}` must be an existing file, got {value!r}")
     return path

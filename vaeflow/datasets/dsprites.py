@@ -61,7 +61,9 @@ class DSprites(Dataset):
     def _read(self, archive, name):
         with _member(archive, "latents_classes") as (stream, shape, dtype):
             if len(shape) != 2 or shape[1] != 1 + len(FACTOR_NAMES) or dtype.kind not in "iu":
-                raise DataError(f"{self.file}: `latents_classes` is {dtype} {shape}; expected integers [N, 6]")
+                raise DataError(
+                    f"{self.file}: `latents_classes` is {dtype} {shape}; expected integers [N, 6]"
+                )
             classes = _read_rows(stream, shape[0], shape, dtype)[:, 1:].astype(np.int64)
         held_out = min(self.num_evaluation, len(classes) // 10)
         indices = held_out_split(name, len(classes), held_out, "DSprites.num_evaluation")

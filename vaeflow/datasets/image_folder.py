@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from vaeflow import registry, validation
 from vaeflow.datasets.base import SPLITS, Dataset, Split
-from vaeflow.decoding import CHANNELS, decode_image, map_in_threads
+from vaeflow.decoding import CHANNELS, decode_image, decode_images
 from vaeflow.errors import ConfigurationError, DataError
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
@@ -121,20 +121,27 @@ class FileSplit(Split):
         return None if self._labels is None else self._labels[indices][:, None]
 
     def examples(self, indices):
-        def read(chosen):
-            return np.array(map_in_threads(self._read, chosen), np.uint8).reshape(-1, *self.shape)
+        def retry():
+            return tf.numpy_function(self._read, [indices], "uint8", stateful=False)
 
-        images = tf.numpy_function(read, [indices], "uint8", stateful=False)
-        return tf.ensure_shape(images, (None, *self.shape))
+        def names(chosen):
+            return np.array([os.fsencode(self._paths[index]) for index in chosen], object)
 
-    def _read(self, index):
-        path = self._paths[index]
+        paths = tf.numpy_function(names, [indices], tf.string, stateful=False)
+        fit = self._model_image is None
+        return decode_images(tf.ensure_shape(paths, (None,)), tf.io.read_file, self.shape, fit, retry)
+
+    def _read(self, indices):
+        """Decodes images one by one, so that an error names the file: `[n, H, W, C]`, uint8."""
+        return np.array([self._image(self._paths[i]) for i in indices], np.uint8).reshape(-1, *self.shape)
+
+    def _image(self, path):
         size = self.shape[:2] if self._model_image is None else None
         image = decode_image(_read(path), path, self.shape[2], size)
         if image.shape != self.shape:
             raise DataError(
-                f"{path} is {image.shape[0]}x{image.shape[1]} pixels, expected {self.shape[0]}x{self.shape[1]} "
-                f"as in {self._model_image}; set `ImageFolder.image_size`"
+                f"{path} is {image.shape[0]}x{image.shape[1]} pixels, expected "
+                f"{self.shape[0]}x{self.shape[1]} as in {self._model_image}; set `ImageFolder.image_size`"
             )
         return image
 

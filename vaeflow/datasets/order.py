@@ -8,8 +8,9 @@ class ExampleOrder:
 
     Batch s holds positions s·B … (s+1)·B − 1. It is always full and may straddle
     epochs, so it works with fewer examples than B, and does not depend on the
-    number of replicas. A permutation is drawn by NumPy's Philox generator with the
-    key (seed, epoch).
+    number of replicas. A permutation sorts the raw 64-bit words of NumPy's Philox
+    with the key (seed, epoch): NumPy keeps that stream, unlike its permutations,
+    the same in every version.
 
     Args:
       num_examples: N.
@@ -37,6 +38,6 @@ class ExampleOrder:
         if epoch not in self._permutations:
             # A batch straddles two epochs at most, or many tiny ones.
             self._permutations = {e: p for e, p in self._permutations.items() if e == epoch - 1}
-            generator = np.random.Generator(np.random.Philox(key=[self.seed, epoch]))
-            self._permutations[epoch] = generator.permutation(self.num_examples)
+            words = np.random.Philox(key=[self.seed, epoch]).random_raw(self.num_examples)
+            self._permutations[epoch] = np.argsort(words, kind="stable")
         return self._permutations[epoch]

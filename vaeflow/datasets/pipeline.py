@@ -1,10 +1,14 @@
 """Batches for every source alike: shuffled, shared out to the replicas, scaled on the device."""
 
+import contextlib
+import re
+
 import numpy as np
 import tensorflow as tf
 
 from vaeflow import distribute, random
 from vaeflow.datasets.binarization import binarize_split
+from vaeflow.errors import DataError
 
 _INDEX_ROWS = 64  # Batches whose indices cross from Python to tf.data at a time.
 
@@ -107,6 +111,18 @@ def evaluation_batches(split, batch_size, strategy):
         return batches.prefetch(tf.data.AUTOTUNE)
 
     return strategy.distribute_datasets_from_function(make), num_batches
+
+
+@contextlib.contextmanager
+def readable_errors():
+    """Raises again, as itself, a `DataError` that TensorFlow wrapped on its way out of `tf.data`."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        wrapped = re.search(r"DataError: ([^\n]*)", error.message)
+        if wrapped is None:
+            raise
+        raise DataError(wrapped[1]) from None
 
 
 def place_on_devices(array, strategy):

@@ -18,8 +18,7 @@ _SMALLEST_IMAGE = 16
 # centre, so that it stays inside wherever it lies and however it is turned.
 _MARGIN = 15 / 64
 _SCALES = np.linspace(0.5, 1, FACTOR_SIZES[1])
-# 2 pi looks like 0; the modulus makes it the same bits.
-_ORIENTATIONS = np.linspace(0, 2 * np.pi, FACTOR_SIZES[2]) % (2 * np.pi)
+_ORIENTATIONS = np.linspace(0, 2 * np.pi, FACTOR_SIZES[2])
 
 # One formula draws every shape. With U = u / half_width, V = v / half_height and
 # W = V + bend |U|, a pixel is inside where max(U², W²) + round min(U², W²) < 1:
@@ -88,7 +87,7 @@ class RenderedSprites(Dataset):
         }
         self.grid = (
             _checked_shapes(shapes),
-            *(_checked_range(*item, size) for item, size in zip(ranges.items(), FACTOR_SIZES[1:], strict=True)),
+            *map(_checked_range, ranges, ranges.values(), FACTOR_SIZES[1:]),
         )
         if math.prod(map(len, self.grid)) < 2:
             raise ConfigurationError("`RenderedSprites` needs a grid of at least two points; widen a range")
@@ -133,6 +132,11 @@ class SpriteSplit(Split):
             return np.stack([factor.numpy() for factor in self._factors(tf.constant(indices, tf.int64))], 1)
 
     def examples(self, indices):
+        # An accelerator rounds in its own way; the images must not depend on it.
+        with tf.device("CPU:0"):
+            return tf.ensure_shape(self._draw(indices), (None, *self.shape))
+
+    def _draw(self, indices):
         size = self.shape[0]
         shape, scale, orientation, x, y = self._factors(indices)
 
@@ -156,7 +160,7 @@ class SpriteSplit(Split):
         w_squared = tf.math.squared_difference(v, tf.abs(u) * -of_shape(_BEND))
         rounding = tf.minimum(u_squared, w_squared) * of_shape(_ROUND)
         inside = tf.maximum(u_squared, w_squared) + rounding < 1
-        return tf.ensure_shape((tf.cast(inside, tf.uint8) * 255)[..., None], (None, *self.shape))
+        return tf.cast(inside, tf.uint8)[..., None] * 255
 
     def _factors(self, indices):
         """Five int64 tensors `[n]`: the places of the examples on the published grid."""
@@ -187,7 +191,8 @@ def _checked_shapes(names):
         or not set(names) <= set(SHAPES)
     ):
         raise ConfigurationError(
-            f"`RenderedSprites.shapes` must be a list of different names among {', '.join(SHAPES)}; got {names!r}"
+            f"`RenderedSprites.shapes` must be a list of different names among {', '.join(SHAPES)}; "
+            f"got {names!r}"
         )
     return tuple(sorted(SHAPES.index(name) for name in names))
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from vaeflow import registry, validation
 from vaeflow.datasets.base import SPLITS, Dataset, InMemorySplit, Split
-from vaeflow.decoding import CHANNELS, decode_image, map_in_threads
+from vaeflow.decoding import CHANNELS, decode_image, decode_images
 from vaeflow.errors import ConfigurationError, DataError
 
 _RANDOM_ACCESS_FORMAT = "array_record"
@@ -115,9 +115,9 @@ class TFDS(Dataset):
         # A download can fail in as many ways as there are datasets.
         except Exception as error:
             raise DataError(
-                f"tfds {self.name} is not prepared in {self.data_dir or 'the folder of tfds'} and could not be "
-                f"downloaded and prepared there: {type(error).__name__}: {error}; set `TFDS.data_dir` to where "
-                f"it is, or run where there is a network: tfds build {self.name} "
+                f"tfds {self.name} is not prepared in {self.data_dir or 'the folder of tfds'} and could not "
+                f"be downloaded and prepared there: {type(error).__name__}: {error}; set `TFDS.data_dir` to "
+                f"where it is, or run where there is a network: tfds build {self.name} "
                 f"--file_format={_RANDOM_ACCESS_FORMAT}"
             ) from error
         return builder
@@ -128,10 +128,15 @@ class TFDS(Dataset):
         features = self._builder.info.features
         for key in filter(None, (self.image_key, self.label_key)):
             if key not in features:
-                raise ConfigurationError(f"tfds {self.name} has the features {', '.join(features)}; got {key!r}")
+                raise ConfigurationError(
+                    f"tfds {self.name} has the features {', '.join(sorted(features))}; got {key!r}; set "
+                    "`TFDS.image_key` and `TFDS.label_key` to one of them"
+                )
         feature = features[self.image_key]
         if not isinstance(feature, tfds.features.Image) or feature.np_dtype != np.uint8:
-            raise ConfigurationError(f"`TFDS.image_key` must name an 8-bit image of {self.name}, got {feature}")
+            raise ConfigurationError(
+                f"`TFDS.image_key` must name an 8-bit image of {self.name}, got {feature}"
+            )
         shape = (*(self.image_size or feature.shape[:2]), feature.shape[2])
         if None in shape or shape[2] not in CHANNELS:
             raise ConfigurationError(
@@ -144,8 +149,11 @@ class TFDS(Dataset):
         import tensorflow_datasets as tfds
 
         # Ours decodes the image; every other image feature is left alone.
-        images = (key for key, kind in self._builder.info.features.items() if isinstance(kind, tfds.features.Image))
-        return {key: tfds.decode.SkipDecoding() for key in images}
+        return {
+            key: tfds.decode.SkipDecoding()
+            for key, feature in self._builder.info.features.items()
+            if isinstance(feature, tfds.features.Image)
+        }
 
     def _num_examples(self, name):
         try:
@@ -169,9 +177,12 @@ class TFDS(Dataset):
     def _in_memory(self, records, num_examples, shape):
         images = np.empty((num_examples, *shape), np.uint8)
         labels = np.zeros((num_examples, 1), np.int64)
-        for place, record in enumerate(records.as_numpy_iterator()):
-            images[place] = self.image(record, shape, f"record {place}")
-            labels[place] = 0 if self.label_key is None else record[self.label_key]
+        try:
+            for place, record in enumerate(records.as_numpy_iterator()):
+                images[place] = self.image(record, shape, f"record {place}")
+                labels[place] = 0 if self.label_key is None else record[self.label_key]
+        except tf.errors.OpError as error:
+            raise DataError(f"{self._builder.data_dir} cannot be read: {error.message}; delete it") from error
         if self.label_key is None:
             return InMemorySplit(images)
         return InMemorySplit(images, labels, (self.label_key,))
@@ -193,21 +204,29 @@ class TFDSSplit(Split):
         self._source = source
 
     def examples(self, indices):
-        def read(chosen):
-            places = [int(index) for index in chosen]
-            records = self._records.__getitems__(places) if places else []
-            images = map_in_threads(self._image, zip(places, records, strict=True))
-            return np.array(images, np.uint8).reshape(-1, *self.shape)
+        def retry():
+            return tf.numpy_function(self._read, [indices], "uint8", stateful=False)
 
-        images = tf.numpy_function(read, [indices], "uint8", stateful=False)
-        return tf.ensure_shape(images, (None, *self.shape))
+        contents = tf.numpy_function(self._contents, [indices], tf.string, stateful=False)
+        fit = self._source.image_size is not None
+        return decode_images(tf.ensure_shape(contents, (None,)), tf.identity, self.shape, fit, retry)
 
     def factors(self, indices):
         if not self.factor_names:
             return None
-        records = self._records.__getitems__([int(index) for index in indices])
-        return np.array([[record[self._source.label_key]] for record in records], np.int64)
+        key = self._source.label_key
+        return np.array([[record[key]] for record in self._chosen(indices)], np.int64)
 
-    def _image(self, item):
-        place, record = item
-        return self._source.image(record, self.shape, f"record {place}")
+    def _chosen(self, indices):
+        # tfds takes no NumPy integers, and no empty list.
+        return self._records.__getitems__(indices.tolist()) if len(indices) else []
+
+    def _contents(self, indices):
+        """The encoded images, `[n]` bytes."""
+        return np.array([record[self._source.image_key] for record in self._chosen(indices)], object)
+
+    def _read(self, indices):
+        """Decodes images one by one, so that an error names the record: `[n, H, W, C]`, uint8."""
+        pairs = zip(indices, self._chosen(indices), strict=True)
+        images = [self._source.image(record, self.shape, f"record {index}") for index, record in pairs]
+        return np.array(images, np.uint8).reshape(-1, *self.shape)

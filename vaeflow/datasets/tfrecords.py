@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from vaeflow import registry, validation
 from vaeflow.datasets.base import SPLITS, Dataset, Split, held_out_split, num_held_out
-from vaeflow.decoding import CHANNELS, decode_image, map_in_threads
+from vaeflow.decoding import CHANNELS, decode_image, decode_images
 from vaeflow.errors import ConfigurationError, DataError
 from vaeflow.record_files import RecordIndex
 
@@ -55,7 +55,9 @@ class TFRecords(Dataset):
     ):
         super().__init__(**kwargs)
         self.train = _checked_patterns("TFRecords.train", train)
-        self.evaluation = None if evaluation is None else _checked_patterns("TFRecords.evaluation", evaluation)
+        self.evaluation = (
+            None if evaluation is None else _checked_patterns("TFRecords.evaluation", evaluation)
+        )
         self.image_key = image_key
         self.image_format = validation.one_of("TFRecords.image_format", image_format, _FORMATS)
         self.shape = _checked_shape(shape, image_format)
@@ -91,8 +93,8 @@ class TFRecords(Dataset):
         expected = int(np.prod(self.shape))
         if len(data) != expected:
             raise DataError(
-                f"{index.describe(record)}: the image has {len(data)} bytes, expected {expected} for the shape "
-                f"{self.shape}; set `TFRecords.shape`, or `TFRecords.image_format` to 'encoded'"
+                f"{index.describe(record)}: the image has {len(data)} bytes, expected {expected} for the "
+                f"shape {self.shape}; set `TFRecords.shape`, or `TFRecords.image_format` to 'encoded'"
             )
         return np.frombuffer(data, np.uint8).reshape(self.shape)
 
@@ -114,11 +116,14 @@ class RecordSplit(Split):
         self._source = source
 
     def examples(self, indices):
-        def read(wanted):
-            return np.array(map_in_threads(self._image, wanted), np.uint8).reshape(-1, *self.shape)
+        def retry():
+            return tf.numpy_function(self._read, [indices], "uint8", stateful=False)
 
-        images = tf.numpy_function(read, [indices], "uint8", stateful=False)
-        return tf.ensure_shape(images, (None, *self.shape))
+        if self._source.image_format == "raw":
+            return tf.ensure_shape(retry(), (None, *self.shape))
+        contents = tf.numpy_function(self._contents, [indices], tf.string, stateful=False)
+        fit = self._source.shape is not None
+        return decode_images(tf.ensure_shape(contents, (None,)), tf.identity, self.shape, fit, retry)
 
     def factors(self, indices):
         if not self.factor_names:
@@ -127,14 +132,24 @@ class RecordSplit(Split):
         labels = [read_value(self._index, self._chosen[i], key, "int64_list") for i in indices]
         return np.array(labels, np.int64)[:, None]
 
-    def _image(self, index):
-        record = self._chosen[index]
+    def _contents(self, indices):
+        """The encoded images, `[n]` bytes."""
+        key = self._source.image_key
+        return np.array(
+            [read_value(self._index, self._chosen[i], key, "bytes_list") for i in indices], object
+        )
+
+    def _read(self, indices):
+        """Decodes images one by one, so that an error names the record: `[n, H, W, C]`, uint8."""
+        return np.array([self._image(self._chosen[i]) for i in indices], np.uint8).reshape(-1, *self.shape)
+
+    def _image(self, record):
         size = None if self._source.shape is None else self.shape[:2]
         image = self._source.decode(self._index, record, self.shape[2], size)
         if image.shape != self.shape:
             raise DataError(
-                f"{self._index.describe(record)}: the image is {image.shape}, expected {self.shape} as in the "
-                "first record; set `TFRecords.shape`"
+                f"{self._index.describe(record)}: the image is {image.shape}, expected {self.shape} as in "
+                "the first record; set `TFRecords.shape`"
             )
         return image
 
@@ -160,8 +175,8 @@ def read_value(index, record, key, kind):
     values = getattr(features[key], kind).value if key in features else ()
     if len(values) != 1:
         raise DataError(
-            f"{index.describe(record)}: the feature {key!r} has {len(values)} values in its {kind}, expected "
-            f"one; the features are {', '.join(sorted(features)) or '(none)'}"
+            f"{index.describe(record)}: the feature {key!r} has {len(values)} values in its {kind}, "
+            f"expected one; the features are {', '.join(sorted(features)) or '(none)'}"
         )
     return values[0]
 

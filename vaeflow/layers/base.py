@@ -1,5 +1,7 @@
 """The base classes of blocks."""
 
+import math
+
 import keras
 
 from vaeflow.serialization import ConstructorConfig
@@ -66,11 +68,13 @@ def run_chain(blocks, value, training=None):
     return value
 
 
-def normalization_layer(kind):
+def normalization_layer(kind, channels):
     """Makes a normalization layer that acts on each example alone.
 
     Args:
-      kind: `"group"` (8 groups at most), `"layer"`, or None.
+      kind: `"group"` (8 groups, or fewer where 8 does not divide `channels`),
+        `"layer"`, or None.
+      channels: the number of channels of its input.
 
     Returns:
       A list of no or one layer.
@@ -83,5 +87,5 @@ def normalization_layer(kind):
     if kind == "layer":
         return [keras.layers.LayerNormalization()]
     if kind == "group":
-        return [keras.layers.GroupNormalization(groups=8)]
+        return [keras.layers.GroupNormalization(groups=math.gcd(8, channels))]
     raise ValueError(f"`normalization` must be 'group', 'layer' or None, got {kind!r}")

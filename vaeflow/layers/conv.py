@@ -65,10 +65,11 @@ class ConvEncoder(Layer):
         kernel_sizes = per_layer("ConvEncoder.kernel_size", kernel_size, len(filters))
         strides = per_layer("ConvEncoder.strides", strides, len(filters))
         units = validation.positive_integers("ConvEncoder.units", units)
+        validation.one_of("ConvEncoder.normalization", normalization, ("group", "layer", None))
         self.blocks = []
         for count, size, stride in zip(filters, kernel_sizes, strides):
             self.blocks.append(keras.layers.Conv2D(count, size, stride, padding="same"))
-            self.blocks.extend(normalization_layer(normalization))
+            self.blocks.extend(normalization_layer(normalization, count))
             self.blocks.append(keras.layers.Activation(activation))
         self.blocks += [keras.layers.Flatten(), *dense_stack(units, activation)]
 
@@ -119,7 +120,9 @@ class ConvDecoder(Decoder):
         self.strides = per_layer("ConvDecoder.strides", strides, len(self.filters))
         self.units = validation.positive_integers("ConvDecoder.units", units)
         self.activation = activation
-        self.normalization = normalization
+        self.normalization = validation.one_of(
+            "ConvDecoder.normalization", normalization, ("group", "layer", None)
+        )
 
     def build(self, input_shape):
         height, width, channels = self.target_shape
@@ -136,7 +139,7 @@ class ConvDecoder(Decoder):
             if any(excess):
                 self.blocks.append(keras.layers.Cropping2D(((0, excess[0]), (0, excess[1]))))
             if index < len(outputs) - 1:
-                self.blocks.extend(normalization_layer(self.normalization))
+                self.blocks.extend(normalization_layer(self.normalization, count))
                 self.blocks.append(keras.layers.Activation(self.activation))
         build_chain(self.blocks, input_shape, self.dtype_policy)
 

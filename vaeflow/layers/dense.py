@@ -13,7 +13,7 @@ def dense_stack(units, activation, normalization=None):
     blocks = []
     for width in units:
         blocks.append(keras.layers.Dense(width))
-        blocks.extend(normalization_layer(normalization))
+        blocks.extend(normalization_layer(normalization, width))
         blocks.append(keras.layers.Activation(activation))
     return blocks
 

@@ -89,7 +89,7 @@ class GaussianLikelihood(Likelihood):
     def distribution(self, outputs):
         if self.learned == "per_pixel":
             mean, excess = tf.split(outputs, 2, axis=-1)
-            return Gaussian(mean, excess + tf.cast(self.initial_log_variance, excess.dtype))
+            return Gaussian(mean, excess + tf.constant(self.initial_log_variance, excess.dtype))
         if self.learned == "scalar":
             return Gaussian(outputs, tf.convert_to_tensor(self.log_variance))
-        return Gaussian(outputs, tf.cast(self.initial_log_variance, outputs.dtype), self.normalized)
+        return Gaussian(outputs, tf.constant(self.initial_log_variance, outputs.dtype), self.normalized)

@@ -1,0 +1,95 @@
+"""The published file's layout, in small."""
+
+import zipfile
+
+import numpy as np
+import pytest
+
+from vaeflow.datasets import DSprites
+from vaeflow.datasets import dsprites as module
+from vaeflow.errors import ConfigurationError, DataError
+
+NUM = 60
+
+
+class Bomb:
+    """Fails the test that unpickles it."""
+
+    def __reduce__(self):
+        return (pytest.fail, ("the metadata was unpickled",))
+
+
+def write(path, **changes):
+    rng = np.random.RandomState(0)
+    members = {
+        "metadata": np.array(Bomb(), dtype=object),
+        "imgs": rng.randint(0, 2, (NUM, 8, 8)).astype(np.uint8),
+        "latents_classes": np.concatenate(
+            [np.zeros((NUM, 1), np.int64), rng.randint(0, 3, (NUM, 4)), np.arange(NUM)[:, None]], axis=1
+        ),
+        "latents_values": np.zeros((NUM, 6)),
+        **changes,
+    }
+    np.savez_compressed(path, **{key: value for key, value in members.items() if value is not None})
+    return members
+
+
+def test_reads_images_and_factors(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_CHUNK_EXAMPLES", 7)
+    members = write(tmp_path / "d.npz")
+    dataset = DSprites(tmp_path / "d.npz")
+    train, evaluation = dataset.load("train"), dataset.load("evaluation")
+    # Asked for 10,000, held out a tenth.
+    assert (train.num_examples, evaluation.num_examples) == (54, 6)
+    assert train.shape == (8, 8, 1) and train.factor_names[0] == "shape"
+    places = np.concatenate([s.factors(np.arange(s.num_examples)) for s in (train, evaluation)])
+    np.testing.assert_array_equal(np.sort(places[:, 4]), np.arange(NUM))
+    np.testing.assert_array_equal(places, members["latents_classes"][places[:, 4], 1:])
+    images = np.concatenate([train.array, evaluation.array])[..., 0]
+    np.testing.assert_array_equal(images, members["imgs"][places[:, 4]] * 255)
+
+
+def test_a_missing_file_is_refused_when_made(tmp_path):
+    with pytest.raises(ConfigurationError, match="`DSprites.file`.*RenderedSprites"):
+        DSprites(tmp_path / "d.npz")
+    write(tmp_path / "d.npz")
+    with pytest.raises(ValueError, match="num_evaluation"):
+        DSprites(tmp_path / "d.npz", num_evaluation=0)
+
+
+IMAGES = np.zeros((NUM, 8, 8), np.uint8)
+BAD = IMAGES.copy()
+BAD[41, 3, 3] = 255
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"imgs": BAD}, "record 41: a pixel is 255; expected 0 or 1"),
+        ({"imgs": IMAGES[1:]}, r"`imgs` is uint8 \(59, 8, 8\); expected uint8 \[60, H, W\]"),
+        ({"imgs": IMAGES.astype(float)}, "`imgs` is float64"),
+        ({"imgs": None}, "cannot be read.*imgs"),
+        ({"imgs": np.array([Bomb()] * NUM, dtype=object)}, "not a row-major array of numbers"),
+        ({"latents_classes": np.zeros((NUM, 5), int)}, r"`latents_classes` is int64 \(60, 5\)"),
+        ({"latents_classes": None}, "latents_classes"),
+    ],
+)
+def test_wrong_members_are_described(tmp_path, changes, message):
+    write(tmp_path / "d.npz", **changes)
+    with pytest.raises(DataError, match=f"d.npz.*{message}"):
+        DSprites(tmp_path / "d.npz").load("train")
+
+
+def test_damaged_files_are_described(tmp_path):
+    path = tmp_path / "d.npz"
+    write(path)
+    content = path.read_bytes()
+    for damaged in (content[:-100], b"garbage"):
+        path.write_bytes(damaged)
+        with pytest.raises(DataError, match=f"{path} cannot be read"):
+            DSprites(path).load("train")
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ("imgs", "latents_classes"):
+            archive.writestr(f"{name}.npy", b"\x93NUMPY\x01\x00" + bytes(4))
+    with pytest.raises(DataError, match="cannot be read"):
+        DSprites(path).load("train")

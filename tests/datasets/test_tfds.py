@@ -1,0 +1,129 @@
+"""TensorFlow Datasets with a tiny builder, prepared offline in each of the file formats."""
+
+import importlib.util
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from vaeflow.datasets import TFDS, InMemorySplit
+from vaeflow.errors import ConfigurationError, DataError
+
+tfds = pytest.importorskip("tensorflow_datasets", reason="tensorflow-datasets is not installed")
+
+
+def pixels(place):
+    return np.random.RandomState(place).randint(0, 256, (6, 9, 3)).astype(np.uint8)
+
+
+class TinyImages(tfds.core.GeneratorBasedBuilder):
+    """Ten images to train, four to test."""
+
+    VERSION = tfds.core.Version("1.0.0")
+
+    def _info(self):
+        features = {
+            "image": tfds.features.Image(shape=(None, None, 3)),
+            "fixed": tfds.features.Image(shape=(6, 9, 3)),
+            "number": tfds.features.Scalar(np.int64),
+        }
+        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
+
+    def _split_generators(self, dl_manager):
+        return {"train": self._generate_examples(0, 10), "test": self._generate_examples(10, 14)}
+
+    def _generate_examples(self, first, last):
+        for place in range(first, last):
+            yield place, {"image": pixels(place), "fixed": pixels(place), "number": place}
+
+
+class OutOfReach(TinyImages):
+    """A dataset whose server does not answer."""
+
+    def _split_generators(self, dl_manager):
+        raise ConnectionError("no route to example.org")
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """Data folders by file format."""
+    made = {}
+    for kind in ("tfrecord", "array_record"):
+        made[kind] = tmp_path_factory.mktemp(kind)
+        tfds.builder("tiny_images", data_dir=made[kind]).download_and_prepare(file_format=kind)
+    return made
+
+
+def images(split, indices):
+    return split.examples(tf.constant(indices, tf.int64)).numpy()
+
+
+@pytest.mark.parametrize("kind", ["tfrecord", "array_record"])
+def test_both_splits_are_read(folders, kind):
+    dataset = TFDS("tiny_images", folders[kind], image_key="fixed", label_key="number")
+    for name, places in (("train", range(10)), ("evaluation", range(10, 14))):
+        split = dataset.load(name)
+        assert isinstance(split, InMemorySplit) == (kind == "tfrecord")
+        assert split.shape == (6, 9, 3) and split.dtype == "uint8" and split.factor_names == ("number",)
+        order = np.random.RandomState(0).permutation(split.num_examples)
+        numbers = split.factors(order)[:, 0]
+        assert sorted(numbers) == list(places)
+        np.testing.assert_array_equal(images(split, order), [pixels(number) for number in numbers])
+        stream = tf.data.Dataset.from_tensor_slices(order).batch(3).map(split.examples, tf.data.AUTOTUNE)
+        np.testing.assert_array_equal(np.concatenate(list(stream)), images(split, order))
+        assert images(split, []).shape == (0, 6, 9, 3)
+
+
+@pytest.mark.parametrize("kind", ["tfrecord", "array_record"])
+def test_sizes_and_parts_of_splits(folders, kind):
+    settings = {"train_split": "train[:70%]", "evaluation_split": "train[70%:]", "image_size": (3, 5)}
+    dataset = TFDS("tiny_images", folders[kind], **settings)
+    train, evaluation = dataset.load("train"), dataset.load("evaluation")
+    assert (train.num_examples, evaluation.num_examples) == (7, 3)
+    assert train.shape == (3, 5, 3) and images(train, [6, 0]).shape == (2, 3, 5, 3)
+    assert train.factors(np.array([0])) is None and train.factor_names == ()
+
+
+def test_what_is_not_prepared_is_prepared_for_random_access(tmp_path):
+    split = TFDS("tiny_images", str(tmp_path), image_key="fixed").load("train")
+    assert split.num_examples == 10 and split.array is None
+
+
+def test_a_failed_download_says_what_was_tried(tmp_path):
+    with pytest.raises(DataError, match="tfds out_of_reach .*no route to example.org.*`TFDS.data_dir`"):
+        TFDS("out_of_reach", str(tmp_path)).load("train")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"name": "mnits"}, "`TFDS.name` 'mnits' is no dataset of tfds.*'mnist'"),
+        ({"train_split": "validation"}, "`TFDS.train_split` .* has .*train.*got 'validation'"),
+        ({"image_key": "picture"}, "features fixed, image, number; got 'picture'"),
+        ({"label_key": "label"}, "got 'label'"),
+        ({"image_key": "number"}, "must name an 8-bit image"),
+        ({"image_key": "image"}, r"shape \(None, None, 3\); set `TFDS.image_size`"),
+        ({"memory_limit_bytes": 1000}, "would take 1620 bytes .*`TFDS.memory_limit_bytes` = 1000"),
+    ],
+)
+def test_wrong_settings_are_refused_when_loaded(folders, settings, message):
+    settings = {"name": "tiny_images", "data_dir": folders["tfrecord"], "image_key": "fixed", **settings}
+    with pytest.raises(ConfigurationError, match=message):
+        TFDS(**settings).load("train")
+
+
+def test_damaged_files_are_named(tmp_path):
+    tfds.builder("tiny_images", data_dir=tmp_path).download_and_prepare(file_format="tfrecord")
+    (path,) = tmp_path.rglob("*test.tfrecord*")
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(DataError, match=f"{tmp_path}.* cannot be read: .*delete it"):
+        TFDS("tiny_images", tmp_path, image_key="fixed").load("evaluation")
+
+
+def test_settings_are_checked_when_made(monkeypatch):
+    for size in ((3,), 3, (0, 3)):
+        with pytest.raises(ValueError, match="`TFDS.image_size`"):
+            TFDS("tiny_images", image_size=size)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ConfigurationError, match=r"pip install 'vaeflow\[tfds\]'"):
+        TFDS("tiny_images")

@@ -1,0 +1,120 @@
+"""TFRecord files of encoded and raw images."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from vaeflow.datasets import TFRecords
+from vaeflow.errors import ConfigurationError, DataError
+
+IMAGES = np.random.RandomState(0).randint(0, 256, (20, 5, 7, 3)).astype(np.uint8)
+
+
+def example(place, **changes):
+    features = {
+        "image": tf.train.Feature(
+            bytes_list=tf.train.BytesList(value=[tf.io.encode_png(IMAGES[place]).numpy()])
+        ),
+        "pixels": tf.train.Feature(bytes_list=tf.train.BytesList(value=[IMAGES[place].tobytes()])),
+        "number": tf.train.Feature(int64_list=tf.train.Int64List(value=[place])),
+        **changes,
+    }
+    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
+
+
+def write(path, payloads):
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for payload in payloads:
+            writer.write(payload)
+
+
+@pytest.fixture
+def pattern(tmp_path):
+    write(tmp_path / "part-1.tfrecord", [example(place) for place in range(12)])
+    write(tmp_path / "part-2.tfrecord", [example(place) for place in range(12, 20)])
+    return str(tmp_path / "part-*.tfrecord")
+
+
+def images(split, indices):
+    return split.examples(tf.constant(indices, tf.int64)).numpy()
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"shape": (5, 7, 3)}, {"image_key": "pixels", "image_format": "raw", "shape": (5, 7, 3)}]
+)
+def test_a_part_is_held_out(pattern, settings):
+    dataset = TFRecords(pattern, evaluation_fraction=0.2, label_key="number", **settings)
+    train, evaluation = dataset.load("train"), dataset.load("evaluation")
+    assert (train.num_examples, evaluation.num_examples) == (16, 4)
+    places = []
+    for split in (train, evaluation):
+        assert split.shape == (5, 7, 3) and split.dtype == "uint8" and split.factor_names == ("label",)
+        order = np.random.RandomState(1).permutation(split.num_examples)
+        numbers = split.factors(order)[:, 0]
+        np.testing.assert_array_equal(images(split, order), IMAGES[numbers])
+        places.extend(numbers)
+    assert sorted(places) == list(range(20))
+
+
+def test_evaluation_files_of_their_own(pattern, tmp_path):
+    write(tmp_path / "held_out.tfrecord", [example(7)])
+    dataset = TFRecords([pattern], tmp_path / "held_out.tfrecord")
+    assert dataset.load("train").num_examples == 20
+    evaluation = dataset.load("evaluation")
+    np.testing.assert_array_equal(images(evaluation, [0]), IMAGES[[7]])
+    assert evaluation.factors(np.array([0])) is None and evaluation.factor_names == ()
+
+
+def test_a_shape_fits_encoded_images(pattern):
+    split = TFRecords(pattern, shape=(5, 5, 1)).load("train")
+    assert images(split, [0, 1]).shape == (2, 5, 5, 1)
+    assert images(split, []).shape == (0, 5, 5, 1)
+
+
+def feature(*values):
+    return tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
+
+
+@pytest.mark.parametrize(
+    ("payload", "message"),
+    [
+        (b"\xff\xffnonsense", "is not a tf.train.Example"),
+        (example(0, image=feature()), "feature 'image' has 0 values.*features are image, number, pixels"),
+        (example(0, image=feature(b"a", b"b")), "feature 'image' has 2 values"),
+        (example(0, image=feature(b"text")), "cannot be decoded as an image"),
+        (
+            example(0, image=feature(tf.io.encode_png(IMAGES[0, :4]).numpy())),
+            r"image is \(4, 7, 3\), expected \(5, 7, 3\).*`TFRecords.shape`",
+        ),
+    ],
+)
+def test_a_bad_record_is_named_inside_tf_data(tmp_path, payload, message):
+    write(tmp_path / "train", [example(1), payload])
+    split = TFRecords(str(tmp_path / "train"), str(tmp_path / "train")).load("train")
+    stream = tf.data.Dataset.range(2).batch(2).map(split.examples)
+    with pytest.raises(tf.errors.UnknownError, match=rf"DataError: .*train, record 1.*{message}"):
+        list(stream)
+
+
+def test_raw_images_must_have_their_size(pattern):
+    split = TFRecords(pattern, image_key="pixels", image_format="raw", shape=(5, 8, 3)).load("train")
+    with pytest.raises(
+        DataError, match=r"part-1.tfrecord, record \d+: the image has 105 bytes, expected 120"
+    ):
+        images(split, [0])
+
+
+def test_settings_and_missing_files(pattern, tmp_path):
+    with pytest.raises(DataError, match="no file matches .*none-"):
+        TFRecords(str(tmp_path / "none-*")).load("train")
+    with pytest.raises(ConfigurationError, match="`TFRecords.train`"):
+        TFRecords([])
+    with pytest.raises(ConfigurationError, match="`TFRecords.evaluation`.*got 3"):
+        TFRecords(pattern, 3)
+    with pytest.raises(ConfigurationError, match="`TFRecords.shape` must be .* for raw images, got None"):
+        TFRecords(pattern, image_format="raw")
+    for shape in ((5, 7), (5, 7, 2), (0, 1, 3)):
+        with pytest.raises(ValueError, match="`TFRecords.shape`"):
+            TFRecords(pattern, shape=shape)
+    with pytest.raises(ValueError, match="`TFRecords.image_format` must be one of 'encoded', 'raw'"):
+        TFRecords(pattern, image_format="png")

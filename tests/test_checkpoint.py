@@ -1,0 +1,244 @@
+"""Checkpoints: equal after a restore, whole or refused, pruned, and safe when the disk fails."""
+
+import json
+import resource
+import shutil
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.fixtures import tiny_runs
+from vaeflow.checkpoint import CheckpointStore
+from vaeflow.errors import ConfigurationError, EnvironmentFailure
+
+DATA, INDEX, RECORD = "variables.data-00000-of-00001", "variables.index", "record.json"
+
+
+@pytest.fixture
+def store(tmp_path):
+    return CheckpointStore(tmp_path / "checkpoints")
+
+
+def box(value, size=4):
+    """Some variables: a checkpoint of `value`."""
+    return tf.train.Checkpoint(model=[tf.Variable(np.full(size, value, np.float32))])
+
+
+def value_of(checkpoint):
+    return float(checkpoint.model[0][0])
+
+
+def saved(store, *steps):
+    """Saves checkpoints whose variables hold their step."""
+    for step in steps:
+        store.save(box(step), step, {"train/loss": float(step)})
+    return store
+
+
+def names(store):
+    return sorted(path.name for path in store.folder.iterdir())
+
+
+def state(trainer):
+    return [
+        *(weight.numpy() for weight in trainer.model.weights),
+        *(slot.numpy() for slot in trainer.optimizer.variables),
+        *(average.numpy() for average in trainer._averages),
+    ]
+
+
+def test_a_restored_trainer_equals_the_saved_one(store):
+    settings = {"ema_decay": 0.9}
+    one = tiny_runs.trainer(**settings)
+    one.run(5)
+    store.save(one.checkpoint(), one.step, {"train/loss": 1.5})
+
+    other = tiny_runs.trainer(seed=0, **settings)
+    assert any(np.any(a != b) for a, b in zip(state(one), state(other), strict=True))
+    record = store.restore(other.checkpoint())
+    assert (record["step"], record["metrics"]) == (5, {"train/loss": 1.5})
+    for a, b in zip(state(one), state(other), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert len(state(one)) > 2 * len(one.model.trainable_variables) + len(one._averages)
+
+    other.resume_at(record["step"])
+    for trainer in (one, other):
+        trainer.run(5)
+        trainer.run(2)
+    for a, b in zip(state(one), state(other), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_without_checkpoints_there_is_nothing_to_restore(store):
+    assert store.restore(box(0)) is None
+    assert store.steps() == [] and store.best_step() is None
+
+
+def truncated(part):
+    def damage(path):
+        content = path.read_bytes()
+        path.write_bytes(content[: int(len(content) * part)])
+
+    return damage
+
+
+def flipped(place):
+    def damage(path):
+        content = bytearray(path.read_bytes())
+        content[int(len(content) * place)] ^= 0x01
+        path.write_bytes(content)
+
+    return damage
+
+
+def replaced(text):
+    return lambda path: path.write_text(text)
+
+
+DAMAGES = [
+    *((name, truncated(part)) for name in (DATA, INDEX, RECORD) for part in (0, 0.5, 0.99)),
+    *((name, flipped(place)) for name in (DATA, INDEX) for place in (0, 0.5, 0.999)),
+    *((name, lambda path: path.unlink()) for name in (DATA, INDEX, RECORD)),
+    (RECORD, replaced("[]")),
+    (RECORD, replaced("null")),
+    (RECORD, replaced('{"step": 2, "metrics": {}}')),
+    (RECORD, replaced('{"step": 2, "metrics": {}, "sha256": {}}')),
+    (RECORD, replaced('{"step": 2, "metrics": {}, "sha256": 7}')),
+    (RECORD, lambda path: path.write_bytes(b"\xff\xfe\x00")),
+    (RECORD, lambda path: path.write_text(path.read_text().replace('"step": 2', '"step": 3'))),
+]
+
+
+@pytest.mark.parametrize(("name", "damage"), DAMAGES)
+def test_a_damaged_checkpoint_is_refused_for_the_one_before(store, caplog, name, damage):
+    saved(store, 1, 2)
+    damage(store.folder / "step-00000002" / name)
+    target = box(0)
+    assert store.restore(target)["step"] == 1
+    assert value_of(target) == 1.0
+    (message,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert "step-00000002" in message and name in message and "trying the one before" in message
+
+
+def test_when_all_are_damaged_the_run_does_not_start_anew(store):
+    saved(store, 1, 2)
+    for step in (1, 2):
+        flipped(0.5)(store.folder / f"step-{step:08d}" / DATA)
+    target = box(0)
+    with pytest.raises(EnvironmentFailure, match="none of the 2 checkpoints.*--workdir"):
+        store.restore(target)
+    assert value_of(target) == 0.0
+
+
+def test_an_unfinished_folder_is_ignored_and_then_removed(store):
+    saved(store, 1)
+    unfinished = store.folder / ".unfinished-step-00000002"
+    shutil.copytree(store.folder / "step-00000001", unfinished)
+    (unfinished / RECORD).unlink()
+    assert store.steps() == [1]
+    assert store.restore(box(0))["step"] == 1
+    saved(store, 3)
+    assert names(store) == ["step-00000001", "step-00000003"]
+
+
+def test_what_is_no_checkpoint_is_left_alone(store):
+    saved(store, 1)
+    (store.folder / "step-00000001-mine").mkdir()
+    (store.folder / "notes.txt").write_text("mine")
+    target = box(0)
+    assert store.restore(target)["step"] == 1
+    saved(store, 2, 3, 4)
+    assert names(store) == ["notes.txt", "step-00000001-mine", "step-00000002", "step-00000003", "step-00000004"]
+
+
+def test_the_newest_and_the_best_are_kept(tmp_path):
+    store = CheckpointStore(tmp_path, keep=2, best_metric="score")
+    for step, score in [(1, 5.0), (2, 1.0), (3, 3.0), (4, float("nan")), (5, None), (6, 2.0)]:
+        store.save(box(step), step, {} if score is None else {"score": score})
+    assert store.steps() == [2, 5, 6]
+    assert store.best_step() == 2
+    store.save(box(7), 7, {"score": 0.5})
+    assert store.steps() == [6, 7] and store.best_step() == 7
+
+
+def test_without_the_metric_only_the_newest_are_kept(tmp_path):
+    store = saved(CheckpointStore(tmp_path, keep=1), 1, 2, 3)
+    assert store.steps() == [3] and store.best_step() is None
+
+
+def test_a_step_saved_again_is_replaced(store):
+    saved(store, 1)
+    store.save(box(8), 1, {})
+    target = box(0)
+    store.restore(target)
+    assert value_of(target) == 8.0 and names(store) == ["step-00000001"]
+
+
+def test_the_record_describes_the_files(store):
+    path = store.save(box(1), 1200, {"train/loss": 2.5})
+    assert path.name == "step-00001200"
+    record = json.loads((path / RECORD).read_text())
+    assert (record["step"], record["metrics"]) == (1200, {"train/loss": 2.5})
+    assert set(record["sha256"]) == {DATA, INDEX}
+    assert store.problem_with(1200) is None
+
+
+@pytest.fixture
+def full_disk():
+    """Limits the size of files to 16 KiB: a write beyond fails, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (16 << 10, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_leaves_the_previous_checkpoint_alone(store, full_disk):
+    saved(store, 1)
+    with pytest.raises(EnvironmentFailure, match="the checkpoint of step 2 cannot be written to .*step-00000002"):
+        store.save(box(2, size=100_000), 2)
+    assert names(store) == ["step-00000001"]
+    target = box(0)
+    assert store.restore(target)["step"] == 1 and value_of(target) == 1.0
+    saved(store, 3)
+    assert store.steps() == [1, 3]
+
+
+def test_a_file_in_place_of_the_folder(store):
+    store.folder.parent.mkdir(exist_ok=True)
+    store.folder.write_text("mine")
+    with pytest.raises(EnvironmentFailure, match="the checkpoint of step 1 cannot be written"):
+        saved(store, 1)
+    assert store.folder.read_text() == "mine"
+
+
+def variables(*shapes, dtype="float32", **more):
+    return tf.train.Checkpoint(model=[tf.Variable(np.ones(shape, dtype)) for shape in shapes], **more)
+
+
+OTHERS = {
+    "another shape": lambda: variables((5,)),
+    "fewer variables": lambda: variables(),
+    "more variables": lambda: variables((4,), (4,)),
+    "another type": lambda: variables((4,), dtype="float64"),
+    "averages too": lambda: variables((4,), averages=[tf.Variable(0.0)]),
+}
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_another_model_is_refused(store, other):
+    store.save(variables((4,)), 1)
+    with pytest.raises(ConfigurationError, match="step-00000001 is of another model or optimizer.*--workdir"):
+        store.restore(OTHERS[other]())
+
+
+def test_another_optimizer_is_refused(store):
+    trainer = tiny_runs.trainer()
+    store.save(trainer.checkpoint(), 1)
+    other = tiny_runs.trainer()
+    sgd = keras.optimizers.SGD()
+    sgd.build(other.model.trainable_variables)
+    other.optimizer = sgd
+    with pytest.raises(ConfigurationError, match="another model or optimizer"):
+        store.restore(other.checkpoint())

@@ -1,0 +1,151 @@
+"""Densities and divergences against closed forms, numerical integrals and samples."""
+
+import math
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from vaeflow.distributions import Bernoulli, Gaussian
+
+GENERATOR = np.random.default_rng(0)
+MEAN = GENERATOR.normal(size=(3, 2, 4))
+LOG_VARIANCE = GENERATOR.normal(size=(3, 2, 4))
+VALUE = GENERATOR.normal(size=(3, 2, 4))
+
+
+def log_density(value, mean, log_variance):
+    variance = np.exp(log_variance)
+    return -((value - mean) ** 2) / (2 * variance) - np.log(np.sqrt(2 * np.pi * variance))
+
+
+def test_gaussian_log_prob():
+    expected = log_density(VALUE, MEAN, LOG_VARIANCE)
+    gaussian = Gaussian(tf.constant(MEAN), tf.constant(LOG_VARIANCE))
+    np.testing.assert_allclose(gaussian.log_prob_per_dimension(VALUE), expected, rtol=1e-12)
+    np.testing.assert_allclose(gaussian.log_prob(VALUE), expected.sum((1, 2)), rtol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(), (4,), (3, 1, 1), (3, 2, 1)])
+def test_gaussian_log_variance_broadcasts(shape):
+    log_variance = np.random.default_rng(1).normal(size=shape)
+    expected = log_density(VALUE, MEAN, np.broadcast_to(log_variance, MEAN.shape))
+    gaussian = Gaussian(tf.constant(MEAN), tf.constant(log_variance))
+    np.testing.assert_allclose(gaussian.log_prob(VALUE), expected.sum((1, 2)), rtol=1e-12)
+
+
+def test_unnormalized_gaussian_keeps_the_squared_error_only():
+    gaussian = Gaussian(tf.constant(MEAN), tf.constant(LOG_VARIANCE), normalized=False)
+    expected = -0.5 * ((VALUE - MEAN) ** 2 / np.exp(LOG_VARIANCE)).sum((1, 2))
+    np.testing.assert_allclose(gaussian.log_prob(VALUE), expected, rtol=1e-12)
+
+
+def test_gaussian_sample_is_the_linear_transform_of_its_noise():
+    gaussian = Gaussian(tf.constant(MEAN), tf.constant(LOG_VARIANCE))
+    np.testing.assert_allclose(gaussian.sample(VALUE), MEAN + np.sqrt(np.exp(LOG_VARIANCE)) * VALUE, rtol=1e-12)
+
+
+def test_gaussian_samples_have_its_moments():
+    noise = np.random.default_rng(1).normal(size=(200_000, 2))
+    gaussian = Gaussian(tf.constant([[1.0, -2.0]], tf.float64), tf.constant([[math.log(4.0), 0.0]], tf.float64))
+    samples = gaussian.sample(noise).numpy()
+    np.testing.assert_allclose(samples.mean(0), [1.0, -2.0], atol=0.02)
+    np.testing.assert_allclose(samples.var(0), [4.0, 1.0], rtol=0.02)
+
+
+def other_gaussian():
+    generator = np.random.default_rng(2)
+    return generator.normal(size=MEAN.shape), generator.normal(size=MEAN.shape)
+
+
+def test_kl_between_gaussians_is_its_integral():
+    other_mean, other_log_variance = other_gaussian()
+    kl = Gaussian(tf.constant(MEAN), tf.constant(LOG_VARIANCE)).kl_per_dimension(
+        Gaussian(tf.constant(other_mean), tf.constant(other_log_variance))
+    )
+    grid = np.linspace(-40, 40, 20_001)[:, None, None, None]
+    one, other = log_density(grid, MEAN, LOG_VARIANCE), log_density(grid, other_mean, other_log_variance)
+    integrand = np.exp(one) * (one - other)
+    np.testing.assert_allclose(kl, integrand.sum(0) * 80 / 20_000, rtol=1e-9)
+
+
+def test_kl_is_the_mean_difference_of_log_densities():
+    other_mean, other_log_variance = other_gaussian()
+    one = Gaussian(tf.constant(MEAN), tf.constant(LOG_VARIANCE))
+    other = Gaussian(tf.constant(other_mean), tf.constant(other_log_variance))
+    generator = np.random.default_rng(3)
+    differences = np.array([
+        one.log_prob(sample) - other.log_prob(sample)
+        for sample in (one.sample(generator.normal(size=MEAN.shape)) for _ in range(500))
+    ])
+    error = differences.std(0) / math.sqrt(len(differences))
+    assert np.all(np.abs(differences.mean(0) - one.kl(other)) < 4 * error)
+
+
+def test_kl_to_itself_is_zero_and_to_others_positive():
+    one = Gaussian(tf.constant(MEAN), tf.constant(LOG_VARIANCE))
+    np.testing.assert_allclose(one.kl(one), np.zeros(3), atol=1e-14)
+    other_mean, other_log_variance = other_gaussian()
+    assert np.all(one.kl_per_dimension(Gaussian(tf.constant(other_mean), tf.constant(other_log_variance))) > 0)
+
+
+def test_bernoulli_log_prob():
+    probability = 1 / (1 + np.exp(-MEAN))
+    value = (VALUE > 0).astype(float)
+    bernoulli = Bernoulli(tf.constant(MEAN))
+    expected = np.log(np.where(value == 1, probability, 1 - probability))
+    np.testing.assert_allclose(bernoulli.log_prob_per_dimension(value), expected, rtol=1e-10)
+    np.testing.assert_allclose(bernoulli.log_prob(value), expected.sum((1, 2)), rtol=1e-10)
+    np.testing.assert_allclose(bernoulli.mean, probability, rtol=1e-12)
+
+
+def test_bernoulli_scores_grey_pixels_by_the_cross_entropy():
+    probability, grey = 1 / (1 + np.exp(-MEAN)), 1 / (1 + np.exp(-VALUE))
+    expected = grey * np.log(probability) + (1 - grey) * np.log(1 - probability)
+    np.testing.assert_allclose(Bernoulli(tf.constant(MEAN)).log_prob_per_dimension(grey), expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+def test_bernoulli_at_extreme_logits(dtype):
+    logits = tf.Variable(tf.constant([[-1000.0, 1000.0, -1000.0, 1000.0]], dtype))
+    with tf.GradientTape() as tape:
+        log_prob = Bernoulli(tf.convert_to_tensor(logits)).log_prob_per_dimension([[0.0, 1.0, 1.0, 0.0]])
+    np.testing.assert_array_equal(log_prob, [[0.0, 0.0, -1000.0, -1000.0]])
+    gradient = tf.cast(tape.gradient(log_prob, logits), tf.float64)
+    np.testing.assert_array_equal(gradient, [[0.0, 0.0, 1.0, -1.0]])
+
+
+def test_bernoulli_samples_are_ones_as_often_as_the_mean_says():
+    noise = 1.0 - np.random.default_rng(1).random((200_000, 3))  # In (0, 1].
+    samples = Bernoulli(tf.constant([[-1.0, 0.0, 2.0]], tf.float64)).sample(noise).numpy()
+    assert set(np.unique(samples)) == {0.0, 1.0}
+    np.testing.assert_allclose(samples.mean(0), 1 / (1 + np.exp([1.0, 0.0, -2.0])), atol=0.005)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_half_precision_parameters_give_float32_values(dtype):
+    mean, log_variance = tf.cast(MEAN, dtype), tf.cast(LOG_VARIANCE, dtype)
+    exact = tf.cast(mean, tf.float64).numpy(), tf.cast(log_variance, tf.float64).numpy()
+    gaussian = Gaussian(mean, log_variance)
+    other = Gaussian(tf.constant(0.0), tf.constant(0.0))
+    bernoulli = Bernoulli(mean)
+    for tensor in (gaussian.log_prob(VALUE), gaussian.kl(other), bernoulli.log_prob(VALUE)):
+        assert tensor.dtype == tf.float32
+    expected = log_density(VALUE, *exact).sum((1, 2))
+    np.testing.assert_allclose(gaussian.log_prob(VALUE), expected, rtol=1e-5)
+    expected = 0.5 * (exact[0] ** 2 + np.exp(exact[1]) - exact[1] - 1).sum((1, 2))
+    np.testing.assert_allclose(gaussian.kl(other), expected, rtol=1e-5)
+
+
+def test_a_float32_variance_beside_a_half_precision_mean():
+    """As a learned sigma is under mixed_bfloat16."""
+    gaussian = Gaussian(tf.constant([[1.0, 2.0]], tf.bfloat16), tf.constant(math.log(4.0)))
+    np.testing.assert_allclose(tf.cast(gaussian.sample(tf.ones((1, 2), tf.bfloat16)), tf.float32), [[3.0, 4.0]])
+    np.testing.assert_allclose(gaussian.log_prob([[1.0, 2.0]]), [-math.log(8 * math.pi)], rtol=1e-6)
+
+
+def test_a_float64_density_takes_float32_values():
+    value = VALUE.astype(np.float32)
+    gaussian = Gaussian(tf.constant(MEAN), tf.constant(LOG_VARIANCE))
+    expected = log_density(value.astype(float), MEAN, LOG_VARIANCE).sum((1, 2))
+    np.testing.assert_allclose(gaussian.log_prob(tf.constant(value)), expected, rtol=1e-12)

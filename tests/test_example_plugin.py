@@ -1,0 +1,50 @@
+"""The example plug-in trains, found through its entry points and without an edit of vaeflow."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tomllib
+
+REPOSITORY = pathlib.Path(__file__).parent.parent
+PLUGIN = REPOSITORY / "examples" / "plugin"
+
+
+def announce(folder):
+    """Writes what installing the package would: its entry points, on the path beside it."""
+    project = tomllib.loads((PLUGIN / "pyproject.toml").read_text())["project"]
+    points = project["entry-points"]["vaeflow.plugins"]
+    information = folder / "vaeflow_example-0.1.0.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: vaeflow-example\nVersion: 0.1.0\n")
+    lines = [f"{name} = {module}" for name, module in points.items()]
+    (information / "entry_points.txt").write_text("\n".join(["[vaeflow.plugins]", *lines]))
+
+
+def test_the_example_trains(tmp_path):
+    announce(tmp_path)
+    smaller = [
+        "train.num_steps = 2",
+        "train.batch_size = 8",
+        "train.callbacks = []",
+        "RenderedSprites.num_evaluation = 8",
+        "GatedEncoder.units = (8, 4)",
+    ]
+    command = [sys.executable, "-m", "launch.train", "--workdir=run", f"--gin_file={PLUGIN}/gated_vae.gin"]
+    command += [f"--gin_param={statement}" for statement in smaller]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, [REPOSITORY, PLUGIN, tmp_path]))}
+    result = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert result.returncode == 0, result.stderr
+    metrics = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
+    assert metrics["step"] == 2
+    assert metrics["train/block_losses"] > 0
+    expected = (
+        metrics["train/reconstruction_loss"]
+        + metrics["train/kl"]
+        + 0.1 * metrics["train/code_size"]
+        + metrics["train/block_losses"]
+    )
+    assert abs(metrics["train/loss"] - expected) < 1e-4 * expected

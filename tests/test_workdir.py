@@ -1,0 +1,239 @@
+"""A run's folder: its lock, its one configuration, and files that are whole."""
+
+import contextlib
+import json
+import os
+import pathlib
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+
+import pytest
+
+from vaeflow import workdir
+from vaeflow.errors import ConfigurationError, EnvironmentFailure
+from vaeflow.workdir import WorkDir
+
+NOBODY = 65534
+
+# Holds a folder's lock until its input is closed or it is killed.
+HOLDER = """
+import sys
+from vaeflow.workdir import WorkDir
+with WorkDir(sys.argv[1]).claim():
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextlib.contextmanager
+def held_elsewhere(path):
+    command = [sys.executable, "-c", HOLDER, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout.readline() == b"held\n"
+        yield holder
+
+
+def test_a_folder_in_use_is_refused_until_the_other_run_ends(tmp_path):
+    folder = WorkDir(tmp_path / "run")
+    with held_elsewhere(folder.path) as holder:
+        with pytest.raises(EnvironmentFailure, match="in use by a live run.*--workdir"), folder.claim():
+            pytest.fail("two runs hold one folder")
+        holder.stdin.close()
+        assert holder.wait(timeout=20) == 0
+        with folder.claim():
+            pass
+
+
+def test_the_lock_of_a_killed_run_is_free(tmp_path):
+    folder = WorkDir(tmp_path / "run")
+    with held_elsewhere(folder.path) as holder:
+        holder.kill()
+        assert holder.wait(timeout=20) == -signal.SIGKILL
+        with folder.claim():
+            pass
+
+
+def test_the_lock_is_free_after_an_error(tmp_path):
+    folder = WorkDir(tmp_path / "run")
+    with pytest.raises(RuntimeError), folder.claim():
+        raise RuntimeError
+    with folder.claim():
+        pass
+
+
+def test_a_failure_before_anything_is_written_leaves_no_folder(tmp_path):
+    folder = WorkDir(tmp_path / "runs" / "one")
+    with pytest.raises(ConfigurationError), folder.claim():
+        raise ConfigurationError("the data does not fit")
+    assert not folder.path.exists()
+
+
+def test_a_failure_keeps_a_folder_that_was_there_or_was_filled(tmp_path):
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    with pytest.raises(RuntimeError), WorkDir(mine).claim():
+        raise RuntimeError
+    assert mine.is_dir()
+    folder = WorkDir(tmp_path / "run")
+    with pytest.raises(RuntimeError), folder.claim():
+        folder.append_metrics({"step": 1})
+        raise RuntimeError
+    assert folder.read_metrics() == [{"step": 1}]
+
+
+def test_a_file_in_place_of_the_folder(tmp_path):
+    path = tmp_path / "run"
+    path.write_text("mine")
+    for taken in (path, path / "below"):
+        with pytest.raises(EnvironmentFailure, match="cannot be written.*--workdir"), WorkDir(taken).claim():
+            pytest.fail("claimed a file")
+    assert path.read_text() == "mine"
+
+
+@pytest.fixture
+def as_somebody_without_rights():
+    """Lets the test, where root runs it, act as a user whom the modes of files bind."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(NOBODY)
+    yield
+    os.seteuid(0)
+
+
+@pytest.fixture
+def public_folder():
+    """An empty folder that any user can reach, unlike pytest's own."""
+    folder = pathlib.Path(tempfile.mkdtemp())
+    folder.chmod(0o777)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def test_a_folder_without_write_permission(public_folder, request):
+    closed, open_ = public_folder / "closed", public_folder / "open"
+    closed.mkdir(mode=0o555)
+    request.getfixturevalue("as_somebody_without_rights")
+    for path in (closed, closed / "run"):
+        with pytest.raises(EnvironmentFailure, match="Permission denied.*--workdir"), WorkDir(path).claim():
+            pytest.fail("claimed a read-only folder")
+    # The same user may claim another.
+    with WorkDir(open_).claim():
+        pass
+
+
+def test_another_configuration_is_refused_with_the_difference(tmp_path):
+    folder = WorkDir(tmp_path)
+    folder.check_configuration("train.num_steps = 1\n")
+    folder.write_provenance("train.num_steps = 1\ntrain.seed = 3\n", "", {})
+    folder.check_configuration("train.num_steps = 1\ntrain.seed = 3\n")
+    with pytest.raises(ConfigurationError) as caught:
+        folder.check_configuration("train.num_steps = 2\ntrain.seed = 3\n")
+    message = str(caught.value)
+    assert "  -train.num_steps = 1\n  +train.num_steps = 2\n" in message
+    assert "train.seed" not in message and "--allow_config_change" in message and str(tmp_path) in message
+    folder.check_configuration("train.num_steps = 2\n", allow_change=True)
+    assert (tmp_path / "config.gin").read_text() == "train.num_steps = 1\ntrain.seed = 3\n"
+
+
+def test_provenance(tmp_path):
+    WorkDir(tmp_path).write_provenance("a = 1\n", "b = 2\n", {"model": "VAE, 10 weights"})
+    assert (tmp_path / "config.gin").read_text() == "a = 1\n"
+    assert (tmp_path / "operative_config.gin").read_text() == "b = 2\n"
+    environment = json.loads((tmp_path / "environment.json").read_text())
+    assert environment["command"] == sys.argv
+    assert environment["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert environment["model"] == "VAE, 10 weights"
+    assert re.fullmatch(r"\d+\.\d+\.\d+", environment["packages"]["tensorflow"])
+    assert set(environment["packages"]) == {
+        "vaeflow", "tensorflow", "keras", "numpy", "gin-config", "tensorboard"
+    }  # fmt: skip
+    assert environment["platform"]
+    assert "git_revision" in environment
+
+
+def test_the_git_revision_of_the_code_or_none(tmp_path, monkeypatch):
+    copy = tmp_path / "package" / "workdir.py"
+    copy.parent.mkdir()
+    copy.touch()
+    monkeypatch.setattr(workdir, "__file__", str(copy))
+    assert workdir._git_revision() is None
+
+    def git(*arguments):
+        identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
+        done = subprocess.run(
+            ["git", "-C", str(tmp_path), *identity, *arguments], check=True, capture_output=True, text=True
+        )
+        return done.stdout.strip()
+
+    git("init")
+    git("add", "package")
+    git("commit", "-m", "one")
+    assert workdir._git_revision() == git("rev-parse", "HEAD")
+    copy.write_text("edited")
+    assert workdir._git_revision() == git("rev-parse", "HEAD") + "+changes"
+
+
+def test_metrics_after_the_restored_step_are_dropped(tmp_path):
+    folder = WorkDir(tmp_path)
+    assert folder.read_metrics() == []
+    for step in (10, 20, 30):
+        folder.append_metrics({"step": step, "train/loss": step / 10})
+    folder.start_metrics(20)
+    folder.append_metrics({"step": 30, "train/loss": 7.0})
+    assert folder.read_metrics() == [
+        {"step": 10, "train/loss": 1.0},
+        {"step": 20, "train/loss": 2.0},
+        {"step": 30, "train/loss": 7.0},
+    ]
+    folder.start_metrics(0)
+    assert (tmp_path / "metrics.jsonl").read_text() == ""
+
+
+def test_a_last_line_that_was_cut_off_is_left_out(tmp_path):
+    folder = WorkDir(tmp_path)
+    for step in (10, 20):
+        folder.append_metrics({"step": step, "train/loss": 1.25})
+    path = tmp_path / "metrics.jsonl"
+    whole = path.read_text()
+    for cut in range(1, len('{"step": 20, "train/loss": 1.25}\n')):
+        path.write_text(whole[:-cut])
+        kept = [10, 20] if cut == 1 else [10]  # Without its line break alone, a line is whole.
+        assert [line["step"] for line in folder.read_metrics()] == kept
+        folder.start_metrics(20)
+        folder.append_metrics({"step": 30})
+        assert [line["step"] for line in folder.read_metrics()] == [*kept, 30]
+
+
+@pytest.fixture
+def full_disk():
+    """Limits the size of files to 4 KiB: a write beyond fails, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4 << 10, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_json_file_is_written_whole_or_not_at_all(tmp_path, full_disk):
+    folder = WorkDir(tmp_path)
+    assert folder.result() is None
+    folder.write_json("result.json", {"step": 1})
+    assert folder.result() == {"step": 1}
+    with pytest.raises(EnvironmentFailure, match="result.json cannot be written.*File too large"):
+        folder.write_json("result.json", {"step": 2, "weights_sha256": "0" * 5000})
+    assert folder.result() == {"step": 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["result.json"]
+
+
+def test_a_full_disk_at_a_log(tmp_path, full_disk):
+    folder = WorkDir(tmp_path)
+    with pytest.raises(EnvironmentFailure, match="metrics.jsonl cannot be written.*File too large"):
+        for step in range(1000):
+            folder.append_metrics({"step": step})
+    lines = folder.read_metrics()
+    assert [line["step"] for line in lines] == list(range(len(lines))) and len(lines) > 100

@@ -1,0 +1,24 @@
+"""Sources of images: each gives a training and an evaluation split, by index."""
+
+from vaeflow.datasets.arrays import Arrays
+from vaeflow.datasets.base import Dataset, InMemorySplit, Split
+from vaeflow.datasets.dsprites import DSprites
+from vaeflow.datasets.image_folder import ImageFolder
+from vaeflow.datasets.mnist import MNIST, FashionMNIST
+from vaeflow.datasets.rendered_sprites import RenderedSprites
+from vaeflow.datasets.tfds import TFDS
+from vaeflow.datasets.tfrecords import TFRecords
+
+__all__ = [
+    "Arrays",
+    "DSprites",
+    "Dataset",
+    "FashionMNIST",
+    "ImageFolder",
+    "InMemorySplit",
+    "MNIST",
+    "RenderedSprites",
+    "Split",
+    "TFDS",
+    "TFRecords",
+]
