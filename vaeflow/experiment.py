@@ -4,7 +4,6 @@ import functools
 import hashlib
 import json
 import math
-import pathlib
 import time
 
 import keras
@@ -211,9 +210,10 @@ def _resume(run):
         run.workdir.start_metrics(0)
         return
     run.trainer.resume_at(record["step"])
-    run.metrics.update(record["metrics"])
     run.facts["resumed"] = f"at step {record['step']}"
     run.workdir.start_metrics(record["step"])
+    for line in run.workdir.read_metrics():
+        run.metrics.update(line)
 
 
 def _loop(run, callbacks, stop_request):
@@ -221,28 +221,41 @@ def _loop(run, callbacks, stop_request):
     trainer = run.trainer
     for callback in callbacks:
         callback.on_train_begin(run)
-    begun = time.monotonic()
+    begun = time.monotonic() - run.metrics.get("wall_seconds", 0.0)
     while trainer.step < run.num_steps:
-        started = time.monotonic()
-        num_steps = _steps_to_next_stop(trainer, run.num_steps, callbacks)
-        metrics = {f"train/{name}": value for name, value in trainer.run(num_steps).items()}
-        seconds = time.monotonic() - started
-        metrics["train/learning_rate"] = float(keras.ops.convert_to_numpy(trainer.optimizer.learning_rate))
-        metrics["train/examples_per_second"] = num_steps * trainer.batch_size / seconds
+        metrics = _train_for(_steps_to_next_stop(trainer, run.num_steps, callbacks), trainer)
         due = [callback for callback in callbacks if callback.is_due(run)]
         for callback in due:
             metrics |= callback.measure(run)
-        run.metrics.update(metrics)
-        run.workdir.append_metrics(_line(run, metrics, time.monotonic() - begun))
+        progress = {
+            "step": trainer.step,
+            "examples_seen": trainer.step * trainer.batch_size,
+            "wall_seconds": round(time.monotonic() - begun, 3),
+        }
+        run.metrics.update(progress | metrics)
+        run.workdir.append_metrics(progress | metrics)
         for callback in due:
             callback.on_log(run, metrics)
         if stop_request.name and trainer.step < run.num_steps:
-            run.checkpoints.save(trainer.checkpoint(), trainer.step, run.metrics)
+            run.checkpoints.save(trainer.checkpoint(), trainer.step, metrics)
             raise Preempted(
                 f"{stop_request.name} at step {trainer.step}: the state is saved; run the same command to go on"
             )
     for callback in callbacks:
         callback.on_train_end(run)
+
+
+def _train_for(num_steps, trainer):
+    """Trains for some steps; returns what was measured, a dict of floats."""
+    started = time.monotonic()
+    means = trainer.run(num_steps)
+    seconds = time.monotonic() - started
+    return {
+        "examples_per_second": num_steps * trainer.batch_size / seconds,
+        "train/input_wait_fraction": means.pop("input_seconds") / seconds,
+        **{f"train/{name}": value for name, value in means.items()},
+        "train/learning_rate": float(keras.ops.convert_to_numpy(trainer.optimizer.learning_rate)),
+    }
 
 
 def _steps_to_next_stop(trainer, num_steps, callbacks):
@@ -252,29 +265,18 @@ def _steps_to_next_stop(trainer, num_steps, callbacks):
     return min(*stops, num_steps) - trainer.step
 
 
-def _line(run, metrics, seconds):
-    return {
-        "step": run.step,
-        "examples_seen": run.step * run.trainer.batch_size,
-        "wall_seconds": round(seconds, 3),
-        "examples_per_second": round(metrics["train/examples_per_second"], 1),
-        **metrics,
-    }
-
-
 def _finish(run):
     """Writes `result.json` and tells where everything is."""
-    weights = run.trainer.model.weights
     result = {
-        "step": run.step,
-        **{name: value for name, value in sorted(run.metrics.items()) if math.isfinite(value)},
+        **{name: value for name, value in run.metrics.items() if math.isfinite(value)},
         "num_replicas": run.trainer.strategy.num_replicas_in_sync,
-        "weights_sha256": weights_sha256(weights),
+        "weights_sha256": weights_sha256(run.trainer.model.weights),
     }
     run.workdir.write_json("result.json", result)
-    path = run.workdir.path
-    print(f"checkpoints  {run.workdir.checkpoints}\nimages       {run.workdir.images}\nresult       {path}/result.json")
-    print(f"watch it     tensorboard --logdir {pathlib.Path(path)}")
+    print(f"checkpoints  {run.workdir.checkpoints}")
+    print(f"images       {run.workdir.images}")
+    print(f"result       {run.workdir.path / 'result.json'}")
+    print(f"to see it    tensorboard --logdir {run.workdir.path}")
     return result
 
 

@@ -26,7 +26,7 @@ def share_of_loss(terms, block_losses, batch_size, num_parts):
     for name, term in terms.items():
         per_example = term.value.shape.rank == 1
         share = tf.reduce_sum(term.value) / batch_size if per_example else term.value / num_parts
-        weight = tf.cast(term.weight, share.dtype)
+        weight = term.weight_as(share.dtype)
         shares[name] = share
         if not isinstance(term.weight, float) or term.weight != 1.0:
             shares[f"{name}_weight"] = weight / num_parts

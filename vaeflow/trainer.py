@@ -222,8 +222,8 @@ class Trainer:
         if self.ema_decay is None:
             return
         # Grows to `ema_decay`, so that the first weights are soon forgotten.
-        count = tf.cast(self.optimizer.iterations, tf.float32)
-        decay = tf.minimum(self.ema_decay, (1.0 + count) / (10.0 + count))
+        count = tf.cast(self.optimizer.iterations, tf.float64)
+        decay = tf.minimum(tf.constant(self.ema_decay, tf.float64), (1.0 + count) / (10.0 + count))
 
         def move(average, variable):
             average.assign_sub(tf.cast(1.0 - decay, average.dtype) * (average - variable))

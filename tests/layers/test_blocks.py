@@ -55,7 +55,7 @@ class Lazy(Layer):
 
 
 def penalized_model():
-    model = VAE(num_latents=2, encoder=Wrapper(Wrapper(Penalty())) if False else Wrapper(Penalty()))
+    model = VAE(num_latents=2, encoder=Wrapper(Penalty()))
     model.build((None, 4, 4, 1))
     return model
 
@@ -131,7 +131,17 @@ def test_build_chain_returns_the_last_shape_and_builds_each_block_once():
     ("kind", "expected"), [(None, []), ("layer", ["LayerNormalization"]), ("group", ["GroupNormalization"])]
 )
 def test_normalization_layer(kind, expected):
-    assert [type(layer).__name__ for layer in normalization_layer(kind)] == expected
+    assert [type(layer).__name__ for layer in normalization_layer(kind, 4)] == expected
+
+
+@pytest.mark.parametrize(("channels", "groups"), [(64, 8), (8, 8), (12, 4), (4, 4), (5, 1)])
+def test_groups_divide_the_channels(channels, groups):
+    assert normalization_layer("group", channels)[0].groups == groups
+
+
+def test_an_unknown_normalization_is_refused():
+    with pytest.raises(ValueError, match="`normalization` must be 'group', 'layer' or None, got 'batch'"):
+        normalization_layer("batch", 4)
 
 
 def test_a_decoder_records_the_shape_that_the_model_gave_it():

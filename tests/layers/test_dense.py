@@ -32,7 +32,9 @@ def test_decoder_ends_in_a_linear_layer():
 def test_no_hidden_layers():
     images = np.random.default_rng(0).random((3, 4, 2, 1))
     np.testing.assert_array_equal(DenseEncoder(())(images), images.reshape(3, 8).astype(np.float32))
-    assert DenseDecoder((), target_shape=(4, 2, 1)).count_params() if False else True
+    decoder = DenseDecoder((), target_shape=(4, 2, 1))
+    decoder.build((None, 3))
+    assert decoder.count_params() == 3 * 8 + 8
 
 
 def test_the_default_is_the_400_unit_net_of_kingma_and_welling():

@@ -22,7 +22,8 @@ class Run:
       num_steps: the step at which the run ends.
       configuration: the gin text of the run.
       facts: what is known of the run beforehand, name -> text, for people.
-      metrics: the newest value of every metric that was reported so far.
+      metrics: the newest value of every metric that was reported so far, with `step`,
+        `examples_seen` and `wall_seconds` (of training, over all resumptions).
     """
 
     trainer: Any

@@ -1,12 +1,22 @@
 """Shows the run on the terminal."""
 
+import math
+import shutil
 import sys
 import time
 
 from vaeflow import registry
 from vaeflow.callbacks.base import Callback
 
-_SHOWN = ("train/loss", "train/reconstruction_loss", "train/kl", "evaluation/negative_elbo")
+_BAR_WIDTH = 20
+
+# Metric -> how it is called on the line.
+_SHOWN = {
+    "train/loss": "loss",
+    "train/reconstruction_loss": "reconstruction",
+    "train/kl": "kl",
+    "evaluation/negative_elbo": "negative elbo (evaluation)",
+}
 
 
 @registry.callback
@@ -23,39 +33,40 @@ class Progress(Callback):
 
     def on_train_begin(self, run):
         self._terminal = sys.stderr.isatty()
-        self._started, self._first_step = time.monotonic(), run.step
-        self._last_line = self._started - self.every_seconds
+        self._first_log = None
+        self._last_line = -math.inf
         width = max(map(len, run.facts), default=0)
         for name, text in run.facts.items():
             self._print(f"{name:<{width}}  {text}\n")
 
     def on_log(self, run, metrics):
         now = time.monotonic()
+        if self._first_log is None:
+            # The first loop compiles; its time says nothing of the next.
+            self._first_log = (now, run.step)
         if not self._terminal and now - self._last_line < self.every_seconds and run.step < run.num_steps:
             return
         self._last_line = now
-        line = self._line(run, now)
+        line = self._line(run, metrics, now)
         self._print(f"\r\033[K{line}" if self._terminal else line + "\n")
 
     def on_train_end(self, run):
         if self._terminal:
             self._print("\n")
 
-    def _line(self, run, now):
-        rate = (run.step - self._first_step) / max(now - self._started, 1e-9)
-        left = (run.num_steps - run.step) / max(rate, 1e-9)
-        parts = [
-            f"step {run.step}/{run.num_steps}",
-            f"{rate * run.trainer.batch_size:,.0f} images/s",
-            f"{_duration(left)} left",
-        ]
-        for name in _SHOWN:
-            if name in run.metrics:
-                parts.append(f"{name.removeprefix('train/')} {run.metrics[name]:.2f}")
-        if self._terminal:
-            done = int(20 * run.step / run.num_steps)
-            parts.insert(0, "█" * done + "░" * (20 - done))
-        return "  ".join(parts)
+    def _line(self, run, metrics, now):
+        parts = [f"step {run.step:,}/{run.num_steps:,}", f"{metrics['examples_per_second']:,.0f} images/s"]
+        began, first_step = self._first_log
+        if run.step > first_step:
+            seconds = (now - began) / (run.step - first_step) * (run.num_steps - run.step)
+            parts.append(f"{_duration(seconds)} left")
+        parts += [f"{label} {run.metrics[name]:.2f}" for name, label in _SHOWN.items() if name in run.metrics]
+        if not self._terminal:
+            return "  ".join(parts)
+        done = int(_BAR_WIDTH * run.step / run.num_steps)
+        line = "  ".join(["█" * done + "░" * (_BAR_WIDTH - done), *parts])
+        # A line that wraps could not be overwritten.
+        return line[: shutil.get_terminal_size().columns - 1]
 
     def _print(self, text):
         sys.stderr.write(text)

@@ -31,6 +31,12 @@ class Term(NamedTuple):
     value: tf.Tensor
     weight: Any = 1.0
 
+    def weight_as(self, dtype):
+        """Returns the weight as a scalar tensor of `dtype`."""
+        if isinstance(self.weight, (int, float)):
+            return tf.constant(self.weight, dtype)  # `tf.cast` would take it through float32.
+        return tf.cast(self.weight, dtype)
+
 
 class Forward(NamedTuple):
     """What one pass through a model gives its objective.
@@ -202,7 +208,7 @@ class VAE(ConstructorConfig, keras.Model):
         forward = self.forward(tf.cast(images, self.variable_dtype), training)
         terms = self.objective(forward, step)
         means = {name: tf.reduce_mean(term.value) for name, term in terms.items()}
-        loss = tf.add_n([tf.cast(term.weight, means[name].dtype) * means[name] for name, term in terms.items()])
+        loss = tf.add_n([term.weight_as(means[name].dtype) * means[name] for name, term in terms.items()])
         for block_loss in forward.block_losses:
             loss += tf.cast(block_loss, loss.dtype)
         return loss, {"loss": loss, **means}
