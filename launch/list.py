@@ -32,10 +32,19 @@ def _lines(entries):
     for kind, members in itertools.groupby(entries, key=lambda entry: entry.kind):
         yield f"\n{kind}\n"
         for entry in members:
-            parameters = ", ".join(map(_signature, entry.parameters.values()))
+            parameters = ", ".join(map(_signature, _own_parameters(entry)))
             details = [entry.summary, f"from {entry.target.__module__}", parameters]
             text = "\n".join(_wrapped(detail, column) for detail in details if detail)
             yield f"  {entry.name}".ljust(column) + text[column:]
+
+
+def _own_parameters(entry):
+    """The parameters but those that every Keras layer has, such as `name` and `dtype`."""
+    import keras
+
+    is_layer = inspect.isclass(entry.target) and issubclass(entry.target, keras.layers.Layer)
+    common = registry.constructor_parameters(keras.layers.Layer) if is_layer else {}
+    return [parameter for name, parameter in entry.parameters.items() if name not in common]
 
 
 def _signature(parameter):

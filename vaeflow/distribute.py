@@ -1,5 +1,8 @@
 """Which devices a run uses, and what a replica needs to know of the others."""
 
+import functools
+import subprocess
+
 import tensorflow as tf
 
 from vaeflow import registry
@@ -22,13 +25,20 @@ def split_devices(num_devices):
     if num_devices < 1:
         raise ConfigurationError(f"`--virtual_devices` must be 1 or more, got {num_devices}")
     gpus = tf.config.list_physical_devices("GPU")
-    device = (gpus or tf.config.list_physical_devices("CPU"))[0]
-    logical = tf.config.LogicalDeviceConfiguration()
     if gpus:
-        memory_megabytes = tf.config.experimental.get_memory_info("GPU:0").get("limit", 8 << 30) >> 20
-        logical = tf.config.LogicalDeviceConfiguration(memory_limit=memory_megabytes // num_devices)
-        tf.config.set_visible_devices(device, "GPU")
-    tf.config.set_logical_device_configuration(device, [logical] * num_devices)
+        tf.config.set_visible_devices(gpus[0], "GPU")
+        share = int(0.9 * _gpu_memory_megabytes() / num_devices)
+        part = tf.config.LogicalDeviceConfiguration(memory_limit=share)
+        tf.config.set_logical_device_configuration(gpus[0], [part] * num_devices)
+    else:
+        cpu = tf.config.list_physical_devices("CPU")[0]
+        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * num_devices)
+
+
+def _gpu_memory_megabytes():
+    # TensorFlow itself can tell only once its devices are in use, when they can no longer be split.
+    command = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[0])
 
 
 @registry.strategy
@@ -44,6 +54,13 @@ def mirrored(devices=None):
     if devices is None:
         kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
         devices = [device.name for device in tf.config.list_logical_devices(kind)]
+    return _mirrored_once(tuple(devices))
+
+
+@functools.cache
+def _mirrored_once(devices):
+    # A second strategy on the same devices would use the first one's collective keys again,
+    # which aborts the collectives.
     return tf.distribute.MirroredStrategy(devices)
 
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from vaeflow import callbacks as standard_callbacks
 from vaeflow import config, distribute, registry, validation
-from vaeflow.callbacks import Run
+from vaeflow.callbacks import Callback, Run
 from vaeflow.checkpoint import CheckpointStore
 from vaeflow.datasets import Dataset, pipeline
 from vaeflow.errors import ConfigurationError, Preempted
@@ -86,9 +86,9 @@ def train(
     with config.values_checked():
         _check_dataset(dataset)
         _check_settings(num_steps, batch_size, seed, steps_per_loop, precision, gradient_clip_norm, ema_decay)
-        callbacks = _standard_callbacks() if callbacks is None else callbacks
+        callbacks = _standard_callbacks() if callbacks is None else _checked_callbacks(callbacks)
         _set_up_keras(seed, precision)
-        strategy = strategy()
+        strategy = _make("strategy", strategy, tf.distribute.Strategy)
         with strategy.scope():
             built = _make("model", model, keras.Model), _make("optimizer", optimizer, keras.optimizers.Optimizer)
 
@@ -138,7 +138,8 @@ def train(
 def _check_settings(num_steps, batch_size, seed, steps_per_loop, precision, gradient_clip_norm, ema_decay):
     validation.positive_integer("train.num_steps", num_steps)
     validation.positive_integer("train.batch_size", batch_size)
-    validation.non_negative_integer("train.seed", seed)
+    if validation.non_negative_integer("train.seed", seed) >= 2**32:
+        raise ConfigurationError(f"`train.seed` must be below 2**32, got {seed}")
     validation.positive_integer("train.steps_per_loop", steps_per_loop)
     validation.one_of("train.precision", precision, PRECISIONS)
     if gradient_clip_norm is not None:
@@ -153,6 +154,15 @@ def _check_dataset(dataset):
             f"`train.dataset` must be a Dataset, got {dataset!r}; in a gin file write train.dataset = @Name() with "
             "parentheses"
         )
+
+
+def _checked_callbacks(callbacks):
+    if isinstance(callbacks, (list, tuple)) and all(isinstance(each, Callback) for each in callbacks):
+        return callbacks
+    raise ConfigurationError(
+        f"`train.callbacks` must be a list of Callbacks, got {callbacks!r}; in a gin file write "
+        "train.callbacks = [@Progress(), @Checkpoints()] with brackets and parentheses"
+    )
 
 
 def _standard_callbacks():
@@ -174,8 +184,8 @@ def _set_up_keras(seed, precision):
 def _make(role, factory, expected):
     if not callable(factory) or isinstance(factory, expected):
         raise ConfigurationError(
-            f"`train.{role}` must be a class, to be made inside the strategy's scope, got {factory!r}; in a gin "
-            f"file write train.{role} = @Name without parentheses"
+            f"`train.{role}` must be a class or function, which is called when the devices are ready, got "
+            f"{factory!r}; in a gin file write train.{role} = @Name without parentheses"
         )
     made = factory()
     if not isinstance(made, expected):
@@ -238,11 +248,13 @@ def _loop(run, callbacks, stop_request):
             callback.on_log(run, metrics)
         if stop_request.name and trainer.step < run.num_steps:
             run.checkpoints.save(trainer.checkpoint(), trainer.step, metrics)
-            raise Preempted(
-                f"{stop_request.name} at step {trainer.step}: the state is saved; run the same command to go on"
-            )
+            break
     for callback in callbacks:
         callback.on_train_end(run)
+    if trainer.step < run.num_steps:
+        raise Preempted(
+            f"{stop_request.name} at step {trainer.step}: the state is saved; run the same command to go on"
+        )
 
 
 def _train_for(num_steps, trainer):
@@ -269,6 +281,7 @@ def _finish(run):
     """Writes `result.json` and tells where everything is."""
     result = {
         **{name: value for name, value in run.metrics.items() if math.isfinite(value)},
+        "step": run.step,
         "num_replicas": run.trainer.strategy.num_replicas_in_sync,
         "weights_sha256": weights_sha256(run.trainer.model.weights),
     }
@@ -276,7 +289,7 @@ def _finish(run):
     print(f"checkpoints  {run.workdir.checkpoints}")
     print(f"images       {run.workdir.images}")
     print(f"result       {run.workdir.path / 'result.json'}")
-    print(f"to see it    tensorboard --logdir {run.workdir.path}")
+    print(f"to see it    tensorboard --logdir {run.workdir.path.parent}")
     return result
 
 

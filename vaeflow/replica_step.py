@@ -130,7 +130,8 @@ class ReplicaStep:
         return totals
 
     def _gradient_of(self, images, step, first_position):
-        variables = self.model.trainable_variables
+        # TensorFlow's own variables: of a Keras variable it cannot make the gradient 0.
+        variables = [variable.value for variable in self.model.trainable_variables]
         with tf.GradientTape() as tape:
             loss, shares = self.loss(images, step, first_position)
         gradients = tape.gradient(loss, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)

@@ -163,7 +163,7 @@ class Trainer:
     def _make_loop(self):
         one_step = self._one_resident_step if self.resident else self._one_streamed_step
         if self.compile_mode == "step":
-            one_step = tf.function(one_step, jit_compile=True)
+            one_step = tf.function(one_step, jit_compile=True, autograph=False)
         dtype = tf.as_dtype(self.model.variable_dtype)
 
         @tf.function(jit_compile=self.compile_mode == "loop", autograph=False)

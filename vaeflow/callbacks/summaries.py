@@ -44,11 +44,12 @@ def _as_table(facts):
 
 
 def _hyperparameters(configuration):
-    """Reads the bindings of a configuration that are single values: name -> value."""
+    """Reads the bindings that are single values, but for those of callbacks: name -> value."""
+    skipped = ("train.callbacks", *(f"{entry.name}." for entry in registry.entries("callback")))
     found = {}
     for line in configuration.splitlines():
         name, equals, value = line.partition(" = ")
-        if not equals or line.startswith((" ", "#")):
+        if not equals or line.startswith((" ", "#", *skipped)):
             continue
         try:
             value = ast.literal_eval(value)

@@ -1,0 +1,111 @@
+"""What TensorBoard reads back from the event files."""
+
+import json
+
+import gin
+import pytest
+import tensorflow as tf
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams import metadata, plugin_data_pb2
+
+from tests.fixtures import tiny_runs
+from vaeflow import config
+from vaeflow.callbacks import Checkpoints, Evaluation, Summaries
+
+CONFIGURATION = [
+    "train.model = @VAE",
+    "train.dataset = @RenderedSprites()",
+    "train.optimizer = @Adam",
+    "train.num_steps = 20",
+    "train.batch_size = 8",
+    "train.precision = 'float32'",
+    "train.callbacks = [@Summaries(), @Checkpoints()]",
+    "Checkpoints.every_steps = 10",
+    "Adam.learning_rate = 0.001",
+    "VAE.encoder = @DenseEncoder()",
+    "VAE.kl_weight = @LinearSchedule()",
+    "DenseEncoder.units = (8, 4)",
+]
+
+
+@pytest.fixture
+def configured(monkeypatch):
+    """A configuration in force, which the test's run shows; no later test inherits it."""
+    monkeypatch.setattr(config, "_in_force", config._in_force)
+    yield config.load("train", parameters=CONFIGURATION).text
+    gin.clear_config()
+
+
+def events(folder):
+    accumulator = EventAccumulator(str(folder / "tensorboard"), size_guidance={"tensors": 0})
+    accumulator.Reload()
+    return accumulator
+
+
+def scalars(folder):
+    """Tag -> step -> value."""
+    accumulator = events(folder)
+    found = {}
+    for tag in accumulator.Tags()["tensors"]:
+        if accumulator.SummaryMetadata(tag).plugin_data.plugin_name == "scalars":
+            values = {e.step: float(tf.make_ndarray(e.tensor_proto)) for e in accumulator.Tensors(tag)}
+            found[tag] = values
+    return found
+
+
+def text(folder, tag):
+    accumulator = events(folder)
+    assert accumulator.SummaryMetadata(tag).plugin_data.plugin_name == "text"
+    return accumulator.Tensors(tag)[0].tensor_proto.string_val[0].decode()
+
+
+def test_scalars_have_the_keys_and_values_of_the_metrics(tmp_path):
+    tiny_runs.train(tmp_path, callbacks=[Evaluation(10), Summaries()])
+    shown = scalars(tmp_path)
+    for line in tiny_runs.metrics_lines(tmp_path):
+        for name in line.keys() - {"step", "examples_seen", "wall_seconds"}:
+            assert shown[name].pop(line["step"]) == pytest.approx(line[name], rel=1e-6), name
+    # And nothing beside them.
+    assert not any(shown.values())
+
+
+def test_a_cadence(tmp_path):
+    tiny_runs.train(tmp_path, num_steps=25, callbacks=[Summaries(10)])
+    assert list(scalars(tmp_path)["train/loss"]) == [10, 20, 25]
+
+
+def test_the_configuration_and_the_run_as_text(tmp_path, configured):
+    tiny_runs.train(tmp_path, callbacks=[Summaries()])
+    shown = text(tmp_path, "configuration").splitlines()
+    # Indented by four, Markdown leaves it as it is.
+    assert all(line.startswith("    ") for line in shown)
+    assert [line[4:] for line in shown] == configured.splitlines()
+    table = text(tmp_path, "run")
+    environment = json.loads((tmp_path / "environment.json").read_text())
+    for name in ("model", "data", "devices", "batch", "compile mode"):
+        assert f"| {name} | {environment[name]} |" in table
+
+
+def test_hyperparameters(tmp_path, configured):
+    tiny_runs.train(tmp_path, callbacks=[Summaries()])
+    content = events(tmp_path).SummaryMetadata(metadata.SESSION_START_INFO_TAG).plugin_data.content
+    values = plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info.hparams
+    assert {name: values[name].number_value or values[name].string_value for name in values} == {
+        "Adam.learning_rate": 0.001,
+        "VAE.encoder": "@DenseEncoder()",
+        "VAE.kl_weight": "@LinearSchedule()",
+        "train.batch_size": 8,
+        "train.dataset": "@RenderedSprites()",
+        "train.model": "@VAE",
+        "train.num_steps": 20,
+        "train.optimizer": "@Adam",
+        "train.precision": "float32",
+    }
+
+
+def test_a_resumed_run_goes_on_in_the_same_folder(tmp_path):
+    settings = {"callbacks": [Summaries(), Checkpoints(5)]}
+    tiny_runs.train(tmp_path, num_steps=10, **settings)
+    tiny_runs.train(tmp_path, num_steps=20, **settings)
+    assert len(list((tmp_path / "tensorboard").iterdir())) == 2
+    assert list(scalars(tmp_path)["train/loss"]) == [5, 10, 15, 20]

@@ -1,0 +1,270 @@
+"""The command itself, as people run it: `python -m launch.train` in processes of their own."""
+
+import json
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from tests.fixtures import tiny_runs
+
+REPOSITORY = pathlib.Path(__file__).parents[2]
+
+# Moving averages, a learning rate that changes, and epochs that end between batches.
+GIN = """
+train.model = @VAE
+train.dataset = @Arrays()
+train.optimizer = @Adam
+train.num_steps = 300
+train.batch_size = 8
+train.steps_per_loop = 50
+train.ema_decay = 0.99
+train.callbacks = [@Progress(), @Evaluation(), @Images(), @Summaries(), @Checkpoints(), @Pause()]
+Arrays.train = 'images.npy'
+VAE.num_latents = 2
+VAE.encoder = @DenseEncoder()
+VAE.decoder = @DenseDecoder()
+DenseEncoder.units = (8,)
+DenseDecoder.units = (8,)
+Adam.learning_rate = @CosineDecay()
+CosineDecay.initial_learning_rate = 1e-2
+CosineDecay.decay_steps = 300
+Evaluation.every_steps = 120
+Images.every_steps = 150
+Checkpoints.every_steps = 60
+"""
+
+
+class Command:
+    """Runs the command in a folder with `tiny.gin` and its data."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        (folder / "tiny.gin").write_text(GIN)
+        np.save(folder / "images.npy", tiny_runs.images(60))
+
+    def start(self, *arguments, gin_file="tiny.gin", pause_seconds=0):
+        flags = [f"--gin_file={gin_file}", "--plugin=pause_plugin", *arguments]
+        paths = os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "tests" / "fixtures")])
+        return subprocess.Popen(
+            [sys.executable, "-m", "launch.train", *flags],
+            cwd=self.folder,
+            env=os.environ | {"PYTHONPATH": paths, "PAUSE_SECONDS": str(pause_seconds)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *arguments, **more):
+        return finish(self.start(*arguments, **more))
+
+    def workdir(self, name):
+        return self.folder / "runs" / name
+
+    def result(self, name):
+        return json.loads((self.workdir(name) / "result.json").read_text())
+
+
+def finish(process):
+    """Waits for the end; returns (exit code, stdout, stderr without TensorFlow's greetings)."""
+    with process:
+        try:
+            out, error = process.communicate(timeout=100)
+        finally:
+            process.kill()
+    greeting = re.compile(r"WARNING: All log messages before absl|[IW]0000 |To enable the following instr")
+    lines = [line for line in error.splitlines() if not greeting.match(line)]
+    return process.returncode, out, "\n".join(lines)
+
+
+def wait_for_step(path, step, before, process):
+    """Waits until `metrics.jsonl` at `path` is no longer as `before` and holds a line of `step`."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        if content(path) != before and f'{{"step": {step},' in content(path):
+            return
+        time.sleep(0.01)
+    raise AssertionError(f"step {step} never came: {finish(process)}")
+
+
+def content(path):
+    return path.read_text() if path.exists() else ""
+
+
+@pytest.fixture(scope="module")
+def command(tmp_path_factory):
+    return Command(tmp_path_factory.mktemp("command"))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(command):
+    """The run that nothing disturbs: what it printed, and its folder."""
+    code, out, error = command.run()
+    assert code == 0, error
+    return out, error, command.workdir("tiny")
+
+
+def test_the_work_folder(undisturbed):
+    out, error, folder = undisturbed
+    assert {path.name for path in folder.iterdir()} == {
+        ".lock", "checkpoints", "config.gin", "environment.json", "images", "metrics.jsonl",
+        "operative_config.gin", "result.json", "tensorboard",
+    }  # fmt: skip
+    assert f"{folder.relative_to(folder.parents[1])}/result.json" in out and "tensorboard --logdir" in out
+    assert "step 300/300" in error and "VAE, 1,156 weights" not in out
+
+    lines = tiny_runs.metrics_lines(folder)
+    # Loops of 50, cut at the multiples of 60, 120 and 150.
+    assert [line["step"] for line in lines] == [50, 60, 100, 120, 150, 180, 200, 240, 250, 300]
+    for line in lines:
+        assert line["examples_seen"] == 8 * line["step"] and line["examples_per_second"] > 0
+        assert np.isfinite(list(line.values())).all()
+        assert ("evaluation/negative_elbo" in line) == (line["step"] in (120, 240, 300))
+        loss = line["train/reconstruction_loss"] + line["train/kl"]
+        assert line["train/loss"] == pytest.approx(loss, rel=1e-5)
+    assert [line["wall_seconds"] for line in lines] == sorted(line["wall_seconds"] for line in lines)
+    assert lines[-1]["train/loss"] < lines[0]["train/loss"]
+    assert lines[-1]["train/learning_rate"] == pytest.approx(0, abs=1e-6)
+
+    result = json.loads((folder / "result.json").read_text())
+    assert result["step"] == 300 and result["num_replicas"] == 1 and result["wall_seconds"] > 0
+    assert re.fullmatch("[0-9a-f]{64}", result["weights_sha256"])
+    assert {name: result[name] for name in lines[-1]} == lines[-1]
+
+    assert {path.name for path in (folder / "images").iterdir()} == {
+        f"{name}-{step:08d}.png" for name in ("reconstructions", "samples", "traversals") for step in (150, 300)
+    }
+    # The three newest; the best is among them or a fourth.
+    steps = sorted(int(path.name.removeprefix("step-")) for path in (folder / "checkpoints").iterdir())
+    assert steps[-3:] == [180, 240, 300]
+    assert list((folder / "tensorboard").glob("events.out.tfevents.*"))
+
+    environment = json.loads((folder / "environment.json").read_text())
+    assert environment["command"][1:] == ["--gin_file=tiny.gin", "--plugin=pause_plugin"]
+    assert environment["devices"] == "1 CPU replica"
+    assert "Adam.learning_rate = @CosineDecay()" in (folder / "config.gin").read_text()
+    assert "CosineDecay.alpha = 0.0" in (folder / "operative_config.gin").read_text()
+
+
+def test_a_finished_run_says_so_and_changes_nothing(command, undisturbed):
+    *_, folder = undisturbed
+
+    def contents():
+        return {
+            path: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.rglob("*") if path.is_file()
+        }
+
+    before = contents()
+    code, out, error = command.run()
+    assert (code, error) == (0, "")
+    assert out.startswith("this run is finished: ") and out.count("\n") == 1 and "step 300" in out
+    assert contents() == before
+
+
+def same_training(folder, other):
+    """Whether two runs logged the same losses and evaluations, bit for bit."""
+    timing = ("wall_seconds", "examples_per_second", "train/input_wait_fraction")
+
+    def measured(path):
+        lines = {line["step"]: line for line in tiny_runs.metrics_lines(path)}
+        assert len(lines) == len(tiny_runs.metrics_lines(path))
+        return {
+            step: {name: value for name, value in line.items() if name not in timing}
+            for step, line in lines.items()
+        }
+
+    return measured(folder) == measured(other)
+
+
+def test_stopped_at_120_and_resumed_it_ends_with_the_same_bits(command, undisturbed):
+    *_, folder = undisturbed
+    workdir = "--workdir=runs/halves"
+    assert command.run(workdir, "--gin_param=train.num_steps = 120")[0] == 0
+    assert command.result("halves")["step"] == 120
+
+    code, _, error = command.run(workdir)
+    assert code == 2
+    assert error.startswith("launch.train: error: the work folder runs/halves was made with another configuration")
+    assert "  -train.num_steps = 120\n  +train.num_steps = 300\n" in error and "Traceback" not in error
+    assert command.result("halves")["step"] == 120
+
+    assert command.run(workdir, "--allow_config_change")[0] == 0
+    assert command.result("halves")["weights_sha256"] == command.result("tiny")["weights_sha256"]
+    assert same_training(command.workdir("halves"), folder)
+
+
+def test_signals_and_a_kill_lose_nothing(command, undisturbed):
+    *_, folder = undisturbed
+    disturbed = command.workdir("disturbed")
+
+    def start_until(step, pause_seconds=1):
+        before = content(disturbed / "metrics.jsonl")
+        process = command.start("--workdir=runs/disturbed", pause_seconds=pause_seconds)
+        wait_for_step(disturbed / "metrics.jsonl", step, before, process)
+        return process
+
+    # SIGTERM: the loop ends, the state is saved.
+    process = start_until(step=50)
+    process.send_signal(signal.SIGTERM)
+    code, out, error = finish(process)
+    assert (code, out) == (42, "")
+    (message,) = [line for line in error.splitlines() if line.startswith("launch.train")]
+    assert re.fullmatch(r"launch.train: preempted: SIGTERM at step 50: the state is saved; .*to go on", message)
+    assert "Traceback" not in error
+    assert (disturbed / "checkpoints" / "step-00000050").is_dir()
+    assert not (disturbed / "result.json").exists()
+
+    # SIGKILL, after a line that no checkpoint holds.
+    process = start_until(step=100)
+    process.kill()
+    assert finish(process)[0] == -signal.SIGKILL
+    assert [line["step"] for line in tiny_runs.metrics_lines(disturbed)] == [50, 60, 100]
+
+    # SIGINT, and a second one, which does not wait for the loop's end.
+    process = start_until(step=100, pause_seconds=20)
+    time.sleep(0.2)
+    sent = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.2)
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    assert finish(process)[0] == 130
+    assert time.monotonic() - sent < 5
+
+    code, _, error = command.run("--workdir=runs/disturbed")
+    assert code == 0, error
+    assert command.result("disturbed")["weights_sha256"] == command.result("tiny")["weights_sha256"]
+    assert same_training(disturbed, folder)
+    assert not list(disturbed.rglob(".unfinished*"))
+
+
+def test_two_virtual_devices(command, undisturbed):
+    *_, folder = undisturbed
+    code, _, error = command.run("--virtual_devices=2", "--workdir=runs/two", "--gin_param=train.batch_size = 9")
+    assert code == 2
+    assert "launch.train: error: `train.batch_size`" in error and "replicas (2)" in error and "got 9" in error
+    assert "Traceback" not in error and not command.workdir("two").exists()
+
+    code, _, error = command.run("--virtual_devices=2", "--workdir=runs/two")
+    assert code == 0, error
+    assert command.result("two")["num_replicas"] == 2
+    assert "2 CPU replicas" in error
+    one, two = (tiny_runs.metrics_lines(path) for path in (folder, command.workdir("two")))
+    assert [line["step"] for line in one] == [line["step"] for line in two]
+    for name in ("train/loss", "train/kl", "train/learning_rate", "evaluation/negative_elbo"):
+        assert two[-1][name] == pytest.approx(one[-1][name], rel=1e-3, abs=1e-6), name
+
+
+def test_a_bad_value_is_one_message_within_seconds(command):
+    started = time.monotonic()
+    code, out, error = command.run("--workdir=runs/bad", "--gin_param=VAE.num_latents = 0")
+    assert (code, out) == (2, "")
+    assert re.fullmatch(r"launch.train: error: .*`VAE.num_latents` must be a positive integer, got 0.*", error)
+    assert time.monotonic() - started < 20  # 8 s on a machine that does nothing else.
+    assert not command.workdir("bad").exists()

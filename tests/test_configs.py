@@ -1,0 +1,114 @@
+"""Every gin file in configs/: its header, that it is accepted as it is, and that it trains."""
+
+import math
+import pathlib
+import re
+import struct
+
+import gin
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from vaeflow import config
+
+REPOSITORY = pathlib.Path(__file__).parents[1]
+FILES = sorted((REPOSITORY / "configs").rglob("*.gin"))
+NAMES = [path.relative_to(REPOSITORY / "configs").as_posix() for path in FILES]
+
+
+def write_idx(path, array):
+    header = bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
+    path.write_bytes(header + array.tobytes())
+
+
+def idx_files(folder):
+    random = np.random.RandomState(0)
+    for prefix, count in (("train", 20), ("t10k", 6)):
+        images = random.randint(0, 256, (count, 28, 28)).astype(np.uint8)
+        write_idx(folder / f"{prefix}-images-idx3-ubyte", images)
+        write_idx(folder / f"{prefix}-labels-idx1-ubyte", np.arange(count, dtype=np.uint8) % 10)
+    return folder
+
+
+def png_files(folder):
+    random = np.random.RandomState(0)
+    for number in range(24):
+        pixels = random.randint(0, 256, (20 + number, 40, 3)).astype(np.uint8)
+        tf.io.write_file(f"{folder}/{number}.png", tf.io.encode_png(pixels))
+    return folder
+
+
+# What gives each dataset a few examples that need no download.
+DATA = {
+    "MNIST": lambda folder: f"MNIST.folder = '{idx_files(folder)}'",
+    "FashionMNIST": lambda folder: f"FashionMNIST.folder = '{idx_files(folder)}'",
+    "ImageFolder": lambda folder: f"ImageFolder.folder = '{png_files(folder)}'",
+    "RenderedSprites": lambda folder: "RenderedSprites.num_evaluation = 6",
+}
+
+
+@pytest.fixture(autouse=True)
+def configuration_is_forgotten(monkeypatch):
+    monkeypatch.setattr(config, "_in_force", config._in_force)
+    yield
+    gin.clear_config()
+
+
+@pytest.fixture
+def data(request, tmp_path):
+    """The statement that gives a gin file's dataset a few examples."""
+    text = request.getfixturevalue("path").read_text()
+    (dataset,) = re.findall(r"^train\.dataset = @(\w+)\(\)", text, re.MULTILINE)
+    folder = tmp_path / "data"
+    folder.mkdir()
+    return DATA[dataset](folder)
+
+
+@pytest.fixture(params=FILES, ids=NAMES)
+def path(request):
+    return request.param
+
+
+def test_there_are_some():
+    assert {"vae.gin", "conv_vae.gin", "beta_vae.gin"} <= set(NAMES)
+
+
+def test_the_header_says_what_it_is(path):
+    header = re.match(r"(#.*\n)+", path.read_text())
+    assert header, "it begins with a comment"
+    lines = [line.removeprefix("#").strip() for line in header[0].splitlines()]
+    prose = " ".join(lines)
+    assert 20 < len(lines[0]), "the first line says what it is"
+    assert re.search(r"arXiv:\d{4}\.\d{4,5}|\(ICLR", prose), "it cites the paper"
+    name = path.relative_to(REPOSITORY).as_posix()
+    assert f"python -m launch.train --gin_file={name}" in prose, "it shows the command"
+    assert re.search(r"\b(second|minute|hour|day)s?\b", prose), "it says how long it takes"
+    assert not re.search(r"[A-Z]+_[A-Z]+", prose), "nothing is left to be filled in"
+    assert max(map(len, path.read_text().splitlines())) <= 110
+
+
+def test_it_is_accepted_as_it_is(path, data):
+    configuration = config.load("train", [str(path)], [data])
+    assert configuration.warnings == ()
+
+
+def test_it_trains(path, data, tmp_path):
+    settings = {
+        "train.num_steps": 2,
+        "train.batch_size": 4,
+        "train.steps_per_loop": 1,
+        "train.compile_mode": "'none'",
+    }
+    configuration = config.load("train", [str(path)], [data])
+    cadences = [
+        f"{binding.name}.{binding.parameter}" for binding in configuration.bindings
+        if binding.parameter == "every_steps"
+    ]  # fmt: skip
+    settings |= dict.fromkeys(cadences, 2)
+    changes = [f"{name} = {value}" for name, value in settings.items()]
+    config.load("train", [str(path)], [data, *changes])
+    result = config.call("train", workdir=tmp_path / "run")
+    assert result["step"] == 2 and math.isfinite(result["train/loss"])
+    assert math.isfinite(result["evaluation/negative_elbo"])
+    assert {path.name for path in (tmp_path / "run").iterdir()} >= {"checkpoints", "images", "tensorboard"}

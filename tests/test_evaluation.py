@@ -1,0 +1,110 @@
+"""Evaluation against a NumPy computation, and its independence of batches and replicas."""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.fixtures.evaluate_on_replicas import evaluator, streamed
+from vaeflow import random
+
+REPOSITORY = pathlib.Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def strategy():
+    return tf.distribute.MirroredStrategy(["CPU:0"])
+
+
+def dense(values, layer):
+    return values @ layer.kernel.numpy() + layer.bias.numpy()
+
+
+def numpy_evaluation(evaluator, binarization, batch_size):
+    """The same quantities, one batch after the other, in NumPy and float64."""
+    model = evaluator.model
+    (encoder,) = (layer for layer in model.encoder.blocks if hasattr(layer, "kernel"))
+    (decoder,) = (layer for layer in model.decoder.hidden if hasattr(layer, "kernel"))
+    totals, means = 0.0, []
+    for batch, first in enumerate(range(0, evaluator.split.num_examples, batch_size)):
+        images = evaluator.split.array[first : first + batch_size] / 255.0
+        with random.keyed(evaluator.seed, "evaluation", batch, 0):
+            if binarization == "dynamic":
+                images = (random.uniform(images.shape, "float64").numpy() <= images).astype(float)
+            noise = random.normal((len(images), model.num_latents), "float64").numpy()
+        pixels = images.reshape(len(images), -1)
+        features = np.maximum(dense(pixels, encoder), 0)
+        mean, log_variance = dense(features, model.head.mean), dense(features, model.head.log_variance)
+        latents = mean + np.exp(log_variance / 2) * noise
+        logits = dense(np.maximum(dense(latents, decoder), 0), model.decoder.output_layer)
+        reconstruction_loss = np.sum(np.logaddexp(0, logits) - pixels * logits)
+        kl = 0.5 * np.sum(mean**2 + np.exp(log_variance) - log_variance - 1, axis=0)
+        totals += np.array([reconstruction_loss, *kl])
+        means.append(mean)
+    reconstruction_loss, *kl = totals / evaluator.split.num_examples
+    return {
+        "negative_elbo": reconstruction_loss + sum(kl),
+        "reconstruction_loss": reconstruction_loss,
+        "kl": sum(kl),
+        "active_units": float(np.sum(np.var(np.concatenate(means), axis=0) > 0.01)),
+        **{f"kl_per_dimension/{dimension:02d}": value for dimension, value in enumerate(kl)},
+    }
+
+
+@pytest.mark.parametrize("binarization", ["none", "dynamic"])
+@pytest.mark.parametrize("batch_size", [6, 17, 32])
+def test_it_equals_a_numpy_computation(strategy, binarization, batch_size):
+    under_test = evaluator(strategy, binarization, batch_size)
+    results = under_test.evaluate()
+    expected = numpy_evaluation(under_test, binarization, batch_size)
+    assert results.keys() == expected.keys()
+    for name, value in expected.items():
+        assert results[name] == pytest.approx(value, rel=1e-12), name
+    assert 0 < results["active_units"] < 3
+
+
+def test_terms_add_up(strategy):
+    results = evaluator(strategy).evaluate()
+    dimensions = [value for name, value in results.items() if name.startswith("kl_per_dimension/")]
+    assert len(dimensions) == 3
+    assert sum(dimensions) == pytest.approx(results["kl"], rel=1e-12)
+    assert results["negative_elbo"] == results["reconstruction_loss"] + results["kl"]
+
+
+def test_what_has_no_noise_does_not_depend_on_the_batch_size(strategy):
+    one = evaluator(strategy, batch_size=17).evaluate()
+    for batch_size in (1, 5, 40):
+        other = evaluator(strategy, batch_size=batch_size).evaluate()
+        for name in one:
+            if name.startswith("kl") or name == "active_units":
+                assert other[name] == pytest.approx(one[name], rel=1e-12), (batch_size, name)
+        # The noise of another batch size is other noise.
+        assert other["reconstruction_loss"] == pytest.approx(one["reconstruction_loss"], rel=0.1)
+
+
+def test_it_is_repeatable_and_follows_the_weights(strategy):
+    under_test = evaluator(strategy)
+    first = under_test.evaluate()
+    assert under_test.evaluate() == first
+    assert evaluator(strategy, seed=4).evaluate()["reconstruction_loss"] != first["reconstruction_loss"]
+    kernel = under_test.model.head.mean.kernel
+    kernel.assign(kernel.numpy() * 2)
+    assert under_test.evaluate()["kl"] > 1.5 * first["kl"]
+
+
+def test_two_replicas_agree_with_one(strategy):
+    command = [sys.executable, "-m", "tests.fixtures.evaluate_on_replicas", "2"]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    two = json.loads(done.stdout)
+    assert two["num_replicas"] == 2
+    for binarization in ("none", "dynamic"):
+        one = evaluator(strategy, binarization).evaluate()
+        assert two[binarization].keys() == one.keys()
+        for name, value in one.items():
+            assert two[binarization][name] == pytest.approx(value, rel=1e-12), (binarization, name)
+    assert two["streamed"] == list(streamed(strategy, 62, 4))

@@ -1,0 +1,367 @@
+"""Runs in this process: settings that are refused, resuming, precision, divergence, and a failing disk."""
+
+import contextlib
+import json
+import os
+import pathlib
+import re
+import resource
+import shutil
+import signal
+import time
+
+import gin
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from launch import train as command
+from tests.fixtures import tiny_runs
+from vaeflow import callbacks, command_line, config, experiment
+from vaeflow.callbacks import Callback
+from vaeflow.checkpoint import CheckpointStore
+from vaeflow.errors import ConfigurationError, Preempted, TrainingDiverged
+
+GIN = """
+train.model = @VAE
+train.dataset = @Arrays()
+train.num_steps = 20
+train.batch_size = 8
+train.steps_per_loop = 5
+train.compile_mode = 'none'
+train.callbacks = [@Checkpoints()]
+Arrays.train = 'images.npy'
+VAE.num_latents = 2
+VAE.encoder = @DenseEncoder()
+VAE.decoder = @DenseDecoder()
+DenseEncoder.units = (8,)
+DenseDecoder.units = (8,)
+Checkpoints.every_steps = 10
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """The current folder, with `tiny.gin` and its data."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny.gin").write_text(GIN)
+    np.save(tmp_path / "images.npy", tiny_runs.images(40))
+    # No test after this one inherits the configuration.
+    monkeypatch.setattr(config, "_in_force", config._in_force)
+    yield tmp_path
+    gin.clear_config()
+
+
+@pytest.fixture
+def run(folder, capsys):
+    """Runs the command in this process: (exit code, stdout, stderr)."""
+
+    def run(*parameters, gin_file="tiny.gin"):
+        capsys.readouterr()
+        flags = [f"--gin_param={parameter}" for parameter in parameters]
+        code = command_line.main(command.run, "", argv=["launch/train.py", f"--gin_file={gin_file}", *flags])
+        return code, *capsys.readouterr()
+
+    return run
+
+
+WORKDIR = pathlib.Path("runs/tiny")
+
+REFUSED = {
+    "VAE.num_latents = 0": "`VAE.num_latents` must be a positive integer, got 0",
+    "VAE.nm_latents = 4": "num_latents",
+    "VAE.encoder = @DenseEncoder": "`VAE.encoder` must be a Keras layer",
+    "BetaVAE.num_latents = 4": "BetaVAE.num_latents",
+    "train.batch_size = -1": "`train.batch_size` must be a positive integer, got -1",
+    "train.batch_size = '8'": "`train.batch_size` must be a positive integer, got '8'",
+    "train.num_steps = 0": "`train.num_steps` must be a positive integer, got 0",
+    "train.seed = -1": "`train.seed`",
+    "train.seed = 5000000000000": "`train.seed`",
+    "train.steps_per_loop = 0": "`train.steps_per_loop`",
+    "train.precision = 'float16'": "`train.precision` must be one of 'float32'",
+    "train.compile_mode = 'fast'": "`train.compile_mode` must be one of 'auto'",
+    "train.resident_data = 'maybe'": "`train.resident_data` must be one of",
+    "train.gradient_clip_norm = 0": "`train.gradient_clip_norm` must be a number above 0, got 0",
+    "train.gradient_accumulation_steps = 3": "`train.gradient_accumulation_steps` (3), got 8; try 9",
+    "train.ema_decay = 1": "`train.ema_decay` must be a number in [0, 1), got 1",
+    "train.model = @VAE()": "train.model = @Name without parentheses",
+    "train.model = @DenseEncoder": "`train.model` must make a Model",
+    "train.model = @NoSuchModel": "NoSuchModel",
+    "train.optimizer = 'adam'": "`train.optimizer` must be a class or function",
+    "train.dataset = @Arrays": "train.dataset = @Name() with parentheses",
+    "train.strategy = 'mirrored'": "`train.strategy`",
+    "train.callbacks = @Checkpoints()": "`train.callbacks`",
+    "train.callbacks = [@Checkpoints]": "`train.callbacks`",
+    "train.allow_config_change = True": "--allow_config_change",
+    "Checkpoints.every_steps = 0": "`Checkpoints.every_steps` must be a positive integer, got 0",
+    "Checkpoints.keep = 0": "`Checkpoints.keep` must be a positive integer, got 0",
+    "Arrays.train = 'missing.npy'": "`Arrays.train` must be an existing file, got 'missing.npy'",
+}
+
+
+@pytest.mark.parametrize("parameter", REFUSED)
+def test_a_bad_value_is_refused_and_nothing_is_made(run, parameter):
+    code, out, error = run(parameter)
+    assert (code, out) == (2, "")
+    (message,) = re.findall(r"^launch\.train: error: .*", error, re.MULTILINE)
+    assert REFUSED[parameter] in message and "Traceback" not in error
+    assert not WORKDIR.exists()
+
+
+def test_a_missing_gin_file(run):
+    code, _, error = run(gin_file="tiy.gin")
+    assert code == 2 and "tiy.gin" in error and not pathlib.Path("runs").exists()
+
+
+def test_what_is_required(run, folder):
+    (folder / "tiny.gin").write_text(GIN.replace("train.model = @VAE\n", ""))
+    code, _, error = run()
+    assert code == 2 and "model" in error and "Traceback" not in error
+    assert not WORKDIR.exists()
+
+
+@pytest.mark.parametrize("pixel", [np.nan, np.inf, 1.5, -0.1])
+def test_a_bad_pixel_is_found_before_training(run, folder, pixel):
+    array = np.linspace(0, 1, 40 * 64).reshape(40, 8, 8)
+    array[7, 3, 5] = pixel
+    np.save(folder / "images.npy", array)
+    code, _, error = run()
+    assert code == 4 and "images.npy, record 7: a pixel is" in error and "Traceback" not in error
+    assert not WORKDIR.exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"not an array", b"\x93NUMPY\x01\x00"])
+def test_unreadable_data(run, folder, content):
+    (folder / "images.npy").write_bytes(content)
+    code, _, error = run()
+    assert code == 4 and "images.npy cannot be read" in error and "Traceback" not in error
+    assert not WORKDIR.exists()
+
+
+def test_a_file_among_the_images_that_is_none(run, folder):
+    (folder / "pictures").mkdir()
+    for number in range(30):
+        tf.io.write_file(f"pictures/{number}.png", tf.io.encode_png(tiny_runs.images(1, seed=number)[0]))
+    (folder / "pictures" / "7.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
+    code, _, error = run(
+        "train.dataset = @ImageFolder()",
+        "ImageFolder.folder = 'pictures'",
+        "ImageFolder.image_size = (8, 8)",
+        "ImageFolder.channels = 1",
+    )
+    assert code == 4 and "7.png cannot be decoded" in error and "Traceback" not in error
+
+
+def test_another_configuration_is_refused(run):
+    assert run()[0] == 0
+    before = (WORKDIR / "config.gin").read_text()
+    code, _, error = run("VAE.num_latents = 3")
+    assert code == 2
+    assert "  -VAE.num_latents = 2\n  +VAE.num_latents = 3\n" in error and "--allow_config_change" in error
+    assert (WORKDIR / "config.gin").read_text() == before
+    # Comments and the order of statements are not the configuration.
+    pathlib.Path("tiny.gin").write_text("# A comment.\n" + "\n".join(reversed(GIN.splitlines())))
+    code, out, _ = run()
+    assert code == 0 and "this run is finished" in out
+
+
+def test_config_gin_is_a_whole_configuration(run, folder):
+    (folder / "base.gin").write_text(GIN)
+    (folder / "tiny.gin").write_text("include 'base.gin'\nVAE.num_latents = 3\n")
+    assert run("train.num_steps = 10")[0] == 0
+    sha = json.loads((WORKDIR / "result.json").read_text())["weights_sha256"]
+    for name in ("base.gin", "tiny.gin"):
+        (folder / name).unlink()
+    shutil.copy(WORKDIR / "config.gin", folder / "again.gin")
+    assert run(gin_file="again.gin")[0] == 0
+    assert json.loads(pathlib.Path("runs/again/result.json").read_text())["weights_sha256"] == sha
+
+
+@pytest.mark.parametrize("compile_mode", ["none", "loop"])
+def test_divergence_names_step_and_term_and_keeps_the_last_checkpoint(run, compile_mode):
+    code, _, error = run(
+        f"train.compile_mode = '{compile_mode}'",
+        "train.optimizer = @SGD",
+        "SGD.learning_rate = @PiecewiseConstantDecay()",
+        "PiecewiseConstantDecay.boundaries = [11]",
+        "PiecewiseConstantDecay.values = [0.0001, 1e20]",
+    )
+    assert code == 3 and "Traceback" not in error
+    # The update of step 12 is the first that is too large; step 13 computes with it.
+    assert re.search(r"training diverged at step 13: \w+ is not finite; its update was skipped", error)
+    assert any(f": {term} is not" in error for term in ("reconstruction_loss", "kl", "gradient_norm"))
+    assert [path.name for path in (WORKDIR / "checkpoints").iterdir()] == ["step-00000010"]
+    assert CheckpointStore(WORKDIR / "checkpoints").problem_with(10) is None
+    assert not (WORKDIR / "result.json").exists()
+
+
+@contextlib.contextmanager
+def full_disk(kilobytes):
+    """Files cannot grow beyond this, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (kilobytes << 10, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+# 1 KiB is too little for config.gin, 8 for a checkpoint.
+@pytest.mark.parametrize(("kilobytes", "named"), [(0, "config.gin"), (8, "checkpoint of step 10")])
+def test_a_full_disk_is_told_and_the_run_goes_on_when_there_is_room(run, kilobytes, named):
+    with full_disk(kilobytes):
+        code, _, error = run()
+    assert code == 4 and named in error and "Traceback" not in error
+    assert not list(pathlib.Path().rglob(".unfinished*"))
+    assert run()[0] == 0
+    disturbed = json.loads((WORKDIR / "result.json").read_text())["weights_sha256"]
+    shutil.rmtree(WORKDIR)
+    assert run()[0] == 0
+    assert json.loads((WORKDIR / "result.json").read_text())["weights_sha256"] == disturbed
+
+
+class Stop(Callback):
+    """Fails after a step, as a defect or a lost machine would."""
+
+    def __init__(self, step):
+        super().__init__()
+        self.step = step
+
+    def on_log(self, run, metrics):
+        if run.step == self.step:
+            raise KeyboardInterrupt
+
+
+def checkpoints(every_steps=5):
+    return callbacks.Checkpoints(every_steps)
+
+
+RESUMED = {
+    "float64": {
+        "precision": "float64",
+        "ema_decay": 0.9,
+        "gradient_clip_norm": 1.0,
+        "gradient_accumulation_steps": 2,
+    },
+    "streamed": {"resident_data": False, "dataset": tiny_runs.dataset(binarization="dynamic")},
+    "fewer examples than a batch": {"dataset": tiny_runs.dataset(num_train=3), "steps_per_loop": 1},
+    "mixed precision": {"precision": "mixed_bfloat16", "steps_per_loop": 4},
+}
+
+
+@pytest.mark.parametrize("name", RESUMED)
+def test_a_run_that_broke_off_ends_with_the_same_bits(tmp_path, name):
+    settings = {"num_steps": 13} | RESUMED[name]
+    straight = tiny_runs.train(tmp_path / "straight", **settings)
+    with pytest.raises(KeyboardInterrupt):
+        tiny_runs.train(tmp_path / "broken", **settings, callbacks=[checkpoints(), Stop(10)])
+    resumed = tiny_runs.train(tmp_path / "broken", **settings, callbacks=[checkpoints()])
+    assert resumed["weights_sha256"] == straight["weights_sha256"]
+    assert resumed["train/loss"] == straight["train/loss"]
+    steps = [line["step"] for line in tiny_runs.metrics_lines(tmp_path / "broken")]
+    assert steps == sorted(set(steps)) and steps[-1] == 13
+
+
+def test_a_signal_saves_the_state_and_tells_the_callbacks(tmp_path):
+    class Terminate(Callback):
+        ended = False
+
+        def on_log(self, run, metrics):
+            if run.step == 10:
+                os.kill(os.getpid(), signal.SIGTERM)
+                time.sleep(0.2)
+
+        def on_train_end(self, run):
+            self.ended = True
+
+    terminate = Terminate()
+    with pytest.raises(Preempted, match="SIGTERM at step 10: the state is saved"):
+        tiny_runs.train(tmp_path / "run", callbacks=[terminate])
+    assert terminate.ended
+    resumed = tiny_runs.train(tmp_path / "run")
+    assert resumed["weights_sha256"] == tiny_runs.train(tmp_path / "straight")["weights_sha256"]
+
+
+def test_a_signal_in_the_last_loop_does_not_stop_the_run(tmp_path):
+    class Terminate(Callback):
+        def on_log(self, run, metrics):
+            if run.step == run.num_steps:
+                os.kill(os.getpid(), signal.SIGTERM)
+                time.sleep(0.2)
+
+    assert tiny_runs.train(tmp_path, callbacks=[Terminate()])["step"] == 20
+
+
+def test_the_loops_do_not_change_the_training(tmp_path):
+    one, other = (
+        tiny_runs.train(tmp_path / str(steps), steps_per_loop=steps, callbacks=[checkpoints(every_steps=7)])
+        for steps in (1, 100)
+    )
+    assert one["weights_sha256"] == other["weights_sha256"]
+    assert [line["step"] for line in tiny_runs.metrics_lines(tmp_path / "100")] == [7, 14, 20]
+    assert len(tiny_runs.metrics_lines(tmp_path / "1")) == 20
+
+
+def test_another_seed_is_another_run(tmp_path):
+    shas = {tiny_runs.train(tmp_path / str(seed), seed=seed)["weights_sha256"] for seed in (0, 1, 2)}
+    assert len(shas) == 3
+
+
+def test_a_result_lost_after_the_last_checkpoint_is_made_again(tmp_path):
+    settings = {"callbacks": [callbacks.Evaluation(10), checkpoints(10)]}
+    first = tiny_runs.train(tmp_path, **settings)
+    assert "evaluation/negative_elbo" in first
+    (tmp_path / "result.json").unlink()
+    assert tiny_runs.train(tmp_path, **settings) == first
+    (tmp_path / "result.json").unlink()
+    (tmp_path / "metrics.jsonl").unlink()
+    again = tiny_runs.train(tmp_path, **settings)
+    assert (again["step"], again["weights_sha256"]) == (20, first["weights_sha256"])
+
+
+def test_a_result_without_a_checkpoint_is_not_trained_over(tmp_path):
+    tiny_runs.train(tmp_path)
+    with pytest.raises(ConfigurationError, match="holds a result but no checkpoint"):
+        tiny_runs.train(tmp_path, num_steps=30)
+    assert json.loads((tmp_path / "result.json").read_text())["step"] == 20
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype"), [("float32", "float32"), ("mixed_bfloat16", "float32"), ("float64", "float64")]
+)
+def test_precision(tmp_path, precision, dtype):
+    kept = []
+
+    class Keep(Callback):
+        def on_train_begin(self, run):
+            kept.append(run.trainer)
+
+    tiny_runs.train(tmp_path, precision=precision, callbacks=[Keep()])
+    (trainer,) = kept
+    assert {weight.dtype for weight in trainer.model.weights} == {dtype}
+    compute = "bfloat16" if precision == "mixed_bfloat16" else dtype
+    assert trainer.model.encoder(tf.zeros((2, *tiny_runs.SHAPE))).dtype == compute
+
+
+def test_in_mid_run_a_checkpoint_of_another_model_is_refused(tmp_path):
+    tiny_runs.train(tmp_path, callbacks=[checkpoints()])
+    with pytest.raises(ConfigurationError, match="another model or optimizer"):
+        tiny_runs.train(tmp_path, num_steps=30, model=lambda: tiny_runs.model(num_latents=3))
+    with pytest.raises(ConfigurationError, match="another model or optimizer"):
+        tiny_runs.train(tmp_path, num_steps=30, optimizer=keras.optimizers.SGD)
+
+
+def test_divergence_from_python_is_an_exception(tmp_path):
+    with pytest.raises(TrainingDiverged, match="at step"):
+        tiny_runs.train(tmp_path, optimizer=lambda: keras.optimizers.SGD(1e12))
+
+
+def test_weights_sha256_depends_on_values_shape_type_and_order():
+    def sha(*arrays):
+        return experiment.weights_sha256([tf.Variable(array) for array in arrays])
+
+    one, two = np.zeros((2, 3), np.float32), np.ones(4, np.float32)
+    assert sha(one, two) == sha(one.copy(), two.copy())
+    others = [sha(two, one), sha(one.T, two), sha(one.astype(np.int32), two), sha(one, two * (1 + 1e-6)), sha(one)]
+    assert len({sha(one, two), *others}) == 6

@@ -1,0 +1,155 @@
+"""The architecture, read from the imports: who may know of whom."""
+
+import ast
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+REPOSITORY = pathlib.Path(__file__).parents[1]
+
+# A module imports only from the rows above its own.
+ROWS = [
+    ["errors"],
+    ["registry", "validation", "allocator"],
+    [
+        "distributions", "random", "distribute", "divergences", "schedules", "optimizers", "images",
+        "serialization", "decoding", "record_files",
+    ],
+    ["layers", "datasets"],
+    ["models", "metrics"],
+    [
+        "workdir", "signals", "watchdog", "checkpoint", "evaluation", "sampling", "export", "compile_modes",
+        "replica_step",
+    ],
+    ["callbacks"],
+    ["trainer"],
+    ["experiment", "testing", "benchmark", "clusters"],
+]  # fmt: skip
+LEVEL = {name: level for level, row in enumerate(ROWS) for name in row}
+
+# Reading the configuration stands beside the rows: each of these imports those before
+# it, errors and the registry, and only `experiment` and `launch` know of them.
+CONFIGURATION = ["gin_syntax", "gin_files", "gin_messages", "gin_check", "config", "command_line"]
+
+# The file of a package that all its other files may import.
+BASES = {"layers": "base", "datasets": "base", "models": "vae", "callbacks": "base"}
+
+# Other imports inside a package: what one block takes from another.
+INSIDE = {
+    "layers.conv": {"layers.dense"},
+    "layers.resnet": {"layers.conv"},
+    "datasets.pipeline": {"datasets.binarization"},
+}
+
+
+def module_name(path):
+    """`vaeflow/layers/conv.py` -> `layers.conv`; of a package's `__init__` -> `layers`."""
+    parts = path.relative_to(REPOSITORY / "vaeflow").with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__")
+
+
+MODULES = {module_name(path): path for path in sorted((REPOSITORY / "vaeflow").rglob("*.py"))}
+
+
+def imported_names(path):
+    """Every module, or name in a module, that a file imports at any place: dotted."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.name}:{node.lineno}: imports are absolute"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def imported_modules(path):
+    """The modules of vaeflow that a file imports, as in `MODULES`."""
+    for name in imported_names(path):
+        parts = name.split(".")
+        if parts[0] == "vaeflow":
+            parts = parts[1:]
+            while parts and ".".join(parts) not in MODULES:
+                parts.pop()
+            yield ".".join(parts)
+
+
+def test_every_module_has_a_place():
+    tops = {name.split(".")[0] for name in MODULES} - {""}
+    assert tops - LEVEL.keys() - set(CONFIGURATION) == set(), "give these a row"
+    assert not LEVEL.keys() & set(CONFIGURATION)
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name.split(".")[0] in LEVEL])
+def test_a_module_imports_from_below(name):
+    top = name.split(".")[0]
+    for imported in imported_modules(MODULES[name]):
+        other = imported.split(".")[0]
+        if other in CONFIGURATION:
+            assert top == "experiment" and other == "config", f"{name} imports {imported}"
+        elif other == top:
+            is_init = name == top
+            allowed = is_init or imported == f"{top}.{BASES.get(top)}" or imported in INSIDE.get(name, ())
+            assert allowed, f"{name} imports {imported} of its own package"
+        else:
+            assert LEVEL[other] < LEVEL[top], f"{name} imports {imported}, which is not below it"
+
+
+@pytest.mark.parametrize("name", CONFIGURATION)
+def test_the_configuration_knows_the_registry_only(name):
+    allowed = {"errors", "registry", *CONFIGURATION[: CONFIGURATION.index(name)]}
+    assert set(imported_modules(MODULES[name])) <= allowed
+
+
+def test_exceptions_are_still_needed():
+    for name, others in INSIDE.items():
+        assert others <= set(imported_modules(MODULES[name])), f"{name} no longer imports {others}"
+
+
+def test_gin_is_known_to_the_registry_and_the_configuration_only():
+    users = {
+        name
+        for name, path in MODULES.items()
+        if any(imported.split(".")[0] == "gin" for imported in imported_names(path))
+    }
+    assert users == {"registry", "config"}
+
+
+def test_nothing_imports_launch():
+    for name, path in MODULES.items():
+        assert not any(imported.split(".")[0] == "launch" for imported in imported_names(path)), name
+
+
+def lines_of_code(path):
+    """Counts lines without blank ones, comments and docstrings."""
+    text = path.read_text()
+    left_out = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            left_out |= set(range(node.lineno, node.end_lineno + 1))
+    lines = enumerate(text.splitlines(), 1)
+    return sum(
+        1 for number, line in lines
+        if number not in left_out and line.strip() and not line.strip().startswith("#")
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("path", sorted((REPOSITORY / "launch").glob("*.py")), ids=lambda path: path.stem)
+def test_a_command_is_short_and_says_how_to_run_it(path):
+    assert lines_of_code(path) <= 40
+    if path.stem != "__init__":
+        assert f"python -m launch.{path.stem}" in ast.get_docstring(ast.parse(path.read_text()))
+
+
+@pytest.mark.parametrize(
+    "module", ["vaeflow", "vaeflow.registry", "vaeflow.config", "vaeflow.command_line", "launch.train"]
+)
+def test_it_imports_neither_tensorflow_nor_keras(module):
+    program = f"import sys, {module}; sys.exit(bool({{'tensorflow', 'keras'}} & sys.modules.keys()))"
+    assert subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY).returncode == 0
+
+
+def test_every_public_name_of_the_package_exists():
+    program = "import vaeflow; print([getattr(vaeflow, name) for name in vaeflow.__all__])"
+    done = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

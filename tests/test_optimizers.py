@@ -1,0 +1,105 @@
+"""Optimizers sum over replicas once, and refuse what would act per replica."""
+
+import pathlib
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from vaeflow import optimizers, registry
+from vaeflow.errors import ConfigurationError
+
+REPOSITORY = pathlib.Path(__file__).parent.parent
+NAMES = ("Adagrad", "Adam", "AdamW", "Adamax", "Lion", "Nadam", "RMSprop", "SGD")
+
+# Two replicas hold the same gradient of 3, summed already; plain SGD of 0.125 moves 1 to 0.625.
+TWO_REPLICAS = """
+import keras, tensorflow as tf
+from vaeflow import distribute, optimizers
+
+distribute.split_devices(2)
+strategy = distribute.mirrored()
+
+def stepped(build):
+    with strategy.scope():
+        variable, optimizer = keras.Variable(1.0), keras.optimizers.SGD(0.125)
+        build(optimizer, [variable])
+    @tf.function
+    def step():
+        strategy.run(lambda: optimizer.apply([tf.constant(3.0)], [variable]))
+    step()
+    return [float(copy) for copy in strategy.experimental_local_results(variable.value)], [
+        int(copy) for copy in strategy.experimental_local_results(optimizer.iterations.value)
+    ]
+
+print(stepped(optimizers.build_for_reduced_gradients))
+print(stepped(lambda optimizer, variables: optimizer.build(variables)))
+"""
+
+
+def test_reduced_gradients_are_not_summed_again():
+    """Pins a private method of Keras, and why it is replaced: as it is, it sums again."""
+    command = [sys.executable, "-c", TWO_REPLICAS]
+    finished = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr[-3000:]
+    replaced, untouched = finished.stdout.splitlines()
+    assert replaced == "([0.625, 0.625], [1, 1])"
+    assert untouched == "([0.25, 0.25], [1, 1])"
+
+
+def test_keras_still_has_the_method_that_is_replaced():
+    assert callable(keras.optimizers.SGD._all_reduce_sum_gradients)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_optimizers_are_registered_and_descend(name):
+    optimizer = registry.get(name).target(0.01)
+    variable = keras.Variable(np.array([1.0, -2.0]))
+    optimizers.build_for_reduced_gradients(optimizer, [variable])
+    for _ in range(50):
+        optimizer.apply([2.0 * tf.convert_to_tensor(variable)], [variable])
+    assert optimizer.iterations == 50
+    assert np.sum(variable.numpy() ** 2) < 5.0
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("parameter", "advice"),
+    [
+        ("clipnorm", "train.gradient_clip_norm"),
+        ("clipvalue", "train.gradient_clip_norm"),
+        ("global_clipnorm", "train.gradient_clip_norm"),
+        ("use_ema", "train.ema_decay"),
+        ("ema_momentum", "train.ema_decay"),
+        ("ema_overwrite_frequency", "train.ema_decay"),
+        ("gradient_accumulation_steps", "train.gradient_accumulation_steps"),
+        ("loss_scale_factor", "mixed_bfloat16"),
+    ],
+)
+def test_what_would_act_on_each_replica_is_refused(name, parameter, advice):
+    entry = registry.get(name)
+    assert parameter not in entry.parameters
+    assert advice in entry.refused[parameter]
+    assert "learning_rate" in entry.parameters
+
+
+@pytest.mark.parametrize("parameter", ["clipnorm", "use_ema"])
+def test_gin_refuses_them_too(parameter):
+    import gin
+
+    with gin.unlock_config():
+        try:
+            with pytest.raises(ValueError, match=parameter):
+                gin.parse_config(f"Adam.{parameter} = 1")
+                registry.configured(registry.get("Adam").target)()
+        finally:
+            gin.clear_config()
+
+
+def test_an_optimizer_is_registered_once_for_all():
+    assert registry.register("optimizer", keras.optimizers.Adam, optimizers._REFUSED) is keras.optimizers.Adam
+    with pytest.raises(ConfigurationError, match="two classes are registered as 'Adam'"):
+        registry.register("schedule", type("Adam", (keras.optimizers.schedules.LearningRateSchedule,), {}))

@@ -1,0 +1,323 @@
+"""The loop against hand-written ones."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.fixtures import numpy_vae
+from vaeflow import distribute, random
+from vaeflow.datasets import InMemorySplit
+from vaeflow.datasets.base import Split
+from vaeflow.datasets.order import ExampleOrder
+from vaeflow.errors import ConfigurationError, TrainingDiverged
+from vaeflow.layers import DenseEncoder, Layer
+from vaeflow.models import VAE, BetaVAE
+from vaeflow.schedules import LinearSchedule
+from vaeflow.trainer import Trainer
+
+NUM_EXAMPLES = 21
+BATCH = 8
+SEED = 3
+
+
+def images():
+    return np.random.default_rng(0).integers(0, 256, (NUM_EXAMPLES, 4, 3, 2)).astype(np.uint8)
+
+
+def made(optimizer=lambda: keras.optimizers.SGD(0.05), split=None, make_model=None, batch_size=BATCH, **settings):
+    keras.utils.set_random_seed(SEED)
+    keras.config.set_dtype_policy("float64")
+    keras.config.set_floatx("float64")
+    strategy = distribute.mirrored()
+    with strategy.scope():
+        model = make_model() if make_model else VAE(num_latents=3, **numpy_vae.blocks())
+        optimizer = optimizer()
+    settings = {"steps_per_loop": 4, "compile_mode": "none"} | settings
+    split = InMemorySplit(images()) if split is None else split
+    return Trainer(model, optimizer, split, "none", strategy, batch_size, seed=SEED, **settings)
+
+
+def weights(trainer):
+    return [variable.numpy() for variable in trainer.model.weights]
+
+
+def assert_same(one, other, tolerance=1e-12):
+    for left, right in zip(one, other, strict=True):
+        np.testing.assert_allclose(left, right, rtol=tolerance, atol=tolerance)
+
+
+def after(num_steps, **settings):
+    """The weights after some steps, in loops of at most 4."""
+    trainer = made(**settings)
+    while trainer.step < num_steps:
+        trainer.run(min(4, num_steps - trainer.step))
+    return weights(trainer)
+
+
+def hand_written_losses(variables, pixels, step, first_position=0):
+    """−log p(x|z) and KL per example, in TensorFlow, from the formulas of arXiv:1312.6114."""
+    flat = tf.reshape(tf.constant(pixels, tf.float64), (len(pixels), -1))
+    with random.keyed(SEED, "train", step, first_position):
+        epsilon = random.normal((len(pixels), 3), "float64")
+    w = variables
+    features = tf.nn.relu(flat @ w[0] + w[1])
+    mean, log_variance = features @ w[2] + w[3], features @ w[4] + w[5]
+    latents = mean + tf.exp(0.5 * log_variance) * epsilon
+    logits = tf.nn.relu(latents @ w[6] + w[7]) @ w[8] + w[9]
+    reconstruction = tf.reduce_sum(tf.math.softplus(logits) - flat * logits, axis=1)
+    kl = 0.5 * tf.reduce_sum(mean**2 + tf.exp(log_variance) - log_variance - 1, axis=1)
+    return reconstruction, kl
+
+
+def hand_written_run(start, num_steps, kl_weight=lambda step: 1.0, pixels=None, skip=()):
+    """Plain gradient descent, eagerly. Returns the weights and the losses of each step."""
+    variables = [tf.Variable(value) for value in start]
+    pixels = images() / 255.0 if pixels is None else pixels
+    order = ExampleOrder(NUM_EXAMPLES, BATCH, SEED)
+    losses = []
+    for step in range(num_steps):
+        if step in skip:
+            continue
+        with tf.GradientTape() as tape:
+            reconstruction, kl = hand_written_losses(variables, pixels[order.batch(step)], step)
+            loss = tf.reduce_mean(reconstruction + kl_weight(step) * kl)
+        losses.append([float(loss), float(tf.reduce_mean(reconstruction)), float(tf.reduce_mean(kl))])
+        for variable, gradient in zip(variables, tape.gradient(loss, variables)):
+            variable.assign_sub(0.05 * gradient)
+    return [variable.numpy() for variable in variables], np.array(losses)
+
+
+def twin_weights(trainer):
+    return [value.numpy() for value in numpy_vae.weights(trainer.model)]
+
+
+@pytest.mark.parametrize("compile_mode", ["none", "loop"])
+def test_plain_gradient_descent_equals_a_hand_written_loop(compile_mode):
+    """Over 11 steps, which straddle epochs, in loops of 4, 4 and 3."""
+    trainer = made(compile_mode=compile_mode)
+    start = twin_weights(trainer)
+    reported = [trainer.run(count) for count in (4, 4, 3)]
+    expected, losses = hand_written_run(start, 11)
+    assert_same(twin_weights(trainer), expected, 1e-10)
+    means = [losses[:4].mean(axis=0), losses[4:8].mean(axis=0), losses[8:].mean(axis=0)]
+    for metrics, (loss, reconstruction, kl) in zip(reported, means):
+        assert metrics["loss"] == pytest.approx(loss, rel=1e-10)
+        assert metrics["reconstruction_loss"] == pytest.approx(reconstruction, rel=1e-10)
+        assert metrics["kl"] == pytest.approx(kl, rel=1e-10)
+        assert metrics["gradient_norm"] > 0 and metrics["input_seconds"] >= 0
+    assert trainer.step == 11
+
+
+def test_schedules_read_the_global_step():
+    schedule = LinearSchedule(0.0, 1.0, 8)
+    trainer = made(make_model=lambda: BetaVAE(2.0, num_latents=3, kl_weight=schedule, **numpy_vae.blocks()))
+    start = twin_weights(trainer)
+    reported = [trainer.run(4)["kl_weight"] for _ in range(3)]
+    expected, _ = hand_written_run(start, 12, kl_weight=lambda step: 2.0 * min(step / 8, 1.0))
+    assert_same(twin_weights(trainer), expected, 1e-10)
+    np.testing.assert_allclose(reported, [2 * 1.5 / 8, 2 * 5.5 / 8, 2.0], rtol=1e-10)
+
+
+def test_learning_rate_schedules_read_the_steps_taken():
+    trainer = made(lambda: keras.optimizers.SGD(LinearSchedule(0.05, 0.0, 4)))
+    trainer.run(4)
+    trainer.run(2)
+    still = weights(trainer)
+    trainer.run(1)
+    assert_same(weights(trainer), still, 0)
+
+
+class Stream(Split):
+    """The same images, not held as an array."""
+
+    def examples(self, indices):
+        return tf.gather(tf.constant(images()), indices)
+
+
+def test_streamed_and_resident_data_give_the_same_weights():
+    resident = after(9, resident_data=True)
+    assert_same(after(9, resident_data=False), resident)
+    stream = Stream(NUM_EXAMPLES, (4, 3, 2), "uint8")
+    assert_same(after(9, split=stream), resident)
+
+
+def test_how_the_steps_are_cut_into_loops_does_not_matter():
+    whole = after(8)
+    trainer = made()
+    for count in (1, 3, 2, 2):
+        trainer.run(count)
+    assert_same(weights(trainer), whole, 0)
+
+
+def test_a_trainer_resumes_at_a_step():
+    whole = made()
+    whole.run(4)
+    kept = weights(whole)
+    whole.run(4)
+    for resident in (True, False):
+        resumed = made(resident_data=resident)
+        for variable, value in zip(resumed.model.weights, kept):
+            variable.assign(value)
+        resumed.resume_at(4)
+        resumed.run(4)
+        assert_same(weights(resumed), weights(whole))
+
+
+@pytest.mark.parametrize("parts", [2, 4])
+def test_gradient_accumulation_gives_the_same_weights(parts):
+    adam = lambda: keras.optimizers.Adam(0.01)  # noqa: E731
+    assert_same(after(6, optimizer=adam, gradient_accumulation_steps=parts), after(6, optimizer=adam))
+
+
+def test_clipping_shortens_the_step_to_the_norm():
+    start = weights(made())
+    trainer = made(gradient_clip_norm=0.5)
+    norm = trainer.run(1)["gradient_norm"]
+    assert norm > 0.5
+    moved = [new - old for new, old in zip(weights(trainer), start)]
+    assert np.sqrt(sum(np.sum(delta**2) for delta in moved)) == pytest.approx(0.05 * 0.5, rel=1e-10)
+
+
+@pytest.mark.parametrize("compile_mode", ["none", "loop"])
+def test_the_moving_average_is_its_recursion(compile_mode):
+    trainer = made(ema_decay=0.3, compile_mode=compile_mode)
+    expected = weights(trainer)
+    for step in range(1, 9):
+        trainer.run(1)
+        # It starts at less than its decay: 2/11, 3/12, 4/13 … at most 0.3.
+        decay = min(0.3, (1 + step) / (10 + step))
+        expected = [decay * old + (1 - decay) * new for old, new in zip(expected, weights(trainer))]
+    kept = weights(trainer)
+    with trainer.averaged_weights():
+        assert_same(weights(trainer), expected)
+    assert_same(weights(trainer), kept, 0)
+
+
+def test_without_a_moving_average_the_weights_stay():
+    trainer = made()
+    kept = weights(trainer)
+    with trainer.averaged_weights():
+        assert_same(weights(trainer), kept, 0)
+
+
+def test_weights_come_back_when_the_use_of_their_average_fails():
+    trainer = made(ema_decay=0.9)
+    trainer.run(4)
+    kept = weights(trainer)
+    with pytest.raises(KeyError), trainer.averaged_weights():
+        raise KeyError
+    assert_same(weights(trainer), kept, 0)
+
+
+def split_with_a_bad_image(step):
+    """Float images, one of which is bad and, of the first four steps, is seen at `step` only."""
+    order = ExampleOrder(NUM_EXAMPLES, BATCH, SEED)
+    seen = {index for other in range(4) if other != step for index in order.batch(other)}
+    bad = next(index for index in order.batch(step) if index not in seen)
+    pixels = (images() / 255.0).astype(np.float32)
+    pixels[bad, 1, 1, 0] = np.nan
+    return InMemorySplit(pixels)
+
+
+@pytest.mark.parametrize("compile_mode", ["none", "step", "loop"])
+def test_a_step_that_is_not_finite_changes_nothing(compile_mode):
+    trainer = made(
+        lambda: keras.optimizers.Adam(0.01),
+        split=split_with_a_bad_image(step=2),
+        compile_mode=compile_mode,
+        ema_decay=0.5,
+    )
+    good = made(lambda: keras.optimizers.Adam(0.01), split=split_with_a_bad_image(step=2), ema_decay=0.5)
+    good.run(2)
+    with pytest.raises(TrainingDiverged, match="at step 2: reconstruction_loss is not finite; its update was"):
+        trainer.run(3)
+    assert_same(weights(trainer), weights(good))
+    for variable in (*trainer.model.variables, *trainer.optimizer.variables):
+        assert np.all(np.isfinite(variable.numpy())), variable.path
+    assert trainer.optimizer.iterations.numpy() == 2
+    with trainer.averaged_weights(), good.averaged_weights():
+        assert_same(weights(trainer), weights(good))
+
+
+def test_good_steps_after_a_bad_one_are_taken_and_the_first_bad_one_is_named():
+    split = split_with_a_bad_image(step=1)
+    trainer = made(split=split)
+    start = twin_weights(trainer)
+    with pytest.raises(TrainingDiverged, match="at step 1: "):
+        trainer.run(4)
+    expected, _ = hand_written_run(start, 4, pixels=split.array, skip={1})
+    assert_same(twin_weights(trainer), expected, 1e-10)
+
+
+def test_a_loss_that_overflows_is_named():
+    """The KL is what overflows: log variances of 800."""
+    trainer = made()
+    bias = trainer.model.head.log_variance.bias
+    bias.assign(np.full(bias.shape, 800.0))
+    with pytest.raises(TrainingDiverged, match="at step 0: (kl|reconstruction_loss) is not finite"):
+        trainer.run(2)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "parts", "advice"), [(9, 2, "try 8"), (8, 3, "try 9"), (1, 4, "try 4")]
+)
+def test_a_batch_that_cannot_be_divided_is_refused(batch_size, parts, advice):
+    message = rf"`train.batch_size` .* divisible .* replicas \(1\) .*_steps` \({parts}\), got {batch_size}; {advice}"
+    with pytest.raises(ConfigurationError, match=message):
+        made(batch_size=batch_size, gradient_accumulation_steps=parts)
+
+
+def test_a_batch_may_be_larger_than_the_dataset():
+    trainer = made(batch_size=50)
+    assert np.isfinite(trainer.run(2)["loss"])
+
+
+class Penalty(Layer):
+    """Adds 1.5 for each example, on average."""
+
+    def build(self, input_shape):
+        """Has no variables."""
+
+    def call(self, features):
+        self.add_loss(1.5 * tf.reduce_mean(tf.ones_like(features)[:, 0]))
+        return features
+
+
+class PenalizedEncoder(DenseEncoder):
+    """A dense encoder with a penalty two levels down."""
+
+    def __init__(self, **kwargs):
+        super().__init__((6,), **kwargs)
+        self.blocks.append(Penalty())
+
+
+@pytest.mark.parametrize("parts", [1, 4])
+def test_losses_of_blocks_are_counted_once(parts):
+    decoder = numpy_vae.blocks
+    trainer = made(
+        make_model=lambda: VAE(3, PenalizedEncoder(), decoder()["decoder"]), gradient_accumulation_steps=parts
+    )
+    metrics = trainer.run(3)
+    assert metrics["block_losses"] == pytest.approx(1.5, rel=1e-12)
+    assert metrics["loss"] == pytest.approx(metrics["reconstruction_loss"] + metrics["kl"] + 1.5, rel=1e-12)
+
+
+class FaultyEncoder(DenseEncoder):
+    """Raises when it is called."""
+
+    def call(self, images, training=None):
+        raise ArithmeticError("a faulty block")
+
+
+def test_a_faulty_block_is_found_before_training():
+    with pytest.raises(ArithmeticError, match="a faulty block"):
+        made(make_model=lambda: VAE(3, FaultyEncoder((4,))))
+
+
+def test_making_a_trainer_draws_nothing_and_changes_no_weights():
+    one = made()
+    expected = weights(one)
+    other = made()
+    assert_same(weights(other), expected, 0)
+    assert other.optimizer.iterations.numpy() == 0
