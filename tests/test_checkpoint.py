@@ -150,7 +150,8 @@ def test_what_is_no_checkpoint_is_left_alone(store):
     target = box(0)
     assert store.restore(target)["step"] == 1
     saved(store, 2, 3, 4)
-    assert names(store) == ["notes.txt", "step-00000001-mine", "step-00000002", "step-00000003", "step-00000004"]
+    assert store.steps() == [2, 3, 4]
+    assert {"notes.txt", "step-00000001-mine"} < set(names(store))
 
 
 def test_the_newest_and_the_best_are_kept(tmp_path):
@@ -196,7 +197,7 @@ def full_disk():
 
 def test_a_full_disk_leaves_the_previous_checkpoint_alone(store, full_disk):
     saved(store, 1)
-    with pytest.raises(EnvironmentFailure, match="the checkpoint of step 2 cannot be written to .*step-00000002"):
+    with pytest.raises(EnvironmentFailure, match="checkpoint of step 2 cannot be written to .*step-00000002"):
         store.save(box(2, size=100_000), 2)
     assert names(store) == ["step-00000001"]
     target = box(0)

@@ -5,11 +5,11 @@ import pathlib
 import re
 import struct
 
-import gin
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.fixtures import tiny_runs
 from vaeflow import config
 
 REPOSITORY = pathlib.Path(__file__).parents[1]
@@ -49,10 +49,9 @@ DATA = {
 
 
 @pytest.fixture(autouse=True)
-def configuration_is_forgotten(monkeypatch):
-    monkeypatch.setattr(config, "_in_force", config._in_force)
-    yield
-    gin.clear_config()
+def configuration_is_forgotten():
+    with tiny_runs.configuration_of_its_own():
+        yield
 
 
 @pytest.fixture

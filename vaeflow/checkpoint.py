@@ -109,7 +109,8 @@ class CheckpointStore:
         """
         record = json.loads((self._path(step) / _RECORD).read_text())
         parts = {"step": int, "metrics": dict, "sha256": dict}
-        if not isinstance(record, dict) or not all(isinstance(record.get(k), kind) for k, kind in parts.items()):
+        known = isinstance(record, dict) and all(isinstance(record.get(k), kind) for k, kind in parts.items())
+        if not known:
             raise ValueError(f"it lacks one of {', '.join(parts)}")
         if record["step"] != step or not record["sha256"]:
             raise ValueError(f"it is of step {record['step']} and {len(record['sha256'])} files")

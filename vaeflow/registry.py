@@ -197,7 +197,7 @@ def entries(kind=None):
     """
     if kind is not None and kind not in KINDS:
         raise ConfigurationError(
-            f"unknown kind {kind!r}; the kinds are {', '.join(KINDS)}{did_you_mean(kind, KINDS)}"
+            f"unknown kind {kind!r}{did_you_mean(kind, KINDS) or '.'} The kinds are {', '.join(KINDS)}"
         )
     order = list(KINDS)
     chosen = [entry for entry in _entries.values() if kind in (None, entry.kind)]

@@ -170,8 +170,8 @@ def _writing(path):
         yield
     except OSError as error:
         raise EnvironmentFailure(
-            f"{path} cannot be written ({error.strerror}); make room or mend the disk, then run the same command "
-            "to go on"
+            f"{path} cannot be written ({error.strerror}); make room or mend the disk, then run the same "
+            "command to go on"
         ) from error
 
 

@@ -53,7 +53,8 @@ def test_cadences_count_from_the_first_step_of_the_run_after_a_resumption(tmp_pa
 def test_everyone_measures_before_anyone_is_told(tmp_path):
     first, second = Record(10), Record(5)
     tiny_runs.train(tmp_path, num_steps=10, steps_per_loop=10, callbacks=[first, second])
-    assert second.calls == [("begin", 0), ("measure", 5), ("log", 5), ("measure", 10), ("log", 10), ("end", 10)]
+    at_steps = [("measure", 5), ("log", 5), ("measure", 10), ("log", 10)]
+    assert second.calls == [("begin", 0), *at_steps, ("end", 10)]
     assert first.metrics[10] == second.metrics[10]
     assert first.metrics[10]["record/5"] == first.metrics[10]["record/10"] == 10.0
     assert "record/10" not in second.metrics[5]

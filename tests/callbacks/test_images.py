@@ -9,6 +9,8 @@ from tests.fixtures import tiny_runs
 from vaeflow.callbacks import Callback, Images
 from vaeflow.datasets import RenderedSprites
 
+NAMES = ("reconstructions", "samples", "traversals")
+
 
 def png(path):
     return tf.io.decode_png(path.read_bytes()).numpy()
@@ -33,20 +35,20 @@ def test_sizes_steps_and_content(tmp_path):
         def on_train_begin(self, run):
             kept.append(run.trainer.model)
 
-    tiny_runs.train(
-        tmp_path, num_steps=12, callbacks=[Images(5, num_examples=11), Keep()], model=lambda: tiny_runs.model(3)
-    )
+    callbacks = [Images(5, num_examples=11), Keep()]
+    tiny_runs.train(tmp_path, num_steps=12, callbacks=callbacks, model=lambda: tiny_runs.model(3))
     found = {path.name for path in (tmp_path / "images").iterdir()}
     assert found == {
-        f"{name}-{step:08d}.png" for name in ("reconstructions", "samples", "traversals") for step in (5, 10, 12)
+        f"{name}-{step:08d}.png" for name in NAMES for step in (5, 10, 12)
     }
     reconstructions, samples, traversals = (
-        png(tmp_path / "images" / f"{name}-00000012.png") for name in ("reconstructions", "samples", "traversals")
+        png(tmp_path / "images" / f"{name}-00000012.png") for name in NAMES
     )
-    # Cells of 8 pixels with gaps of 2, eight in a row.
-    assert reconstructions.shape == (4 * 10 + 2, 8 * 10 + 2, 1)  # 11 inputs in two rows, each above its outputs.
+    # Cells of 8 pixels with gaps of 2, eight in a row: 11 inputs make two rows, each
+    # above its outputs; 11 samples two; three latents three.
+    assert reconstructions.shape == (4 * 10 + 2, 8 * 10 + 2, 1)
     assert samples.shape == (2 * 10 + 2, 8 * 10 + 2, 1)
-    assert traversals.shape == (3 * 10 + 2, 8 * 10 + 2, 1)  # A row for each latent.
+    assert traversals.shape == (3 * 10 + 2, 8 * 10 + 2, 1)
 
     inputs = tiny_runs.images(11, seed=1)
     rows = cells(reconstructions, 8)
@@ -62,7 +64,7 @@ def test_tensorboard_shows_the_same_pictures(tmp_path):
     tiny_runs.train(tmp_path, num_steps=10, callbacks=[Images(5, num_examples=8)])
     events = EventAccumulator(str(tmp_path / "tensorboard"), size_guidance={"tensors": 0})
     events.Reload()
-    for name in ("reconstructions", "samples", "traversals"):
+    for name in NAMES:
         shown = events.Tensors(name)
         assert [event.step for event in shown] == [5, 10]
         picture = tf.io.decode_png(shown[-1].tensor_proto.string_val[2]).numpy()

@@ -2,7 +2,6 @@
 
 import json
 
-import gin
 import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -29,11 +28,10 @@ CONFIGURATION = [
 
 
 @pytest.fixture
-def configured(monkeypatch):
-    """A configuration in force, which the test's run shows; no later test inherits it."""
-    monkeypatch.setattr(config, "_in_force", config._in_force)
-    yield config.load("train", parameters=CONFIGURATION).text
-    gin.clear_config()
+def configured():
+    """The text of a configuration in force, which the test's run shows."""
+    with tiny_runs.configuration_of_its_own():
+        yield config.load("train", parameters=CONFIGURATION).text
 
 
 def events(folder):

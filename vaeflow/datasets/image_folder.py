@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from vaeflow import registry, validation
 from vaeflow.datasets.base import SPLITS, Dataset, Split
-from vaeflow.decoding import CHANNELS, decode_image, decode_images
+from vaeflow.datasets.decoding import CHANNELS, decode_image, decode_images
 from vaeflow.errors import ConfigurationError, DataError
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")

@@ -13,7 +13,9 @@ import tokenize
 import gin
 from absl import logging
 
-from vaeflow import gin_check, gin_files, gin_messages, gin_syntax, registry
+from vaeflow import registry
+from vaeflow.config import check, messages, syntax
+from vaeflow.config import files as gin_files
 from vaeflow.errors import ConfigurationError, RunError
 
 
@@ -28,7 +30,7 @@ class Configuration:
       warnings: what was ignored, and why.
       gin_files: the files read, as displayed in messages, in order.
       plugins: the plug-in modules loaded.
-      bindings: the `gin_syntax.Binding`s that hold.
+      bindings: the `syntax.Binding`s that hold.
     """
 
     root: str
@@ -70,8 +72,8 @@ def load(root, files=(), parameters=(), plugins=()):
     registry.load_builtins()
     for module in trusted:
         registry.load_plugin(module)
-    bindings, warnings = gin_check.check(root, reader.bindings)
-    text = gin_syntax.format_statements(imports, bindings)
+    bindings, warnings = check.check(root, reader.bindings)
+    text = syntax.format_statements(imports, bindings)
     gin.clear_config()
     gin.parse_config(text)
     for warning in warnings:
@@ -96,7 +98,7 @@ def call(root, **arguments):
         return registry.configured(target)(**arguments)
     except (ValueError, TypeError) as error:
         # What the command itself raised is a defect, and keeps its traceback.
-        if isinstance(error, RunError) or root in gin_messages.trail(error):
+        if isinstance(error, RunError) or root in messages.trail(error):
             raise
         raise ConfigurationError(explain(error)) from error
 
@@ -112,14 +114,14 @@ def values_checked():
     except RunError:
         raise
     except (ValueError, TypeError) as error:
-        if isinstance(error, TypeError) and not gin_messages.trail(error):
+        if isinstance(error, TypeError) and not messages.trail(error):
             raise
         raise ConfigurationError(explain(error)) from error
 
 
 def explain(error):
-    """Writes an exception's message with its place in the gin files; see `gin_messages.explain`."""
-    return gin_messages.explain(error, _in_force.bindings)
+    """Writes an exception's message with its place in the gin files; see `messages.explain`."""
+    return messages.explain(error, _in_force.bindings)
 
 
 def text_in_force():
@@ -152,17 +154,17 @@ class _Delegate(gin.config_parser.ParserDelegate):
 
     def configurable_reference(self, scoped_configurable_name, evaluate):
         *scopes, name = scoped_configurable_name.split("/")
-        return gin_syntax.Reference(tuple(scopes), name, evaluate)
+        return syntax.Reference(tuple(scopes), name, evaluate)
 
     def macro(self, macro_name):
-        return gin_syntax.Macro(macro_name)
+        return syntax.Macro(macro_name)
 
 
 class _Reader:
     """Collects the statements of files and of what they include, without executing any.
 
     Attributes:
-      bindings: `gin_syntax.Binding`s, in order.
+      bindings: `syntax.Binding`s, in order.
       imports: `(module, place)` pairs.
       files: the names of the files read.
     """
@@ -181,7 +183,7 @@ class _Reader:
         self.files.append(name)
         self._read(
             gin_files.read(path),
-            lambda location: gin_syntax.Location(
+            lambda location: syntax.Location(
                 f"{name}:{location.line_num}",
                 location.line_content.strip(),
                 "included" if chain else "given",
@@ -193,7 +195,7 @@ class _Reader:
 
     def read_parameter(self, text):
         """Reads the statement of one `--gin_param`."""
-        place = gin_syntax.Location(f"--gin_param={text!r}", "", "command line")
+        place = syntax.Location(f"--gin_param={text!r}", "", "command line")
         self._read(text, lambda location: place, pathlib.Path(), (), ())
 
     def _read(self, text, locate, folder, allowed, chain):
@@ -211,11 +213,11 @@ class _Reader:
             name, parameter = statement.selector, statement.arg_name
             if not parameter:
                 name, parameter = "", name
-            self.bindings.append(gin_syntax.Binding(scope, name, parameter, statement.value, location))
+            self.bindings.append(syntax.Binding(scope, name, parameter, statement.value, location))
 
 
 def _parse(text, locate):
-    """Returns gin's statements; `locate` makes a `gin_syntax.Location` of one of gin's."""
+    """Returns gin's statements; `locate` makes a `syntax.Location` of one of gin's."""
     try:
         parser = gin.config_parser.ConfigParser(text, _Delegate())
         return list(parser)

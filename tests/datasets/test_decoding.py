@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from vaeflow.decoding import decode_image, decode_images
+from vaeflow.datasets.decoding import decode_image, decode_images
 from vaeflow.errors import DataError
 
 

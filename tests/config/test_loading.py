@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-from vaeflow import config, gin_syntax, registry
+from vaeflow import config, registry
+from vaeflow.config import loading, syntax
 from vaeflow.errors import ConfigurationError, DataError
 
 GIVEN = "rehearse.data = @ToyGrid()\nToyGrid.width = 3\n"
@@ -83,8 +84,8 @@ def random_value(generator, depth=3):
         lambda: generator.randint(-(10**12), 10**12),
         lambda: generator.random() * 10 ** generator.randint(-9, 9),
         lambda: "".join(generator.choice("ab '\"\\\n\tß%@#") for _ in range(generator.randint(0, 200))),
-        lambda: generator.choice([gin_syntax.Macro("m"), gin_syntax.Macro("s/m")]),
-        lambda: gin_syntax.Reference(("s", "t"), "ToyCorner", generator.random() < 0.5),
+        lambda: generator.choice([syntax.Macro("m"), syntax.Macro("s/m")]),
+        lambda: syntax.Reference(("s", "t"), "ToyCorner", generator.random() < 0.5),
     ]
     nested = [
         lambda: [random_value(generator, depth - 1) for _ in range(generator.randint(0, 6))],
@@ -96,16 +97,16 @@ def random_value(generator, depth=3):
 
 def test_text_reads_back_as_the_same_values(toys):
     generator = random.Random(0)
-    location = gin_syntax.Location("here", "", "given")
+    location = syntax.Location("here", "", "given")
     for _ in range(300):
         value = random_value(generator)
-        binding = gin_syntax.Binding(("s",), "ToyGrid", "corner", value, location)
-        reader = config._Reader()
-        text = gin_syntax.format_statements([], [binding])
+        binding = syntax.Binding(("s",), "ToyGrid", "corner", value, location)
+        reader = loading._Reader()
+        text = syntax.format_statements([], [binding])
         reader.read_parameter(text)
         (read,) = reader.bindings
         assert repr(read.value) == repr(value) and read.key == binding.key
-        assert gin_syntax.format_statements([], [read]) == text
+        assert syntax.format_statements([], [read]) == text
 
 
 def test_text_is_a_configuration_of_its_own(toys):

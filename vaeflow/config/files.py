@@ -6,7 +6,7 @@ import pathlib
 from vaeflow import registry
 from vaeflow.errors import ConfigurationError
 
-_PACKAGE = pathlib.Path(__file__).resolve().parent
+_PACKAGE = pathlib.Path(__file__).resolve().parent.parent
 
 
 def configs_folder():

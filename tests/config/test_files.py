@@ -2,7 +2,8 @@
 
 import pytest
 
-from vaeflow import config, gin_files
+from vaeflow import config
+from vaeflow.config import files as gin_files
 from vaeflow.errors import ConfigurationError
 
 GIVEN = "rehearse.data = @ToyGrid()\nToyGrid.width = 3\n"

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from vaeflow.errors import DataError
-from vaeflow.record_files import RecordIndex
+from vaeflow.datasets.record_files import RecordIndex
 
 PAYLOADS = [b"one", b"", b"three" * 1000, b"four"]
 

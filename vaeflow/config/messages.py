@@ -4,7 +4,8 @@ import pathlib
 import re
 import traceback
 
-from vaeflow import gin_files, gin_syntax
+from vaeflow.config import files as gin_files
+from vaeflow.config import syntax
 from vaeflow.errors import RunError
 
 # What gin appends to the message of an exception that passes through it.
@@ -22,7 +23,7 @@ def explain(error, bindings=()):
 
     Args:
       error: an exception that may have passed through gin.
-      bindings: the `gin_syntax.Binding`s in force.
+      bindings: the `syntax.Binding`s in force.
 
     Returns:
       The message. Unless the error is a `RunError`, it starts with the file and line of
@@ -45,8 +46,8 @@ def _making(calls, bindings):
         return
     yield "while making " + " for ".join(f"`{name}`" for name in calls)
     for binding in bindings:
-        for leaf in gin_syntax.leaves(binding.value):
-            if isinstance(leaf, gin_syntax.Reference) and leaf.name == calls[0]:
+        for leaf in syntax.leaves(binding.value):
+            if isinstance(leaf, syntax.Reference) and leaf.name == calls[0]:
                 yield f"asked for at {binding.location.place}"
                 return
 

@@ -5,7 +5,7 @@ import inspect
 
 from vaeflow import registry
 from vaeflow.errors import ConfigurationError
-from vaeflow.gin_syntax import Macro, leaves, map_references
+from vaeflow.config.syntax import Macro, leaves, map_references
 
 _MOST_PROBLEMS = 5
 

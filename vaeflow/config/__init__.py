@@ -1,0 +1,17 @@
+"""The configuration of a run: gin files, read and checked before gin executes them.
+
+    configuration = config.load("train", ["configs/vae.gin"], ["train.num_steps = 10"])
+    config.call("train", workdir="runs/vae")
+"""
+
+from vaeflow.config.loading import (
+    Configuration,
+    call,
+    explain,
+    load,
+    operative_text,
+    text_in_force,
+    values_checked,
+)
+
+__all__ = ["Configuration", "call", "explain", "load", "operative_text", "text_in_force", "values_checked"]
