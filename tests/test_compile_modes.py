@@ -33,7 +33,7 @@ def test_a_mode_that_works_is_kept(mode):
 
 @pytest.mark.parametrize("mode", ["step", "loop"])
 def test_compiled_modes_are_refused_on_several_replicas(mode):
-    with pytest.raises(ConfigurationError, match=f"`train.compile_mode` {mode!r} works on one replica.* are 2;"):
+    with pytest.raises(ConfigurationError, match=f"compile_mode` {mode!r} works on one replica.* are 2;"):
         compile_modes.resolve(mode, strategy(2), dense(), resident=True)
 
 
@@ -44,7 +44,7 @@ def test_a_compiled_loop_needs_resident_data():
 
 
 def test_an_unknown_mode_is_refused():
-    with pytest.raises(ValueError, match="`train.compile_mode` must be one of 'auto', 'none', 'step', 'loop'; got"):
+    with pytest.raises(ValueError, match="`train.compile_mode` must be one of 'auto', .*; got 'xla'"):
         compile_modes.resolve("xla", strategy(1), dense(), resident=True)
 
 
@@ -95,7 +95,7 @@ def test_where_the_data_is_held(resident_data, array, expected):
 
 
 def test_data_that_is_not_in_memory_cannot_be_resident():
-    with pytest.raises(ConfigurationError, match="`train.resident_data` is True, but this dataset is not held"):
+    with pytest.raises(ConfigurationError, match="resident_data` is True, but this dataset is not held"):
         compile_modes.resolve_residency(True, split(None))
-    with pytest.raises(ValueError, match="`train.resident_data` must be one of True, False, 'auto'; got 'yes'"):
+    with pytest.raises(ValueError, match="resident_data` must be one of True, False, 'auto'; got 'yes'"):
         compile_modes.resolve_residency("yes", split(None))

@@ -20,6 +20,7 @@ from tests.fixtures import tiny_runs
 from vaeflow import callbacks, command_line, experiment
 from vaeflow.callbacks import Callback
 from vaeflow.checkpoint import CheckpointStore
+from vaeflow.datasets.base import SPLITS
 from vaeflow.errors import ConfigurationError, Preempted, TrainingDiverged
 
 GIN = """
@@ -136,12 +137,16 @@ def test_unreadable_data(run, folder, content):
     assert not WORKDIR.exists()
 
 
-def test_a_file_among_the_images_that_is_none(run, folder):
-    (folder / "pictures").mkdir()
-    for number in range(30):
-        tf.io.write_file(f"pictures/{number}.png", tf.io.encode_png(tiny_runs.images(1, seed=number)[0]))
-    (folder / "pictures" / "7.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
+@pytest.mark.parametrize(
+    ("split", "callback"), [("train", "Checkpoints"), ("evaluation", "Evaluation"), ("evaluation", "Images")]
+)
+def test_a_file_among_the_images_that_is_none(run, split, callback):
+    for number in range(20):
+        picture = tf.io.encode_png(tiny_runs.images(1, seed=number)[0])
+        tf.io.write_file(f"pictures/{SPLITS[number % 2]}/{number}.png", picture)
+    pathlib.Path("pictures", split, "7.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
     code, _, error = run(
+        f"train.callbacks = [@{callback}()]",
         "train.dataset = @ImageFolder()",
         "ImageFolder.folder = 'pictures'",
         "ImageFolder.image_size = (8, 8)",
@@ -204,17 +209,27 @@ def full_disk(kilobytes):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-# 1 KiB is too little for config.gin, 8 for a checkpoint.
-@pytest.mark.parametrize(("kilobytes", "named"), [(0, "config.gin"), (8, "checkpoint of step 10")])
-def test_a_full_disk_is_told_and_the_run_goes_on_when_there_is_room(run, kilobytes, named):
+@pytest.mark.parametrize(
+    ("kilobytes", "callback", "named"),
+    [
+        (0, "Checkpoints", "config.gin cannot be written"),
+        (2, "Images", "summaries cannot be written"),
+        (2, "Summaries", "summaries cannot be written"),
+        (8, "Checkpoints", "the checkpoint of step 10 cannot be written"),
+    ],
+)
+def test_a_full_disk_is_told_and_the_run_goes_on_when_there_is_room(run, kilobytes, callback, named):
+    callbacks = f"train.callbacks = [@{callback}()]"
     with full_disk(kilobytes):
-        code, _, error = run()
-    assert code == 4 and named in error and "Traceback" not in error
+        code, _, error = run(callbacks)
+    assert code == 4 and "Traceback" not in error
+    (message,) = re.findall(r"^launch\.train: error: .*", error, re.MULTILINE)
+    assert named in message and "File too large" in message
     assert not list(pathlib.Path().rglob(".unfinished*"))
-    assert run()[0] == 0
+    assert run(callbacks)[0] == 0
     disturbed = json.loads((WORKDIR / "result.json").read_text())["weights_sha256"]
     shutil.rmtree(WORKDIR)
-    assert run()[0] == 0
+    assert run(callbacks)[0] == 0
     assert json.loads((WORKDIR / "result.json").read_text())["weights_sha256"] == disturbed
 
 

@@ -15,7 +15,7 @@ ROWS = [
     ["registry", "validation", "allocator"],
     [
         "distributions", "random", "distribute", "divergences", "schedules", "optimizers", "images",
-        "serialization",
+        "serialization", "listing",
     ],
     ["layers", "datasets"],
     ["models", "metrics"],

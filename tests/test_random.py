@@ -144,7 +144,9 @@ def test_the_number_of_examples_may_be_a_tensor():
 
 
 @pytest.mark.parametrize("kind", ["normal", "uniform"])
-@pytest.mark.parametrize("other", [{"seed": 2}, {"stream": "evaluation"}, {"step": 5}, {"first_position": 64}])
+@pytest.mark.parametrize(
+    "other", [{"seed": 2}, {"stream": "evaluation"}, {"step": 5}, {"first_position": 64}], ids=str
+)
 def test_another_key_gives_other_numbers(kind, other):
     one, two = draw(kind, (64, 8)), draw(kind, (64, 8), **other)
     assert not np.intersect1d(one, two).size

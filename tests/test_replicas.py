@@ -69,10 +69,9 @@ def test_evaluation(results, count):
     assert_agree(results, "evaluated", count, 1e-9)
 
 
-@pytest.mark.parametrize("count", COUNTS[1:])
-def test_a_bad_image_on_one_replica_stops_the_step_on_all(results, count):
+def test_a_bad_image_on_one_replica_stops_the_step_on_all(results):
     assert np.all(np.isfinite(results[1]["bad image/weights"]))
-    assert_agree(results, "bad image", count, 1e-9)
+    assert_agree(results, "bad image", 2, 1e-9)
 
 
 def test_single_precision(results):

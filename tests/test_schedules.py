@@ -92,7 +92,7 @@ def test_sgd_takes_steps_of_the_scheduled_size():
 
 @pytest.mark.parametrize("kind", SCHEDULES)
 def test_adam_takes_it_as_learning_rate(kind):
-    """With a constant gradient Adam moves by its learning rate at each step (Kingma & Ba 2015, section 2.1)."""
+    """With a constant gradient Adam moves by its learning rate (Kingma & Ba 2015, section 2.1)."""
     schedule = kind(0.01, 0.05, 3)
     variable = tf.Variable(0.0)
     optimizer = keras.optimizers.Adam(schedule)
@@ -111,7 +111,7 @@ def test_value_at_takes_numbers_and_schedules():
     ("kind", "arguments", "message"),
     [
         (LinearSchedule, {"num_steps": 0}, "`LinearSchedule.num_steps` must be a positive integer, got 0"),
-        (CosineSchedule, {"num_steps": 2.5}, "`CosineSchedule.num_steps` must be a positive integer, got 2.5"),
+        (CosineSchedule, {"num_steps": 2.5}, "`CosineSchedule.num_steps` must be a positive integer"),
         (SigmoidSchedule, {"steepness": 0.0}, "`SigmoidSchedule.steepness` must be a number above 0"),
         (CyclicalSchedule, {"num_cycles": -1}, "`CyclicalSchedule.num_cycles` must be a positive integer"),
         (CyclicalSchedule, {"ramp_fraction": 0}, "`CyclicalSchedule.ramp_fraction` must be a number"),

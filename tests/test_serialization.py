@@ -28,7 +28,9 @@ def there_and_back(block):
     return keras.saving.deserialize_keras_object(config)
 
 
-@pytest.mark.parametrize("value", [3, 0.5, "text", None, True, [1, 2], (3, 4), {"a": 1, "b": [2, 3]}, [[1], [2]]])
+@pytest.mark.parametrize(
+    "value", [3, 0.5, "text", None, True, [1, 2], (3, 4), {"a": 1, "b": [2, 3]}, [[1], [2]]], ids=str
+)
 def test_plain_values(value):
     again = there_and_back(Holder(value, third=value))
     assert isinstance(again, Holder)

@@ -11,7 +11,8 @@ from vaeflow.datasets import InMemorySplit
 from vaeflow.datasets.base import Split
 from vaeflow.datasets.order import ExampleOrder
 from vaeflow.errors import ConfigurationError, TrainingDiverged
-from vaeflow.layers import DenseEncoder, Layer
+from vaeflow.layers import BernoulliLikelihood, DenseEncoder, GaussianLikelihood, Layer
+from vaeflow.layers.base import build_chain, run_chain
 from vaeflow.models import VAE, BetaVAE
 from vaeflow.schedules import LinearSchedule
 from vaeflow.trainer import Trainer
@@ -25,7 +26,15 @@ def images():
     return np.random.default_rng(0).integers(0, 256, (NUM_EXAMPLES, 4, 3, 2)).astype(np.uint8)
 
 
-def made(optimizer=lambda: keras.optimizers.SGD(0.05), split=None, make_model=None, batch_size=BATCH, **settings):
+def sgd():
+    return keras.optimizers.SGD(0.05)
+
+
+def adam():
+    return keras.optimizers.Adam(0.01)
+
+
+def made(optimizer=sgd, split=None, make_model=None, batch_size=BATCH, **settings):
     keras.utils.set_random_seed(SEED)
     keras.config.set_dtype_policy("float64")
     keras.config.set_floatx("float64")
@@ -166,7 +175,6 @@ def test_a_trainer_resumes_at_a_step():
 
 @pytest.mark.parametrize("parts", [2, 4])
 def test_gradient_accumulation_gives_the_same_weights(parts):
-    adam = lambda: keras.optimizers.Adam(0.01)  # noqa: E731
     assert_same(after(6, optimizer=adam, gradient_accumulation_steps=parts), after(6, optimizer=adam))
 
 
@@ -223,14 +231,14 @@ def split_with_a_bad_image(step):
 @pytest.mark.parametrize("compile_mode", ["none", "step", "loop"])
 def test_a_step_that_is_not_finite_changes_nothing(compile_mode):
     trainer = made(
-        lambda: keras.optimizers.Adam(0.01),
+        adam,
         split=split_with_a_bad_image(step=2),
         compile_mode=compile_mode,
         ema_decay=0.5,
     )
-    good = made(lambda: keras.optimizers.Adam(0.01), split=split_with_a_bad_image(step=2), ema_decay=0.5)
+    good = made(adam, split=split_with_a_bad_image(step=2), ema_decay=0.5)
     good.run(2)
-    with pytest.raises(TrainingDiverged, match="at step 2: reconstruction_loss is not finite; its update was"):
+    with pytest.raises(TrainingDiverged, match="at step 2: reconstruction_loss is not finite;"):
         trainer.run(3)
     assert_same(weights(trainer), weights(good))
     for variable in (*trainer.model.variables, *trainer.optimizer.variables):
@@ -263,7 +271,7 @@ def test_a_loss_that_overflows_is_named():
     ("batch_size", "parts", "advice"), [(9, 2, "try 8"), (8, 3, "try 9"), (1, 4, "try 4")]
 )
 def test_a_batch_that_cannot_be_divided_is_refused(batch_size, parts, advice):
-    message = rf"`train.batch_size` .* divisible .* replicas \(1\) .*_steps` \({parts}\), got {batch_size}; {advice}"
+    message = rf"`train.batch_size` .* \(1\) .*_steps` \({parts}\), got {batch_size}; {advice}"
     with pytest.raises(ConfigurationError, match=message):
         made(batch_size=batch_size, gradient_accumulation_steps=parts)
 
@@ -294,10 +302,10 @@ class PenalizedEncoder(DenseEncoder):
 
 @pytest.mark.parametrize("parts", [1, 4])
 def test_losses_of_blocks_are_counted_once(parts):
-    decoder = numpy_vae.blocks
-    trainer = made(
-        make_model=lambda: VAE(3, PenalizedEncoder(), decoder()["decoder"]), gradient_accumulation_steps=parts
-    )
+    def make_model():
+        return VAE(3, PenalizedEncoder(), numpy_vae.blocks()["decoder"])
+
+    trainer = made(make_model=make_model, gradient_accumulation_steps=parts)
     metrics = trainer.run(3)
     assert metrics["block_losses"] == pytest.approx(1.5, rel=1e-12)
     assert metrics["loss"] == pytest.approx(metrics["reconstruction_loss"] + metrics["kl"] + 1.5, rel=1e-12)
@@ -315,9 +323,45 @@ def test_a_faulty_block_is_found_before_training():
         made(make_model=lambda: VAE(3, FaultyEncoder((4,))))
 
 
-def test_making_a_trainer_draws_nothing_and_changes_no_weights():
-    one = made()
-    expected = weights(one)
-    other = made()
-    assert_same(weights(other), expected, 0)
-    assert other.optimizer.iterations.numpy() == 0
+class NormalizedEncoder(Layer):
+    """Keeps moving statistics."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.blocks = [DenseEncoder((6,)), keras.layers.BatchNormalization(synchronized=True, momentum=0.5)]
+
+    def build(self, input_shape):
+        build_chain(self.blocks, input_shape, self.dtype_policy)
+
+    def call(self, images, training=None):
+        return run_chain(self.blocks, images, training)
+
+
+def test_making_a_trainer_takes_no_step():
+    trainer = made(make_model=lambda: VAE(3, NormalizedEncoder(), numpy_vae.blocks()["decoder"]))
+    normalization = trainer.model.encoder.blocks[1]
+    np.testing.assert_array_equal(normalization.moving_mean.numpy(), np.zeros(6))
+    np.testing.assert_array_equal(normalization.moving_variance.numpy(), np.ones(6))
+    assert trainer.step == 0 and trainer.optimizer.iterations.numpy() == 0
+    trainer.run(1)
+    assert np.any(normalization.moving_mean.numpy())
+
+
+@pytest.mark.parametrize("compile_mode", ["none", "loop"])
+def test_more_steps_than_a_loop_holds_are_refused(compile_mode):
+    with pytest.raises(ValueError, match="`num_steps` must be at most 4, got 5"):
+        made(compile_mode=compile_mode).run(5)
+
+
+@pytest.mark.parametrize("likelihood", [BernoulliLikelihood, lambda: GaussianLikelihood(0.5, "scalar")])
+def test_mixed_precision_keeps_its_weights_in_float32(likelihood):
+    def make_model():
+        keras.config.set_floatx("float32")
+        keras.config.set_dtype_policy("mixed_bfloat16")
+        return VAE(3, likelihood=likelihood(), **numpy_vae.blocks())
+
+    trainer = made(make_model=make_model)
+    first, last = [trainer.run(4)["loss"] for _ in range(6)][::5]
+    assert last < first
+    assert {variable.dtype for variable in trainer.model.variables} == {"float32"}
+    assert trainer.model.encoder.compute_dtype == "bfloat16"

@@ -83,7 +83,11 @@ def gather(value):
     context = tf.distribute.get_replica_context()
     if context is None or context.num_replicas_in_sync == 1:
         return value
-    return context.all_gather(value, axis=0)
+    gathered = context.all_gather(value, axis=0)
+    if value.shape[0] is None:
+        return gathered
+    # TensorFlow forgets the size; an objective may read it from the shape.
+    return tf.ensure_shape(gathered, (value.shape[0] * context.num_replicas_in_sync, *value.shape[1:]))
 
 
 def sum_over_replicas(values):

@@ -121,7 +121,8 @@ class CyclicalSchedule(Schedule):
         self.ramp_fraction = validation.positive_number("CyclicalSchedule.ramp_fraction", ramp_fraction)
         if self.ramp_fraction > 1:
             raise ValueError(
-                f"`CyclicalSchedule.ramp_fraction` must be a number above 0 and at most 1, got {ramp_fraction!r}"
+                "`CyclicalSchedule.ramp_fraction` must be a number above 0 and at most 1, "
+                f"got {ramp_fraction!r}"
             )
 
     def progress(self, fraction):

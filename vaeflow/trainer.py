@@ -96,7 +96,11 @@ class Trainer:
           DataError: an example cannot be read.
           TrainingDiverged: the loss or gradient of a step was not finite. Its update
             was skipped on all replicas together.
+          ValueError: `num_steps` is above `steps_per_loop`.
         """
+        if num_steps > self.steps_per_loop:
+            # The indices end there; a compiled loop would repeat the last batch.
+            raise ValueError(f"`num_steps` must be at most {self.steps_per_loop}, got {num_steps}")
         if self._loop is None:
             self._source = self._make_source()
             self._loop = self._make_loop()
@@ -145,7 +149,11 @@ class Trainer:
     def _try_one_step(self):
         """Runs the objective once on blank images, so that a faulty block is found at once."""
         blank = tf.zeros((2, *self.split.shape), self.split.dtype)
+        statistics = [variable.value for variable in self.model.non_trainable_variables]
+        kept = [variable.numpy() for variable in statistics]
         _, shares = self.replica_step.loss(blank, step=0)
+        for variable, value in zip(statistics, kept):
+            variable.assign(value)
         return [*shares, "gradient_norm"]
 
     def _make_source(self):

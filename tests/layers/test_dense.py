@@ -60,5 +60,5 @@ def test_layer_normalization_comes_before_the_activation():
 
 @pytest.mark.parametrize("block", [DenseEncoder, DenseDecoder])
 def test_group_normalization_is_refused(block):
-    with pytest.raises(ValueError, match=f"`{block.__name__}.normalization` must be one of 'layer', None; got"):
+    with pytest.raises(ValueError, match=f"`{block.__name__}.normalization` must be one of 'layer', None;"):
         block(normalization="group")

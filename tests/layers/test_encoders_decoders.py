@@ -20,7 +20,7 @@ ENCODERS = {
     "dense": lambda **kw: DenseEncoder((6, 5), **kw),
     "dense, layer norm": lambda **kw: DenseEncoder((6, 5), normalization="layer", **kw),
     "conv": lambda **kw: ConvEncoder((4, 4, 4, 4), units=(6, 5), **kw),
-    "conv, odd strides": lambda **kw: ConvEncoder((4, 6), kernel_size=(3, 5), strides=(3, 1), units=(5,), **kw),
+    "conv, odd strides": lambda **kw: ConvEncoder((4, 6), (3, 5), (3, 1), units=(5,), **kw),
     "conv, group norm": lambda **kw: ConvEncoder((8, 16), units=(5,), normalization="group", **kw),
     "conv, layer norm": lambda **kw: ConvEncoder((4, 4), units=(5,), normalization="layer", **kw),
     "resnet": lambda **kw: ResNetEncoder((4, 6), units=5, **kw),
@@ -30,7 +30,7 @@ DECODERS = {
     "dense": lambda **kw: DenseDecoder((6, 5), **kw),
     "dense, layer norm": lambda **kw: DenseDecoder((6, 5), normalization="layer", **kw),
     "conv": lambda **kw: ConvDecoder((4, 4, 4, 4), units=(6, 5), **kw),
-    "conv, odd strides": lambda **kw: ConvDecoder((4, 6), kernel_size=(3, 5), strides=(3, 1), units=(5,), **kw),
+    "conv, odd strides": lambda **kw: ConvDecoder((4, 6), (3, 5), (3, 1), units=(5,), **kw),
     "conv, group norm": lambda **kw: ConvDecoder((8, 8, 16), units=(5,), normalization="group", **kw),
     "conv, layer norm": lambda **kw: ConvDecoder((4, 4), units=(5,), normalization="layer", **kw),
     "resnet": lambda **kw: ResNetDecoder((6, 4), **kw),
@@ -89,7 +89,7 @@ def test_decoder(name, shape):
 
 @pytest.mark.parametrize("name", DECODERS)
 def test_latents_reach_every_pixel(name):
-    """With no biases at work, a pixel that no weight reaches would stay as it is."""
+    """A pixel that no weight reaches would be the same for all latents."""
     decoder = DECODERS[name](activation="tanh", target_shape=(17, 13, 2), dtype="float64")
     outputs = decoder(np.random.default_rng(0).normal(size=(20, 4))).numpy()
     assert outputs.std(axis=0).min() > 0
@@ -103,7 +103,6 @@ def test_every_pixel_reaches_the_features(name):
         tape.watch(images)
         features = encoder(images)
     gradient = tf.reduce_max(tf.abs(tape.gradient(features, images)), axis=0).numpy()
-    # A 3x3 stride-3 convolution leaves nothing out either: it is wider than its stride.
     assert gradient.min() > 0
 
 

@@ -143,14 +143,13 @@ def test_precision_reaches_every_layer_also_after_loading(kind, images, tmp_path
         assert {layer.compute_dtype for layer in made.head._flatten_layers()} == {expected}
         for term in evaluate_terms(made, images.astype(expected)).values():
             assert term.value.dtype == expected
-    np.testing.assert_array_equal(
-        tf.cast(again(images.astype(expected)), tf.float64), tf.cast(model(images.astype(expected)), tf.float64)
-    )
+    one, other = (tf.cast(made(images.astype(expected)), tf.float64) for made in (model, again))
+    np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize("shape", [(None, 8, 8), (None, 64), (None, 1, 8, 8, 1)])
 def test_images_of_another_rank_are_refused(kind, shape):
-    with pytest.raises(ValueError, match=rf"{kind.__name__} expects images of shape \[B, H, W, C\], got .*None"):
+    with pytest.raises(ValueError, match=rf"{kind.__name__} expects images of shape \[B, H, W, C\], got"):
         kind(num_latents=3).build(shape)
 
 
@@ -163,10 +162,10 @@ def test_the_number_of_latents_must_be_a_positive_integer(kind, num_latents):
 @pytest.mark.parametrize("role", ["encoder", "decoder", "likelihood", "prior"])
 def test_a_block_that_is_not_made_yet_is_refused(kind, role):
     """As `VAE.encoder = @DenseEncoder` gives it, without the parentheses."""
-    with pytest.raises(ValueError, match=rf"`{kind.__name__}.{role}` must be a Keras layer, got .*parentheses"):
+    with pytest.raises(ValueError, match=rf"`{kind.__name__}.{role}` must be a Keras layer,.*parentheses"):
         kind(**{role: keras.layers.Dense})
 
 
 def test_a_negative_kl_weight_is_refused(kind):
-    with pytest.raises(ValueError, match=f"`{kind.__name__}.kl_weight` must be a number of at least 0, got -1"):
+    with pytest.raises(ValueError, match=f"`{kind.__name__}.kl_weight` must be a number of at least 0"):
         kind(kl_weight=-1)

@@ -15,9 +15,8 @@ STEP = 7
 
 
 def made(likelihood=None, **arguments):
-    model = VAE(
-        num_latents=3, likelihood=likelihood, dtype="float64", **numpy_vae.blocks(dtype="float64"), **arguments
-    )
+    blocks = numpy_vae.blocks(dtype="float64")
+    model = VAE(num_latents=3, likelihood=likelihood, dtype="float64", **blocks, **arguments)
     model.build((None, 4, 3, 2))
     for variable in model.trainable_variables:  # Biases of 0 would hide their places.
         variable.assign_add(0.1 * np.random.default_rng(1).normal(size=variable.shape))
@@ -103,7 +102,8 @@ def test_evaluate_averages_over_examples_not_batches(monkeypatch, batch_size):
     model, images = made(kl_weight=0.3), numpy_vae.images(5)
     images[-1] = 1.0  # So that the last, smaller batch is unlike the others.
     mean, log_variance, _, outputs = numpy_vae.forward(model, images, np.zeros((5, 3)))
-    reconstruction, kl = numpy_vae.bernoulli_loss(outputs, images).mean(), numpy_vae.kl(mean, log_variance).mean()
+    reconstruction = numpy_vae.bernoulli_loss(outputs, images).mean()
+    kl = numpy_vae.kl(mean, log_variance).mean()
     model.compile(optimizer="sgd")
     results = model.evaluate(images, batch_size=batch_size, verbose=0, return_dict=True)
     expected = {"loss": reconstruction + 0.3 * kl, "reconstruction_loss": reconstruction, "kl": kl}

@@ -1,5 +1,6 @@
 """What a callback is told, and when."""
 
+import contextlib
 import dataclasses
 import functools
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from vaeflow import validation
+from vaeflow.errors import EnvironmentFailure
 
 
 @dataclasses.dataclass
@@ -41,9 +43,23 @@ class Run:
         """The number of steps that were trained."""
         return self.trainer.step
 
+    @contextlib.contextmanager
+    def summaries(self):
+        """Takes the `tf.summary` calls inside; all callbacks share one file, which is flushed afterwards.
+
+        Raises:
+          EnvironmentFailure: the disk refused.
+        """
+        try:
+            with self._summary_writer.as_default(step=self.step):
+                yield
+            self._summary_writer.flush()
+        except (OSError, tf.errors.OpError) as error:
+            reason = str(error).partition("}} ")[2] or str(error)
+            raise EnvironmentFailure(f"summaries cannot be written: {reason.splitlines()[0]}") from error
+
     @functools.cached_property
-    def summary_writer(self):
-        """The TensorBoard writer that all callbacks share."""
+    def _summary_writer(self):
         return tf.summary.create_file_writer(str(self.workdir.tensorboard))
 
 

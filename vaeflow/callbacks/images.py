@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from vaeflow import images, random, registry, validation
 from vaeflow.callbacks.base import Callback
+from vaeflow.datasets import pipeline
 
 _COLUMNS = 8
 
@@ -33,7 +34,8 @@ class Images(Callback):
         split = run.evaluation_split
         # Spread over the split: neighbours may look alike.
         chosen = np.linspace(0, split.num_examples - 1, min(self.num_examples, split.num_examples))
-        inputs = split.examples(tf.constant(chosen.astype(np.int64)))
+        with pipeline.readable_errors():
+            inputs = split.examples(tf.constant(chosen.astype(np.int64)))
         model = run.trainer.model
         self._inputs = tf.cast(inputs, model.variable_dtype) / (255.0 if split.dtype == "uint8" else 1.0)
 
@@ -45,11 +47,10 @@ class Images(Callback):
                 "samples": self._samples(model),
                 "traversals": self._traversals(model),
             }
-        with run.summary_writer.as_default(step=run.step):
+        with run.summaries():
             for name, pixels in pictures.items():
                 tf.summary.image(name, pixels[None])
                 images.write_png(run.workdir.images / f"{name}-{run.step:08d}.png", pixels)
-        run.summary_writer.flush()
 
     def _reconstructions(self, model):
         outputs = model(self._inputs)

@@ -21,17 +21,15 @@ class Summaries(Callback):
         super().__init__(every_steps)
 
     def on_train_begin(self, run):
-        with run.summary_writer.as_default(step=run.step):
+        with run.summaries():
             tf.summary.text("configuration", _as_code(run.configuration))
             tf.summary.text("run", _as_table(run.facts))
             hparams.hparams(_hyperparameters(run.configuration), trial_id=str(run.workdir.path))
-        run.summary_writer.flush()
 
     def on_log(self, run, metrics):
-        with run.summary_writer.as_default(step=run.step):
+        with run.summaries():
             for name, value in metrics.items():
                 tf.summary.scalar(name, value)
-        run.summary_writer.flush()
 
 
 def _as_code(text):
