@@ -3,6 +3,8 @@
     python -m launch.list
     python -m launch.list model
     python -m launch.list layer --plugin=my_package.blocks
+
+Without a kind it lists all of them.
 """
 
 import sys

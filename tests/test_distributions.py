@@ -75,10 +75,12 @@ def test_kl_is_the_mean_difference_of_log_densities():
     one = Gaussian(tf.constant(MEAN), tf.constant(LOG_VARIANCE))
     other = Gaussian(tf.constant(other_mean), tf.constant(other_log_variance))
     generator = np.random.default_rng(3)
-    differences = np.array([
-        one.log_prob(sample) - other.log_prob(sample)
-        for sample in (one.sample(generator.normal(size=MEAN.shape)) for _ in range(500))
-    ])
+    differences = np.array(
+        [
+            one.log_prob(sample) - other.log_prob(sample)
+            for sample in (one.sample(generator.normal(size=MEAN.shape)) for _ in range(500))
+        ]
+    )
     error = differences.std(0) / math.sqrt(len(differences))
     assert np.all(np.abs(differences.mean(0) - one.kl(other)) < 4 * error)
 

@@ -101,8 +101,8 @@ def test_dynamic_binarization_draws_each_pixel_anew():
     step = made()
     step.binarization = "dynamic"
     seen = []
-    step.model.forward = lambda floats, training: seen.append(floats.numpy()) or VAE.forward(
-        step.model, floats, training
+    step.model.forward = lambda floats, training: (
+        seen.append(floats.numpy()) or VAE.forward(step.model, floats, training)
     )
     for number in (0, 0, 1):
         step.loss(images(), number)

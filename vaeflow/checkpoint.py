@@ -50,6 +50,8 @@ class CheckpointStore:
           EnvironmentFailure: the disk refused; nothing half-written remains.
         """
         final = self._path(step)
+        if final.exists() and self.problem_with(step) is None:
+            return final  # Saved already, when a signal and the cadence fall together.
         unfinished = self.folder / f"{_UNFINISHED}{final.name}"
         try:
             self._remove_unfinished()
@@ -62,7 +64,9 @@ class CheckpointStore:
             _flush(self.folder)
         except Exception as error:
             shutil.rmtree(unfinished, ignore_errors=True)
-            raise EnvironmentFailure(f"the checkpoint of step {step} cannot be written to {final}: {error}") from error
+            raise EnvironmentFailure(
+                f"the checkpoint of step {step} cannot be written to {final}: {error}"
+            ) from error
         self._prune()
         return final
 
@@ -90,8 +94,8 @@ class CheckpointStore:
             return self.record(step)
         if steps:
             raise EnvironmentFailure(
-                f"none of the {len(steps)} checkpoints in {self.folder} is whole; to start anew, choose another "
-                "`--workdir` or remove the folder"
+                f"none of the {len(steps)} checkpoints in {self.folder} is whole; to start anew, choose "
+                "another `--workdir` or remove the folder"
             )
         return None
 
@@ -158,8 +162,8 @@ class CheckpointStore:
             checkpoint.read(str(path / "variables")).assert_consumed()
         except (AssertionError, ValueError, tf.errors.InvalidArgumentError) as error:
             raise ConfigurationError(
-                f"the checkpoint {path} is of another model or optimizer ({str(error).splitlines()[0]}); choose "
-                "another `--workdir`"
+                f"the checkpoint {path} is of another model or optimizer ({str(error).splitlines()[0]}); "
+                "choose another `--workdir`"
             ) from error
 
     def _prune(self):

@@ -5,10 +5,13 @@
 
     if __name__ == "__main__":
         sys.exit(command_line.main(run, __doc__))
+
+is all that a file in `launch/` needs.
 """
 
 import os
 import pathlib
+import signal
 import sys
 import textwrap
 
@@ -59,6 +62,7 @@ def main(run, documentation, values=None, arguments=(), argv=None):
     # TensorFlow's greetings would bury the one message that counts.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.use_absl_handler()
+    flags.FLAGS.mark_as_parsed()  # Else absl's logging complains; the flags are in `values`.
     logging.set_verbosity(logging.WARNING)
     try:
         return run(values, *_parse(argv, values, arguments)) or 0
@@ -66,6 +70,9 @@ def main(run, documentation, values=None, arguments=(), argv=None):
         kind = "preempted" if isinstance(error, Preempted) else "error"
         print(f"{program}: {kind}: {config.explain(error)}", file=sys.stderr)
         return error.exit_code
+    except KeyboardInterrupt:
+        # Before a run listens for signals, there is nothing to save.
+        return 128 + signal.SIGINT
 
 
 def load(root, values):

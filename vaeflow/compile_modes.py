@@ -8,8 +8,8 @@ rounding.
 import keras
 import tensorflow as tf
 
-from vaeflow.errors import ConfigurationError
 from vaeflow import validation
+from vaeflow.errors import ConfigurationError
 
 MODES = ("auto", "none", "step", "loop")
 

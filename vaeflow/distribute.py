@@ -32,7 +32,9 @@ def split_devices(num_devices):
         tf.config.set_logical_device_configuration(gpus[0], [part] * num_devices)
     else:
         cpu = tf.config.list_physical_devices("CPU")[0]
-        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * num_devices)
+        tf.config.set_logical_device_configuration(
+            cpu, [tf.config.LogicalDeviceConfiguration()] * num_devices
+        )
 
 
 def _gpu_memory_megabytes():

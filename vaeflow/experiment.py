@@ -90,7 +90,10 @@ def train(
         _set_up_keras(seed, precision)
         strategy = _make("strategy", strategy, tf.distribute.Strategy)
         with strategy.scope():
-            built = _make("model", model, keras.Model), _make("optimizer", optimizer, keras.optimizers.Optimizer)
+            built = (
+                _make("model", model, keras.Model),
+                _make("optimizer", optimizer, keras.optimizers.Optimizer),
+            )
 
     folder = WorkDir(workdir)
     with folder.claim(), StopRequest().listening() as stop_request:
@@ -151,8 +154,8 @@ def _check_settings(num_steps, batch_size, seed, steps_per_loop, precision, grad
 def _check_dataset(dataset):
     if not isinstance(dataset, Dataset):
         raise ConfigurationError(
-            f"`train.dataset` must be a Dataset, got {dataset!r}; in a gin file write train.dataset = @Name() with "
-            "parentheses"
+            f"`train.dataset` must be a Dataset, got {dataset!r}; in a gin file write "
+            "train.dataset = @Name() with parentheses"
         )
 
 
@@ -199,14 +202,15 @@ def _facts(dataset, train_split, evaluation_split, trainer, precision):
     kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
     shape = " x ".join(map(str, train_split.shape))
     model = trainer.model
+    num_replicas = strategy.num_replicas_in_sync
     return {
-        "model": f"{type(model).__name__}, {model.count_params():,} weights, {model.num_latents} latents, {precision}",
+        "model": f"{type(model).__name__}, {model.count_params():,} weights, {model.num_latents} latents, "
+        f"{precision}",
         "data": f"{type(dataset).__name__}, {train_split.num_examples:,} training and "
         f"{evaluation_split.num_examples:,} evaluation images of {shape}, {train_split.dtype}"
         + (", on the device" if trainer.resident else ", streamed"),
-        "devices": f"{strategy.num_replicas_in_sync} {kind} replica"
-        + ("s" if strategy.num_replicas_in_sync > 1 else ""),
-        "batch": f"{trainer.batch_size} images, {trainer.batch_size // strategy.num_replicas_in_sync} a replica",
+        "devices": f"{num_replicas} {kind} replica" + ("s" if num_replicas > 1 else ""),
+        "batch": f"{trainer.batch_size} images, {trainer.batch_size // num_replicas} a replica",
         "compile mode": trainer.compile_mode,
     }
 

@@ -4,6 +4,7 @@ import tensorflow as tf
 
 from vaeflow import distribute, random
 from vaeflow.datasets import pipeline
+from vaeflow.errors import ConfigurationError
 
 
 def share_of_loss(terms, block_losses, batch_size, num_parts):
@@ -35,6 +36,15 @@ def share_of_loss(terms, block_losses, batch_size, num_parts):
         shares["block_losses"] = tf.add_n([tf.cast(value, loss.dtype) for value in block_losses]) / num_parts
         loss += shares["block_losses"]
     return loss, {"loss": loss, **shares}
+
+
+def _refuse_coupled_terms(terms):
+    coupled = [name for name, term in terms.items() if term.value.shape.rank == 0]
+    if coupled:
+        raise ConfigurationError(
+            f"`train.gradient_accumulation_steps` must be 1 for this model: its term {coupled[0]!r} couples "
+            "the whole batch, and would be computed on parts of it"
+        )
 
 
 class ReplicaStep:
@@ -87,6 +97,8 @@ class ReplicaStep:
             floats = pipeline.to_floats(images, self.model.variable_dtype, self.binarization)
             forward = self.model.forward(floats, training=True)
             terms = self.model.objective(forward, step)
+        if self.gradient_accumulation_steps > 1:
+            _refuse_coupled_terms(terms)
         num_parts = distribute.num_replicas() * self.gradient_accumulation_steps
         return share_of_loss(terms, forward.block_losses, self.batch_size, num_parts)
 

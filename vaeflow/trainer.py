@@ -116,10 +116,14 @@ class Trainer:
         return means | {"input_seconds": float(waited)}
 
     def checkpoint(self):
-        """Returns a `tf.train.Checkpoint` of all that the future of the run depends on, but the step."""
+        """Returns a `tf.train.Checkpoint` of all that the future of the run depends on, but the step.
+
+        The learning rate is not in it: the configuration says what it is.
+        """
+        slots = [variable for variable in self.optimizer.variables if variable.name != "learning_rate"]
         return tf.train.Checkpoint(
             model=[variable.value for variable in self.model.variables],
-            optimizer=[variable.value for variable in self.optimizer.variables],
+            optimizer=[variable.value for variable in slots],
             averages=self._averages,
         )
 

@@ -46,15 +46,16 @@ class WorkDir:
             lock = open(self.path / _LOCK, "a")
         except OSError as error:
             raise EnvironmentFailure(
-                f"the work folder {self.path} cannot be written ({error.strerror}); choose another with `--workdir`"
+                f"the work folder {self.path} cannot be written ({error.strerror}); choose "
+                "another with `--workdir`"
             ) from error
         with lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
                 raise EnvironmentFailure(
-                    f"the work folder {self.path} is in use by a live run; wait for it, or choose another with "
-                    "`--workdir`"
+                    f"the work folder {self.path} is in use by a live run; wait for it, or choose another "
+                    "with `--workdir`"
                 ) from error
             try:
                 yield

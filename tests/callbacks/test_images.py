@@ -21,10 +21,7 @@ def cells(picture, size):
     step = size + 2
     rows, columns = (picture.shape[0] - 2) // step, (picture.shape[1] - 2) // step
     return np.array(
-        [
-            [picture[2 + r * step :, 2 + c * step :][:size, :size] for c in range(columns)]
-            for r in range(rows)
-        ]
+        [[picture[2 + r * step :, 2 + c * step :][:size, :size] for c in range(columns)] for r in range(rows)]
     )
 
 
@@ -38,9 +35,7 @@ def test_sizes_steps_and_content(tmp_path):
     callbacks = [Images(5, num_examples=11), Keep()]
     tiny_runs.train(tmp_path, num_steps=12, callbacks=callbacks, model=lambda: tiny_runs.model(3))
     found = {path.name for path in (tmp_path / "images").iterdir()}
-    assert found == {
-        f"{name}-{step:08d}.png" for name in NAMES for step in (5, 10, 12)
-    }
+    assert found == {f"{name}-{step:08d}.png" for name in NAMES for step in (5, 10, 12)}
     reconstructions, samples, traversals = (
         png(tmp_path / "images" / f"{name}-00000012.png") for name in NAMES
     )

@@ -5,8 +5,8 @@ import gzip
 import pytest
 import tensorflow as tf
 
-from vaeflow.errors import DataError
 from vaeflow.datasets.record_files import RecordIndex
+from vaeflow.errors import DataError
 
 PAYLOADS = [b"one", b"", b"three" * 1000, b"four"]
 

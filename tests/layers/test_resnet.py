@@ -21,9 +21,7 @@ def convolve(x, kernel, bias):
     """A 3x3 "same" convolution."""
     padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
     height, width = x.shape[1:3]
-    taps = [
-        padded[:, i : i + height, j : j + width] @ kernel[i, j] for i in range(3) for j in range(3)
-    ]
+    taps = [padded[:, i : i + height, j : j + width] @ kernel[i, j] for i in range(3) for j in range(3)]
     return sum(taps) + bias
 
 

@@ -58,7 +58,9 @@ class Images(Callback):
         for first in range(0, len(self._inputs), _COLUMNS):
             for pictures in (self._inputs, outputs):
                 row = np.asarray(pictures[first : first + _COLUMNS])
-                rows.append(np.pad(row, [(0, _COLUMNS - len(row)), (0, 0), (0, 0), (0, 0)], constant_values=1.0))
+                rows.append(
+                    np.pad(row, [(0, _COLUMNS - len(row)), (0, 0), (0, 0), (0, 0)], constant_values=1.0)
+                )
         return images.grid(np.concatenate(rows), _COLUMNS)
 
     def _samples(self, model):

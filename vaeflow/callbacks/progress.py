@@ -1,7 +1,7 @@
 """Shows the run on the terminal."""
 
 import math
-import shutil
+import os
 import sys
 import time
 
@@ -66,7 +66,7 @@ class Progress(Callback):
         done = int(_BAR_WIDTH * run.step / run.num_steps)
         line = "  ".join(["█" * done + "░" * (_BAR_WIDTH - done), *parts])
         # A line that wraps could not be overwritten.
-        return line[: shutil.get_terminal_size().columns - 1]
+        return line[: os.get_terminal_size(sys.stderr.fileno()).columns - 1]
 
     def _print(self, text):
         sys.stderr.write(text)

@@ -2,6 +2,8 @@
 
     configuration = config.load("train", ["configs/vae.gin"], ["train.num_steps = 10"])
     config.call("train", workdir="runs/vae")
+
+trains with it.
 """
 
 from vaeflow.config.loading import (

@@ -4,8 +4,8 @@ import dataclasses
 import inspect
 
 from vaeflow import registry
-from vaeflow.errors import ConfigurationError
 from vaeflow.config.syntax import Macro, leaves, map_references
+from vaeflow.errors import ConfigurationError
 
 _MOST_PROBLEMS = 5
 

@@ -1,8 +1,4 @@
-"""Reads gin files and overrides, checks them before gin executes anything, and injects them.
-
-    configuration = config.load("train", ["configs/vae.gin"], ["train.num_steps = 10"])
-    config.call("train", workdir="runs/vae")
-"""
+"""Reads gin files and overrides, checks them before gin executes anything, and injects them."""
 
 import contextlib
 import dataclasses

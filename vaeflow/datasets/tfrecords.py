@@ -10,8 +10,8 @@ import tensorflow as tf
 from vaeflow import registry, validation
 from vaeflow.datasets.base import SPLITS, Dataset, Split, held_out_split, num_held_out
 from vaeflow.datasets.decoding import CHANNELS, decode_image, decode_images
-from vaeflow.errors import ConfigurationError, DataError
 from vaeflow.datasets.record_files import RecordIndex
+from vaeflow.errors import ConfigurationError, DataError
 
 _FORMATS = ("encoded", "raw")
 

@@ -28,6 +28,15 @@ class Decoder(Layer):
         super().__init__(**kwargs)
         self.target_shape = target_shape
 
+    def checked_target_shape(self):
+        """Returns `target_shape`; raises `ValueError` where nobody has set it."""
+        if self.target_shape is None:
+            raise ValueError(
+                f"`{type(self).__name__}.target_shape` must be (height, width, channels), got None; a model "
+                "sets it by itself, give it when using the block alone"
+            )
+        return tuple(self.target_shape)
+
     def get_config(self):
         """Returns the constructor's arguments, with the shape that the model has set."""
         return super().get_config() | {"target_shape": self.target_shape and list(self.target_shape)}

@@ -16,7 +16,8 @@ def per_layer(name, value, num_layers):
     values = validation.positive_integers(name, value)
     if len(values) != num_layers:
         raise ValueError(
-            f"`{name}` must be an integer or a list of {num_layers} (one for each of `filters`), got {value!r}"
+            f"`{name}` must be an integer or a list of {num_layers} (one for each of `filters`), "
+            f"got {value!r}"
         )
     return values
 
@@ -125,7 +126,7 @@ class ConvDecoder(Decoder):
         )
 
     def build(self, input_shape):
-        height, width, channels = self.target_shape
+        height, width, channels = self.checked_target_shape()
         encoder_strides = self.strides[::-1]
         heights = sizes_before_stride(height, encoder_strides)[::-1]
         widths = sizes_before_stride(width, encoder_strides)[::-1]
@@ -135,7 +136,10 @@ class ConvDecoder(Decoder):
         outputs = (*self.filters[1:], channels)
         for index, (count, size, stride) in enumerate(zip(outputs, self.kernel_sizes, self.strides)):
             self.blocks.append(keras.layers.Conv2DTranspose(count, size, stride, padding="same"))
-            excess = (heights[index] * stride - heights[index + 1], widths[index] * stride - widths[index + 1])
+            excess = (
+                heights[index] * stride - heights[index + 1],
+                widths[index] * stride - widths[index + 1],
+            )
             if any(excess):
                 self.blocks.append(keras.layers.Cropping2D(((0, excess[0]), (0, excess[1]))))
             if index < len(outputs) - 1:

@@ -61,8 +61,9 @@ class DenseDecoder(Decoder):
         self.hidden = dense_stack(self.units, activation, normalization)
 
     def build(self, input_shape):
-        self.output_layer = keras.layers.Dense(math.prod(self.target_shape))
-        self.reshape = keras.layers.Reshape(self.target_shape)
+        target_shape = self.checked_target_shape()
+        self.output_layer = keras.layers.Dense(math.prod(target_shape))
+        self.reshape = keras.layers.Reshape(target_shape)
         build_chain([*self.hidden, self.output_layer, self.reshape], input_shape, self.dtype_policy)
 
     def call(self, latents, training=None):

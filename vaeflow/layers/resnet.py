@@ -5,7 +5,7 @@ import math
 import keras
 
 from vaeflow import registry, validation
-from vaeflow.layers.base import Decoder, Layer, build_chain, run_chain
+from vaeflow.layers.base import Decoder, Layer, build_chain, normalization_layer, run_chain
 from vaeflow.layers.conv import sizes_before_stride
 
 
@@ -24,15 +24,16 @@ class ResidualBlock(Layer):
     def __init__(self, filters, activation="silu", **kwargs):
         super().__init__(**kwargs)
         self.filters = filters
-        self.blocks = []
-        for _ in range(2):
-            self.blocks += [
-                keras.layers.GroupNormalization(groups=-1),
-                keras.layers.Activation(activation),
-                keras.layers.Conv2D(filters, 3, padding="same"),
-            ]
+        self.activation = activation
 
     def build(self, input_shape):
+        self.blocks = []
+        for channels in (input_shape[-1], self.filters):
+            self.blocks += [
+                *normalization_layer("group", channels),
+                keras.layers.Activation(self.activation),
+                keras.layers.Conv2D(self.filters, 3, padding="same"),
+            ]
         build_chain(self.blocks, input_shape, self.dtype_policy)
         same = input_shape[-1] == self.filters
         self.shortcut = keras.layers.Identity() if same else keras.layers.Conv2D(self.filters, 1)
@@ -53,7 +54,9 @@ class ResNetEncoder(Layer):
       activation: a Keras activation name.
     """
 
-    def __init__(self, filters=(32, 64, 128, 128), blocks_per_stage=1, units=256, activation="silu", **kwargs):
+    def __init__(
+        self, filters=(32, 64, 128, 128), blocks_per_stage=1, units=256, activation="silu", **kwargs
+    ):
         super().__init__(**kwargs)
         filters = validation.positive_integers("ResNetEncoder.filters", filters)
         validation.positive_integer("ResNetEncoder.blocks_per_stage", blocks_per_stage)
@@ -93,11 +96,13 @@ class ResNetDecoder(Decoder):
         self.filters = validation.positive_integers("ResNetDecoder.filters", filters)
         if not self.filters:
             raise ValueError("`ResNetDecoder.filters` must name at least one number of filters, got none")
-        self.blocks_per_stage = validation.positive_integer("ResNetDecoder.blocks_per_stage", blocks_per_stage)
+        self.blocks_per_stage = validation.positive_integer(
+            "ResNetDecoder.blocks_per_stage", blocks_per_stage
+        )
         self.activation = activation
 
     def build(self, input_shape):
-        height, width, channels = self.target_shape
+        height, width, channels = self.checked_target_shape()
         halvings = (2,) * len(self.filters)
         heights = sizes_before_stride(height, halvings)[::-1]
         widths = sizes_before_stride(width, halvings)[::-1]
@@ -110,7 +115,7 @@ class ResNetDecoder(Decoder):
             if any(excess):
                 self.blocks.append(keras.layers.Cropping2D(((0, excess[0]), (0, excess[1]))))
         self.blocks += [
-            keras.layers.GroupNormalization(groups=-1),
+            *normalization_layer("group", self.filters[-1]),
             keras.layers.Activation(self.activation),
             keras.layers.Conv2D(channels, 3, padding="same"),
         ]
