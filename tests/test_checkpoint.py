@@ -169,10 +169,14 @@ def test_without_the_metric_only_the_newest_are_kept(tmp_path):
     assert store.steps() == [3] and store.best_step() is None
 
 
-def test_a_step_saved_again_is_replaced(store):
+def test_a_step_saved_again_is_replaced_only_where_it_is_damaged(store):
     saved(store, 1)
     store.save(box(8), 1, {})
     target = box(0)
+    store.restore(target)
+    assert value_of(target) == 1.0 and names(store) == ["step-00000001"]
+    (store.folder / "step-00000001" / DATA).write_bytes(b"")
+    store.save(box(8), 1, {})
     store.restore(target)
     assert value_of(target) == 8.0 and names(store) == ["step-00000001"]
 

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from tests.fixtures import numpy_vae
 from vaeflow import optimizers
+from vaeflow.errors import ConfigurationError
 from vaeflow.models import VAE, Term
 from vaeflow.replica_step import ReplicaStep, share_of_loss
 from vaeflow.schedules import LinearSchedule
@@ -51,6 +52,23 @@ def test_shares_of_all_parts_sum_to_the_loss(num_parts):
 def test_without_block_losses_there_is_no_such_metric():
     _, shares = share_of_loss({"each": Term(tf.ones([BATCH]))}, [], BATCH, 1)
     assert set(shares) == {"loss", "each"}
+
+
+def test_terms_of_the_whole_batch_are_not_accumulated():
+    class Coupled(VAE):
+        def objective(self, forward, step):
+            return super().objective(forward, step) | {"spread": Term(tf.reduce_mean(forward.latents))}
+
+    images = tf.zeros([2, 8, 8, 1])
+    model = Coupled(2)
+    model.build(images.shape)
+    steps = {
+        parts: ReplicaStep(model, None, "none", 8, seed=0, gradient_accumulation_steps=parts)
+        for parts in (1, 2)
+    }
+    assert "spread" in steps[1].loss(images, 0)[1]
+    with pytest.raises(ConfigurationError, match="'spread' couples the whole batch"):
+        steps[2].loss(images, 0)
 
 
 def test_an_integer_weight():

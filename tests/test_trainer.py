@@ -173,6 +173,15 @@ def test_a_trainer_resumes_at_a_step():
         assert_same(weights(resumed), weights(whole))
 
 
+def test_a_checkpoint_leaves_the_learning_rate_to_the_configuration(tmp_path):
+    slow, fast = made(lambda: keras.optimizers.Adam(1e-5)), made(lambda: keras.optimizers.Adam(1e-2))
+    fast.run(4)
+    slow.checkpoint().read(fast.checkpoint().write(str(tmp_path / "variables"))).assert_consumed()
+    assert_same(weights(slow), weights(fast))
+    assert float(slow.optimizer.learning_rate.numpy()) == pytest.approx(1e-5)
+    assert int(slow.optimizer.iterations.numpy()) == 4
+
+
 @pytest.mark.parametrize("parts", [2, 4])
 def test_gradient_accumulation_gives_the_same_weights(parts):
     assert_same(after(6, optimizer=adam, gradient_accumulation_steps=parts), after(6, optimizer=adam))

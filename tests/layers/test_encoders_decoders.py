@@ -124,3 +124,9 @@ def test_widths_are_validated(block):
         block(units=(0,))
     with pytest.raises(ValueError, match=rf"`{block.__name__}.units` must be a list"):
         block(units=400)
+
+
+@pytest.mark.parametrize("decoder", [DenseDecoder, ConvDecoder, ResNetDecoder])
+def test_a_decoder_alone_asks_for_its_target_shape(decoder):
+    with pytest.raises(ValueError, match="target_shape` must be .height, width, channels., got None"):
+        decoder().build((None, 3))
