@@ -24,7 +24,7 @@ ROWS = [
         "replica_step",
     ],
     ["callbacks"],
-    ["trainer"],
+    ["trainer", "run_loop"],
     ["experiment", "testing", "benchmark", "clusters"],
 ]  # fmt: skip
 LEVEL = {name: level for level, row in enumerate(ROWS) for name in row}

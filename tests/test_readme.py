@@ -25,8 +25,8 @@ def test_the_example_in_python(monkeypatch, tmp_path):
     # The loss is the terms' sum, and what the block tracked beside.
     tracked = history["loss"][-1] - history["reconstruction_loss"][-1] - history["kl"][-1]
     assert 0 < tracked < 1
-    loaded = keras.models.load_model("vae.keras")
-    np.testing.assert_allclose(loaded(digits[:4, ..., None] / 255.0), names["vae"](digits[:4, ..., None] / 255.0))
+    images = digits[:4, ..., None] / 255.0
+    np.testing.assert_allclose(keras.models.load_model("vae.keras")(images), names["vae"](images))
 
 
 def test_every_command_names_files_that_exist():

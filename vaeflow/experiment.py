@@ -4,17 +4,16 @@ import functools
 import hashlib
 import json
 import math
-import time
 
 import keras
 import tensorflow as tf
 
 from vaeflow import callbacks as standard_callbacks
-from vaeflow import config, distribute, registry, validation
+from vaeflow import config, distribute, registry, run_loop, validation
 from vaeflow.callbacks import Callback, Run
 from vaeflow.checkpoint import CheckpointStore
 from vaeflow.datasets import Dataset, pipeline
-from vaeflow.errors import ConfigurationError, Preempted
+from vaeflow.errors import ConfigurationError
 from vaeflow.evaluation import Evaluator
 from vaeflow.signals import StopRequest
 from vaeflow.trainer import Trainer
@@ -134,7 +133,7 @@ def train(
         )
         _resume(run)
         folder.write_provenance(configuration, config.operative_text(), run.facts)
-        _loop(run, callbacks, stop_request)
+        run_loop.train_to_end(run, callbacks, stop_request)
         return _finish(run)
 
 
@@ -228,57 +227,6 @@ def _resume(run):
     run.workdir.start_metrics(record["step"])
     for line in run.workdir.read_metrics():
         run.metrics.update(line)
-
-
-def _loop(run, callbacks, stop_request):
-    """Trains to the end, loop by loop, with the callbacks in between."""
-    trainer = run.trainer
-    for callback in callbacks:
-        callback.on_train_begin(run)
-    begun = time.monotonic() - run.metrics.get("wall_seconds", 0.0)
-    while trainer.step < run.num_steps:
-        metrics = _train_for(_steps_to_next_stop(trainer, run.num_steps, callbacks), trainer)
-        due = [callback for callback in callbacks if callback.is_due(run)]
-        for callback in due:
-            metrics |= callback.measure(run)
-        progress = {
-            "step": trainer.step,
-            "examples_seen": trainer.step * trainer.batch_size,
-            "wall_seconds": round(time.monotonic() - begun, 3),
-        }
-        run.metrics.update(progress | metrics)
-        run.workdir.append_metrics(progress | metrics)
-        for callback in due:
-            callback.on_log(run, metrics)
-        if stop_request.name and trainer.step < run.num_steps:
-            run.checkpoints.save(trainer.checkpoint(), trainer.step, metrics)
-            break
-    for callback in callbacks:
-        callback.on_train_end(run)
-    if trainer.step < run.num_steps:
-        raise Preempted(
-            f"{stop_request.name} at step {trainer.step}: the state is saved; run the same command to go on"
-        )
-
-
-def _train_for(num_steps, trainer):
-    """Trains for some steps; returns what was measured, a dict of floats."""
-    started = time.monotonic()
-    means = trainer.run(num_steps)
-    seconds = time.monotonic() - started
-    return {
-        "examples_per_second": num_steps * trainer.batch_size / seconds,
-        "train/input_wait_fraction": means.pop("input_seconds") / seconds,
-        **{f"train/{name}": value for name, value in means.items()},
-        "train/learning_rate": float(keras.ops.convert_to_numpy(trainer.optimizer.learning_rate)),
-    }
-
-
-def _steps_to_next_stop(trainer, num_steps, callbacks):
-    """Counts the steps to where the loop must return: a log, a callback, or the end."""
-    cadences = [callback.every_steps for callback in callbacks if callback.every_steps]
-    stops = [(trainer.step // cadence + 1) * cadence for cadence in (trainer.steps_per_loop, *cadences)]
-    return min(*stops, num_steps) - trainer.step
 
 
 def _finish(run):

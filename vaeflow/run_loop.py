@@ -1,0 +1,69 @@
+"""The outer loop of a run: train for a while, measure, log, save, and again."""
+
+import time
+
+import keras
+
+from vaeflow.errors import Preempted
+
+
+def train_to_end(run, callbacks, stop_request):
+    """Trains to the end, loop by loop, with the callbacks in between.
+
+    Args:
+      run: a `Run`, whose trainer stands at the step to go on from.
+      callbacks: a list of `Callback`s.
+      stop_request: a `StopRequest`; the loop that it falls into is finished.
+
+    Raises:
+      Preempted: a signal asked to stop, and the state is saved.
+      TrainingDiverged: the loss or gradient is not finite.
+      EnvironmentFailure: the disk or the data failed.
+    """
+    trainer = run.trainer
+    for callback in callbacks:
+        callback.on_train_begin(run)
+    begun = time.monotonic() - run.metrics.get("wall_seconds", 0.0)
+    while trainer.step < run.num_steps:
+        metrics = _train_for(_steps_to_next_stop(trainer, run.num_steps, callbacks), trainer)
+        due = [callback for callback in callbacks if callback.is_due(run)]
+        for callback in due:
+            metrics |= callback.measure(run)
+        progress = {
+            "step": trainer.step,
+            "examples_seen": trainer.step * trainer.batch_size,
+            "wall_seconds": round(time.monotonic() - begun, 3),
+        }
+        run.metrics.update(progress | metrics)
+        run.workdir.append_metrics(progress | metrics)
+        for callback in due:
+            callback.on_log(run, metrics)
+        if stop_request.name and trainer.step < run.num_steps:
+            run.checkpoints.save(trainer.checkpoint(), trainer.step, metrics)
+            break
+    for callback in callbacks:
+        callback.on_train_end(run)
+    if trainer.step < run.num_steps:
+        raise Preempted(
+            f"{stop_request.name} at step {trainer.step}: the state is saved; run the same command to go on"
+        )
+
+
+def _train_for(num_steps, trainer):
+    """Trains for some steps; returns what was measured, a dict of floats."""
+    started = time.monotonic()
+    means = trainer.run(num_steps)
+    seconds = time.monotonic() - started
+    return {
+        "examples_per_second": num_steps * trainer.batch_size / seconds,
+        "train/input_wait_fraction": means.pop("input_seconds") / seconds,
+        **{f"train/{name}": value for name, value in means.items()},
+        "train/learning_rate": float(keras.ops.convert_to_numpy(trainer.optimizer.learning_rate)),
+    }
+
+
+def _steps_to_next_stop(trainer, num_steps, callbacks):
+    """Counts the steps to where the loop must return: a log, a callback, or the end."""
+    cadences = [callback.every_steps for callback in callbacks if callback.every_steps]
+    stops = [(trainer.step // cadence + 1) * cadence for cadence in (trainer.steps_per_loop, *cadences)]
+    return min(*stops, num_steps) - trainer.step
