@@ -24,7 +24,7 @@ class Summaries(Callback):
         with run.summaries():
             tf.summary.text("configuration", _as_code(run.configuration))
             tf.summary.text("run", _as_table(run.facts))
-            hparams.hparams(_hyperparameters(run.configuration), trial_id=str(run.workdir.path))
+            hparams.hparams(_hyperparameters(run.configuration), trial_id=run.workdir.path.name)
 
     def on_log(self, run, metrics):
         with run.summaries():
