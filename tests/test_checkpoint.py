@@ -1,7 +1,6 @@
 """Checkpoints: equal after a restore, whole or refused, pruned, and safe when the disk fails."""
 
 import json
-import resource
 import shutil
 
 import keras
@@ -10,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 from tests.fixtures import tiny_runs
+from tests.fixtures.disk import full_disk
 from vaeflow.checkpoint import CheckpointStore
 from vaeflow.errors import ConfigurationError, EnvironmentFailure
 
@@ -190,18 +190,10 @@ def test_the_record_describes_the_files(store):
     assert store.problem_with(1200) is None
 
 
-@pytest.fixture
-def full_disk():
-    """Limits the size of files to 16 KiB: a write beyond fails, as on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (16 << 10, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
-def test_a_full_disk_leaves_the_previous_checkpoint_alone(store, full_disk):
+def test_a_full_disk_leaves_the_previous_checkpoint_alone(store):
     saved(store, 1)
-    with pytest.raises(EnvironmentFailure, match="checkpoint of step 2 cannot be written to .*step-00000002"):
+    refusal = "checkpoint of step 2 cannot be written to .*step-00000002"
+    with full_disk(16), pytest.raises(EnvironmentFailure, match=refusal):
         store.save(box(2, size=100_000), 2)
     assert names(store) == ["step-00000001"]
     target = box(0)

@@ -1,11 +1,9 @@
 """Runs in this process: settings that are refused, resuming, precision, divergence, and a failing disk."""
 
-import contextlib
 import json
 import os
 import pathlib
 import re
-import resource
 import shutil
 import signal
 import time
@@ -17,6 +15,7 @@ import tensorflow as tf
 
 from launch import train as command
 from tests.fixtures import tiny_runs
+from tests.fixtures.disk import full_disk
 from vaeflow import callbacks, command_line, experiment
 from vaeflow.callbacks import Callback
 from vaeflow.checkpoint import CheckpointStore
@@ -196,17 +195,6 @@ def test_divergence_names_step_and_term_and_keeps_the_last_checkpoint(run, compi
     assert [path.name for path in (WORKDIR / "checkpoints").iterdir()] == ["step-00000010"]
     assert CheckpointStore(WORKDIR / "checkpoints").problem_with(10) is None
     assert not (WORKDIR / "result.json").exists()
-
-
-@contextlib.contextmanager
-def full_disk(kilobytes):
-    """Files cannot grow beyond this, as on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (kilobytes << 10, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.parametrize(

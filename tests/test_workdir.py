@@ -5,7 +5,6 @@ import json
 import os
 import pathlib
 import re
-import resource
 import shutil
 import signal
 import subprocess
@@ -14,6 +13,7 @@ import tempfile
 
 import pytest
 
+from tests.fixtures.disk import full_disk
 from vaeflow import workdir
 from vaeflow.errors import ConfigurationError, EnvironmentFailure
 from vaeflow.workdir import WorkDir
@@ -210,29 +210,22 @@ def test_a_last_line_that_was_cut_off_is_left_out(tmp_path):
         assert [line["step"] for line in folder.read_metrics()] == [*kept, 30]
 
 
-@pytest.fixture
-def full_disk():
-    """Limits the size of files to 4 KiB: a write beyond fails, as on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4 << 10, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
-def test_a_json_file_is_written_whole_or_not_at_all(tmp_path, full_disk):
+def test_a_json_file_is_written_whole_or_not_at_all(tmp_path):
     folder = WorkDir(tmp_path)
     assert folder.result() is None
     folder.write_json("result.json", {"step": 1})
     assert folder.result() == {"step": 1}
-    with pytest.raises(EnvironmentFailure, match="result.json cannot be written.*File too large"):
+    refusal = "result.json cannot be written.*File too large"
+    with full_disk(4), pytest.raises(EnvironmentFailure, match=refusal):
         folder.write_json("result.json", {"step": 2, "weights_sha256": "0" * 5000})
     assert folder.result() == {"step": 1}
     assert [path.name for path in tmp_path.iterdir()] == ["result.json"]
 
 
-def test_a_full_disk_at_a_log(tmp_path, full_disk):
+def test_a_full_disk_at_a_log(tmp_path):
     folder = WorkDir(tmp_path)
-    with pytest.raises(EnvironmentFailure, match="metrics.jsonl cannot be written.*File too large"):
+    refusal = "metrics.jsonl cannot be written.*File too large"
+    with full_disk(4), pytest.raises(EnvironmentFailure, match=refusal):
         for step in range(1000):
             folder.append_metrics({"step": step})
     lines = folder.read_metrics()
