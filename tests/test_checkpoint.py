@@ -181,6 +181,14 @@ def test_a_step_saved_again_is_replaced_only_where_it_is_damaged(store):
     assert value_of(target) == 8.0 and names(store) == ["step-00000001"]
 
 
+def test_damaged_checkpoints_of_later_steps_do_not_push_out_the_one_just_saved(store):
+    store.keep = 1
+    saved(store, 900)
+    (store.folder / "step-00000900" / DATA).write_bytes(b"")
+    saved(store, 850)
+    assert store.restore(box(0))["step"] == 850
+
+
 def test_the_record_describes_the_files(store):
     path = store.save(box(1), 1200, {"train/loss": 2.5})
     assert path.name == "step-00001200"

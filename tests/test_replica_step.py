@@ -71,6 +71,23 @@ def test_terms_of_the_whole_batch_are_not_accumulated():
         steps[2].loss(images, 0)
 
 
+@pytest.mark.parametrize("axes", [(), (1,), (0, 1)])
+def test_a_term_of_another_shape_is_refused(axes):
+    class Faulty(VAE):
+        def objective(self, forward, step):
+            return {"size": Term(tf.reduce_sum(forward.images[..., 0], self.axes))}
+
+    model = Faulty(2)
+    images = tf.zeros([3, 8, 4, 1])
+    model.build(images.shape)
+    step = ReplicaStep(model, None, "none", 3, seed=0)
+    model.axes = (1, 2)
+    step.loss(images, 0)
+    model.axes = axes
+    with pytest.raises(ConfigurationError, match="term 'size' must be a scalar or have one value for each"):
+        step.loss(images, 0)
+
+
 def test_an_integer_weight():
     loss, _ = share_of_loss({"each": Term(tf.ones([BATCH]), 3)}, [], BATCH, 1)
     assert float(loss) == 3.0

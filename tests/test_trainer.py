@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from tests.fixtures import numpy_vae
 from vaeflow import distribute, random
+from vaeflow import trainer as trainer_module
 from vaeflow.datasets import InMemorySplit
 from vaeflow.datasets.base import Split
 from vaeflow.datasets.order import ExampleOrder
@@ -344,6 +345,33 @@ class NormalizedEncoder(Layer):
 
     def call(self, images, training=None):
         return run_chain(self.blocks, images, training)
+
+
+@pytest.mark.parametrize(
+    ("layer", "advice"),
+    [
+        (keras.layers.Dropout(0.5), "draws Keras' noise.*vaeflow.random"),
+        (keras.layers.BatchNormalization(), "synchronized=True"),
+    ],
+)
+def test_layers_that_depend_on_the_number_of_replicas_are_refused(layer, advice):
+    encoder = keras.Sequential([keras.layers.Flatten(), layer])
+    model = VAE(num_latents=2, encoder=encoder)
+    model.build((None, 4, 3, 2))
+    trainer_module._refuse_dependence_on_replicas(model, 1)
+    with pytest.raises(ConfigurationError, match=advice):
+        trainer_module._refuse_dependence_on_replicas(model, 2)
+
+
+def test_layers_that_do_not_are_not():
+    blocks = [
+        keras.layers.Flatten(),
+        keras.layers.BatchNormalization(synchronized=True),
+        keras.layers.Dense(3),
+    ]
+    model = VAE(num_latents=2, encoder=keras.Sequential(blocks))
+    model.build((None, 4, 3, 2))
+    trainer_module._refuse_dependence_on_replicas(model, 2)
 
 
 def test_making_a_trainer_takes_no_step():

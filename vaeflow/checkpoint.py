@@ -67,7 +67,7 @@ class CheckpointStore:
             raise EnvironmentFailure(
                 f"the checkpoint of step {step} cannot be written to {final}: {error}"
             ) from error
-        self._prune()
+        self._prune(step)
         return final
 
     def restore(self, checkpoint):
@@ -166,10 +166,11 @@ class CheckpointStore:
                 "choose another `--workdir`"
             ) from error
 
-    def _prune(self):
-        best = self.best_step()
-        for step in self.steps()[: -self.keep]:
-            if step != best:
+    def _prune(self, saved):
+        # Damaged ones of later steps must not push out what was just saved.
+        kept = {*self.steps()[-self.keep :], self.best_step(), saved}
+        for step in self.steps():
+            if step not in kept:
                 shutil.rmtree(self._path(step))
 
     def _remove_unfinished(self):

@@ -40,7 +40,12 @@ def split_devices(num_devices):
 def _gpu_memory_megabytes():
     # TensorFlow itself can tell only once its devices are in use, when they can no longer be split.
     command = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
-    return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[0])
+    try:
+        return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[0])
+    except (OSError, subprocess.SubprocessError) as error:
+        raise ConfigurationError(
+            f"`--virtual_devices` cannot split the GPU: nvidia-smi failed ({error})"
+        ) from error
 
 
 @registry.strategy

@@ -38,6 +38,17 @@ def share_of_loss(terms, block_losses, batch_size, num_parts):
     return loss, {"loss": loss, **shares}
 
 
+def _check_shapes(terms, num_examples):
+    for name, term in terms.items():
+        shape = term.value.shape
+        if shape.rank not in (0, 1) or shape.rank == 1 and shape[0] not in (None, num_examples):
+            raise ConfigurationError(
+                f"the objective's term {name!r} must be a scalar or have one value for each "
+                f"of the {num_examples} examples, got shape {tuple(shape)}; reduce it over all but the first "
+                "axis"
+            )
+
+
 def _refuse_coupled_terms(terms):
     coupled = [name for name, term in terms.items() if term.value.shape.rank == 0]
     if coupled:
@@ -97,6 +108,7 @@ class ReplicaStep:
             floats = pipeline.to_floats(images, self.model.variable_dtype, self.binarization)
             forward = self.model.forward(floats, training=True)
             terms = self.model.objective(forward, step)
+        _check_shapes(terms, images.shape[0])
         if self.gradient_accumulation_steps > 1:
             _refuse_coupled_terms(terms)
         num_parts = distribute.num_replicas() * self.gradient_accumulation_steps

@@ -26,6 +26,8 @@ def train_to_end(run, callbacks, stop_request):
     begun = time.monotonic() - run.metrics.get("wall_seconds", 0.0)
     while trainer.step < run.num_steps:
         metrics = _train_for(_steps_to_next_stop(trainer, run.num_steps, callbacks), trainer)
+        # Before callbacks that take time: whoever stops the run may not wait long.
+        _save_if_asked_to_stop(run, stop_request, metrics)
         due = [callback for callback in callbacks if callback.is_due(run)]
         for callback in due:
             metrics |= callback.measure(run)
@@ -38,8 +40,7 @@ def train_to_end(run, callbacks, stop_request):
         run.workdir.append_metrics(progress | metrics)
         for callback in due:
             callback.on_log(run, metrics)
-        if stop_request.name and trainer.step < run.num_steps:
-            run.checkpoints.save(trainer.checkpoint(), trainer.step, metrics)
+        if _save_if_asked_to_stop(run, stop_request, metrics):
             break
     for callback in callbacks:
         callback.on_train_end(run)
@@ -47,6 +48,14 @@ def train_to_end(run, callbacks, stop_request):
         raise Preempted(
             f"{stop_request.name} at step {trainer.step}: the state is saved; run the same command to go on"
         )
+
+
+def _save_if_asked_to_stop(run, stop_request, metrics):
+    """Saves the state if a signal asked for it before the end; returns whether one did."""
+    if stop_request.name is None or run.step == run.num_steps:
+        return False
+    run.checkpoints.save(run.trainer.checkpoint(), run.step, metrics)
+    return True
 
 
 def _train_for(num_steps, trainer):

@@ -50,3 +50,7 @@ class StopRequest:
                 if self.name is not None:
                     os._exit(128 + received[0])
                 self.name = signal.Signals(received[0]).name
+                message = (
+                    f"\n{self.name}: stopping after this loop with the state saved; once more stops at once\n"
+                )
+                os.write(2, message.encode())

@@ -2,6 +2,7 @@
 
 import contextlib
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -68,6 +69,7 @@ class Trainer:
         with strategy.scope():
             model.build((None, *split.shape))
             optimizers.build_for_reduced_gradients(optimizer, model.trainable_variables)
+            _refuse_dependence_on_replicas(model, strategy.num_replicas_in_sync)
             self._averages = [tf.Variable(v, trainable=False) for v in self._averaged_variables()]
         self.replica_step = ReplicaStep(
             self.model,
@@ -152,7 +154,7 @@ class Trainer:
 
     def _try_one_step(self):
         """Runs the objective once on blank images, so that a faulty block is found at once."""
-        blank = tf.zeros((2, *self.split.shape), self.split.dtype)
+        blank = tf.zeros((3, *self.split.shape), self.split.dtype)
         statistics = [variable.value for variable in self.model.non_trainable_variables]
         kept = [variable.numpy() for variable in statistics]
         _, shares = self.replica_step.loss(blank, step=0)
@@ -254,6 +256,23 @@ def _check_division(batch_size, num_replicas, gradient_accumulation_steps):
             f"({num_replicas}) times `train.gradient_accumulation_steps` ({gradient_accumulation_steps}), "
             f"got {batch_size}; try {max(1, round(batch_size / parts)) * parts}"
         )
+
+
+def _refuse_dependence_on_replicas(model, num_replicas):
+    """Refuses blocks of Keras' own that would make the result depend on the number of replicas."""
+    if num_replicas == 1:
+        return
+    for layer in model._flatten_layers():
+        if any(isinstance(value, keras.random.SeedGenerator) for value in vars(layer).values()):
+            raise ConfigurationError(
+                f"the layer {layer.name!r} ({type(layer).__name__}) draws Keras' noise, which is the same "
+                f"on each of the {num_replicas} replicas; draw it with vaeflow.random, or train on one"
+            )
+        if isinstance(layer, keras.layers.BatchNormalization) and not layer.synchronized:
+            raise ConfigurationError(
+                f"the layer {layer.name!r} normalizes over each replica's examples alone; give it "
+                "synchronized=True, or use GroupNormalization or LayerNormalization"
+            )
 
 
 def _diverged(step, totals):

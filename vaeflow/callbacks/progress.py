@@ -5,7 +5,7 @@ import os
 import sys
 import time
 
-from vaeflow import registry
+from vaeflow import registry, validation
 from vaeflow.callbacks.base import Callback
 
 _BAR_WIDTH = 20
@@ -29,7 +29,7 @@ class Progress(Callback):
 
     def __init__(self, every_seconds=5.0):
         super().__init__()
-        self.every_seconds = every_seconds
+        self.every_seconds = validation.non_negative_number("Progress.every_seconds", every_seconds)
 
     def on_train_begin(self, run):
         self._terminal = sys.stderr.isatty()
