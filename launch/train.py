@@ -9,7 +9,7 @@ gin file>. Stop it with Ctrl-C; the same command goes on where it stopped.
 
 import sys
 
-from vaeflow import allocator, command_line, config
+from vaeflow import allocator, command_line
 
 
 def run(flags):
@@ -17,12 +17,8 @@ def run(flags):
     workdir = command_line.workdir(flags)
     allocator.tune()
     command_line.load("train", flags)
-    if flags.virtual_devices:
-        from vaeflow import distribute
-
-        distribute.split_devices(flags.virtual_devices)
-    config.call("train", workdir=workdir, allow_config_change=flags.allow_config_change)
+    command_line.call("train", flags, workdir=workdir, allow_config_change=flags.allow_config_change)
 
 
 if __name__ == "__main__":
-    sys.exit(command_line.main(run, __doc__))
+    sys.exit(command_line.main(run, __doc__, command_line.define_flags(*command_line.TRAIN_FLAGS)))

@@ -198,6 +198,13 @@ def test_the_record_describes_the_files(store):
     assert store.problem_with(1200) is None
 
 
+def test_a_metric_that_is_not_finite_is_null_in_the_record_and_nan_when_read(store):
+    path = store.save(box(1), 1, {"score": float("nan"), "kl": 2.0})
+    assert '"score": null' in (path / RECORD).read_text()
+    metrics = store.record(1)["metrics"]
+    assert np.isnan(metrics["score"]) and metrics["kl"] == 2.0
+
+
 def test_a_full_disk_leaves_the_previous_checkpoint_alone(store):
     saved(store, 1)
     refusal = "checkpoint of step 2 cannot be written to .*step-00000002"

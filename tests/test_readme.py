@@ -16,7 +16,7 @@ def test_the_example_in_python(monkeypatch, tmp_path):
     monkeypatch.setattr(keras.datasets.mnist, "load_data", lambda: ((digits, None), (digits, None)))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(registry, "_entries", dict(registry._entries))
-    example = re.search(r"```python\n(.*?)```", README, re.DOTALL)[1]
+    (example,) = (text for text in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "vae.fit" in text)
     names = {"__name__": "readme"}
     exec(example, names)
     assert names["pictures"].shape == (16, 28, 28, 1)

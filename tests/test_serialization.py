@@ -5,9 +5,11 @@ import json
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from vaeflow.layers import Layer
 from vaeflow.schedules import LinearSchedule
+from vaeflow.serialization import weights_sha256
 
 
 @keras.saving.register_keras_serializable(package="tests")
@@ -100,3 +102,13 @@ def test_weights_are_independent_of_the_original():
     again = there_and_back(Holder(dense)).first
     again.kernel.assign(np.zeros((2, 2)))
     assert np.any(dense.kernel.numpy())
+
+
+def test_weights_sha256_depends_on_values_shape_type_and_order():
+    def sha(*arrays):
+        return weights_sha256([tf.Variable(array) for array in arrays])
+
+    one, two = np.zeros((2, 3), np.float32), np.ones(4, np.float32)
+    assert sha(one, two) == sha(one.copy(), two.copy())
+    others = [sha(two, one), sha(one.T, two), sha(one.astype(np.int32), two), sha(one, two * (1 + 1e-6))]
+    assert len({sha(one, two), sha(one), *others}) == 6

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import os
 import pathlib
 import re
@@ -93,6 +94,8 @@ def test_a_file_in_place_of_the_folder(tmp_path):
         with pytest.raises(EnvironmentFailure, match="cannot be written.*--workdir"), WorkDir(taken).claim():
             pytest.fail("claimed a file")
     assert path.read_text() == "mine"
+    with pytest.raises(EnvironmentFailure, match="it is a file"), WorkDir(path).claim():
+        pass
 
 
 @pytest.fixture
@@ -193,6 +196,24 @@ def test_metrics_after_the_restored_step_are_dropped(tmp_path):
     ]
     folder.start_metrics(0)
     assert (tmp_path / "metrics.jsonl").read_text() == ""
+
+
+def test_what_is_not_finite_is_null_in_the_file_and_nan_when_read(tmp_path):
+    """A strict reader of JSON refuses a file with NaN in it."""
+
+    def refuse(constant):
+        raise ValueError(constant)
+
+    folder = WorkDir(tmp_path)
+    folder.append_metrics({"step": 1, "loss": math.nan, "kl": math.inf, "elbo": -1.5})
+    for _ in range(2):
+        (line,) = (tmp_path / "metrics.jsonl").read_text().splitlines()
+        metrics = json.loads(line, parse_constant=refuse)
+        assert metrics == {"step": 1, "loss": None, "kl": None, "elbo": -1.5}
+        (read,) = folder.read_metrics()
+        assert math.isnan(read.pop("loss")) and math.isnan(read.pop("kl"))
+        assert read == {"step": 1, "elbo": -1.5}
+        folder.start_metrics(1)
 
 
 def test_a_last_line_that_was_cut_off_is_left_out(tmp_path):

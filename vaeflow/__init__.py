@@ -9,19 +9,20 @@ import importlib
 __version__ = "0.1.0"
 
 _MODULES = ("callbacks", "datasets", "distributions", "layers", "models", "registry", "schedules")
-_CLASSES = {
+_OBJECTS = {
     "VAE": "vaeflow.models",
     "BetaVAE": "vaeflow.models",
     "ConvVAE": "vaeflow.models",
     "Trainer": "vaeflow.trainer",
+    "load": "vaeflow.trained",
 }
 
-__all__ = [*_CLASSES, *_MODULES]
+__all__ = [*_OBJECTS, *_MODULES]
 
 
 def __getattr__(name):
     if name in _MODULES:
         return importlib.import_module(f"vaeflow.{name}")
-    if name in _CLASSES:
-        return getattr(importlib.import_module(_CLASSES[name]), name)
+    if name in _OBJECTS:
+        return getattr(importlib.import_module(_OBJECTS[name]), name)
     raise AttributeError(f"module 'vaeflow' has no attribute {name!r}")

@@ -21,17 +21,21 @@ class CheckpointStore:
 
     A checkpoint is TensorFlow's (`variables.index`, `variables.data-…`) beside a
     `record.json` with the step, the metrics and the SHA-256 of each file. It is
-    written under another name, flushed to the disk, and then renamed: under its own
-    name it is whole. Reading verifies the sums and falls back to the one before.
+    written under another name, flushed to the disk, and then renamed; to be removed, it
+    is renamed first: under its own name it is whole. Reading verifies the sums and falls
+    back to the one before.
 
     Args:
       folder: where checkpoints are kept; made when the first is saved.
       keep: how many of the newest are kept.
       best_metric: the metric, lower is better, whose best checkpoint is kept too.
+      image_shape: `(H, W, C)` of the images that the model takes, recorded with each
+        checkpoint, so that the model can be built without the data.
     """
 
-    def __init__(self, folder, keep=3, best_metric="evaluation/negative_elbo"):
+    def __init__(self, folder, keep=3, best_metric="evaluation/negative_elbo", image_shape=None):
         self.folder = pathlib.Path(folder)
+        self.image_shape = image_shape
         self.keep = keep
         self.best_metric = best_metric
 
@@ -49,17 +53,17 @@ class CheckpointStore:
         Raises:
           EnvironmentFailure: the disk refused; nothing half-written remains.
         """
-        final = self._path(step)
+        final = self.path(step)
         if final.exists() and self.problem_with(step) is None:
             return final  # Saved already, when a signal and the cadence fall together.
         unfinished = self.folder / f"{_UNFINISHED}{final.name}"
         try:
-            self._remove_unfinished()
+            self.remove_unfinished()
             unfinished.mkdir(parents=True)
             checkpoint.write(str(unfinished / "variables"))
             self._write_record(unfinished, step, metrics or {})
             if final.exists():
-                shutil.rmtree(final)
+                self._remove(final)
             unfinished.rename(final)
             _flush(self.folder)
         except Exception as error:
@@ -85,7 +89,7 @@ class CheckpointStore:
         """
         steps = self.steps()
         for step in reversed(steps):
-            path = self._path(step)
+            path = self.path(step)
             problem = self.problem_with(step)
             if problem:
                 logging.warning("refused the checkpoint %s: %s; trying the one before", path, problem)
@@ -99,30 +103,87 @@ class CheckpointStore:
             )
         return None
 
+    def find(self, wanted):
+        """Finds a whole checkpoint.
+
+        Args:
+          wanted: `"best"` (by `best_metric`; the newest where none was evaluated),
+            `"last"`, a step, or the path of a checkpoint in this folder.
+
+        Returns:
+          Its step.
+
+        Raises:
+          ConfigurationError: there is none, or not that one.
+          EnvironmentFailure: it is damaged; for `"best"` and `"last"`, all are.
+        """
+        steps = self.steps()
+        if not steps:
+            raise ConfigurationError(f"there is no checkpoint in {self.folder}; train first")
+        if wanted not in ("best", "last"):
+            return self._find_one(wanted, steps)
+        whole = []
+        for step in reversed(steps):
+            if problem := self.problem_with(step):
+                logging.warning("refused the checkpoint %s: %s", self.path(step), problem)
+            else:
+                whole.append(step)
+        if not whole:
+            raise EnvironmentFailure(f"none of the {len(steps)} checkpoints in {self.folder} is whole")
+        return (self.best_step(whole) if wanted == "best" else None) or whole[0]
+
+    def _find_one(self, wanted, steps):
+        path = pathlib.Path(str(wanted))
+        step = path.name.removeprefix("step-")
+        elsewhere = len(path.parts) > 1 and path.parent.resolve() != self.folder.resolve()
+        if elsewhere or not step.isdecimal() or int(step) not in steps:
+            raise ConfigurationError(
+                f"there is no checkpoint {wanted} in {self.folder}; give best, last, or one of the steps "
+                + ", ".join(map(str, steps))
+            )
+        if problem := self.problem_with(int(step)):
+            raise EnvironmentFailure(f"the checkpoint {self.path(int(step))} is damaged: {problem}")
+        return int(step)
+
+    def read_weights(self, step):
+        """Reads a checkpoint's weights, without its optimizer.
+
+        Returns:
+          A dict of lists of arrays, in the order of the variables: `model`, and
+          `averages` of the trainable ones, empty where the run kept none.
+        """
+        reader = tf.train.load_checkpoint(str(self.path(step) / "variables"))
+        weights = {"model": [], "averages": []}
+        for name, found in weights.items():
+            while reader.has_tensor(key := f"{name}/{len(found)}/.ATTRIBUTES/VARIABLE_VALUE"):
+                found.append(reader.get_tensor(key))
+        return weights
+
     def steps(self):
         """Lists the steps of the checkpoints, ascending."""
         numbers = (path.name.removeprefix("step-") for path in self.folder.glob("step-*"))
         return sorted(int(number) for number in numbers if number.isdecimal())
 
     def record(self, step):
-        """Returns what was recorded beside the checkpoint of `step`.
+        """Returns what was recorded beside the checkpoint of `step`; metrics that are null there are NaN.
 
         Raises:
           OSError: it cannot be read.
           ValueError: it is damaged, or of another step.
         """
-        record = json.loads((self._path(step) / _RECORD).read_text())
+        record = json.loads((self.path(step) / _RECORD).read_text())
         parts = {"step": int, "metrics": dict, "sha256": dict}
         known = isinstance(record, dict) and all(isinstance(record.get(k), kind) for k, kind in parts.items())
         if not known:
             raise ValueError(f"it lacks one of {', '.join(parts)}")
         if record["step"] != step or not record["sha256"]:
             raise ValueError(f"it is of step {record['step']} and {len(record['sha256'])} files")
-        return record
+        metrics = {name: math.nan if value is None else value for name, value in record["metrics"].items()}
+        return record | {"metrics": metrics}
 
     def problem_with(self, step):
         """Says what is wrong with the files of a checkpoint; None where it is whole."""
-        path = self._path(step)
+        path = self.path(step)
         try:
             sums = self.record(step)["sha256"]
         except (OSError, ValueError) as error:
@@ -135,10 +196,10 @@ class CheckpointStore:
                 return f"{name} is unreadable ({error})"
         return None
 
-    def best_step(self):
-        """Returns the step of the checkpoint with the lowest `best_metric`, or None."""
+    def best_step(self, steps=None):
+        """Returns the step of the checkpoint with the lowest `best_metric`, of all or of some, or None."""
         scores = {}
-        for step in self.steps():
+        for step in self.steps() if steps is None else steps:
             try:
                 score = self.record(step)["metrics"].get(self.best_metric)
             except (OSError, ValueError):
@@ -147,13 +208,15 @@ class CheckpointStore:
                 scores[step] = score
         return min(scores, key=scores.get) if scores else None
 
-    def _path(self, step):
+    def path(self, step):
+        """Returns the folder of the checkpoint of `step`."""
         return self.folder / f"step-{step:08d}"
 
     def _write_record(self, folder, step, metrics):
         sums = {path.name: _sha256(path) for path in sorted(folder.iterdir())}
-        record = {"step": step, "metrics": metrics, "sha256": sums}
-        (folder / _RECORD).write_text(json.dumps(record, indent=1))
+        numbers = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
+        record = {"step": step, "image_shape": self.image_shape, "metrics": numbers, "sha256": sums}
+        (folder / _RECORD).write_text(json.dumps(record, indent=1, allow_nan=False))
         for path in (*folder.iterdir(), folder):
             _flush(path)
 
@@ -171,9 +234,16 @@ class CheckpointStore:
         kept = {*self.steps()[-self.keep :], self.best_step(), saved}
         for step in self.steps():
             if step not in kept:
-                shutil.rmtree(self._path(step))
+                self._remove(self.path(step))
 
-    def _remove_unfinished(self):
+    def _remove(self, path):
+        # A run that is killed in between must not leave half of it under its name.
+        leaving = self.folder / f"{_UNFINISHED}removal-{path.name}"
+        path.rename(leaving)
+        shutil.rmtree(leaving)
+
+    def remove_unfinished(self):
+        """Removes what a run left behind that was killed while it saved or removed a checkpoint."""
         for path in self.folder.glob(f"{_UNFINISHED}*"):
             shutil.rmtree(path)
 

@@ -22,6 +22,26 @@ from vaeflow.errors import ConfigurationError, Preempted, RunError
 
 _HELP_WIDTH = 100
 
+# The flags of training, and of the commands that use what was trained.
+TRAIN_FLAGS = (
+    "gin_file",
+    "gin_param",
+    "gin_bindings",
+    "plugin",
+    "workdir",
+    "virtual_devices",
+    "allow_config_change",
+)
+TRAINED_FLAGS = (
+    "workdir",
+    "checkpoint",
+    "gin_file",
+    "gin_param",
+    "gin_bindings",
+    "plugin",
+    "virtual_devices",
+)
+
 
 def define_flags(*names):
     """Defines the flags that commands share.
@@ -78,6 +98,34 @@ def main(run, documentation, values=None, arguments=(), argv=None):
 def load(root, values):
     """Loads the configuration that the flags name; see `config.load`."""
     return config.load(root, values.gin_file, values.gin_param, values.plugin)
+
+
+def load_trained(root, values):
+    """Loads the configuration of the work folder that the flags name; see `config.load_trained`.
+
+    Returns:
+      The folder: `--workdir`, or the one that holds `--checkpoint`.
+
+    Raises:
+      ConfigurationError: neither names a work folder.
+    """
+    folder = values.workdir
+    if not folder:
+        path = pathlib.Path(values.checkpoint)
+        if path.parent.name != "checkpoints":
+            raise ConfigurationError("give --workdir=<the folder of a run>, e.g. --workdir=runs/vae")
+        folder = str(path.parent.parent)
+    config.load_trained(root, folder, values.gin_file, values.gin_param, values.plugin)
+    return folder
+
+
+def call(root, values, **arguments):
+    """Splits the devices if the flags ask for it, and calls a command; see `config.call`."""
+    if values.virtual_devices:
+        from vaeflow import distribute  # Imports TensorFlow, which `--help` must not.
+
+        distribute.split_devices(values.virtual_devices)
+    config.call(root, **arguments)
 
 
 def workdir(values):
@@ -146,8 +194,15 @@ _FLAGS = {
     "workdir": lambda name, flag_values: flags.DEFINE_string(
         name,
         None,
-        "The folder of the run. The same command in the same folder resumes. Default: runs/<name of the gin "
-        "file>.",
+        "The folder of the run. Training: the same command in the same folder resumes; default: runs/<name "
+        "of the gin file>.",
+        flag_values=flag_values,
+    ),
+    "checkpoint": lambda name, flag_values: flags.DEFINE_string(
+        name,
+        "best",
+        "Which checkpoint of the work folder: best (the lowest negative ELBO in the evaluations of the "
+        "training), last, a step, or the path of a checkpoint, <workdir>/checkpoints/step-….",
         flag_values=flag_values,
     ),
     "virtual_devices": lambda name, flag_values: flags.DEFINE_integer(

@@ -1,12 +1,17 @@
 """Which devices a run uses, and what a replica needs to know of the others."""
 
+import faulthandler
 import functools
+import os
 import subprocess
 
 import tensorflow as tf
 
-from vaeflow import registry
+from vaeflow import cluster, registry
 from vaeflow.errors import ConfigurationError
+
+# The workers have found each other by then; connecting takes a second or two.
+_CONNECTION_SECONDS = 120
 
 
 def split_devices(num_devices):
@@ -46,6 +51,31 @@ def _gpu_memory_megabytes():
         raise ConfigurationError(
             f"`--virtual_devices` cannot split the GPU: nvidia-smi failed ({error})"
         ) from error
+
+
+@registry.strategy
+def automatic():
+    """All workers that `TF_CONFIG` or Slurm's environment names; else this machine's devices, as `mirrored`.
+
+    Returns:
+      A `tf.distribute` strategy.
+
+    Raises:
+      ConfigurationError: the environment contradicts itself; see `cluster`.
+    """
+    workers = cluster.from_environment()
+    return mirrored() if workers is None else _multi_worker_once(workers)
+
+
+@functools.cache
+def _multi_worker_once(workers):
+    os.environ["TF_CONFIG"] = cluster.to_tf_config(workers)
+    # TensorFlow keeps Python's lock until all are connected: no other thread could end the wait.
+    faulthandler.dump_traceback_later(_CONNECTION_SECONDS, exit=True)
+    try:
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 @registry.strategy
@@ -103,6 +133,24 @@ def sum_over_replicas(values):
     if context is None or context.num_replicas_in_sync == 1:
         return values
     return context.all_reduce(tf.distribute.ReduceOp.SUM, values)
+
+
+def mean_over_workers(strategy, number):
+    """Averages a number over all workers, a float; every worker must call it, outside a replica."""
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return float(number)
+    return float(_mean_function(strategy)(tf.constant(float(number), tf.float64)))
+
+
+@functools.cache
+def _mean_function(strategy):
+    @tf.function(autograph=False)
+    def mean(number):
+        # The reduction asks on which device a tensor is; an argument is on none yet.
+        numbers = strategy.run(lambda value: sum_over_replicas(tf.identity(value)), (number,))
+        return first_replica(strategy, numbers) / strategy.num_replicas_in_sync
+
+    return mean
 
 
 def first_replica(strategy, structure):

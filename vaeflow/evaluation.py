@@ -14,8 +14,8 @@ _ACTIVE_VARIANCE = 0.01
 class Evaluator:
     """Computes the negative ELBO and what the latents do, over a whole split.
 
-    The noise is keyed by the seed and the example's position, so the same weights
-    give the same numbers each time, on any number of replicas.
+    The noise is keyed by the seed and the example's position in the split, so the same
+    weights give the same numbers each time, for every batch size and number of replicas.
 
     Args:
       model: a built model.
@@ -24,16 +24,20 @@ class Evaluator:
       strategy: the strategy that the model was made under.
       batch_size: the global batch size.
       seed: keys the noise.
+      metrics: a list of `Metric`s, whose means are added to the results.
     """
 
-    def __init__(self, model, split, binarization, strategy, batch_size, seed):
+    def __init__(self, model, split, binarization, strategy, batch_size, seed, metrics=()):
         self.model = model
         self.split = split
         self.binarization = binarization
         self.strategy = strategy
         self.seed = seed
-        self._batches, self._num_batches = pipeline.evaluation_batches(split, batch_size, strategy)
-        self._sums = tf.function(self._sum_over_batches)
+        self.metrics = tuple(metrics)
+        self._metric_names = set()
+        self._batch_size = batch_size
+        self._batches, _ = pipeline.evaluation_batches(split, batch_size, strategy)
+        self._sum = tf.function(self._sum_over_examples, autograph=False)
 
     def evaluate(self):
         """Evaluates the model as it is now.
@@ -41,11 +45,9 @@ class Evaluator:
         Returns:
           A dict of floats, in nats, means over the examples: `negative_elbo` (at a
           KL weight of 1, whatever the objective), `reconstruction_loss`, `kl`,
-          `kl_per_dimension/00` …; and `active_units`, a count.
+          `kl_per_dimension/00` …; `active_units`, a count; and what the metrics name.
         """
-        with pipeline.readable_errors():
-            sums = {name: value.numpy() for name, value in self._sums(iter(self._batches)).items()}
-        means = {name: value / self.split.num_examples for name, value in sums.items()}
+        means = {name: total / self.split.num_examples for name, total in self._totals().items()}
         variance = means["posterior_mean_squared"] - np.square(means["posterior_mean"])
         results = {
             "negative_elbo": means["reconstruction_loss"] + means["kl"],
@@ -55,29 +57,27 @@ class Evaluator:
         }
         for dimension, kl in enumerate(means["kl_per_dimension"]):
             results[f"kl_per_dimension/{dimension:02d}"] = kl
+        results |= {name: mean for name, mean in means.items() if name in self._metric_names}
         return {name: float(value) for name, value in results.items()}
 
-    def _sum_over_batches(self, iterator):
-        latents = [self.model.num_latents]
-        shapes = {
-            "reconstruction_loss": [],
-            "kl": [],
-            "kl_per_dimension": latents,
-            "posterior_mean": latents,
-            "posterior_mean_squared": latents,
-        }
-        sums = {name: tf.zeros(shape, tf.float64) for name, shape in shapes.items()}
-        for batch in tf.range(self._num_batches):
-            images, weights = next(iterator)
-            part = self.strategy.run(self._sum_over_examples, (images, weights, batch))
-            part = distribute.first_replica(self.strategy, part)
-            sums = {name: sums[name] + part[name] for name in sums}
-        return sums
+    def _totals(self):
+        """Sums every quantity over the split: name -> float64 array."""
+        totals = {}
+        with pipeline.readable_errors():
+            for batch, (images, weights) in enumerate(self._batches):
+                first = tf.constant(batch * self._batch_size, tf.int64)
+                sums = self._sum(images, weights, first)
+                totals = {name: totals.get(name, 0.0) + value.numpy() for name, value in sums.items()}
+        return totals
 
-    def _sum_over_examples(self, images, weights, batch):
-        """Sums each quantity over the examples of all replicas, inside a replica."""
-        first_position = distribute.replica_index() * images.shape[0]
-        with random.keyed(self.seed, "evaluation", batch, first_position):
+    def _sum_over_examples(self, images, weights, first_position):
+        """Sums every quantity over the examples of one global batch, on all replicas."""
+        sums = self.strategy.run(self._sum_on_replica, (images, weights, first_position))
+        return distribute.first_replica(self.strategy, sums)
+
+    def _sum_on_replica(self, images, weights, first_position):
+        offset = distribute.replica_index() * images.shape[0]
+        with random.keyed(self.seed, "evaluation", 0, first_position + tf.cast(offset, tf.int64)):
             floats = pipeline.to_floats(images, self.model.variable_dtype, self.binarization)
             forward = self.model.forward(floats)
         prior = self.model.prior
@@ -88,10 +88,12 @@ class Evaluator:
             "posterior_mean": forward.posterior.mean,
             "posterior_mean_squared": tf.square(forward.posterior.mean),
         }
+        for metric in self.metrics:
+            named = metric.per_example(self.model, forward)
+            self._metric_names |= named.keys()
+            per_example |= named
+        weights = tf.cast(weights, tf.float64)
         sums = {
-            name: tf.linalg.matvec(tf.cast(value, tf.float64), tf.cast(weights, tf.float64), transpose_a=True)
-            if value.shape.rank == 2
-            else tf.tensordot(tf.cast(value, tf.float64), tf.cast(weights, tf.float64), 1)
-            for name, value in per_example.items()
+            name: tf.tensordot(weights, tf.cast(value, tf.float64), 1) for name, value in per_example.items()
         }
         return distribute.sum_over_replicas(sums)

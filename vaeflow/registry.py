@@ -42,6 +42,7 @@ KINDS = {
     "callback": None,
     "strategy": None,
     "metric": None,
+    "sampler": None,
     "command": None,
 }
 
@@ -54,7 +55,9 @@ _BUILTIN_PACKAGES = (
     "vaeflow.datasets",
     "vaeflow.models",
     "vaeflow.callbacks",
-    "vaeflow.experiment",
+    "vaeflow.samplers",
+    "vaeflow.metrics",
+    "vaeflow.commands",
 )
 
 
@@ -175,6 +178,7 @@ schedule = functools.partial(register, "schedule")
 callback = functools.partial(register, "callback")
 strategy = functools.partial(register, "strategy")
 metric = functools.partial(register, "metric")
+sampler = functools.partial(register, "sampler")
 command = functools.partial(register, "command")
 
 

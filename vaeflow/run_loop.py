@@ -4,16 +4,18 @@ import time
 
 import keras
 
+from vaeflow import distribute
 from vaeflow.errors import Preempted
 
 
-def train_to_end(run, callbacks, stop_request):
+def train_to_end(run, callbacks, stop_request, watchdog):
     """Trains to the end, loop by loop, with the callbacks in between.
 
     Args:
       run: a `Run`, whose trainer stands at the step to go on from.
       callbacks: a list of `Callback`s.
       stop_request: a `StopRequest`; the loop that it falls into is finished.
+      watchdog: a `Watchdog`, which is told of each loop.
 
     Raises:
       Preempted: a signal asked to stop, and the state is saved.
@@ -21,11 +23,15 @@ def train_to_end(run, callbacks, stop_request):
       EnvironmentFailure: the disk or the data failed.
     """
     trainer = run.trainer
-    for callback in callbacks:
+    acting = callbacks if run.workdir.writable else []
+    for callback in acting:
         callback.on_train_begin(run)
     begun = time.monotonic() - run.metrics.get("wall_seconds", 0.0)
     while trainer.step < run.num_steps:
-        metrics = _train_for(_steps_to_next_stop(trainer, run.num_steps, callbacks), trainer)
+        num_steps = _steps_to_next_stop(trainer, run.num_steps, callbacks)
+        watchdog.progress(f"steps {trainer.step} to {trainer.step + num_steps}, with input from {run.source}")
+        metrics = _train_for(num_steps, trainer)
+        watchdog.progress(f"what follows step {trainer.step}: evaluation, pictures, checkpoints")
         # Before callbacks that take time: whoever stops the run may not wait long.
         _save_if_asked_to_stop(run, stop_request, metrics)
         due = [callback for callback in callbacks if callback.is_due(run)]
@@ -38,23 +44,27 @@ def train_to_end(run, callbacks, stop_request):
         }
         run.metrics.update(progress | metrics)
         run.workdir.append_metrics(progress | metrics)
-        for callback in due:
-            callback.on_log(run, metrics)
+        for callback in acting:
+            if callback in due:
+                callback.on_log(run, metrics)
         if _save_if_asked_to_stop(run, stop_request, metrics):
             break
-    for callback in callbacks:
+    for callback in acting:
         callback.on_train_end(run)
     if trainer.step < run.num_steps:
+        asked_by = stop_request.name or "a signal to another worker"
         raise Preempted(
-            f"{stop_request.name} at step {trainer.step}: the state is saved; run the same command to go on"
+            f"{asked_by} at step {trainer.step}: the state is saved; run the same command to go on"
         )
 
 
 def _save_if_asked_to_stop(run, stop_request, metrics):
-    """Saves the state if a signal asked for it before the end; returns whether one did."""
-    if stop_request.name is None or run.step == run.num_steps:
+    """Saves the state if a signal asked any worker for it before the end; returns whether one did."""
+    asked = distribute.mean_over_workers(run.trainer.strategy, stop_request.name is not None)
+    if not asked or run.step == run.num_steps:
         return False
-    run.checkpoints.save(run.trainer.checkpoint(), run.step, metrics)
+    if run.workdir.writable:
+        run.checkpoints.save(run.trainer.checkpoint(), run.step, metrics)
     return True
 
 

@@ -4,6 +4,7 @@ import contextlib
 import difflib
 import fcntl
 import json
+import math
 import os
 import pathlib
 import platform
@@ -23,10 +24,13 @@ class WorkDir:
 
     Args:
       path: the folder; made, with the lock, by `claim`.
+      writable: False on a worker that leaves all writing to the chief: every method
+        that would write does nothing.
     """
 
-    def __init__(self, path):
+    def __init__(self, path, writable=True):
         self.path = pathlib.Path(path)
+        self.writable = writable
         self.checkpoints = self.path / "checkpoints"
         self.tensorboard = self.path / "tensorboard"
         self.images = self.path / "images"
@@ -40,7 +44,14 @@ class WorkDir:
         Raises:
           EnvironmentFailure: the folder cannot be written, or a live run holds it.
         """
+        if not self.writable:
+            yield
+            return
         existed = self.path.exists()
+        if existed and not self.path.is_dir():
+            raise EnvironmentFailure(
+                f"the work folder {self.path} cannot be written (it is a file); choose another with `--workdir`"
+            )
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             lock = open(self.path / _LOCK, "a")
@@ -90,8 +101,8 @@ class WorkDir:
 
     def write_provenance(self, configuration, operative_configuration, facts):
         """Writes `config.gin`, `operative_config.gin` and `environment.json`."""
-        write_atomically(self.path / "config.gin", configuration)
-        write_atomically(self.path / "operative_config.gin", operative_configuration)
+        self._write("config.gin", configuration)
+        self._write("operative_config.gin", operative_configuration)
         environment = {
             "command": sys.argv,
             "python": platform.python_version(),
@@ -104,12 +115,11 @@ class WorkDir:
 
     def start_metrics(self, step):
         """Opens `metrics.jsonl` and drops the lines after `step`, which a resumed run writes again."""
-        path = self.path / "metrics.jsonl"
         kept = [line for line in self.read_metrics() if line["step"] <= step]
-        write_atomically(path, "".join(json.dumps(line) + "\n" for line in kept))
+        self._write("metrics.jsonl", "".join(map(_as_json, kept)))
 
     def read_metrics(self):
-        """Returns the lines of `metrics.jsonl`; a last line that was cut off is left out."""
+        """Returns the lines of `metrics.jsonl`, NaN where it has null; one that was cut off is left out."""
         try:
             lines = (self.path / "metrics.jsonl").read_text().splitlines()
         except FileNotFoundError:
@@ -117,11 +127,12 @@ class WorkDir:
         parsed = []
         for line in lines:
             with contextlib.suppress(ValueError):
-                parsed.append(json.loads(line))
+                metrics = json.loads(line)
+                parsed.append({name: math.nan if value is None else value for name, value in metrics.items()})
         return parsed
 
     def append_metrics(self, line):
-        """Adds one line to `metrics.jsonl`.
+        """Adds one line to `metrics.jsonl`; what is not finite is null there, for JSON has no NaN.
 
         Args:
           line: a dict with `step` and the metrics.
@@ -129,9 +140,11 @@ class WorkDir:
         Raises:
           EnvironmentFailure: the disk refused.
         """
+        if not self.writable:
+            return
         path = self.path / "metrics.jsonl"
         with _writing(path), open(path, "a") as file:
-            file.write(json.dumps(line) + "\n")
+            file.write(_as_json(line))
 
     def result(self):
         """Returns `result.json` of a finished run as a dict, or None."""
@@ -142,7 +155,16 @@ class WorkDir:
 
     def write_json(self, name, content):
         """Writes a JSON file, whole or not at all."""
-        write_atomically(self.path / name, json.dumps(content, indent=1) + "\n")
+        self._write(name, json.dumps(content, indent=1) + "\n")
+
+    def _write(self, name, text):
+        if self.writable:
+            write_atomically(self.path / name, text)
+
+
+def _as_json(line):
+    finite = {name: value if math.isfinite(value) else None for name, value in line.items()}
+    return json.dumps(finite, allow_nan=False) + "\n"
 
 
 def write_atomically(path, text):

@@ -11,12 +11,13 @@ from vaeflow.callbacks import Callback, Checkpoints
 class Score(Callback):
     """Measures given values."""
 
-    def __init__(self, values):
+    def __init__(self, values, name="score"):
         super().__init__()
         self.values = values
+        self.name = name
 
     def measure(self, run):
-        return {"score": self.values[run.step]} if run.step in self.values else {}
+        return {self.name: self.values[run.step]} if run.step in self.values else {}
 
 
 def steps(folder):
@@ -36,6 +37,35 @@ def test_it_keeps_the_newest_and_the_best(tmp_path):
     scores = Score({5: 3.0, 10: 1.0, 15: 2.0, 20: 4.0})
     tiny_runs.train(tmp_path, num_steps=30, callbacks=[scores, Checkpoints(5, keep=2, best_metric="score")])
     assert steps(tmp_path) == [10, 25, 30]
+
+
+@pytest.mark.parametrize(
+    ("best_metric", "advice"),
+    [
+        ("score/a", None),
+        ("score/b", "unlike score/a"),
+        ("scroe/a", "unlike score/a"),
+        ("evaluation/negative_elbo", None),
+    ],
+)
+def test_a_metric_that_nothing_measures_is_told_once(tmp_path, caplog, best_metric, advice):
+    scores = Score({5: 3.0}, name="score/a")
+    tiny_runs.train(tmp_path, num_steps=15, callbacks=[scores, Checkpoints(5, best_metric=best_metric)])
+    found = [record.getMessage() for record in caplog.records if "best_metric" in record.getMessage()]
+    assert len(found) == (advice is not None)
+    if advice is not None:
+        assert repr(best_metric) in found[0] and found[0].endswith(advice)
+
+
+def test_what_a_killed_run_left_is_removed_though_no_step_is_left(tmp_path):
+    """Where only a later save removed it, it would stay for ever."""
+    tiny_runs.train(tmp_path, callbacks=[Checkpoints(5)])
+    (tmp_path / "result.json").unlink()
+    left = tmp_path / "checkpoints" / ".unfinished-removal-step-00000005"
+    left.mkdir()
+    (left / "variables.index").touch()
+    tiny_runs.train(tmp_path, callbacks=[Checkpoints(5)])
+    assert not left.exists() and (tmp_path / "result.json").exists()
 
 
 def test_without_it_nothing_is_saved(tmp_path):

@@ -58,6 +58,15 @@ def test_the_posterior_that_is_the_prior_costs_nothing():
     np.testing.assert_array_equal(StandardNormalPrior().kl(posterior, None), np.zeros(4))
 
 
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-12), ("float32", 1e-6), ("bfloat16", 1e-6)])
+def test_the_log_density_of_the_standard_normal_prior(dtype, tolerance):
+    latents = tf.cast(np.random.default_rng(0).normal(size=(4, 3)), dtype)
+    log_prob = StandardNormalPrior().log_prob(latents)
+    assert log_prob.dtype == ("float64" if dtype == "float64" else "float32")
+    density = np.exp(-(tf.cast(latents, "float64").numpy() ** 2) / 2) / np.sqrt(2 * np.pi)
+    np.testing.assert_allclose(log_prob, np.log(density).sum(axis=1), rtol=tolerance)
+
+
 def test_prior_samples_are_the_noise():
     noise = np.random.default_rng(0).normal(size=(4, 3))
     np.testing.assert_array_equal(StandardNormalPrior().sample(noise), noise)

@@ -3,9 +3,11 @@
 import contextlib
 import dataclasses
 import functools
+import time
 from typing import Any
 
 import tensorflow as tf
+from tensorboard.compat.proto import event_pb2
 
 from vaeflow import validation
 from vaeflow.errors import EnvironmentFailure
@@ -23,6 +25,7 @@ class Run:
       checkpoints: the `CheckpointStore`.
       num_steps: the step at which the run ends.
       configuration: the gin text of the run.
+      source: the name of the dataset, for messages.
       facts: what is known of the run beforehand, name -> text, for people.
       metrics: the newest value of every metric that was reported so far, with `step`,
         `examples_seen` and `wall_seconds` (of training, over all resumptions).
@@ -35,6 +38,7 @@ class Run:
     checkpoints: Any
     num_steps: int
     configuration: str
+    source: str
     facts: dict
     metrics: dict = dataclasses.field(default_factory=dict)
 
@@ -60,14 +64,22 @@ class Run:
 
     @functools.cached_property
     def _summary_writer(self):
-        return tf.summary.create_file_writer(str(self.workdir.tensorboard))
+        writer = tf.summary.create_file_writer(str(self.workdir.tensorboard))
+        # A run that was killed has written of steps that are now trained again: TensorBoard
+        # forgets them when it reads that a session starts there.
+        start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+        event = event_pb2.Event(wall_time=time.time(), step=self.step + 1, session_log=start)
+        tf.raw_ops.ImportEvent(writer=writer._resource, event=event.SerializeToString())
+        return writer
 
 
 class Callback:
     """Acts between two loops of training.
 
     After each loop every callback may `measure` something, then every callback is
-    told `on_log` what all of them measured.
+    told `on_log` what all of them measured. Where several workers train, each of them
+    calls `measure`, which may compute on all replicas; the rest, with its effects, is
+    the chief's alone.
 
     Args:
       every_steps: acts after these steps, and after the last; None for after each

@@ -3,9 +3,9 @@
 import numpy as np
 import tensorflow as tf
 
-from vaeflow import images, random, registry, validation
+from vaeflow import images, random, registry, sampling, validation
 from vaeflow.callbacks.base import Callback
-from vaeflow.datasets import pipeline
+from vaeflow.embedding import spread_indices
 
 _COLUMNS = 8
 
@@ -33,11 +33,9 @@ class Images(Callback):
     def on_train_begin(self, run):
         split = run.evaluation_split
         # Spread over the split: neighbours may look alike.
-        chosen = np.linspace(0, split.num_examples - 1, min(self.num_examples, split.num_examples))
-        with pipeline.readable_errors():
-            inputs = split.examples(tf.constant(chosen.astype(np.int64)))
-        model = run.trainer.model
-        self._inputs = tf.cast(inputs, model.variable_dtype) / (255.0 if split.dtype == "uint8" else 1.0)
+        chosen = spread_indices(split.num_examples, self.num_examples)
+        dtype = run.trainer.model.variable_dtype
+        self._inputs = sampling.read_images(split, chosen, run.evaluator.binarization, dtype)
 
     def on_log(self, run, metrics):
         model = run.trainer.model
@@ -53,15 +51,8 @@ class Images(Callback):
                 images.write_png(run.workdir.images / f"{name}-{run.step:08d}.png", pixels)
 
     def _reconstructions(self, model):
-        outputs = model(self._inputs)
-        rows = []
-        for first in range(0, len(self._inputs), _COLUMNS):
-            for pictures in (self._inputs, outputs):
-                row = np.asarray(pictures[first : first + _COLUMNS])
-                rows.append(
-                    np.pad(row, [(0, _COLUMNS - len(row)), (0, 0), (0, 0), (0, 0)], constant_values=1.0)
-                )
-        return images.grid(np.concatenate(rows), _COLUMNS)
+        outputs = sampling.reconstruct(model, self._inputs)
+        return images.grid(images.in_pairs_of_rows(self._inputs, outputs, _COLUMNS), _COLUMNS)
 
     def _samples(self, model):
         with random.keyed(0, "images", 0):
@@ -69,9 +60,9 @@ class Images(Callback):
 
     def _traversals(self, model):
         posterior = model.encode(self._inputs)
-        kl = tf.reduce_mean(model.prior.kl_per_dimension(posterior, posterior.mean), axis=0)
-        dimensions = tf.argsort(kl, direction="DESCENDING")[: self.max_traversals].numpy()
-        latents = np.repeat(posterior.mean[:1].numpy(), _COLUMNS * len(dimensions), axis=0)
-        for row, dimension in enumerate(dimensions):
-            latents[row * _COLUMNS : (row + 1) * _COLUMNS, dimension] = np.linspace(-3, 3, _COLUMNS)
-        return images.grid(model.decode(tf.constant(latents)).mean, _COLUMNS)
+        kl = sampling.mean_kl(model, posterior)
+        dimensions = np.argsort(-kl, kind="stable")[: self.max_traversals]
+        values = np.linspace(-3, 3, _COLUMNS)
+        latents = sampling.traverse(posterior.mean[0].numpy(), dimensions, values)
+        drawn = sampling.decode(model, latents)
+        return images.grid(drawn.reshape(-1, *drawn.shape[2:]), _COLUMNS)

@@ -11,9 +11,21 @@ from vaeflow.config.loading import (
     call,
     explain,
     load,
+    load_trained,
     operative_text,
     text_in_force,
     values_checked,
+    values_of,
 )
 
-__all__ = ["Configuration", "call", "explain", "load", "operative_text", "text_in_force", "values_checked"]
+__all__ = [
+    "Configuration",
+    "call",
+    "explain",
+    "load",
+    "load_trained",
+    "operative_text",
+    "text_in_force",
+    "values_checked",
+    "values_of",
+]

@@ -6,6 +6,7 @@ import pathlib
 from vaeflow import registry
 from vaeflow.errors import ConfigurationError
 
+_CONFIGURATION = "config.gin"
 _PACKAGE = pathlib.Path(__file__).resolve().parent.parent
 
 
@@ -28,6 +29,34 @@ def find_given(name):
       ConfigurationError: it is nowhere; lists what was searched and the nearest names.
     """
     return _first_file(f"--gin_file={name}", _candidates(name, [pathlib.Path()]))
+
+
+def of_workdir(workdir):
+    """Finds the configuration that a work folder's run was made with.
+
+    Args:
+      workdir: the folder's path.
+
+    Returns:
+      The `pathlib.Path` of its `config.gin`.
+
+    Raises:
+      ConfigurationError: there is no such folder, or it is not the work folder of a run.
+    """
+    folder = pathlib.Path(workdir)
+    if not folder.is_dir():
+        beside = [path.name for path in folder.parent.glob("*") if (path / _CONFIGURATION).is_file()]
+        near = (
+            registry.did_you_mean(folder.name, beside) or f"; {folder.parent} holds {_some(beside, 'runs')}"
+        )
+        raise ConfigurationError(f"--workdir={workdir}: there is no such folder{near}")
+    path = folder / _CONFIGURATION
+    if not path.is_file() or "\ntrain.model = " not in "\n" + read(path):
+        raise ConfigurationError(
+            f"--workdir={workdir} is not the work folder of a run: it holds no {_CONFIGURATION} that binds "
+            "`train.model`; give the folder that launch.train wrote, e.g. --workdir=runs/vae"
+        )
+    return path
 
 
 def find_included(name, folder, allowed, place):
@@ -92,12 +121,12 @@ def _first_file(what, candidates):
     folders = list(dict.fromkeys(candidate.parent for candidate in candidates))
     present = [path.name for folder in folders if folder.is_dir() for path in folder.glob("*.gin")]
     name = candidates[0].name
-    near = registry.did_you_mean(name, present) or f"; those folders hold {_some(present)}"
+    near = registry.did_you_mean(name, present) or f"; those folders hold {_some(present, 'gin files')}"
     searched = ", ".join(dict.fromkeys(show(folder) for folder in folders))
     raise ConfigurationError(f"{what}: there is no such file in {searched}{near}")
 
 
-def _some(names):
+def _some(names, what):
     if not names:
-        return "no gin files"
+        return f"no {what}"
     return ", ".join(sorted(set(names))[:10]) + (", …" if len(set(names)) > 10 else "")

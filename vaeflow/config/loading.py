@@ -79,6 +79,35 @@ def load(root, files=(), parameters=(), plugins=()):
     return _in_force
 
 
+def load_trained(root, workdir, files=(), parameters=(), plugins=()):
+    """Puts in force the configuration that a work folder's model was trained with.
+
+    Args:
+      root: the name of the command, e.g. `evaluate`.
+      workdir: the work folder of a run of `train`.
+      files, parameters, plugins: as for `load`; they win over the folder's.
+
+    Returns:
+      A `Configuration`.
+
+    Raises:
+      ConfigurationError: as for `load`; or the folder is not that of a run.
+    """
+    return load(root, [gin_files.of_workdir(workdir), *files], parameters, plugins)
+
+
+def values_of(root):
+    """Returns what a command would be called with: parameter -> value, its defaults too.
+
+    Raises:
+      ConfigurationError: gin could not make one of them.
+    """
+    parameters = registry.get(root).parameters.values()
+    defaults = {each.name: each.default for each in parameters if each.default is not each.empty}
+    with values_checked():
+        return defaults | gin.get_bindings(root)
+
+
 def call(root, **arguments):
     """Calls a command with the configuration in force.
 

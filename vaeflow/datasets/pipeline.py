@@ -66,25 +66,26 @@ def training_batches(split, order, strategy, first_step):
     """
     num_replicas = strategy.num_replicas_in_sync
 
-    def rows():
-        step = first_step
-        while True:
-            steps = range(step, step + _INDEX_ROWS)
-            batches = [order.batch(s).reshape(num_replicas, -1) for s in steps]
-            yield np.concatenate(batches)
-            step += _INDEX_ROWS
-
     def make(context):
+        def rows():
+            step = first_step
+            while True:
+                batches = [order.batch(s) for s in range(step, step + _INDEX_ROWS)]
+                yield _rows_of_worker(np.concatenate(batches), num_replicas, order.batch_size, context)
+                step += _INDEX_ROWS
+
         signature = tf.TensorSpec((None, order.batch_size // num_replicas), tf.int64)
         indices = tf.data.Dataset.from_generator(rows, output_signature=signature).unbatch()
         images = indices.map(lambda part: _examples(split, part), tf.data.AUTOTUNE, deterministic=True)
-        return images.prefetch(tf.data.AUTOTUNE)
+        # Of a stream that might end, several workers agree before each batch, whose size is then unknown.
+        endless = images.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
+        return endless.prefetch(tf.data.AUTOTUNE)
 
     return iter(strategy.distribute_datasets_from_function(make))
 
 
-def evaluation_batches(split, batch_size, strategy):
-    """Gives every example of a split once, in order.
+def evaluation_batches(split, batch_size, strategy, indices=None):
+    """Gives every example of a split, or those at some indices, once, in order.
 
     The last batch is filled up with example 0, at weight 0.
 
@@ -92,25 +93,36 @@ def evaluation_batches(split, batch_size, strategy):
       split: a `Split`.
       batch_size: the global batch size.
       strategy: as for `training_batches`.
+      indices: int64 `[n]`, which examples; None for all.
 
     Returns:
       A pair: a distributed dataset of per-replica (images `[b, H, W, C]`, weights
       `[b]` of 0 or 1), and the number of global batches.
     """
-    num_batches = -(-split.num_examples // batch_size)
+    indices = np.arange(split.num_examples) if indices is None else indices
+    num_batches = -(-len(indices) // batch_size)
     padded = np.zeros(num_batches * batch_size, np.int64)
-    padded[: split.num_examples] = np.arange(split.num_examples)
-    weights = (np.arange(len(padded)) < split.num_examples).astype("float32")
-    rows = (-1, batch_size // strategy.num_replicas_in_sync)
+    padded[: len(indices)] = indices
+    weights = (np.arange(len(padded)) < len(indices)).astype("float32")
+    num_replicas = strategy.num_replicas_in_sync
 
     def make(context):
-        parts = tf.data.Dataset.from_tensor_slices((padded.reshape(rows), weights.reshape(rows)))
+        rows = [_rows_of_worker(each, num_replicas, batch_size, context) for each in (padded, weights)]
+        parts = tf.data.Dataset.from_tensor_slices(tuple(rows))
         batches = parts.map(
             lambda part, weight: (_examples(split, part), weight), tf.data.AUTOTUNE, deterministic=True
         )
         return batches.prefetch(tf.data.AUTOTUNE)
 
     return strategy.distribute_datasets_from_function(make), num_batches
+
+
+def _rows_of_worker(values, num_replicas, batch_size, context):
+    """Cuts batches, one after the other in `values`, into `[rows, b]`, for this worker's replicas in turn."""
+    rows = values.reshape(-1, num_replicas, batch_size // num_replicas)
+    share = num_replicas // context.num_input_pipelines
+    first = context.input_pipeline_id * share
+    return rows[:, first : first + share].reshape(-1, rows.shape[2])
 
 
 @contextlib.contextmanager

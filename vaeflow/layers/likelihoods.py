@@ -15,9 +15,12 @@ class Likelihood(Layer):
     Attributes:
       channels_per_channel: how many output channels the decoder makes for each
         channel of an image.
+      measure: what `log_prob` is the logarithm of: `"probability"`, of pixels;
+        `"density"`, over their values in 0 … 1; None for neither, not normalized.
     """
 
     channels_per_channel = 1
+    measure = "probability"
 
     def distribution(self, outputs):
         """Returns p(x|z).
@@ -74,6 +77,7 @@ class GaussianLikelihood(Likelihood):
                 "constants sigma would grow without bound"
             )
         self.normalized = normalized
+        self.measure = "density" if normalized else None
         self.initial_log_variance = 2.0 * math.log(sigma)
         self.channels_per_channel = 2 if learned == "per_pixel" else 1
 

@@ -29,6 +29,10 @@ class Prior(Layer):
         """Returns the same for each latent dimension, `[B, D]`."""
         raise NotImplementedError
 
+    def log_prob(self, latents):
+        """Returns log p(z) per example, in nats, `[B]`, for `latents` `[B, D]`."""
+        raise NotImplementedError
+
     def sample(self, noise):
         """Transforms standard normal `noise` `[n, D]` into samples `[n, D]`."""
         raise NotImplementedError
@@ -49,6 +53,11 @@ class StandardNormalPrior(Prior):
         """Returns ½ (mean² + variance − log variance − 1), `[B, D]`."""
         zero = tf.zeros([], posterior.mean.dtype)
         return posterior.kl_per_dimension(Gaussian(zero, zero))
+
+    def log_prob(self, latents):
+        """Returns −½ Σ (z² + log 2π) over the latents of each example, `[B]`."""
+        zero = tf.zeros([], latents.dtype)
+        return Gaussian(zero, zero).log_prob(latents)
 
     def sample(self, noise):
         return noise

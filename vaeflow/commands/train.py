@@ -1,25 +1,24 @@
 """A run from its settings to its result: read `train` top to bottom."""
 
+import contextlib
 import functools
-import hashlib
-import json
 import math
 
 import keras
 import tensorflow as tf
 
 from vaeflow import callbacks as standard_callbacks
-from vaeflow import config, distribute, registry, run_loop, validation
+from vaeflow import cluster, config, distribute, failures, registry, run_loop, settings, validation
 from vaeflow.callbacks import Callback, Run
 from vaeflow.checkpoint import CheckpointStore
-from vaeflow.datasets import Dataset, pipeline
-from vaeflow.errors import ConfigurationError
+from vaeflow.datasets import pipeline
+from vaeflow.errors import ConfigurationError, EnvironmentFailure
 from vaeflow.evaluation import Evaluator
+from vaeflow.serialization import weights_sha256
 from vaeflow.signals import StopRequest
 from vaeflow.trainer import Trainer
+from vaeflow.watchdog import Watchdog
 from vaeflow.workdir import WorkDir
-
-PRECISIONS = ("float32", "mixed_bfloat16", "float64")
 
 _FLAG_ADVICE = {
     "workdir": "use the flag --workdir instead",
@@ -35,7 +34,7 @@ def train(
     num_steps,
     batch_size,
     optimizer=keras.optimizers.Adam,
-    strategy=distribute.mirrored,
+    strategy=distribute.automatic,
     seed=0,
     precision="float32",
     steps_per_loop=100,
@@ -45,6 +44,9 @@ def train(
     gradient_accumulation_steps=1,
     ema_decay=None,
     callbacks=None,
+    stall_seconds=900,
+    start_seconds=120,
+    peer_seconds=30,
     allow_config_change=False,
 ):
     """Trains a model, or resumes where the work folder's run was stopped.
@@ -56,7 +58,8 @@ def train(
       num_steps: the number of steps to train.
       batch_size: the global batch size.
       optimizer: makes the Keras optimizer, in gin `@Adam`.
-      strategy: makes the distribution strategy, in gin `@mirrored`.
+      strategy: makes the distribution strategy, in gin `@mirrored`; `automatic` takes
+        the workers that `TF_CONFIG` or Slurm names, or this machine's devices.
       seed: seeds initial weights, order of examples and noise.
       precision: `"float32"`, `"mixed_bfloat16"` or `"float64"`.
       steps_per_loop: steps between two returns to Python, at most; also how often
@@ -71,6 +74,11 @@ def train(
         is evaluated; None for none.
       callbacks: a list of `Callback`s; None for progress, evaluation, images,
         summaries and checkpoints as they come.
+      stall_seconds: a run that gets no further for so long, in one loop or between
+        two, is taken for hung and ended; None to wait for ever.
+      start_seconds: how long several workers wait for one another at the start.
+      peer_seconds: a worker that is not heard of for so long is taken for lost, and the
+        others end.
       allow_config_change: resume although the configuration differs.
 
     Returns:
@@ -83,25 +91,42 @@ def train(
       Preempted: a signal asked to stop, and the state is saved.
     """
     with config.values_checked():
-        _check_dataset(dataset)
+        settings.check_dataset(dataset)
         _check_settings(num_steps, batch_size, seed, steps_per_loop, precision, gradient_clip_norm, ema_decay)
+        stall_seconds = math.inf if stall_seconds is None else stall_seconds
+        validation.positive_number("train.stall_seconds", stall_seconds)
+        validation.positive_number("train.start_seconds", start_seconds)
+        validation.positive_number("train.peer_seconds", peer_seconds)
         callbacks = _standard_callbacks() if callbacks is None else _checked_callbacks(callbacks)
-        _set_up_keras(seed, precision)
-        strategy = _make("strategy", strategy, tf.distribute.Strategy)
-        with strategy.scope():
-            built = (
-                _make("model", model, keras.Model),
-                _make("optimizer", optimizer, keras.optimizers.Optimizer),
-            )
+    workers = cluster.from_environment()
+    folder = WorkDir(workdir, writable=workers is None or workers.is_chief)
+    source = type(dataset).__name__
+    with contextlib.ExitStack() as stack:
+        watchdog = stack.enter_context(
+            Watchdog(folder.path, workers, stall_seconds, start_seconds, peer_seconds)
+        )
+        stack.enter_context(failures.explained(watchdog, source))
+        if workers is not None:
+            cluster.check_port(workers)
+        watchdog.wait_for_peers()
+        with config.values_checked():
+            settings.set_up_keras(seed, precision)
+            strategy = settings.make("train.strategy", strategy, tf.distribute.Strategy)
+            with strategy.scope():
+                built = (
+                    settings.make("train.model", model, keras.Model),
+                    settings.make("train.optimizer", optimizer, keras.optimizers.Optimizer),
+                )
 
-    folder = WorkDir(workdir)
-    with folder.claim(), StopRequest().listening() as stop_request:
+        stack.enter_context(folder.claim())
+        stop_request = stack.enter_context(StopRequest().listening())
         configuration = config.text_in_force()
         folder.check_configuration(configuration, allow_config_change)
         if (result := folder.result()) and result["step"] >= num_steps:
             print(f"this run is finished: {folder.path}/result.json is of step {result['step']}")
             return result
 
+        watchdog.progress(f"reading {source}")
         train_split = pipeline.read_split(dataset, "train")
         evaluation_split = pipeline.read_split(dataset, "evaluation")
         with config.values_checked():
@@ -126,14 +151,15 @@ def train(
             ),
             evaluation_split=evaluation_split,
             workdir=folder,
-            checkpoints=CheckpointStore(folder.checkpoints),
+            checkpoints=CheckpointStore(folder.checkpoints, image_shape=train_split.shape),
             num_steps=num_steps,
             configuration=configuration,
-            facts=_facts(dataset, train_split, evaluation_split, trainer, precision),
+            source=source,
+            facts=_facts(dataset, train_split, evaluation_split, trainer, precision, workers),
         )
         _resume(run)
         folder.write_provenance(configuration, config.operative_text(), run.facts)
-        run_loop.train_to_end(run, callbacks, stop_request)
+        run_loop.train_to_end(run, callbacks, stop_request, watchdog)
         return _finish(run)
 
 
@@ -143,19 +169,11 @@ def _check_settings(num_steps, batch_size, seed, steps_per_loop, precision, grad
     if validation.non_negative_integer("train.seed", seed) >= 2**32:
         raise ConfigurationError(f"`train.seed` must be below 2**32, got {seed}")
     validation.positive_integer("train.steps_per_loop", steps_per_loop)
-    validation.one_of("train.precision", precision, PRECISIONS)
+    validation.one_of("train.precision", precision, settings.PRECISIONS)
     if gradient_clip_norm is not None:
         validation.positive_number("train.gradient_clip_norm", gradient_clip_norm)
     if ema_decay is not None:
         validation.fraction("train.ema_decay", ema_decay)
-
-
-def _check_dataset(dataset):
-    if not isinstance(dataset, Dataset):
-        raise ConfigurationError(
-            f"`train.dataset` must be a Dataset, got {dataset!r}; in a gin file write "
-            "train.dataset = @Name() with parentheses"
-        )
 
 
 def _checked_callbacks(callbacks):
@@ -177,25 +195,7 @@ def _standard_callbacks():
     ]
 
 
-def _set_up_keras(seed, precision):
-    keras.utils.set_random_seed(seed)
-    keras.config.set_dtype_policy(precision)
-    keras.config.set_floatx("float64" if precision == "float64" else "float32")
-
-
-def _make(role, factory, expected):
-    if not callable(factory) or isinstance(factory, expected):
-        raise ConfigurationError(
-            f"`train.{role}` must be a class or function, which is called when the devices are ready, got "
-            f"{factory!r}; in a gin file write train.{role} = @Name without parentheses"
-        )
-    made = factory()
-    if not isinstance(made, expected):
-        raise ConfigurationError(f"`train.{role}` must make a {expected.__name__}, it made {made!r}")
-    return made
-
-
-def _facts(dataset, train_split, evaluation_split, trainer, precision):
+def _facts(dataset, train_split, evaluation_split, trainer, precision, workers):
     """Describes the run for people: name -> text."""
     strategy = trainer.strategy
     kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
@@ -208,7 +208,9 @@ def _facts(dataset, train_split, evaluation_split, trainer, precision):
         "data": f"{type(dataset).__name__}, {train_split.num_examples:,} training and "
         f"{evaluation_split.num_examples:,} evaluation images of {shape}, {train_split.dtype}"
         + (", on the device" if trainer.resident else ", streamed"),
-        "devices": f"{num_replicas} {kind} replica" + ("s" if num_replicas > 1 else ""),
+        "devices": f"{num_replicas} {kind} replica"
+        + ("s" if num_replicas > 1 else "")
+        + ("" if workers is None else f" on {workers.size} workers"),
         "batch": f"{trainer.batch_size} images, {trainer.batch_size // num_replicas} a replica",
         "compile mode": trainer.compile_mode,
     }
@@ -217,6 +219,7 @@ def _facts(dataset, train_split, evaluation_split, trainer, precision):
 def _resume(run):
     """Restores the newest whole checkpoint, if there is one."""
     record = run.checkpoints.restore(run.trainer.checkpoint())
+    _check_agreement(run, 0 if record is None else record["step"])
     if record is None:
         if (run.workdir.path / "result.json").exists():
             raise ConfigurationError(f"{run.workdir.path} holds a result but no checkpoint to go on from")
@@ -229,6 +232,16 @@ def _resume(run):
         run.metrics.update(line)
 
 
+def _check_agreement(run, step):
+    """Refuses to go on when the workers have read different checkpoints."""
+    mean = distribute.mean_over_workers(run.trainer.strategy, step)
+    if mean != step:
+        raise EnvironmentFailure(
+            f"this worker goes on at step {step}, another at another (their mean is {mean:g}): they do not "
+            f"see the same checkpoints; put {run.workdir.path} on a disk that all workers share"
+        )
+
+
 def _finish(run):
     """Writes `result.json` and tells where everything is."""
     result = {
@@ -237,19 +250,12 @@ def _finish(run):
         "num_replicas": run.trainer.strategy.num_replicas_in_sync,
         "weights_sha256": weights_sha256(run.trainer.model.weights),
     }
+    if not run.workdir.writable:
+        return result
     run.workdir.write_json("result.json", result)
     print(f"checkpoints  {run.workdir.checkpoints}")
-    print(f"images       {run.workdir.images}")
+    if run.workdir.images.exists():
+        print(f"images       {run.workdir.images}")
     print(f"result       {run.workdir.path / 'result.json'}")
     print(f"to see it    tensorboard --logdir {run.workdir.path.parent}")
     return result
-
-
-def weights_sha256(weights):
-    """Returns the SHA-256 of weights: shape, dtype and bytes of each, in order."""
-    digest = hashlib.sha256()
-    for weight in weights:
-        value = weight.numpy()
-        digest.update(json.dumps([list(value.shape), value.dtype.name]).encode())
-        digest.update(value.tobytes())
-    return digest.hexdigest()

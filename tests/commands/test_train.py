@@ -16,7 +16,7 @@ import tensorflow as tf
 from launch import train as command
 from tests.fixtures import tiny_runs
 from tests.fixtures.disk import full_disk
-from vaeflow import callbacks, command_line, experiment
+from vaeflow import callbacks, command_line
 from vaeflow.callbacks import Callback
 from vaeflow.checkpoint import CheckpointStore
 from vaeflow.datasets.base import SPLITS
@@ -355,13 +355,3 @@ def test_in_mid_run_a_checkpoint_of_another_model_is_refused(tmp_path):
 def test_divergence_from_python_is_an_exception(tmp_path):
     with pytest.raises(TrainingDiverged, match="at step"):
         tiny_runs.train(tmp_path, optimizer=lambda: keras.optimizers.SGD(1e12))
-
-
-def test_weights_sha256_depends_on_values_shape_type_and_order():
-    def sha(*arrays):
-        return experiment.weights_sha256([tf.Variable(array) for array in arrays])
-
-    one, two = np.zeros((2, 3), np.float32), np.ones(4, np.float32)
-    assert sha(one, two) == sha(one.copy(), two.copy())
-    others = [sha(two, one), sha(one.T, two), sha(one.astype(np.int32), two), sha(one, two * (1 + 1e-6))]
-    assert len({sha(one, two), sha(one), *others}) == 6

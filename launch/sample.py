@@ -1,0 +1,23 @@
+"""Draws from a trained model: new images, reconstructions, interpolations and traversals.
+
+    python -m launch.sample --workdir=runs/vae
+    python -m launch.sample --workdir=runs/vae --gin_param='sample.traverse_from = "prior"'
+    python -m launch.sample --workdir=runs/vae --gin_param='sample.samplers = [@PriorSampler()]'
+
+Pictures, animations and the arrays behind them go to <workdir>/samples/.
+"""
+
+import sys
+
+from vaeflow import allocator, command_line
+
+
+def run(flags):
+    """Restores the model and draws from it."""
+    allocator.tune()
+    workdir = command_line.load_trained("sample", flags)
+    command_line.call("sample", flags, workdir=workdir, checkpoint=flags.checkpoint)
+
+
+if __name__ == "__main__":
+    sys.exit(command_line.main(run, __doc__, command_line.define_flags(*command_line.TRAINED_FLAGS)))

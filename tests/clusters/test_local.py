@@ -1,0 +1,324 @@
+"""Several workers on this machine: tiny programs in place of the training."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+
+from vaeflow import cluster
+from vaeflow.clusters import local
+from vaeflow.clusters.local import LocalCluster
+from vaeflow.errors import ConfigurationError
+
+REPOSITORY = pathlib.Path(__file__).parents[2]
+
+# What each worker's program starts with: `index`, and the number of its start.
+PRELUDE = """
+import json, os, pathlib, signal, sys, time
+config = json.loads(os.environ["TF_CONFIG"])
+index = config["task"]["index"]
+log = pathlib.Path(f"starts-{index}")
+start = len(log.read_text().splitlines()) if log.exists() else 0
+with open(log, "a") as file:
+    print(os.getpid(), file=file)
+"""
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    return tmp_path
+
+
+def command(body):
+    return [sys.executable, "-S", "-c", PRELUDE + textwrap.dedent(body)]
+
+
+def run(body, num_workers=2, max_restarts=0, **settings):
+    settings = {"first_delay_seconds": 0.05, "settle_seconds": 0.1, "grace_seconds": 5.0} | settings
+    return LocalCluster(command(body), num_workers, max_restarts, **settings).run()
+
+
+def pids(folder):
+    """The process of each start of each worker."""
+    return {path.name[-1]: list(map(int, path.read_text().split())) for path in folder.glob("starts-*")}
+
+
+def alive(pid):
+    try:
+        return "\nState:\tZ" not in pathlib.Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return False
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def launcher(folder):
+    """Starts a `LocalCluster` in a process of its own; kills it afterwards."""
+    processes = []
+
+    def launch(body, num_workers=2, max_restarts=0, **settings):
+        program = (
+            "import sys\nfrom vaeflow.clusters.local import LocalCluster\n"
+            f"sys.exit(LocalCluster({command(body)!r}, {num_workers}, {max_restarts}, **{settings!r}).run())"
+        )
+        pipe = subprocess.PIPE
+        environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+        arguments = [sys.executable, "-c", program]
+        process = subprocess.Popen(arguments, env=environment, stdout=pipe, stderr=pipe, text=True)
+        processes.append(process)
+        return process
+
+    yield launch
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+def test_workers_find_each_other_through_tf_config(folder):
+    assert run("pathlib.Path(f'config-{index}').write_text(os.environ['TF_CONFIG'])", num_workers=3) == 0
+    found = [
+        cluster.from_environment({"TF_CONFIG": (folder / f"config-{index}").read_text()})
+        for index in range(3)
+    ]
+    assert [one.index for one in found] == [0, 1, 2]
+    assert len({one.workers for one in found}) == 1 and len(set(found[0].workers)) == 3
+    assert all(address.startswith("127.0.0.1:") for address in found[0].workers)
+
+
+def test_output_is_passed_on_with_the_number_of_the_worker(capfd):
+    body = """
+    print(f"out {index}", flush=True)
+    print(f"err {index}", file=sys.stderr)
+    sys.stdout.buffer.write(b"\\xff no end of line")
+    """
+    assert run(body) == 0
+    out, error = capfd.readouterr()
+    expected = [
+        f"[worker {index}] {text}" for index in (0, 1) for text in (f"out {index}", "\ufffd no end of line")
+    ]
+    assert sorted(out.splitlines()) == sorted(expected)
+    assert sorted(error.splitlines()) == ["[worker 0] err 0", "[worker 1] err 1"]
+
+
+@pytest.mark.parametrize(("codes", "expected"), [((0, 0), 0), ((42, 42), 42), ((0, 42), 42), ((42, 0), 42)])
+def test_a_regular_end_is_not_restarted(folder, codes, expected, capfd):
+    assert run(f"sys.exit({codes}[index])", max_restarts=3) == expected
+    assert {worker: len(started) for worker, started in pids(folder).items()} == {"0": 1, "1": 1}
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("code", [2, 3])
+def test_a_failure_that_would_repeat_is_not_restarted(folder, code, capfd):
+    # The other fails because of it, and may end first.
+    body = f"time.sleep(0.3 * index); sys.exit({code} if index else 4)"
+    assert run(body, max_restarts=3, settle_seconds=10) == code
+    assert len(pids(folder)["0"]) == 1
+    assert capfd.readouterr().err == (
+        f"launch.local_cluster: error: worker 1 failed with code {code} after 0 restarts\n"
+    )
+
+
+def test_a_failed_worker_stops_the_others_and_all_are_started_again(folder, capfd):
+    body = """
+    if start < 2 and index == 1:
+        while not pathlib.Path(f"listening-{start}").exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGKILL)
+    if start < 2:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(42))
+        pathlib.Path(f"listening-{start}").touch()
+        time.sleep(60)
+    """
+    started = time.monotonic()
+    assert run(body, max_restarts=3, first_delay_seconds=0.2) == 0
+    assert time.monotonic() - started < 20
+    assert {worker: len(found) for worker, found in pids(folder).items()} == {"0": 3, "1": 3}
+    assert not any(alive(pid) for found in pids(folder).values() for pid in found)
+    lines = [line for line in capfd.readouterr().err.splitlines() if line.startswith("launch")]
+    assert lines == [
+        "launch.local_cluster: worker 1 failed with code 137 (SIGKILL); restart 1 of 3 in 0 s",
+        "launch.local_cluster: worker 1 failed with code 137 (SIGKILL); restart 2 of 3 in 0 s",
+    ]
+
+
+def test_restarts_take_longer_each_time_and_come_to_an_end(folder, capfd):
+    started = time.monotonic()
+    assert run("sys.exit(4 if index == 0 else 0)", max_restarts=2, first_delay_seconds=0.3) == 4
+    assert time.monotonic() - started > 0.3 + 0.6
+    assert len(pids(folder)["0"]) == 3
+    assert capfd.readouterr().err.splitlines()[-1] == (
+        "launch.local_cluster: error: worker 0 failed with code 4 after 2 restarts"
+    )
+
+
+def test_a_worker_that_does_not_end_is_killed(folder):
+    body = """
+    if index == 0:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        pathlib.Path("ready").touch()
+        time.sleep(60)
+    while not pathlib.Path("ready").exists():
+        time.sleep(0.01)
+    sys.exit(1)
+    """
+    started = time.monotonic()
+    assert run(body, grace_seconds=0.3) == 1
+    assert time.monotonic() - started < 20
+    assert not any(alive(pid) for found in pids(folder).values() for pid in found)
+
+
+STOPPABLE = """
+def stop(number, _):
+    if pathlib.Path(f"stopping-{index}").exists():
+        os._exit(128 + number)
+    pathlib.Path(f"stopping-{index}").write_text(signal.Signals(number).name)
+    while not pathlib.Path("saved").exists():
+        time.sleep(0.01)
+    sys.exit(42)
+
+signal.signal(signal.SIGTERM, stop)
+signal.signal(signal.SIGINT, stop)
+pathlib.Path(f"ready-{index}").touch()
+time.sleep(60)
+"""
+
+
+def both(folder, name):
+    return lambda: all((folder / f"{name}-{index}").exists() for index in (0, 1))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_reaches_all_workers_and_nothing_is_restarted(launcher, folder, number):
+    process = launcher(STOPPABLE, max_restarts=3)
+    wait_until(both(folder, "ready"))
+    process.send_signal(number)
+    wait_until(both(folder, "stopping"))
+    assert process.poll() is None
+    (folder / "saved").touch()
+    assert process.communicate(timeout=20) == ("", "")
+    assert process.returncode == 42
+    assert (folder / "stopping-1").read_text() == number.name
+    assert [len(found) for found in pids(folder).values()] == [1, 1]
+
+
+def test_a_second_signal_reaches_them_too(launcher, folder):
+    process = launcher(STOPPABLE)
+    wait_until(both(folder, "ready"))
+    process.send_signal(signal.SIGINT)
+    wait_until(both(folder, "stopping"))
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=20)
+    assert process.returncode == 143
+
+
+def test_ctrl_c_in_a_terminal_reaches_the_workers_once(launcher, folder):
+    process = launcher(STOPPABLE)
+    wait_until(both(folder, "ready"))
+    groups = {os.getpgid(found[0]) for found in pids(folder).values()}
+    assert len(groups) == 2 and os.getpgid(process.pid) not in groups
+
+
+def test_a_signal_between_two_starts_ends_the_job(launcher, folder):
+    process = launcher("sys.exit(4)", max_restarts=3, first_delay_seconds=60)
+    assert "restart 1 of 3 in 60 s" in process.stderr.readline()
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=20)
+    assert process.returncode == 4
+    assert [len(found) for found in pids(folder).values()] == [1, 1]
+
+
+def test_workers_die_with_the_launcher(launcher, folder):
+    process = launcher("signal.signal(signal.SIGTERM, signal.SIG_IGN)\ntime.sleep(60)")
+    wait_until(lambda: len(pids(folder)) == 2 and all(pids(folder).values()))
+    workers = [found[0] for found in pids(folder).values()]
+    assert all(map(alive, workers))
+    process.kill()
+    wait_until(lambda: not any(map(alive, workers)))
+
+
+@pytest.mark.parametrize(
+    ("gpus", "expected"),
+    [
+        ("", [{}, {}]),
+        ("-1", [{}, {}]),
+        ("0,1", [{"CUDA_VISIBLE_DEVICES": "0"}, {"CUDA_VISIBLE_DEVICES": "1"}]),
+        ("3,5,GPU-a,7,8", [{"CUDA_VISIBLE_DEVICES": "3,5"}, {"CUDA_VISIBLE_DEVICES": "GPU-a,7"}]),
+    ],
+)
+def test_no_two_workers_use_one_gpu(monkeypatch, gpus, expected):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", gpus)
+    assert local._share_gpus(2) == expected
+
+
+def test_gpus_are_counted_where_none_are_chosen(monkeypatch, folder):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+    (folder / "nvidia-smi").write_text("#!/bin/sh\nprintf 'GPU 0: H\\nGPU 1: H\\n'\n")
+    (folder / "nvidia-smi").chmod(0o755)
+    assert local._share_gpus(2) == [{"CUDA_VISIBLE_DEVICES": "0"}, {"CUDA_VISIBLE_DEVICES": "1"}]
+    with pytest.raises(ConfigurationError, match="3 workers cannot share 2 GPU"):
+        local._share_gpus(3)
+    (folder / "nvidia-smi").write_text("#!/bin/sh\nexit 9\n")
+    assert local._share_gpus(3) == [{}, {}, {}]
+
+
+def test_the_environment_of_a_worker_holds_its_part_of_the_gpus(monkeypatch, folder):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
+    assert run("pathlib.Path(f'gpu-{index}').write_text(os.environ['CUDA_VISIBLE_DEVICES'])") == 0
+    assert [(folder / f"gpu-{index}").read_text() for index in (0, 1)] == ["4", "6"]
+
+
+def test_the_command_starts_launch_train_with_the_flags_after_the_dashes(folder):
+    # A module of this name that comes first on the path stands in for the training.
+    (folder / "stand_in" / "launch").mkdir(parents=True)
+    for name in ("__init__", "local_cluster"):
+        text = (REPOSITORY / "launch" / f"{name}.py").read_text()
+        (folder / "stand_in" / "launch" / f"{name}.py").write_text(text)
+    (folder / "stand_in" / "launch" / "train.py").write_text(
+        "import json, os, sys\n"
+        "print(json.dumps(sys.argv[1:]))\n"
+        "sys.exit(42 if 'cluster' in os.environ['TF_CONFIG'] else 1)\n"
+    )
+    paths = os.pathsep.join([str(folder / "stand_in"), str(REPOSITORY)])
+    arguments = ["--num_workers=2", "--max_restarts=0", "--", "--gin_file=x.gin", "--help", "--", "a b"]
+    done = subprocess.run(
+        [sys.executable, "-m", "launch.local_cluster", *arguments],
+        env=os.environ | {"PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (42, "")
+    expected = json.dumps(["--gin_file=x.gin", "--help", "--", "a b"])
+    assert sorted(done.stdout.splitlines()) == [f"[worker 0] {expected}", f"[worker 1] {expected}"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--num_workers=1"], "--num_workers=1"),
+        (["--max_restarts=-1"], "--max_restarts=-1"),
+        (["--gin_file=x.gin"], "unknown flag --gin_file"),
+    ],
+)
+def test_wrong_flags_are_refused(arguments, expected):
+    done = subprocess.run(
+        [sys.executable, "-m", "launch.local_cluster", *arguments],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2 and expected in done.stderr and done.stderr.count("\n") == 1

@@ -1,0 +1,233 @@
+"""Several workers on this machine: what they compute, and what becomes of them when one is lost."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from tests.fixtures import tiny_runs
+from tests.fixtures.commands import FIXTURES, REPOSITORY, Command, message
+from vaeflow.checkpoint import CheckpointStore
+from vaeflow.cluster import Cluster, to_tf_config
+from vaeflow.clusters.local import _free_ports
+
+GIN = """
+train.model = @VAE
+train.dataset = @Arrays()
+train.num_steps = 100
+train.batch_size = 8
+train.steps_per_loop = 5
+train.precision = 'float64'
+train.ema_decay = 0.99
+train.peer_seconds = 4
+train.start_seconds = 60
+train.callbacks = [@Progress(), @Evaluation(), @Images(), @Summaries(), @Checkpoints(), @Pause()]
+Arrays.train = 'images.npy'
+VAE.num_latents = 2
+VAE.encoder = @DenseEncoder()
+VAE.decoder = @DenseDecoder()
+DenseEncoder.units = (8,)
+DenseDecoder.units = (8,)
+Evaluation.every_steps = 50
+Images.every_steps = 100
+Checkpoints.every_steps = 10
+"""
+STREAMED = "--gin_param=train.resident_data = False"
+
+
+class Job:
+    """Runs of two workers, or of one process, in a folder with `tiny.gin` and its data."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        (folder / "tiny.gin").write_text(GIN)
+        np.save(folder / "images.npy", tiny_runs.images(61))
+
+    def arguments(self, name, *more):
+        flags = ["--gin_file=tiny.gin", "--plugin=pause_plugin", f"--workdir={self.workdir(name)}"]
+        return [*flags, *more]
+
+    def start(self, name, *more, indices=(0, 1), pause_seconds=0.0):
+        """Starts workers; returns their `Command`s."""
+        addresses = tuple(f"127.0.0.1:{port}" for port in _free_ports(2))
+        return [
+            Command(
+                "launch.train",
+                self.arguments(name, *more),
+                self.folder,
+                {"TF_CONFIG": to_tf_config(Cluster(addresses, index)), "PAUSE_SECONDS": str(pause_seconds)},
+            )
+            for index in indices
+        ]
+
+    def start_and_reach(self, name, step):
+        """Starts two slow workers and returns them when they have trained to `step`."""
+        workers = self.start(name, STREAMED, pause_seconds=0.2)
+        workers[0].wait_until(lambda: f'"step": {step},' in content(self.workdir(name) / "metrics.jsonl"))
+        return workers
+
+    def workdir(self, name):
+        return self.folder / "runs" / name
+
+    def result(self, name):
+        return json.loads((self.workdir(name) / "result.json").read_text())
+
+    def weights(self, name):
+        weights = CheckpointStore(self.workdir(name) / "checkpoints").read_weights(100)
+        return [array.astype(float) for array in weights["model"] + weights["averages"]]
+
+
+def content(path):
+    return path.read_text() if path.exists() else ""
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory):
+    return Job(tmp_path_factory.mktemp("job"))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(job):
+    """Two workers to the end, with the data on the devices and streamed."""
+    for name, more in (("resident", ()), ("streamed", (STREAMED,))):
+        chief, other = [worker.finish() for worker in job.start(name, *more)]
+        assert (chief.code, other.code) == (0, 0), (chief, other)
+        assert "2 CPU replicas on 2 workers" in chief.error
+        assert not other.out, "only the chief tells where everything is"
+    return job
+
+
+def test_two_workers_end_with_the_weights_of_one_process(undisturbed):
+    assert Command("launch.train", undisturbed.arguments("one"), undisturbed.folder).finish().code == 0
+    expected, result = undisturbed.weights("one"), undisturbed.result("one")
+    for name in ("resident", "streamed"):
+        for one, two in zip(expected, undisturbed.weights(name), strict=True):
+            assert np.abs(one - two).max() <= 1e-9 * np.abs(one).max()
+        found = undisturbed.result(name)
+        assert (found["num_replicas"], result["num_replicas"]) == (2, 1)
+        for metric in ("train/loss", "evaluation/negative_elbo", "evaluation/active_units"):
+            assert found[metric] == pytest.approx(result[metric], rel=1e-9), metric
+
+
+def test_only_the_chief_writes(undisturbed):
+    """Fails when a second worker writes summaries, checkpoints or metrics beside the chief."""
+    folder = undisturbed.workdir("streamed")
+    assert len(list(folder.glob("tensorboard/events*"))) == 1
+    steps = [json.loads(line)["step"] for line in content(folder / "metrics.jsonl").splitlines()]
+    assert steps == list(range(5, 101, 5))
+    assert {path.name for path in (folder / "workers").iterdir()} == {"0.json", "1.json"}
+
+
+def test_signals_and_losses(undisturbed):
+    """The run is stopped by a signal to one worker, loses the other two ways, and ends with the same bits.
+
+    Without the agreement on a stop, the worker without the signal waits in a collective for ever; without
+    the watchdog so does the one whose peer is frozen.
+    """
+    name = "disturbed"
+    workers = undisturbed.start_and_reach(name, 15)
+    workers[1].send_signal(signal.SIGTERM)
+    chief, other = [worker.finish(30) for worker in workers]
+    assert (chief.code, other.code) == (42, 42), (chief, other)
+    assert "SIGTERM at step" in other.error and "a signal to another worker at step" in chief.error
+
+    workers = undisturbed.start_and_reach(name, 40)
+    workers[1].kill()
+    expect_loss_of_worker(1, workers[0])
+    workers[1].finish()
+
+    workers = undisturbed.start_and_reach(name, 60)
+    workers[1].send_signal(signal.SIGSTOP)
+    expect_loss_of_worker(1, workers[0])
+    workers[1].finish(0) if workers[1].poll() is not None else workers[1].kill()
+
+    workers = undisturbed.start_and_reach(name, 75)
+    workers[0].kill()
+    expect_loss_of_worker(0, workers[1])
+    workers[0].finish()
+
+    codes = [worker.finish().code for worker in undisturbed.start(name, STREAMED)]
+    assert codes == [0, 0]
+    shas = [undisturbed.result(run)["weights_sha256"] for run in (name, "streamed")]
+    assert shas[0] == shas[1]
+
+
+def expect_loss_of_worker(index, survivor):
+    """The survivor ends with code 4 within a minute, and names the worker and its address."""
+    began = time.monotonic()
+    finished = survivor.finish(60)
+    assert finished.code == 4, finished
+    assert re.search(rf"error: worker {index} \(127\.0\.0\.1:\d+\) ", message(finished)), finished
+    assert "run the same command to go on" in finished.error
+    assert time.monotonic() - began < 60
+
+
+def test_a_worker_that_never_comes(job):
+    (chief,) = job.start("never", "--gin_param=train.start_seconds = 2", indices=(0,))
+    finished = chief.finish(60)
+    assert finished.code == 4
+    assert re.search(r"worker 1 \(127\.0\.0\.1:\d+\) did not come in the 2 s", message(finished))
+
+
+def test_a_port_that_is_taken(job):
+    """TensorFlow itself would wait for ever, in both processes."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        addresses = (f"127.0.0.1:{_free_ports(1)[0]}", f"127.0.0.1:{server.getsockname()[1]}")
+        workers = [
+            Command(
+                "launch.train",
+                job.arguments("taken", "--gin_param=train.start_seconds = 8"),
+                job.folder,
+                {"TF_CONFIG": to_tf_config(Cluster(addresses, index))},
+            )
+            for index in (0, 1)
+        ]
+        chief, other = [worker.finish(90) for worker in workers]
+    assert other.code == 4 and addresses[1] in message(other), other
+    assert chief.code == 4 and "worker 1" in message(chief), chief
+
+
+def test_a_malformed_tf_config(job):
+    command = Command("launch.train", job.arguments("bad"), job.folder, {"TF_CONFIG": '{"cluster": '})
+    finished = command.finish()
+    assert finished.code == 2 and "TF_CONFIG is wrong: it is not JSON" in message(finished)
+    assert not job.workdir("bad").exists()
+
+
+def test_the_local_cluster_starts_a_job_again(undisturbed):
+    """One worker is killed; the launcher starts both again, and the run ends with the same bits."""
+    name = "restarted"
+    command = [sys.executable, "-m", "launch.local_cluster", "--num_workers=2", "--max_restarts=1", "--"]
+    paths = os.pathsep.join([str(REPOSITORY), str(FIXTURES)])
+    environment = os.environ | {"PAUSE_SECONDS": "0.1", "PYTHONPATH": paths}
+    launcher = subprocess.Popen(
+        [*command, *undisturbed.arguments(name, STREAMED)],
+        cwd=undisturbed.folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    with launcher:
+        try:
+            beat = undisturbed.workdir(name) / "workers" / "1.json"
+            deadline = time.monotonic() + 90
+            while '"step": 25,' not in content(undisturbed.workdir(name) / "metrics.jsonl"):
+                assert launcher.poll() is None and time.monotonic() < deadline, launcher.communicate()
+                time.sleep(0.05)
+            pid = json.loads(beat.read_text())["pid"]
+            subprocess.run(["kill", "-KILL", str(pid)], check=True)
+            output, _ = launcher.communicate(timeout=120)
+        finally:
+            launcher.kill()
+    assert launcher.returncode == 0, output
+    assert "restart 1 of 1" in output
+    shas = [undisturbed.result(run)["weights_sha256"] for run in (name, "streamed")]
+    assert shas[0] == shas[1]

@@ -1,0 +1,154 @@
+"""The command that evaluates: what it writes, on one replica and on four, and what it refuses."""
+
+import json
+import math
+import pathlib
+import subprocess
+import sys
+
+import pytest
+import tensorflow as tf
+from tensorflow.core.util import event_pb2
+
+from launch import evaluate
+from tests.fixtures import tiny_runs, trained_runs
+from vaeflow import command_line
+
+REPOSITORY = pathlib.Path(__file__).parents[2]
+STANDARD = {
+    "negative_elbo_nats", "reconstruction_loss_nats", "kl_nats", "active_units", "mutual_information_nats",
+    "kl_per_dimension_nats/00", "kl_per_dimension_nats/01", "kl_per_dimension_nats/02",
+    "reconstruction_mse", "reconstruction_ssim",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("evaluate")
+    return trained_runs.trained_folder(folder, "Arrays.binarization = 'dynamic'", "train.batch_size = 4")
+
+
+def run(workdir, *parameters, flags=()):
+    """Runs the command in this process; returns its exit code."""
+    values = command_line.define_flags(*command_line.TRAINED_FLAGS)
+    given = [f"--gin_param={parameter}" for parameter in parameters]
+    with tiny_runs.configuration_of_its_own():
+        argv = ["launch/evaluate.py", f"--workdir={workdir}", *given, *flags]
+        return command_line.main(evaluate.run, "", values, argv=argv)
+
+
+def report(workdir, name="evaluation.json"):
+    return json.loads((workdir / name).read_text())
+
+
+def scalars(workdir):
+    """All scalars in TensorBoard's files: tag -> (step, value)."""
+    found = {}
+    for path in workdir.glob("tensorboard/events*"):
+        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+            event = event_pb2.Event.FromString(record)
+            for value in event.summary.value:
+                if value.metadata.plugin_data.plugin_name == "scalars":
+                    found[value.tag] = (event.step, float(tf.make_ndarray(value.tensor)))
+    return found
+
+
+def test_what_it_writes(workdir, capsys):
+    assert run(workdir) == 0
+    found = report(workdir)
+    metrics = found.pop("metrics")
+    best = min(
+        (json.loads(path.read_text()) for path in workdir.glob("checkpoints/*/record.json")),
+        key=lambda record: record["metrics"]["evaluation/negative_elbo"],
+    )["step"]
+    assert found == {
+        "step": best,
+        "checkpoint": f"step-{best:08d}",
+        "dataset": "Arrays",
+        "split": "evaluation",
+        "num_examples": 11,
+        "mutual_information_examples": 11,
+        "binarization": "dynamic",
+        "seed": 0,
+        "num_replicas": 1,
+    }
+    likelihoods = {"nll_is1_nats", "bits_per_dimension_is1", "nll_is50_nats", "bits_per_dimension_is50"}
+    assert metrics.keys() == {f"{name}[dynamic]" for name in STANDARD | likelihoods}
+    value = {name.removesuffix("[dynamic]"): number for name, number in metrics.items()}
+    assert value["negative_elbo_nats"] == pytest.approx(value["reconstruction_loss_nats"] + value["kl_nats"])
+    # One sample estimates the same bound; fifty give a tighter one.
+    assert value["nll_is1_nats"] == pytest.approx(value["negative_elbo_nats"], abs=3.0)
+    assert value["nll_is50_nats"] < value["nll_is1_nats"]
+    assert value["bits_per_dimension_is50"] == pytest.approx(value["nll_is50_nats"] / (64 * math.log(2)))
+    assert 0 <= value["mutual_information_nats"] <= math.log(11)
+    out = capsys.readouterr().out
+    assert f"{value['nll_is50_nats']:.4f}" in out and "KL of each latent" in out
+    tag = "evaluate/nll_is50_nats[dynamic]"
+    assert scalars(workdir)[tag] == (best, pytest.approx(value["nll_is50_nats"]))
+
+
+def test_four_replicas_agree_with_one(workdir):
+    assert run(workdir, "evaluate.num_samples = (1, 25)") == 0
+    one = report(workdir)
+    command = [sys.executable, "-m", "launch.evaluate", f"--workdir={workdir}", "--virtual_devices=4"]
+    # The number of the images is no multiple of four.
+    command += ["--gin_param=evaluate.num_samples = (1, 25)", "--gin_param=evaluate.batch_size = 8"]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    four = report(workdir)
+    assert (one["num_replicas"], four["num_replicas"]) == (1, 4)
+    assert four["metrics"] == pytest.approx(one["metrics"], rel=1e-5)
+
+
+def test_the_training_split_without_likelihood(workdir):
+    settings = ("evaluate.split = 'train'", "evaluate.num_samples = []", "evaluate.metrics = []")
+    assert run(workdir, *settings, flags=["--checkpoint=last"]) == 0
+    found = report(workdir, "evaluation_train.json")
+    assert (found["num_examples"], found["step"]) == (40, 20)
+    names = {f"{name}[dynamic]" for name in STANDARD if not name.startswith("reconstruction_")}
+    assert found["metrics"].keys() == names | {"reconstruction_loss_nats[dynamic]"}
+
+
+def test_other_data_by_override(workdir, tmp_path):
+    trained_runs.write_data(tmp_path, num_evaluation=5)
+    assert run(workdir, f"Arrays.evaluation = '{tmp_path}/evaluation.npz'", "evaluate.num_samples = 1") == 0
+    assert report(workdir)["num_examples"] == 5
+
+
+@pytest.mark.parametrize(
+    "parameter, message",
+    [
+        ("evaluate.num_samples = 0", "`evaluate.num_samples` must be a positive integer, got 0"),
+        ("evaluate.num_samples = (1, -5)", "must be a positive integer, got -5"),
+        ("evaluate.num_samples = 'all'", "must be a list of positive integers, got 'all'"),
+        ("evaluate.split = 'test'", "'evaluation'"),
+        ("evaluate.metrics = @ReconstructionQuality()", "must be a list of Metrics"),
+        ("evaluate.batch_size = 0", "must be a positive integer, got 0"),
+        ("evaluate.checkpoint = 'last'", "use the flag --checkpoint"),
+        ("evaluate.num_sample = 5", "did you mean 'num_samples'"),
+    ],
+)
+def test_bad_settings(workdir, capsys, parameter, message):
+    before = (workdir / "evaluation.json").stat().st_mtime_ns if (workdir / "evaluation.json").exists() else 0
+    assert run(workdir, parameter) == 2
+    error = capsys.readouterr().err
+    assert message in error and "Traceback" not in error
+    if before:
+        assert (workdir / "evaluation.json").stat().st_mtime_ns == before
+
+
+def test_without_a_folder(capsys, tmp_path):
+    values = command_line.define_flags(*command_line.TRAINED_FLAGS)
+    assert command_line.main(evaluate.run, "", values, argv=["launch/evaluate.py"]) == 2
+    assert "give --workdir=<the folder of a run>" in capsys.readouterr().err
+    assert run(tmp_path / "nowhere") == 2
+    assert "there is no such folder" in capsys.readouterr().err
+
+
+def test_a_checkpoint_alone_names_the_folder(workdir):
+    values = command_line.define_flags(*command_line.TRAINED_FLAGS)
+    argv = ["launch/evaluate.py", f"--checkpoint={workdir}/checkpoints/step-00000010"]
+    argv += ["--gin_param=evaluate.num_samples = []"]
+    with tiny_runs.configuration_of_its_own():
+        assert command_line.main(evaluate.run, "", values, argv=argv) == 0
+    assert report(workdir)["step"] == 10

@@ -1,0 +1,151 @@
+"""Samplers on latents whose distribution is known."""
+
+import types
+
+import numpy as np
+import pytest
+
+from vaeflow import registry, samplers
+from vaeflow.embedding import Embedding
+from vaeflow.errors import ConfigurationError
+from vaeflow.layers import StandardNormalPrior
+
+CENTRES = np.array([[-6.0, 0.0], [0.0, 5.0], [6.0, -1.0]])
+WEIGHTS = np.array([0.2, 0.3, 0.5])
+DEVIATION = np.array([0.5, 1.0])
+
+
+class WidePrior(StandardNormalPrior):
+    """N(1, 4)."""
+
+    def sample(self, noise):
+        return 1.0 + 2.0 * noise
+
+
+def model(num_latents=2, prior=None):
+    """What samplers ask of a model."""
+    prior = StandardNormalPrior() if prior is None else prior
+    return types.SimpleNamespace(num_latents=num_latents, prior=prior, variable_dtype="float32")
+
+
+def embedding(count=3000, seed=0):
+    """Posteriors of variance 0.04, 0.36 around means whose latents are a mixture of three Gaussians."""
+    generator = np.random.default_rng(seed)
+    variance = np.array([0.04, 0.36])
+    centres = CENTRES[generator.choice(3, count, p=WEIGHTS)]
+    mean = centres + np.sqrt(DEVIATION**2 - variance) * generator.normal(size=(count, 2))
+    latents = mean + np.sqrt(variance) * generator.normal(size=(count, 2))
+    log_variance = np.broadcast_to(np.log(variance), mean.shape)
+    parts = (mean, log_variance, latents)
+    return Embedding(np.arange(count), *(part.astype(np.float32) for part in parts))
+
+
+def fitted(sampler, *, model=model(), embedding=embedding(), seed=0):
+    sampler.fit(model, embedding, seed)
+    return sampler
+
+
+ALL = [samplers.PriorSampler, samplers.AggregatePosteriorSampler, samplers.GaussianMixtureSampler]
+
+
+@pytest.mark.parametrize("make", ALL)
+def test_a_seed_gives_the_same_samples_and_another_others(make):
+    first = fitted(make()).sample(50, seed=7)
+    assert first.shape == (50, 2) and np.isfinite(first).all()
+    np.testing.assert_array_equal(fitted(make()).sample(50, seed=7), first)
+    assert not np.intersect1d(fitted(make()).sample(50, seed=8), first).size
+    assert len(np.unique(first[:, 0])) == 50
+
+
+def test_the_models_prior_is_sampled():
+    assert_moments(fitted(samplers.PriorSampler()).sample(4000, 0), [0, 0], np.eye(2))
+    wide = fitted(samplers.PriorSampler(), model=model(2, WidePrior())).sample(4000, 0)
+    assert_moments(wide, [1, 1], 4 * np.eye(2))
+
+
+def assert_moments(latents, mean, covariance):
+    """Within 4 standard errors of an independent sample."""
+    covariance, count = np.asarray(covariance, float), len(latents)
+    variance = np.diag(covariance)
+    assert np.all(np.abs(latents.mean(axis=0) - mean) < 4 * np.sqrt(variance / count))
+    error = 4 * np.sqrt((covariance**2 + np.outer(variance, variance)) / count)
+    assert np.all(np.abs(np.cov(latents.T) - covariance) < error)
+
+
+def test_the_aggregate_posterior_has_the_moments_of_the_mixture_of_posteriors():
+    data = embedding()
+    # Means close together, so that both parts of the variance count.
+    data = Embedding(data.indices, 0.1 * data.mean, data.log_variance, data.latents)
+    latents = fitted(samplers.AggregatePosteriorSampler(), embedding=data).sample(20000, 0)
+    mean = data.mean.astype(float)
+    # The law of total covariance.
+    covariance = np.cov(mean.T, bias=True) + np.diag(np.exp(data.log_variance.astype(float)).mean(axis=0))
+    assert_moments(latents, mean.mean(axis=0), covariance)
+
+
+def test_the_aggregate_posterior_picks_every_image_equally_often():
+    count = 5
+    mean = np.arange(count, dtype=np.float32)[:, None]
+    narrow = Embedding(np.arange(count), mean, np.full_like(mean, -30.0), mean)
+    latents = fitted(samplers.AggregatePosteriorSampler(), embedding=narrow).sample(5000, 0)
+    picked = np.bincount(np.round(latents[:, 0]).astype(int), minlength=count)
+    assert len(picked) == count and np.all(np.abs(picked - 1000) < 4 * np.sqrt(5000 * 0.2 * 0.8))
+
+
+@pytest.mark.parametrize("covariance_type", samplers.COVARIANCE_TYPES)
+def test_a_mixture_is_recovered(covariance_type):
+    sampler = fitted(samplers.GaussianMixtureSampler(3, covariance_type))
+    latents = sampler.sample(6000, 0)
+    nearest = np.argmin(np.linalg.norm(latents[:, None] - CENTRES, axis=-1), axis=1)
+    np.testing.assert_allclose(np.bincount(nearest) / len(latents), WEIGHTS, atol=0.03)
+    expected = DEVIATION if covariance_type != "spherical" else np.sqrt(np.mean(DEVIATION**2))
+    for component, centre in enumerate(CENTRES):
+        part = latents[nearest == component]
+        np.testing.assert_allclose(part.mean(axis=0), centre, atol=0.15)
+        np.testing.assert_allclose(part.std(axis=0), np.broadcast_to(expected, 2), rtol=0.1)
+    # In random order, where scikit-learn gives one component after the other.
+    assert np.mean(nearest[1:] != nearest[:-1]) > 0.5
+
+
+def test_one_latent():
+    data = embedding()
+    narrow = Embedding(data.indices, data.mean[:, :1], data.log_variance[:, :1], data.latents[:, :1])
+    for make in ALL:
+        assert fitted(make(), model=model(1), embedding=narrow).sample(3, 0).shape == (3, 1)
+
+
+def test_fewer_images_than_components():
+    with pytest.raises(ConfigurationError, match=r"at most the number of images .*, 9, got 10; lower it"):
+        fitted(samplers.GaussianMixtureSampler(), embedding=embedding(9))
+    assert fitted(samplers.GaussianMixtureSampler(9), embedding=embedding(9)).sample(4, 0).shape == (4, 2)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"num_components": 0}, "`GaussianMixtureSampler.num_components` must be a positive integer, got 0"),
+        (
+            {"covariance_type": "round"},
+            "`GaussianMixtureSampler.covariance_type` must be one of 'full', 'tied'",
+        ),
+    ],
+)
+def test_settings_are_checked(settings, message):
+    with pytest.raises(ValueError, match=message):
+        samplers.GaussianMixtureSampler(**settings)
+
+
+def test_names():
+    assert [make().name for make in ALL] == ["prior", "aggregate_posterior", "gaussian_mixture"]
+
+    class VAMPSampler(samplers.PriorSampler):
+        pass
+
+    class Sampler2(samplers.PriorSampler):
+        pass
+
+    assert (VAMPSampler().name, Sampler2().name) == ("vamp", "sampler2")
+
+
+def test_they_are_registered():
+    assert {entry.name for entry in registry.entries("sampler")} >= {make.__name__ for make in ALL}

@@ -1,0 +1,271 @@
+"""A run that hangs or has lost a worker ends with code 4 and one line; a healthy one is left alone."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+
+from vaeflow.cluster import Cluster
+from vaeflow.errors import EnvironmentFailure, Preempted, TrainingDiverged
+from vaeflow.watchdog import Watchdog
+
+TWO = ("a:1", "b:2")
+QUICK = {"beat_seconds": 0.02, "peer_seconds": 1.0, "start_seconds": 20.0, "grace_seconds": 0.2}
+
+PROGRAM = """
+import hashlib, sys, threading, time
+from vaeflow.cluster import Cluster
+from vaeflow.watchdog import Watchdog
+
+def busy():
+    # Like a call of TensorFlow's: other threads run, but no handler of Python's.
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)
+
+def watchdog(index=None, **changes):
+    cluster = None if index is None else Cluster(("a:1", "b:2"), index)
+    settings = {quick} | {{"limit_seconds": 20.0}} | changes
+    return Watchdog({folder!r}, cluster, **settings)
+"""
+
+
+def start(folder, body):
+    """Runs lines of Python in a process of its own, without TensorFlow."""
+    text = PROGRAM.format(quick=QUICK, folder=str(folder)) + textwrap.dedent(body)
+    pipe = subprocess.PIPE
+    return subprocess.Popen([sys.executable, "-c", text], stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+
+
+def finish(process):
+    """Waits; returns (exit code, stdout, stderr)."""
+    with process:
+        try:
+            out, error = process.communicate(timeout=30)
+        finally:
+            process.kill()
+    return process.returncode, out, error
+
+
+def run(folder, body):
+    return finish(start(folder, body))
+
+
+def last_beat(folder, index):
+    return json.loads((folder / "workers" / f"{index}.json").read_text())
+
+
+def test_no_progress_ends_the_process_inside_a_long_call(tmp_path):
+    started = time.monotonic()
+    code, out, error = run(
+        tmp_path,
+        """
+        with watchdog(limit_seconds=0.2) as dog:
+            dog.progress("step 1199")
+            dog.progress("step 1200")
+            print("printed before")
+            busy()
+        """,
+    )
+    assert code == 4 and time.monotonic() - started < 10
+    assert out == "printed before\n"
+    pattern = (
+        r"launch\.train: error: no progress for 0 s in step 1200; the stacks of all threads are in (\S+); "
+        r"run the same command to go on from the last checkpoint\n"
+    )
+    path = re.fullmatch(pattern, error)[1]
+    assert path == str(tmp_path / "stacks.txt")
+    stacks = (tmp_path / "stacks.txt").read_text()
+    assert "in busy" in stacks and stacks.count("Thread 0x") >= 2
+    assert not (tmp_path / "workers").exists()
+
+
+def test_where_the_folder_is_gone_the_stacks_go_to_stderr(tmp_path):
+    code, _, error = run(tmp_path / "gone", "with watchdog(limit_seconds=0.1): busy()")
+    assert code == 4
+    assert error.startswith("launch.train: error: no progress for 0 s in the start; ") and "in busy" in error
+
+
+def test_progress_keeps_it_quiet(tmp_path):
+    code, out, error = run(
+        tmp_path,
+        """
+        with watchdog(limit_seconds=0.3) as dog:
+            for step in range(12):
+                dog.progress(f"step {step}")
+                time.sleep(0.05)
+            dog.progress("compiling", limit_seconds=20)
+            time.sleep(0.6)
+        time.sleep(0.6)
+        print("done")
+        """,
+    )
+    assert (code, out, error) == (0, "done\n", "")
+
+
+def test_time_in_which_the_process_was_stopped_does_not_count(tmp_path):
+    process = start(
+        tmp_path,
+        """
+        with watchdog(limit_seconds=1.0):
+            print("ready", flush=True)
+            for _ in range(5):
+                time.sleep(0.1)
+        """,
+    )
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGSTOP)
+    time.sleep(1.5)
+    process.send_signal(signal.SIGCONT)
+    assert finish(process)[0] == 0
+
+
+def worker(folder, index, body, **changes):
+    settings = ", ".join(f"{name}={value}" for name, value in changes.items())
+    header = f"with watchdog({index}, {settings}) as dog:\n    dog.wait_for_peers()\n"
+    return start(folder, header + textwrap.indent(textwrap.dedent(body).strip("\n"), "    "))
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def started_pair(folder, body, **changes):
+    """Two workers in processes of their own that have met, and then do `body`."""
+    pair = [worker(folder, index, 'print("met", flush=True)\n' + body, **changes) for index in (0, 1)]
+    for process in pair:
+        assert process.stdout.readline() == "met\n"
+    return pair
+
+
+def test_two_workers_meet_and_end(tmp_path):
+    pair = [worker(tmp_path, index, "dog.progress('step 5')\nprint('trained')") for index in (0, 1)]
+    for index, process in enumerate(pair):
+        assert finish(process) == (0, "trained\n", "")
+        assert (last_beat(tmp_path, index)["ended"], last_beat(tmp_path, index)["doing"]) == (0, "step 5")
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_killed_or_frozen_worker_ends_the_other_in_a_long_call(tmp_path, number):
+    stays, goes = started_pair(tmp_path, "busy()")
+    sent = time.monotonic()
+    goes.send_signal(number)
+    code, _, error = finish(stays)
+    seconds = time.monotonic() - sent
+    goes.kill()
+    finish(goes)
+    assert code == 4 and 1 < seconds < 8
+    assert error == (
+        "launch.train: error: worker 1 (b:2) has not been heard of for 1 s; run the same command to go on "
+        "from the last checkpoint\n"
+    )
+    assert last_beat(tmp_path, 0)["ended"] == 4
+    assert last_beat(tmp_path, 0)["reason"].startswith("worker 1 (b:2) has not been heard of")
+
+
+def test_the_main_thread_may_explain_its_own_failure(tmp_path):
+    # As with TensorFlow's UnavailableError: it comes long before the other is known to be lost.
+    body = """
+    try:
+        sys.stdin.readline()
+        raise OSError("Socket closed")
+    except OSError:
+        sys.exit(dog.explain_failure())
+    """
+    stays, goes = started_pair(tmp_path, textwrap.dedent(body), peer_seconds=1.0)
+    goes.kill()
+    finish(goes)
+    code, _, error = finish(stays)
+    assert (code, error) == (1, "worker 1 (b:2) has not been heard of for 1 s\n")
+
+
+def test_a_failure_without_a_lost_worker_has_no_explanation(tmp_path):
+    pair = started_pair(tmp_path, "print(dog.explain_failure(), flush=True)\nsys.stdin.readline()")
+    for process in pair:
+        assert process.stdout.readline() == "None\n"
+    for process in pair:
+        assert finish(process)[0] == 0
+    with Watchdog(tmp_path, **QUICK) as watchdog:
+        watchdog.wait_for_peers()
+        assert watchdog.explain_failure() is None
+
+
+def test_a_restarted_job_is_not_held_up_by_the_files_of_the_last(tmp_path):
+    for process in started_pair(tmp_path, "busy()"):
+        process.kill()
+        finish(process)
+    for process in started_pair(tmp_path, "dog.progress('step 6')"):
+        assert finish(process)[0] == 0
+
+
+def test_a_worker_that_never_came_is_named(tmp_path):
+    with Watchdog(tmp_path, Cluster((*TWO, "c:3"), 1), **QUICK | {"start_seconds": 0.2}) as watchdog:
+        expected = r"^worker 0 \(a:1\), worker 2 \(c:3\) did not come in the 0 s since the start; start all"
+        with pytest.raises(EnvironmentFailure, match=expected):
+            watchdog.wait_for_peers()
+
+
+def test_a_worker_with_a_bad_configuration_ends_the_wait_of_the_others(tmp_path):
+    waiting = worker(tmp_path, 0, "")
+    wait_until((tmp_path / "workers" / "0.json").exists)
+    run(tmp_path, "from vaeflow.errors import ConfigurationError\n"
+        "with watchdog(1): raise ConfigurationError('a typo\\nand more')")  # fmt: skip
+    code, _, error = finish(waiting)
+    assert code == 1
+    assert error.splitlines()[-1].endswith("EnvironmentFailure: worker 1 (b:2) ended with code 2: a typo")
+
+
+def test_workers_that_do_not_get_connected_are_told(tmp_path):
+    other = worker(tmp_path, 1, "busy()")
+    wait_until((tmp_path / "workers" / "1.json").exists)
+    waits = worker(tmp_path, 0, "busy()", start_seconds=1.5)
+    code, _, error = finish(waits)
+    assert code == 4
+    assert "s in the connection of the workers, whose ports must be reachable; the stacks" in error
+    assert "in busy" in (tmp_path / "stacks-worker-0.txt").read_text()
+    code, _, error = finish(other)
+    assert code == 4
+    assert error == (
+        "launch.train: error: worker 0 (a:1) ended with code 4: no progress for 2 s in the connection of the "
+        "workers, whose ports must be reachable; run the same command to go on from the last checkpoint\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "error, code, reason",
+    [
+        (None, 0, None),
+        (Preempted("SIGTERM at step 3"), 42, "SIGTERM at step 3"),
+        (TrainingDiverged("a\nb"), 3, "a"),
+        (KeyboardInterrupt(), 130, None),
+        (RuntimeError(), 1, None),
+    ],
+)
+def test_the_last_beat_says_how_it_ended(tmp_path, error, code, reason):
+    try:
+        with Watchdog(tmp_path, Cluster(TWO, 1), **QUICK):
+            if error is not None:
+                raise error
+    except (Exception, KeyboardInterrupt) as raised:
+        assert raised is error
+    time.sleep(0.1)  # Nothing may be written over it.
+    last = last_beat(tmp_path, 1)
+    assert (last["ended"], last["reason"]) == (code, reason)
+
+
+def test_a_folder_that_cannot_be_written_is_told_at_once(tmp_path):
+    (tmp_path / "workers").write_text("a file")
+    with pytest.raises(EnvironmentFailure, match="cannot be written .*; all workers write to it"):
+        Watchdog(tmp_path, Cluster(TWO, 0)).__enter__()
+
+
+def test_it_knows_nothing_of_tensorflow():
+    program = "import sys, vaeflow.watchdog, vaeflow.cluster; sys.exit('tensorflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], env=os.environ).returncode == 0

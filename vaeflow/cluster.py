@@ -1,0 +1,240 @@
+"""Who the workers of a run are, as `TF_CONFIG` or Slurm's environment says."""
+
+import dataclasses
+import itertools
+import json
+import os
+import re
+import socket
+
+from vaeflow.errors import ConfigurationError, EnvironmentFailure
+
+_EXAMPLE = (
+    '{"cluster": {"worker": ["host0:2222", "host1:2222"]}, "task": {"type": "worker", "index": 0}}; '
+    "for one process unset TF_CONFIG"
+)
+_ADDRESS = re.compile(r"(?:\[[0-9a-fA-F:.]+\]|[^\s:/\[\]]+):(?P<port>[0-9]{1,5})")
+
+# Below Linux' range for outgoing connections, which begins at 32768. A job step has the
+# ports of a slot of 16, so that steps that follow one another do not meet on a machine.
+_FIRST_PORT = 20000
+_PORTS_OF_A_STEP = 16
+_SLOTS = 750
+
+# Slurm's numbers for what is no `srun` step: the batch script, an interactive shell.
+_FIRST_SPECIAL_STEP = 0xFFFFFFF0
+
+
+@dataclasses.dataclass(frozen=True)
+class Cluster:
+    """The workers of a run, in an order that all of them know.
+
+    Attributes:
+      workers: their addresses, a tuple of `"host:port"`; two or more.
+      index: which of them this process is.
+    """
+
+    workers: tuple[str, ...]
+    index: int
+
+    @property
+    def size(self):
+        """The number of workers."""
+        return len(self.workers)
+
+    @property
+    def is_chief(self):
+        """Whether this is the worker that writes."""
+        return self.index == 0
+
+    def describe(self, index):
+        """Names a worker for people: `worker 1 (host:port)`."""
+        return f"worker {index} ({self.workers[index]})"
+
+
+def from_environment(environ=os.environ):
+    """Finds the workers of this run in `TF_CONFIG`, else in what Slurm's `srun` sets.
+
+    Args:
+      environ: the environment variables.
+
+    Returns:
+      A `Cluster`; None where this process is the only worker.
+
+    Raises:
+      ConfigurationError: the environment contradicts itself, or names tasks that are
+        no workers.
+    """
+    if environ.get("TF_CONFIG"):
+        found = _from_tf_config(environ["TF_CONFIG"])
+    elif _in_a_step_of_several(environ):
+        found = _from_slurm(environ)
+    else:
+        return None
+    return found if found.size > 1 else None
+
+
+def check_port(cluster):
+    """Makes sure that this worker's port is free: TensorFlow would wait for ever.
+
+    Raises:
+      EnvironmentFailure: another process has it.
+    """
+    address = cluster.workers[cluster.index]
+    try:
+        # On all interfaces, as TensorFlow opens it.
+        socket.create_server(("", int(address.rpartition(":")[2]))).close()
+    except OSError as error:
+        raise EnvironmentFailure(
+            f"the port of {cluster.describe(cluster.index)} cannot be opened ({error.strerror}); choose "
+            "another in TF_CONFIG, or end the process that has it"
+        ) from error
+
+
+def to_tf_config(cluster):
+    """Returns the text of `TF_CONFIG` for a `Cluster`, as TensorFlow's resolver reads it."""
+    return json.dumps(
+        {"cluster": {"worker": list(cluster.workers)}, "task": {"type": "worker", "index": cluster.index}}
+    )
+
+
+def expand_hosts(hostlist):
+    """Lists the hosts of Slurm's short form: `gpu[01-03,7],login1` → gpu01, gpu02, gpu03, gpu7, login1.
+
+    Raises:
+      ConfigurationError: it cannot be read.
+    """
+    hosts = []
+    for part in re.split(r",(?![^\[]*\])", hostlist):
+        # Text and brackets in turn: `rack[0-1]node[0-3]` is eight hosts.
+        pieces = re.split(r"\[([^\[\]]*)\]", part)
+        if not part or any(set("[]") & set(text) for text in pieces[::2]):
+            raise _unreadable("SLURM_STEP_NODELIST", hostlist, "gpu[01-03,7],login1")
+        choices = [
+            list(_expand_numbers(piece, hostlist)) if position % 2 else [piece]
+            for position, piece in enumerate(pieces)
+        ]
+        hosts += ["".join(chosen) for chosen in itertools.product(*choices)]
+    return hosts
+
+
+def expand_counts(counts):
+    """Lists the tasks per node of Slurm's short form: `2(x3),1` → 2, 2, 2, 1.
+
+    Raises:
+      ConfigurationError: it cannot be read.
+    """
+    numbers = []
+    for part in counts.split(","):
+        match = re.fullmatch(r"([0-9]+)(?:\(x([0-9]+)\))?", part)
+        if match is None:
+            raise _unreadable("SLURM_STEP_TASKS_PER_NODE", counts, "2(x3),1")
+        numbers += [int(match[1])] * int(match[2] or 1)
+    return numbers
+
+
+def _from_tf_config(text):
+    try:
+        content = json.loads(text)
+    except ValueError as error:
+        raise _bad_tf_config(f"it is not JSON ({error})", text) from error
+    if not isinstance(content, dict) or not isinstance(content.get("cluster"), dict):
+        raise _bad_tf_config('it has no "cluster" that lists the addresses of the workers', text)
+    jobs, task = content["cluster"], content.get("task")
+    if unknown := jobs.keys() - {"chief", "worker"}:
+        kinds = ", ".join(sorted(unknown))
+        raise _bad_tf_config(f'the cluster has tasks of type {kinds}; only "worker" and "chief" train', text)
+    for kind, addresses in jobs.items():
+        if not (isinstance(addresses, list) and addresses and all(map(_is_address, addresses))):
+            raise _bad_tf_config(f'"{kind}" must be a list of "host:port", got {json.dumps(addresses)}', text)
+    workers = [*jobs.get("chief", []), *jobs.get("worker", [])]
+    if repeated := sorted({address for address in workers if workers.count(address) > 1}):
+        raise _bad_tf_config(f"several workers have the address {', '.join(repeated)}", text)
+    return Cluster(tuple(workers), _task_index(jobs, task, text))
+
+
+def _task_index(jobs, task, text):
+    """The place of this task among all: the chief first, then the workers."""
+    if not isinstance(task, dict) or task.keys() < {"type", "index"}:
+        raise _bad_tf_config('it has no "task" with "type" and "index"', text)
+    kind, index = task["type"], task["index"]
+    if not isinstance(kind, str) or kind not in jobs:
+        raise _bad_tf_config(f"the task's type is {json.dumps(kind)}, which the cluster does not have", text)
+    if isinstance(index, bool) or not re.fullmatch("[0-9]+", str(index)) or int(index) >= len(jobs[kind]):
+        last = len(jobs[kind]) - 1
+        raise _bad_tf_config(f"the task's index must be 0 to {last}, got {json.dumps(index)}", text)
+    return int(index) + (len(jobs.get("chief", [])) if kind == "worker" else 0)
+
+
+def _is_address(value):
+    match = _ADDRESS.fullmatch(value) if isinstance(value, str) else None
+    return match is not None and 0 < int(match["port"]) < 65536
+
+
+def _bad_tf_config(problem, text):
+    return ConfigurationError(f"TF_CONFIG is wrong: {problem}. It is {text!r}; a right one: {_EXAMPLE}")
+
+
+def _in_a_step_of_several(environ):
+    """Whether `srun` started this process as one of several.
+
+    The script of an allocation for several tasks is one process: it is in no step.
+    """
+    if not environ.get("SLURM_STEP_ID") or _slurm_number(environ, "STEP_ID") >= _FIRST_SPECIAL_STEP:
+        return False
+    return _slurm_number(environ, "STEP_NUM_TASKS", "NTASKS") > 1
+
+
+def _from_slurm(environ):
+    hosts = expand_hosts(_slurm(environ, "STEP_NODELIST", "JOB_NODELIST"))
+    counts = expand_counts(_slurm(environ, "STEP_TASKS_PER_NODE", "TASKS_PER_NODE"))
+    num_tasks = _slurm_number(environ, "STEP_NUM_TASKS", "NTASKS")
+    rank = _slurm_number(environ, "PROCID")
+    if len(hosts) != len(counts) or sum(counts) != num_tasks or rank >= num_tasks:
+        raise ConfigurationError(
+            f"Slurm's environment contradicts itself: {len(hosts)} hosts ({', '.join(hosts)}), "
+            f"{counts} tasks on them, {num_tasks} tasks in all, of which this is number {rank}; "
+            "start the workers with `srun python -m launch.train …`"
+        )
+    # In a job's own order of hosts: task 0 is on the first.
+    places = [(host, local) for host, count in zip(hosts, counts) for local in range(count)]
+    if environ.get("SLURM_LOCALID", str(places[rank][1])) != str(places[rank][1]):
+        raise ConfigurationError(
+            f"Slurm's task {rank} is number {environ['SLURM_LOCALID']} on its host, and would be number "
+            f"{places[rank][1]} if tasks filled one host after the other; use `srun --distribution=block`"
+        )
+    slot = _slurm_number(environ, "JOB_ID") + _slurm_number(environ, "STEP_ID")
+    port = _FIRST_PORT + _PORTS_OF_A_STEP * (slot % _SLOTS)
+    return Cluster(tuple(f"{host}:{port + local}" for host, local in places), rank)
+
+
+def _expand_numbers(ranges, hostlist):
+    """`01-03,7` → 01, 02, 03, 7: numbers as wide as the first of their range."""
+    for part in ranges.split(","):
+        match = re.fullmatch(r"([0-9]+)(?:-([0-9]+))?", part)
+        if match is None or int(match[2] or match[1]) < int(match[1]):
+            raise _unreadable("SLURM_STEP_NODELIST", hostlist, "gpu[01-03,7],login1")
+        for number in range(int(match[1]), int(match[2] or match[1]) + 1):
+            yield str(number).zfill(len(match[1]))
+
+
+def _slurm(environ, *names):
+    """The first of some variables of Slurm that is set."""
+    for name in names:
+        if value := environ.get(f"SLURM_{name}"):
+            return value
+    raise ConfigurationError(
+        f"SLURM_STEP_ID is set, but SLURM_{names[0]} is not; start the workers with "
+        "`srun python -m launch.train …`, or unset SLURM_STEP_ID for one process"
+    )
+
+
+def _slurm_number(environ, *names):
+    value = _slurm(environ, *names)
+    if not re.fullmatch("[0-9]+", value):
+        raise _unreadable(f"SLURM_{names[0]}", value, "4")
+    return int(value)
+
+
+def _unreadable(name, value, example):
+    return ConfigurationError(f"{name} is {value!r}, which is not of the form {example}")

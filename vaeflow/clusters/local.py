@@ -1,0 +1,258 @@
+"""Several workers on this machine, started again together when one of them fails."""
+
+import contextlib
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+from vaeflow.cluster import Cluster, to_tf_config
+from vaeflow.errors import ConfigurationError, Preempted, TrainingDiverged
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_REGULAR_ENDS = (0, Preempted.exit_code)
+# A new start would end in the same way.
+_FINAL_ENDS = (ConfigurationError.exit_code, TrainingDiverged.exit_code)
+_POLL_SECONDS = 0.05
+_LONGEST_DELAY_SECONDS = 60.0
+_SET_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG
+
+
+class LocalCluster:
+    """Runs one command as several workers, which find each other through `TF_CONFIG`.
+
+    What the workers print is passed on with the worker's number before each line. The
+    first SIGTERM or SIGINT is passed on too, so that the workers save their state; so is
+    every further one. When this process dies, by whatever, the workers are killed.
+
+    Args:
+      command: a list of strings, the same for each worker.
+      num_workers: how many.
+      max_restarts: how often the job is started again, all workers together, after one
+        of them failed. A bad configuration (code 2) and a training that diverged (3)
+        would only fail again, and end the job at once.
+      settle_seconds: the time that the others have to end by themselves, after one
+        failed: one that fails a little later may tell more of the reason.
+      grace_seconds: the time that they then have to end by SIGTERM, before they are
+        killed.
+      first_delay_seconds: the time before the first restart; it doubles with each.
+    """
+
+    def __init__(
+        self,
+        command,
+        num_workers,
+        max_restarts=0,
+        settle_seconds=1.0,
+        grace_seconds=30.0,
+        first_delay_seconds=1.0,
+    ):
+        self._command = command
+        self._num_workers = num_workers
+        self._max_restarts = max_restarts
+        self._settle_seconds = settle_seconds
+        self._grace_seconds = grace_seconds
+        self._first_delay_seconds = first_delay_seconds
+        self._gpus = _share_gpus(num_workers)
+        self._printing = threading.Lock()
+        self._signals = []
+
+    def run(self):
+        """Runs the job to its end; call it in the main thread.
+
+        Returns:
+          The exit code of the job: 0 where all workers ended with 0; 42 where some did
+          with 42 and the others with 0; else that of the worker that failed first, or
+          128 + n where signal n killed it.
+        """
+        with self._listening():
+            for restarts in range(self._max_restarts + 1):
+                index, code = self._run_once()
+                if code in (*_REGULAR_ENDS, *_FINAL_ENDS) or self._signals or restarts == self._max_restarts:
+                    break
+                seconds = min(self._first_delay_seconds * 2**restarts, _LONGEST_DELAY_SECONDS)
+                number = f"restart {restarts + 1} of {self._max_restarts}"
+                self._say(f"worker {index} failed with {_describe(code)}; {number} in {seconds:.0f} s")
+                if self._wait_for_signal(seconds):
+                    break
+        if code not in _REGULAR_ENDS:
+            self._say(f"error: worker {index} failed with {_describe(code)} after {restarts} restarts")
+        return code
+
+    def _run_once(self):
+        """Starts the workers and waits for all of them.
+
+        Returns:
+          The worker that decides how the job ended, and its exit code.
+        """
+        workers = self._start()
+        printers = [
+            self._pass_on(index, *streams)
+            for index, worker in enumerate(workers)
+            for streams in ((worker.stdout, sys.stdout), (worker.stderr, sys.stderr))
+        ]
+        try:
+            ends = self._wait(workers)
+        finally:
+            _kill(workers)
+        for printer in printers:
+            printer.join(1)  # A process that a worker left behind may hold its output open.
+        return _decisive(ends)
+
+    def _start(self):
+        addresses = tuple(f"127.0.0.1:{port}" for port in _free_ports(self._num_workers))
+        libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+        parent = os.getpid()
+
+        def die_with_parent():
+            libc.prctl(_SET_DEATH_SIGNAL, signal.SIGKILL)
+            if os.getppid() != parent:
+                os._exit(1)
+
+        return [
+            subprocess.Popen(
+                self._command,
+                env=os.environ | {"TF_CONFIG": to_tf_config(Cluster(addresses, index))} | self._gpus[index],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                # A group of its own: the terminal's Ctrl-C comes from here only, and once.
+                process_group=0,
+                preexec_fn=die_with_parent if libc else None,
+            )
+            for index in range(self._num_workers)
+        ]
+
+    def _wait(self, workers):
+        """Waits until all have ended; returns {worker: code} in the order in which they ended."""
+        ends, num_passed_on, failed_at, told = {}, 0, None, False
+        while len(ends) < len(workers):
+            for index, worker in enumerate(workers):
+                if index not in ends and worker.poll() is not None:
+                    ends[index] = worker.returncode if worker.returncode >= 0 else 128 - worker.returncode
+            for number in self._signals[num_passed_on:]:
+                _send(workers, number)
+                num_passed_on += 1
+                told = True
+            if failed_at is None and not set(ends.values()) <= set(_REGULAR_ENDS):
+                failed_at = time.monotonic()
+            since = 0.0 if failed_at is None else time.monotonic() - failed_at
+            if since > self._settle_seconds and not told:
+                _send(workers, signal.SIGTERM)  # Only once: a second signal keeps them from saving.
+                told = True
+            if since > self._settle_seconds + self._grace_seconds:
+                _kill(workers)
+            time.sleep(_POLL_SECONDS)
+        return ends
+
+    def _pass_on(self, index, source, target):
+        def pass_on():
+            with source:
+                for line in source:
+                    text = line.decode(errors="replace").rstrip("\n")
+                    with self._printing:
+                        print(f"[worker {index}] {text}", file=target, flush=True)
+
+        thread = threading.Thread(target=pass_on, daemon=True)
+        thread.start()
+        return thread
+
+    @contextlib.contextmanager
+    def _listening(self):
+        previous = {
+            number: signal.signal(number, lambda received, _: self._signals.append(received))
+            for number in _SIGNALS
+        }
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+    def _wait_for_signal(self, seconds):
+        """Waits; returns whether a signal came."""
+        deadline = time.monotonic() + seconds
+        while not self._signals and time.monotonic() < deadline:
+            time.sleep(_POLL_SECONDS)
+        return bool(self._signals)
+
+    def _say(self, text):
+        with self._printing:
+            print(f"launch.local_cluster: {text}", file=sys.stderr, flush=True)
+
+
+def _decisive(ends):
+    """The worker and exit code that say how a job ended: what lasts, what failed first, what was saved."""
+    failed = {index: code for index, code in ends.items() if code not in _REGULAR_ENDS}
+    for index, code in failed.items():
+        if code in _FINAL_ENDS:
+            return index, code
+    if failed:
+        return next(iter(failed.items()))
+    return max(ends.items(), key=lambda end: end[1])
+
+
+def _describe(code):
+    """`code 137 (SIGKILL)`."""
+    try:
+        return f"code {code} ({signal.Signals(code - 128).name})"
+    except ValueError:
+        return f"code {code}"
+
+
+def _send(workers, number):
+    for worker in workers:
+        if worker.poll() is None:
+            worker.send_signal(number)
+
+
+def _kill(workers):
+    """Kills the workers that live, with the processes that they started."""
+    for worker in workers:
+        if worker.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(worker.pid, signal.SIGKILL)
+            worker.wait()
+
+
+def _free_ports(count):
+    """Finds ports that nobody has on any interface: TensorFlow opens its own on all of them."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+def _share_gpus(num_workers):
+    """What each worker's environment must say so that no two use one GPU: equal parts, in order.
+
+    Raises:
+      ConfigurationError: there are GPUs, but fewer than workers.
+    """
+    gpus = _visible_gpus()
+    if not gpus:
+        return [{}] * num_workers
+    if len(gpus) < num_workers:
+        raise ConfigurationError(
+            f"{num_workers} workers cannot share {len(gpus)} GPU; use fewer with --num_workers, or set "
+            "CUDA_VISIBLE_DEVICES to nothing to rehearse on the CPU"
+        )
+    share = len(gpus) // num_workers
+    parts = [gpus[index * share : (index + 1) * share] for index in range(num_workers)]
+    return [{"CUDA_VISIBLE_DEVICES": ",".join(part)} for part in parts]
+
+
+def _visible_gpus():
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if chosen is not None:
+        return [gpu for gpu in chosen.split(",") if gpu.strip() not in ("", "-1")]
+    try:
+        listed = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return [str(index) for index, _ in enumerate(listed.stdout.splitlines())]

@@ -1,0 +1,184 @@
+"""Judges a trained model on held-out images."""
+
+import functools
+import sys
+import textwrap
+import time
+
+import tensorflow as tf
+
+from vaeflow import config, divergences, embedding, registry, trained, validation
+from vaeflow.datasets.base import SPLITS
+from vaeflow.errors import ConfigurationError
+from vaeflow.evaluation import Evaluator
+from vaeflow.importance_sampling import ImportanceSampler, bits_per_dimension
+from vaeflow.metrics import Metric, ReconstructionQuality
+
+# The mutual information compares every example with every other.
+_MOST_EXAMPLES_COMPARED = 10_000
+_LATENT = "kl_per_dimension_nats/"
+
+
+@functools.partial(registry.command, refused=trained.FLAG_ADVICE)
+def evaluate(
+    workdir,
+    checkpoint="best",
+    split="evaluation",
+    num_samples=(1, 50),
+    metrics=None,
+    batch_size=None,
+    seed=0,
+):
+    """Evaluates a trained model on a whole split, each example counted once.
+
+    The results do not depend on the batch size or the number of replicas, up to
+    rounding. Their names carry the unit and, in brackets, the binarization of the
+    images, without which such figures cannot be compared:
+
+    - `negative_elbo_nats`, `reconstruction_loss_nats`, `kl_nats`, and
+      `kl_per_dimension_nats/00` … for each latent, at a KL weight of 1;
+    - `active_units`, the latents whose posterior mean varies by more than 0.01
+      (Burda et al. 2016, arXiv:1509.00519, section 5.2);
+    - `mutual_information_nats` between images and latents, an estimate that is at
+      most the logarithm of the number of examples; see `divergences`;
+    - `nll_is50_nats` …, the negative log-likelihood by importance sampling with 50
+      samples; see `ImportanceSampler`; and `bits_per_dimension_is50`;
+    - `reconstruction_mse`, `reconstruction_ssim`; see `ReconstructionQuality`.
+
+    Args:
+      workdir: the work folder of a run.
+      checkpoint: `"best"`, `"last"`, a step, or a checkpoint's path.
+      split: `"evaluation"` or `"train"`.
+      num_samples: the numbers of samples for the likelihood, an int or a list; `[]`
+        leaves the likelihood out.
+      metrics: a list of `Metric`s, in gin `[@ReconstructionQuality()]`, which is the
+        default; `[]` for none.
+      batch_size: the global batch size; None for that of the training.
+      seed: keys the noise.
+
+    Returns:
+      The content of `evaluation.json` (`evaluation_train.json`), a dict: how it was
+      measured, and `metrics`, name -> float.
+
+    Raises:
+      ConfigurationError: a setting is wrong, or the folder holds no such checkpoint.
+      EnvironmentFailure: the data or the disk failed.
+    """
+    with config.values_checked():
+        validation.one_of("evaluate.split", split, SPLITS)
+        num_samples = [num_samples] if isinstance(num_samples, int) else num_samples
+        num_samples = validation.positive_integers("evaluate.num_samples", num_samples)
+        if batch_size is not None:
+            validation.positive_integer("evaluate.batch_size", batch_size)
+        validation.non_negative_integer("evaluate.seed", seed)
+        metrics = [ReconstructionQuality()] if metrics is None else _checked_metrics(metrics)
+    run = trained.restore(workdir, checkpoint)
+    images = run.split(split)
+    data = (run.model, images, run.dataset.binarization, run.strategy)
+    print(
+        f"{run.checkpoint} on {images.num_examples:,} images of {type(run.dataset).__name__}, {split} split",
+        file=sys.stderr,
+    )
+
+    batch_size = run.checked_batch_size("evaluate.batch_size", batch_size)
+    results = _in_units(Evaluator(*data, batch_size, seed, metrics).evaluate())
+    codes = embedding.embed(*data, batch_size, seed, _MOST_EXAMPLES_COMPARED)
+    results["mutual_information_nats"] = divergences.mutual_information(
+        codes.latents, codes.mean, codes.log_variance
+    )
+    if num_samples:
+        results |= _likelihoods(data, num_samples, seed)
+    report = {
+        "step": run.step,
+        "checkpoint": run.checkpoint.name,
+        "dataset": type(run.dataset).__name__,
+        "split": split,
+        "num_examples": images.num_examples,
+        "mutual_information_examples": len(codes.indices),
+        "binarization": run.dataset.binarization,
+        "seed": seed,
+        "num_replicas": run.strategy.num_replicas_in_sync,
+        "metrics": {f"{name}[{run.dataset.binarization}]": float(value) for name, value in results.items()},
+    }
+    _write(report, run.workdir)
+    return report
+
+
+def _likelihoods(data, num_samples, seed):
+    model, images, *_ = data
+    results = {}
+    for k, nats in ImportanceSampler(*data, num_samples, seed).estimate(_progress_bar()).items():
+        results[f"nll_is{k}_nats"] = nats
+        bits = bits_per_dimension(nats, images.shape, model.likelihood, images.dtype)
+        if bits is not None:
+            results[f"bits_per_dimension_is{k}"] = bits
+    return results
+
+
+def _checked_metrics(metrics):
+    if isinstance(metrics, (list, tuple)) and all(isinstance(each, Metric) for each in metrics):
+        return metrics
+    raise ConfigurationError(
+        f"`evaluate.metrics` must be a list of Metrics, got {metrics!r}; in a gin file write "
+        "evaluate.metrics = [@ReconstructionQuality()] with brackets and parentheses"
+    )
+
+
+def _in_units(results):
+    """Renames what the training logs without its unit."""
+    in_nats = {"negative_elbo", "reconstruction_loss", "kl", "kl_per_dimension"}
+    renamed = {}
+    for name, value in results.items():
+        quantity, slash, dimension = name.partition("/")
+        renamed[f"{quantity}_nats{slash}{dimension}" if quantity in in_nats else name] = value
+    return renamed
+
+
+def _write(report, folder):
+    """Writes the report as JSON and to TensorBoard, and prints it."""
+    suffix = "" if report["split"] == "evaluation" else f"_{report['split']}"
+    name = f"evaluation{suffix}.json"
+    folder.write_json(name, report)
+    with tf.summary.create_file_writer(str(folder.tensorboard)).as_default(step=report["step"]):
+        for metric, value in report["metrics"].items():
+            tf.summary.scalar(f"evaluate{suffix}/{metric}", value)
+    print(_as_table(report["metrics"]))
+    print(f"written to {folder.path / name} and to TensorBoard")
+
+
+def _as_table(metrics):
+    """A line for each metric; one for the KL of all latents together, the largest first."""
+    latents = {name: value for name, value in metrics.items() if name.startswith(_LATENT)}
+    rows = {
+        name: f"{value:10.4f}".removesuffix(".0000") for name, value in metrics.items() if name not in latents
+    }
+    width = max(map(len, rows))
+    lines = [f"{name:<{width}}  {text:>10}" for name, text in rows.items()]
+    ordered = sorted(latents, key=latents.get, reverse=True)
+    each = ", ".join(f"z{_dimension(name)} {latents[name]:.2f}" for name in ordered)
+    return "\n".join([*lines, *textwrap.wrap(f"KL of each latent, in nats: {each}", 90)])
+
+
+def _dimension(name):
+    return name.removeprefix(_LATENT).partition("[")[0]
+
+
+def _progress_bar():
+    """Returns a function that shows which fraction is done: a bar, or lines where there is no terminal."""
+    terminal, last = sys.stderr.isatty(), [time.monotonic()]
+
+    def show(done):
+        if terminal:
+            bar = "█" * int(20 * done)
+            end = "\r\033[K" if done >= 1 else ""
+            print(
+                f"\r{bar:░<20} {done:4.0%} of the importance sampling{end}",
+                end="",
+                file=sys.stderr,
+                flush=True,
+            )
+        elif time.monotonic() - last[0] > 10:
+            last[0] = time.monotonic()
+            print(f"{done:4.0%} of the importance sampling", file=sys.stderr, flush=True)
+
+    return show

@@ -1,0 +1,228 @@
+"""The formats of an export: how each is written, and how another process loads it."""
+
+import dataclasses
+import importlib.util
+import logging
+import tempfile
+from collections.abc import Callable
+
+import keras
+import tensorflow as tf
+
+from vaeflow.errors import ConfigurationError, EnvironmentFailure
+
+_ONNX_OPSET = 18  # The newest that tf2onnx 1.17 writes.
+_FLOAT_FUNCTIONS = ("encode", "decode", "reconstruct")
+
+
+@dataclasses.dataclass(frozen=True)
+class Format:
+    """A format of files.
+
+    Attributes:
+      path: the file or folder, below the folder of the export.
+      write: writes it, called with the module, the model and the path.
+      load: a Python program that defines `call(name, arguments)` for the file `path`; `check` runs it
+        in a process of its own.
+      functions: those of `InferenceModule` that it holds.
+      packages: what is needed beside vaeflow's own dependencies: module -> package.
+      extra: the extra of vaeflow that installs them.
+    """
+
+    path: str
+    write: Callable
+    load: str
+    functions: tuple = ("encode", "decode", "reconstruct", "sample")
+    packages: dict = dataclasses.field(default_factory=dict)
+    extra: str = ""
+
+
+def _write_saved_model(module, model, path):
+    tf.saved_model.save(module, str(path), signatures=module.functions())
+
+
+def _write_keras(module, model, path):
+    try:
+        model.save(path)
+    except (TypeError, ValueError, NotImplementedError) as error:
+        raise ConfigurationError(
+            f"Keras cannot save this {type(model).__name__}: {error}; leave 'keras' out of `export.formats`"
+        ) from error
+
+
+def _write_tflite(module, model, path):
+    with tempfile.TemporaryDirectory() as folder:
+        tf.saved_model.save(module, folder, signatures=module.functions())
+        converter = tf.lite.TFLiteConverter.from_saved_model(
+            folder, signature_keys=list(FORMATS["tflite"].functions)
+        )
+        try:
+            content = converter.convert()
+        except Exception as error:  # The converter's classes of errors are private.
+            raise ConfigurationError(
+                f"the TFLite converter refuses this model: {_first_line(error)}; leave 'tflite' out of "
+                "`export.formats`"
+            ) from error
+    path.write_bytes(content)
+
+
+def _write_onnx(module, model, path):
+    import tf2onnx  # Optional, and its import takes a second.
+
+    logging.getLogger("tf2onnx").setLevel(logging.ERROR)
+    path.mkdir()
+    for name, function in module.functions(FORMATS["onnx"].functions).items():
+        try:
+            tf2onnx.convert.from_function(
+                function, function.input_signature, opset=_ONNX_OPSET, output_path=str(path / f"{name}.onnx")
+            )
+        except (ValueError, RuntimeError, NotImplementedError) as error:
+            raise ConfigurationError(
+                f"tf2onnx cannot convert `{name}` of this model: {_first_line(error)}; leave 'onnx' out of "
+                "`export.formats`"
+            ) from error
+
+
+_LOAD_SAVED_MODEL = """
+# None there makes an import fail.
+sys.modules.update(dict.fromkeys(("vaeflow", "keras", "tf_keras")))
+
+import tensorflow as tf
+
+signatures = tf.saved_model.load(path).signatures
+
+def call(name, arguments):
+    outputs = signatures[name](**{key: tf.constant(value) for key, value in arguments.items()})
+    return {key: value.numpy() for key, value in outputs.items()}
+"""
+
+_LOAD_KERAS = """
+import importlib
+
+for name in modules:
+    importlib.import_module(name)
+
+import keras
+from vaeflow.export.inference import InferenceModule
+
+model = keras.saving.load_model(path)
+functions = InferenceModule(model, examples["encode"]["arguments"]["images"].shape[1:]).functions()
+
+def call(name, arguments):
+    return {key: value.numpy() for key, value in functions[name](**arguments).items()}
+"""
+
+_LOAD_TFLITE = """
+from ai_edge_litert.interpreter import Interpreter
+
+interpreter = Interpreter(path)
+
+def call(name, arguments):
+    return interpreter.get_signature_runner(name)(**arguments)
+"""
+
+_LOAD_ONNX = """
+import onnxruntime
+
+def call(name, arguments):
+    session = onnxruntime.InferenceSession(f"{path}/{name}.onnx", providers=["CPUExecutionProvider"])
+    return dict(zip([output.name for output in session.get_outputs()], session.run(None, arguments)))
+"""
+
+FORMATS = {
+    "saved_model": Format("saved_model", _write_saved_model, _LOAD_SAVED_MODEL),
+    "keras": Format("model.keras", _write_keras, _LOAD_KERAS),
+    "tflite": Format(
+        "model.tflite",
+        _write_tflite,
+        _LOAD_TFLITE,
+        _FLOAT_FUNCTIONS,
+        {"ai_edge_litert": "ai-edge-litert"},
+        "tflite",
+    ),
+    "onnx": Format(
+        "onnx",
+        _write_onnx,
+        _LOAD_ONNX,
+        _FLOAT_FUNCTIONS,
+        {"tf2onnx": "tf2onnx", "onnxruntime": "onnxruntime"},
+        "onnx",
+    ),
+}
+
+
+def refuse_missing_packages(formats):
+    """Raises `ConfigurationError` where a package is missing that a format needs."""
+    for name in formats:
+        missing = [
+            package
+            for module, package in FORMATS[name].packages.items()
+            if importlib.util.find_spec(module) is None
+        ]
+        if missing:
+            raise ConfigurationError(
+                f"the format {name!r} needs {' and '.join(missing)}; run pip install "
+                f"'vaeflow[{FORMATS[name].extra}]'"
+            )
+
+
+def refuse_precision(formats, precision):
+    """Raises `ConfigurationError` where a format cannot hold a model of `precision`."""
+    # Their runtimes lack convolutions in float64, and bfloat16 altogether.
+    limited = [name for name in formats if name in ("tflite", "onnx")]
+    if limited and precision != "float32":
+        raise ConfigurationError(
+            f"the format {limited[0]!r} holds float32 models only, and this one was trained in {precision}; "
+            f"leave {limited[0]!r} out of `export.formats`"
+        )
+
+
+def write(module, model, folder, formats):
+    """Writes a model in each format, unchecked.
+
+    Args:
+      module: an `InferenceModule` of the model.
+      model: the model.
+      folder: an empty `pathlib.Path`.
+      formats: keys of `FORMATS`.
+
+    Raises:
+      ConfigurationError: a format cannot hold this model.
+      EnvironmentFailure: the disk refused.
+    """
+    for name in formats:
+        path = folder / FORMATS[name].path
+        try:
+            FORMATS[name].write(module, model, path)
+        except (OSError, tf.errors.OpError) as error:
+            raise EnvironmentFailure(f"{path} cannot be written: {_first_line(error)}") from error
+
+
+def modules_of(model):
+    """Lists the modules to import before Keras can load a saved model: those of its classes.
+
+    Args:
+      model: a model that Keras can serialize.
+
+    Returns:
+      Sorted names, those of vaeflow up to the sub-package: `["my_package.blocks", "vaeflow.models"]`.
+    """
+    found = set()
+
+    def collect(value):
+        if isinstance(value, dict):
+            if "class_name" in value and isinstance(value.get("module"), str):
+                found.add(value["module"])
+            for item in value.values():
+                collect(item)
+        elif isinstance(value, (list, tuple)):
+            for item in value:
+                collect(item)
+
+    collect(keras.saving.serialize_keras_object(model))
+    own = [name for name in found if name.partition(".")[0] not in ("keras", "builtins")]
+    return sorted({".".join(name.split(".")[:2]) if name.startswith("vaeflow.") else name for name in own})
+
+
+def _first_line(error):
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -1,0 +1,139 @@
+"""Loads an export again in fresh processes, and compares it with the model it was made of."""
+
+import contextlib
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+
+from vaeflow.errors import EnvironmentFailure
+from vaeflow.export.formats import FORMATS
+
+_TIMEOUT_SECONDS = 600
+_TOLERANCE = 1e-5
+_NUM_CHECKED = 3
+_CHECKED_SEED = 20
+
+
+def check(module, folder, formats, modules=()):
+    """Loads what `write` wrote, each format in a fresh process, and compares it with the model.
+
+    The processes compute on the CPU. The one for the SavedModel can import neither
+    vaeflow nor Keras; those for TFLite and ONNX load their own runtimes only.
+
+    Args:
+      module: the `InferenceModule`.
+      folder: where the formats were written.
+      formats: keys of `FORMATS`.
+      modules: those that define the model's classes, from `modules_of`.
+
+    Returns:
+      A dict, format -> the largest difference found, a float, relative to the largest
+      number of an output where that is above 1.
+
+    Raises:
+      EnvironmentFailure: one does not load, or differs from the model.
+    """
+    with tempfile.TemporaryDirectory() as temporary, contextlib.ExitStack() as processes:
+        arrays = pathlib.Path(temporary) / "arrays.npz"
+        np.savez(arrays, **_examples(module))
+        started = {}
+        for name in formats:  # All at once: most of their time goes into importing.
+            started[name] = processes.enter_context(_started(FORMATS[name], folder, arrays, modules))
+            processes.callback(started[name].kill)  # Nobody waits for those after one that failed.
+        return {name: _difference(process, FORMATS[name]) for name, process in started.items()}
+
+
+def _examples(module):
+    """Returns what to call the functions with, and what the model makes of it.
+
+    Returns:
+      A dict of arrays: `"encode/arguments/images"`, `"encode/outputs/mean"`, …
+    """
+    generator = np.random.default_rng(_CHECKED_SEED)
+    dtype = module.dtype.as_numpy_dtype
+    images = generator.random((_NUM_CHECKED, *module.image_shape)).astype(dtype)
+    latents = generator.standard_normal((_NUM_CHECKED, module.num_latents)).astype(dtype)
+    arguments = {
+        "encode": {"images": images},
+        "decode": {"latents": latents},
+        "reconstruct": {"images": images},
+        "sample": {"num_samples": np.int32(_NUM_CHECKED), "seed": np.int64(_CHECKED_SEED)},
+    }
+    arrays = {}
+    for name, function in module.functions().items():
+        outputs = function(**arguments[name])
+        arrays |= {f"{name}/arguments/{part}": value for part, value in arguments[name].items()}
+        arrays |= {f"{name}/outputs/{part}": value.numpy() for part, value in outputs.items()}
+    return arrays
+
+
+# Runs in a process of its own, before and after a format's `load`.
+_READ_ARRAYS = """
+import json, sys
+import numpy as np
+
+path, arrays, functions, modules = sys.argv[1], np.load(sys.argv[2]), *map(json.loads, sys.argv[3:])
+examples = {name: {"arguments": {}, "outputs": {}} for name in ("encode", "decode", "reconstruct", "sample")}
+for key, value in arrays.items():
+    name, kind, part = key.split("/")
+    examples[name][kind][part] = value
+"""
+
+_COMPARE = """
+differences = {}
+for name in functions:
+    found = call(name, examples[name]["arguments"])
+    for part, expected in examples[name]["outputs"].items():
+        value = np.asarray(found[part])
+        if value.shape != expected.shape or value.dtype != expected.dtype:
+            sys.exit(f"{name} gives {part} as {value.dtype} {value.shape}, "
+                     f"the model as {expected.dtype} {expected.shape}")
+        scale = max(1.0, float(np.max(np.abs(expected))))
+        differences[f"{name}.{part}"] = float(np.max(np.abs(value - expected))) / scale
+print(json.dumps(differences))
+"""
+
+
+def _started(chosen, folder, arrays, modules):
+    program = _READ_ARRAYS + chosen.load + _COMPARE
+    arguments = [str(folder / chosen.path), str(arrays), json.dumps(chosen.functions), json.dumps(modules)]
+    environment = {
+        "CUDA_VISIBLE_DEVICES": "",  # A GPU may be busy, and rounds otherwise.
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
+    return subprocess.Popen(
+        [sys.executable, "-c", program, *arguments],
+        env=os.environ | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def _difference(process, chosen):
+    """Waits for a process that `_started`; returns the largest difference it found."""
+    try:
+        output, errors = process.communicate(timeout=_TIMEOUT_SECONDS)
+    except subprocess.TimeoutExpired as error:
+        raise EnvironmentFailure(
+            f"{chosen.path} was not loaded again within {_TIMEOUT_SECONDS} seconds; nothing was exported"
+        ) from error
+    if process.returncode:
+        last = (errors.strip().splitlines() or [f"exit code {process.returncode}"])[-1]
+        raise EnvironmentFailure(
+            f"{chosen.path} was written, but cannot be used in a fresh process: {last}; nothing was exported"
+        )
+    differences = json.loads(output.splitlines()[-1])
+    for name, difference in differences.items():
+        if not difference <= _TOLERANCE:  # Also where it is not a number.
+            raise EnvironmentFailure(
+                f"{chosen.path} was written, but in a fresh process {name} differs from the model by "
+                f"{difference:.1e}, where {_TOLERANCE:.0e} is allowed; nothing was exported"
+            )
+    return max(differences.values())

@@ -1,0 +1,47 @@
+"""Says in one line what TensorFlow takes a page for, where the cause is not in this code."""
+
+import contextlib
+import re
+
+import tensorflow as tf
+
+from vaeflow.errors import DataError, EnvironmentFailure
+
+# An exception that a function of the input pipeline raised, as TensorFlow passes it on.
+_RAISED_BY_INPUT = re.compile(r"(\w+): ([^\n]*)\n(?:.*\n)*?Traceback \(most recent call last\)")
+
+
+@contextlib.contextmanager
+def explained(watchdog, source):
+    """Turns TensorFlow's errors into an `EnvironmentFailure` where the environment is their cause.
+
+    Args:
+      watchdog: a `Watchdog`, which knows whether a worker was lost.
+      source: the name of the dataset.
+
+    Raises:
+      EnvironmentFailure: memory ran out, or a worker was lost.
+      DataError: the source raised an exception, or ended.
+    """
+    try:
+        yield
+    except tf.errors.ResourceExhaustedError as error:
+        raise EnvironmentFailure(
+            f"out of memory: {_first_line(error)}; lower `train.batch_size`, raise "
+            "`train.gradient_accumulation_steps`, or set `train.precision` to 'mixed_bfloat16'; the last "
+            "checkpoint is kept"
+        ) from error
+    except tf.errors.OpError as error:
+        if raised := _RAISED_BY_INPUT.search(error.message):
+            raise DataError(f"{source} cannot give an example: {raised[1]}: {raised[2]}") from error
+        if isinstance(error, tf.errors.OutOfRangeError):
+            raise DataError(f"{source} ended before the training did") from error
+        if lost := watchdog.explain_failure():
+            raise EnvironmentFailure(
+                f"{lost}; run the same command to go on from the last checkpoint"
+            ) from error
+        raise
+
+
+def _first_line(error):
+    return error.message.partition("}} ")[2].partition("\n")[0] or error.message.partition("\n")[0]

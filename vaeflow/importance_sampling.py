@@ -1,0 +1,212 @@
+"""Estimates the log-likelihood of a split by importance sampling: many latents for each image."""
+
+import math
+import time
+
+import numpy as np
+import tensorflow as tf
+
+from vaeflow import distribute, random, validation
+from vaeflow.datasets import pipeline
+from vaeflow.distributions import Gaussian
+
+# Samples of an example that are drawn and decoded together. The noise is keyed by the
+# block, so that another size gives other noise.
+_BLOCK_SAMPLES = 10
+# Of the images that a replica decodes at a time.
+_DECODED_BYTES = 8 << 20
+# A signal is handled between two calls of TensorFlow only.
+_SECONDS_PER_CALL = 1.0
+
+
+class ImportanceSampler:
+    """Estimates the negative log-likelihood −log p(x), as the mean over a split.
+
+    Burda, Grosse & Salakhutdinov 2016 (arXiv:1509.00519), Eq. 8: for z_1 … z_k from
+    q(z|x), the mean of log 1/k Σ p(x|z_i) p(z_i) / q(z_i|x) is a lower bound on
+    log p(x), the ELBO for k = 1, that becomes tighter as k grows. Smaller k use the
+    first of the samples of the largest.
+
+    The noise is keyed by the seed, the example's position in the split and the number
+    of the sample, and dynamic binarization draws each example once: the results do
+    not depend on the batch size and the number of replicas, up to rounding.
+
+    Args:
+      model: a built model.
+      split: the `Split`; each of its examples counts once.
+      binarization: of the dataset.
+      strategy: the strategy that the model was made under.
+      num_samples: each k to estimate with, a list of positive integers.
+      seed: keys the noise.
+      batch_size: the global number of examples worked on at a time, divisible by the
+        number of replicas; None for what keeps a replica's decoded images near 8 MiB.
+
+    Raises:
+      ValueError: `num_samples` or `batch_size` is something else.
+    """
+
+    def __init__(self, model, split, binarization, strategy, num_samples=(1, 50), seed=0, batch_size=None):
+        self.model = model
+        self.split = split
+        self.binarization = binarization
+        self.strategy = strategy
+        num_samples = validation.positive_integers("ImportanceSampler.num_samples", num_samples)
+        if not num_samples:
+            raise ValueError("`ImportanceSampler.num_samples` must name at least one number, got none")
+        self.num_samples = tuple(sorted(set(num_samples)))
+        self.seed = seed
+        self.batch_size = self._suitable_batch_size() if batch_size is None else batch_size
+        self._check_batch_size()
+        self._batches, self._num_batches = pipeline.evaluation_batches(split, self.batch_size, strategy)
+        self._num_blocks = math.ceil(self.num_samples[-1] / _BLOCK_SAMPLES)
+        self._blocks_per_call = 1
+        self._start = self._on_replicas(self._start_on_replica)
+        self._add_blocks = self._on_replicas(self._add_blocks_on_replica)
+        self._finish = self._on_replicas(self._finish_on_replica)
+
+    def estimate(self, on_progress=None):
+        """Estimates the negative log-likelihood of the model as it is now.
+
+        Args:
+          on_progress: called about once a second with the fraction of the work done.
+
+        Returns:
+          A dict, k -> the mean over the examples, a float in nats.
+
+        Raises:
+          DataError: an example cannot be read.
+        """
+        totals = np.zeros(len(self.num_samples))
+        with pipeline.readable_errors():
+            for batch, (images, weights) in enumerate(self._batches):
+                first_position = tf.constant(batch * self.batch_size, tf.int64)
+                inputs, sums = self._start(images, first_position)
+                block = 0
+                while block < self._num_blocks:
+                    last = min(block + self._blocks_per_call, self._num_blocks)
+                    sums = self._add_timed_blocks(inputs, sums, first_position, block, last)
+                    block = last
+                    if on_progress is not None:
+                        on_progress((batch + block / self._num_blocks) / self._num_batches)
+                totals += distribute.first_replica(self.strategy, self._finish(sums, weights)).numpy()
+        return {k: -float(total) / self.split.num_examples for k, total in zip(self.num_samples, totals)}
+
+    def _suitable_batch_size(self):
+        num_replicas = self.strategy.num_replicas_in_sync
+        bytes_per_example = 4 * _BLOCK_SAMPLES * math.prod(self.split.shape)
+        most = num_replicas * max(1, _DECODED_BYTES // bytes_per_example)
+        num_batches = math.ceil(self.split.num_examples / most)
+        # Equal batches leave the least to fill up in the last one.
+        return num_replicas * math.ceil(self.split.num_examples / (num_batches * num_replicas))
+
+    def _check_batch_size(self):
+        validation.positive_integer("ImportanceSampler.batch_size", self.batch_size)
+        num_replicas = self.strategy.num_replicas_in_sync
+        if self.batch_size % num_replicas:
+            raise ValueError(
+                "`ImportanceSampler.batch_size` is global and must be divisible by the number of replicas "
+                f"({num_replicas}), got {self.batch_size}; leave it None for a suitable one"
+            )
+
+    def _on_replicas(self, function):
+        return tf.function(lambda *arguments: self.strategy.run(function, arguments), autograph=False)
+
+    def _add_timed_blocks(self, inputs, sums, first_position, block, last):
+        started = time.perf_counter()
+        sums = self._add_blocks(inputs, sums, first_position, *tf.constant([block, last], tf.int64))
+        distribute.first_replica(self.strategy, sums[0]).numpy()  # Waits for the device.
+        seconds = time.perf_counter() - started
+        self._blocks_per_call = max(1, round((last - block) * _SECONDS_PER_CALL / seconds))
+        return sums
+
+    def _start_on_replica(self, images, first_position):
+        """Encodes `[b, H, W, C]`; returns the inputs of all blocks, and sums of nothing yet."""
+        num_examples = images.shape[0]
+        dtype = tf.as_dtype(self.model.variable_dtype)
+        with self._keyed("binarization", 0, first_position, num_examples):
+            floats = pipeline.to_floats(images, dtype, self.binarization)
+        posterior = self.model.encode(floats)
+        inputs = floats, posterior.mean, posterior.log_variance
+        # Repeated once here, so that a block needs no copies but works on plain batches of b · 10.
+        repeated = tuple(tf.repeat(value, _BLOCK_SAMPLES, axis=0) for value in inputs)
+        shape = (num_examples, len(self.num_samples))
+        return repeated, (tf.fill(shape, tf.constant(-math.inf, dtype)), tf.zeros(shape, dtype))
+
+    def _add_blocks_on_replica(self, inputs, sums, first_position, first_block, last_block):
+        """Adds the importance weights of the blocks from `first_block` to before `last_block`."""
+        images, posterior = inputs[0], Gaussian(*inputs[1:])
+
+        def add_block(block, sums):
+            latents = self._sample(posterior, block, first_position)
+            log_weights = self.model.decode(latents).log_prob(images)
+            log_weights += self.model.prior.log_prob(latents) - posterior.log_prob(latents)
+            log_weights = tf.reshape(log_weights, (-1, _BLOCK_SAMPLES, 1))
+            sample = block * _BLOCK_SAMPLES + tf.range(_BLOCK_SAMPLES, dtype=tf.int64)
+            counts = sample[:, None] < tf.constant(self.num_samples, tf.int64)
+            zero_weight = tf.constant(-math.inf, log_weights.dtype)
+            return block + 1, _add_exponentials(sums, tf.where(counts, log_weights, zero_weight))
+
+        return tf.while_loop(lambda block, _: block < last_block, add_block, (first_block, sums))[1]
+
+    def _sample(self, posterior, block, first_position):
+        """Draws a block of latents from `posterior`, whose rows are `_BLOCK_SAMPLES` for each example."""
+        num_examples = posterior.mean.shape[0] // _BLOCK_SAMPLES
+        with self._keyed("latents", block, first_position, num_examples):
+            shape = (num_examples, _BLOCK_SAMPLES, posterior.mean.shape[1])
+            noise = random.normal(shape, posterior.mean.dtype)
+        return posterior.sample(tf.reshape(noise, posterior.mean.shape))
+
+    def _finish_on_replica(self, sums, weights):
+        """Returns the estimates of log p(x) for each k, `[K]`, float64, summed over all examples."""
+        largest, total = (tf.cast(value, tf.float64) for value in sums)
+        num_samples = tf.constant(self.num_samples, tf.float64)
+        log_likelihood = largest + tf.math.log(total) - tf.math.log(num_samples)
+        weights = tf.cast(weights, tf.float64)
+        return distribute.sum_over_replicas(tf.tensordot(weights, log_likelihood, 1))
+
+    def _keyed(self, use, step, first_position, num_examples):
+        offset = tf.cast(distribute.replica_index() * num_examples, tf.int64)
+        return random.keyed(self.seed, f"importance_sampling/{use}", step, first_position + offset)
+
+
+def _add_exponentials(sums, values):
+    """Adds exp(values) to running sums that neither underflow nor overflow.
+
+    Args:
+      sums: a pair of `[b, K]`: m, the largest value so far, and Σ exp(value − m).
+      values: `[b, samples, K]`, or broadcastable to it.
+
+    Returns:
+      The new pair.
+    """
+    largest, total = sums
+    new_largest = tf.maximum(largest, tf.reduce_max(values, axis=1))
+    # Where all are −inf, their difference would not be a number.
+    shift = tf.where(tf.math.is_finite(new_largest), new_largest, tf.zeros_like(new_largest))
+    total *= tf.exp(largest - shift)
+    return new_largest, total + tf.reduce_sum(tf.exp(values - shift[:, None]), axis=1)
+
+
+def bits_per_dimension(nll_nats, image_shape, likelihood, dtype):
+    """Converts a negative log-likelihood into bits for each pixel and channel.
+
+    For a density over pixel values it is that of the 256 levels of 8-bit pixels, which
+    lie 1/256 of the range apart: 8 bits more (Theis et al. 2016, arXiv:1511.01844,
+    section 3.1, without the noise).
+
+    Args:
+      nll_nats: for a whole image, a float.
+      image_shape: `(H, W, C)`.
+      likelihood: the model's `Likelihood`.
+      dtype: of the stored pixels, `"uint8"` or `"float32"`.
+
+    Returns:
+      A float; None where bits have no meaning: the likelihood is not normalized, or
+      is a density over pixels that have no levels.
+    """
+    bits = nll_nats / (math.prod(image_shape) * math.log(2.0))
+    if likelihood.measure == "probability":
+        return bits
+    if likelihood.measure == "density" and dtype == "uint8":
+        return bits + math.log2(256)
+    return None

@@ -1,0 +1,168 @@
+"""What a model draws: reconstructions, interpolations and traversals, as arrays."""
+
+import numpy as np
+import tensorflow as tf
+
+from vaeflow import random, validation
+from vaeflow.datasets import pipeline
+from vaeflow.distributions import Gaussian
+
+PATHS = ("linear", "spherical")
+
+_BATCH_SIZE = 256
+# Below this sine of their angle, two directions count as parallel or antiparallel.
+_LEAST_SINE = 1e-9
+
+
+def read_images(split, indices, binarization, dtype, seed=0):
+    """Reads examples as a model is given them.
+
+    Args:
+      split: a `Split`.
+      indices: which examples, integers `[n]`.
+      binarization: of the dataset; `"dynamic"` draws the pixels.
+      dtype: of the result, float32 or float64.
+      seed: keys the draws of dynamic binarization.
+
+    Returns:
+      A tensor `[n, H, W, C]` in [0, 1].
+
+    Raises:
+      DataError: an example cannot be read.
+    """
+    with pipeline.readable_errors():
+        images = split.examples(tf.constant(np.asarray(indices), tf.int64))
+    with random.keyed(seed, "images", 0):
+        return pipeline.to_floats(images, dtype, binarization)
+
+
+def reconstruct(model, images):
+    """Returns the reconstructions of images `[n, H, W, C]`, clipped to [0, 1], NumPy float32."""
+    return np.clip(_in_batches(model, images), 0.0, 1.0)
+
+
+def posterior_means(model, images):
+    """Returns the means of q(z|x) for images `[n, H, W, C]`, float32 `[n, D]`."""
+    return _in_batches(lambda part: model.encode(part).mean, images)
+
+
+def decode(model, latents):
+    """Decodes latents on one device, batch after batch.
+
+    Args:
+      model: a built model.
+      latents: NumPy `[…, D]`.
+
+    Returns:
+      The means of p(x|z), clipped to [0, 1], NumPy float32 `[…, H, W, C]`.
+    """
+    flat = tf.constant(latents.reshape(-1, latents.shape[-1]), model.variable_dtype)
+    images = _in_batches(lambda part: model.decode(part).mean, flat)
+    return np.clip(images, 0.0, 1.0).reshape(*latents.shape[:-1], *images.shape[1:])
+
+
+def mean_kl(model, posterior):
+    """Averages the KL of each latent dimension over examples.
+
+    Args:
+      model: a built model.
+      posterior: an `Embedding`, or whatever has `mean` and `log_variance`, `[n, D]`;
+        with its `latents` where the prior estimates the KL from a sample.
+
+    Returns:
+      Nats, NumPy `[D]`.
+    """
+    mean, log_variance = tf.constant(posterior.mean), tf.constant(posterior.log_variance)
+    latents = tf.constant(getattr(posterior, "latents", posterior.mean))
+    kl = model.prior.kl_per_dimension(Gaussian(mean, log_variance), latents)
+    return tf.reduce_mean(kl, axis=0).numpy()
+
+
+def traverse(start, dimensions, values):
+    """Moves one latent dimension at a time.
+
+    Args:
+      start: latents `[D]`, where the others stay.
+      dimensions: the k dimensions that are moved, in order.
+      values: the s values that each takes in turn.
+
+    Returns:
+      Latents of the dtype of `start`, `[k, s, D]`.
+    """
+    latents = np.tile(start, (len(dimensions), len(values), 1))
+    for row, dimension in enumerate(dimensions):
+        latents[row, :, dimension] = values
+    return latents
+
+
+def interpolate(starts, ends, num_steps, path="linear"):
+    """Goes from some latents to others.
+
+    Args:
+      starts: latents `[n, D]`.
+      ends: the same.
+      num_steps: points on the way, with both ends, at equal distances; 2 or more.
+      path: `"linear"` or `"spherical"`, see `slerp`.
+
+    Returns:
+      Latents of the dtype of `starts`, `[n, num_steps, D]`.
+    """
+    step = {"linear": lerp, "spherical": slerp}[validation.one_of("path", path, PATHS)]
+    fractions = np.linspace(0.0, 1.0, num_steps)
+    return np.stack([step(start, end, fractions) for start, end in zip(starts, ends)])
+
+
+def lerp(start, end, fractions):
+    """Interpolates on the straight line; arguments and result as for `slerp`."""
+    weights = np.asarray(fractions, np.float64)[:, None]
+    # In this form both ends are exact.
+    return ((1.0 - weights) * start + weights * end).astype(start.dtype)
+
+
+def slerp(start, end, fractions):
+    """Interpolates on the sphere (White 2016, arXiv:1609.04468, section 2.1).
+
+    In many dimensions a Gaussian lies near a sphere, whose inside a straight line
+    would cross. The direction turns by equal angles in the plane of the two vectors;
+    the length changes linearly, which for vectors of equal length is White's formula,
+    and in contrast to it stays between the two lengths for others. Opposite vectors
+    turn through the direction of the axis that is the farthest from theirs. Where
+    there is nothing to turn, in 1 dimension or at 0, the path is the straight line.
+
+    Args:
+      start: a vector `[D]`.
+      end: the same.
+      fractions: `[s]`, 0 at `start` and 1 at `end`.
+
+    Returns:
+      `[s, D]` of the dtype of `start`.
+    """
+    fractions = np.asarray(fractions, np.float64)
+    lengths = np.linalg.norm(np.stack([start, end]).astype(np.float64), axis=1)
+    if len(start) == 1 or not lengths.all():
+        return lerp(start, end, fractions)
+    one, other = start / lengths[0], end / lengths[1]
+    # By half-angles (Kahan): an arc cosine is inaccurate near 0 and π.
+    angle = 2.0 * np.arctan2(np.linalg.norm(one - other), np.linalg.norm(one + other))
+    angles = (fractions * angle)[:, None]
+    directions = np.cos(angles) * one + np.sin(angles) * _perpendicular(one, other)
+    length = lerp(lengths[:1], lengths[1:], fractions)
+    result = (length * directions).astype(start.dtype)
+    result[fractions == 0.0], result[fractions == 1.0] = start, end
+    return result
+
+
+def _perpendicular(one, other):
+    """The unit vector perpendicular to `one`, towards `other` as far as it has a side."""
+    rest = other - np.dot(other, one) * one
+    if np.linalg.norm(rest) < _LEAST_SINE:
+        rest = np.zeros_like(one)
+        rest[np.argmin(np.abs(one))] = 1.0
+    rest -= np.dot(rest, one) * one  # Once more: where little is left, rounding weighs.
+    return rest / np.linalg.norm(rest)
+
+
+def _in_batches(function, values):
+    """Calls a function of tensors on parts of `values`; float32 NumPy."""
+    parts = [function(values[first : first + _BATCH_SIZE]) for first in range(0, len(values), _BATCH_SIZE)]
+    return np.concatenate([tf.cast(part, tf.float32).numpy() for part in parts])

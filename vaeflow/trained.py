@@ -1,0 +1,179 @@
+"""A trained model, read back from its work folder."""
+
+import dataclasses
+import pathlib
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from vaeflow import config, distribute, settings
+from vaeflow.callbacks import Checkpoints
+from vaeflow.checkpoint import CheckpointStore
+from vaeflow.datasets import pipeline
+from vaeflow.errors import ConfigurationError
+from vaeflow.workdir import WorkDir
+
+# What gin must not set on a command that uses a trained model.
+FLAG_ADVICE = {"workdir": "use the flag --workdir instead", "checkpoint": "use the flag --checkpoint instead"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A model as a run left it, and what the run tells of it.
+
+    Attributes:
+      model: built, with the weights of the checkpoint; their moving average where the
+        run kept one.
+      dataset: the run's `Dataset`; nothing of it is read yet.
+      strategy: the strategy that the model was made under.
+      workdir: the run's `WorkDir`.
+      checkpoint: the checkpoint's folder.
+      step: how many steps the model was trained.
+      metrics: what was recorded with the checkpoint, a dict of floats.
+      image_shape: `(H, W, C)` of the images that the model takes.
+      batch_size: the run's global batch size, rounded up to a multiple of the number of
+        replicas of `strategy`.
+      settings: all that gin gave to `train`: name -> value.
+    """
+
+    model: Any
+    dataset: Any
+    strategy: Any
+    workdir: WorkDir
+    checkpoint: pathlib.Path
+    step: int
+    metrics: dict
+    image_shape: tuple
+    batch_size: int
+    settings: dict
+
+    @property
+    def seed(self):
+        """The seed of the run."""
+        return self.settings["seed"]
+
+    def checked_batch_size(self, setting, batch_size=None):
+        """Returns a batch size that a user has set, or `batch_size` of the run where it is None.
+
+        Raises:
+          ConfigurationError: it is not divisible by the number of replicas.
+        """
+        num_replicas = self.strategy.num_replicas_in_sync
+        if batch_size is not None and batch_size % num_replicas:
+            raise ConfigurationError(
+                f"`{setting}` must be divisible by the number of replicas ({num_replicas}), got {batch_size}"
+            )
+        return batch_size or self.batch_size
+
+    def split(self, name="evaluation"):
+        """Reads a split of the dataset.
+
+        Raises:
+          ConfigurationError: its images are not of `image_shape`.
+          DataError: it is missing or unreadable.
+        """
+        split = pipeline.read_split(self.dataset, name)
+        if split.shape != self.image_shape:
+            raise ConfigurationError(
+                f"the model takes images of {_size(self.image_shape)}, those of "
+                f"{type(self.dataset).__name__} are of {_size(split.shape)}; give it data of its own "
+                "size"
+            )
+        return split
+
+
+def load(workdir, checkpoint="best", plugins=()):
+    """Loads a trained model for use in Python, on one device.
+
+    Args:
+      workdir: the work folder of a run.
+      checkpoint: `"best"`, `"last"`, a step, or a checkpoint's path.
+      plugins: modules with the run's own blocks or models, which you trust.
+
+    Returns:
+      The model: `encode`, `decode`, `sample`, and all that a `keras.Model` has.
+
+    Raises:
+      ConfigurationError: the folder is not that of a run, or has no such checkpoint.
+    """
+    config.load_trained("train", workdir, plugins=plugins)
+    return restore(workdir, checkpoint, tf.distribute.get_strategy).model
+
+
+def restore(workdir, checkpoint="best", strategy=distribute.mirrored):
+    """Makes the model of the configuration in force and gives it the weights of a checkpoint.
+
+    Args:
+      workdir: the work folder, whose configuration is in force (`config.load_trained`).
+      checkpoint: `"best"`, `"last"`, a step, or a checkpoint's path.
+      strategy: makes the distribution strategy.
+
+    Returns:
+      A `Trained`.
+
+    Raises:
+      ConfigurationError: there is no such checkpoint, or it is of another model.
+      EnvironmentFailure: the checkpoint is damaged.
+    """
+    given = config.values_of("train")
+    settings.check_dataset(given["dataset"])
+    folder = WorkDir(workdir)
+    store = CheckpointStore(folder.checkpoints, best_metric=_best_metric(given["callbacks"]))
+    step = store.find(checkpoint)
+    record = store.record(step)
+    image_shape = tuple(record["image_shape"])
+    made_strategy = settings.make("strategy", strategy, tf.distribute.Strategy)
+    with config.values_checked(), settings.precision(given["precision"]), made_strategy.scope():
+        model = settings.make("train.model", given["model"], keras.Model)
+        model.build((None, *image_shape))
+    _assign_weights(model, store, step)
+    num_replicas = made_strategy.num_replicas_in_sync
+    return Trained(
+        model=model,
+        dataset=given["dataset"],
+        strategy=made_strategy,
+        workdir=folder,
+        checkpoint=store.path(step),
+        step=step,
+        metrics=record["metrics"],
+        image_shape=image_shape,
+        batch_size=-(-given["batch_size"] // num_replicas) * num_replicas,
+        settings=given,
+    )
+
+
+def _best_metric(callbacks):
+    """The metric by which the run kept its best checkpoint."""
+    chosen = [callback for callback in callbacks or () if isinstance(callback, Checkpoints)]
+    return (chosen or [Checkpoints()])[0].best_metric
+
+
+def _assign_weights(model, store, step):
+    weights = store.read_weights(step)
+    _assign(model.variables, weights["model"], store.path(step))
+    if weights["averages"]:
+        _assign(model.trainable_variables, weights["averages"], store.path(step))
+
+
+def _assign(variables, arrays, path):
+    expected = [tuple(variable.shape) for variable in variables]
+    found = [array.shape for array in arrays]
+    if expected != found:
+        differing = [pair for pair in zip(expected, found) if pair[0] != pair[1]]
+        if len(found) != len(expected):
+            differing = []
+        detail = (
+            f"a weight of shape {differing[0][1]} where this model has {differing[0][0]}" if differing else ""
+        )
+        raise ConfigurationError(
+            f"the checkpoint {path} is of another model than the configuration: it holds "
+            f"{detail or f'{len(found)} weights, this model {len(expected)}'}; leave the model's bindings as "
+            "they were in training"
+        )
+    for variable, array in zip(variables, arrays):
+        variable.assign(array)
+
+
+def _size(shape):
+    return " x ".join(map(str, shape))

@@ -1,0 +1,253 @@
+"""Ends a run that can no longer go on by itself: one that hangs, or has lost a worker."""
+
+import faulthandler
+import math
+import os
+import pathlib
+import sys
+import threading
+import time
+
+from absl import logging
+
+from vaeflow.errors import EnvironmentFailure, RunError
+from vaeflow.heartbeats import Heartbeats
+
+_EXIT_CODE = EnvironmentFailure.exit_code
+_LONGEST_REPORT_SECONDS = 10.0
+_ADVICE = "run the same command to go on from the last checkpoint"
+
+
+class Watchdog:
+    """Watches a run from threads, because the main thread may sit in a TensorFlow call for ever.
+
+        with Watchdog(workdir, cluster) as watchdog:
+            watchdog.wait_for_peers()
+            ...
+            watchdog.progress("step 1200")
+
+    A run that reports no progress for `limit_seconds` is ended, with the stacks of its
+    threads in the work folder. Among several workers, each tells that it lives with a
+    file in `<folder>/workers`. When one is lost, the main thread has `grace_seconds` to
+    leave the context by itself, with TensorFlow's own error; then the process is ended
+    too. Either way the exit code is 4, and one line on stderr says why.
+
+    Time in which the whole process was stopped, as Slurm does to make room, does not count.
+
+    Args:
+      folder: the work folder; on a disk that the workers share.
+      cluster: a `Cluster`, or None for one process.
+      limit_seconds: how long a run may go without progress.
+      start_seconds: how long workers may take until all have come, and then until they
+        are connected.
+      peer_seconds: how long the file of another worker may stay the same.
+      beat_seconds: how often this worker's file is written.
+      grace_seconds: see above.
+      program: the name of the command in the line on stderr.
+    """
+
+    def __init__(
+        self,
+        folder,
+        cluster=None,
+        limit_seconds=300.0,
+        start_seconds=120.0,
+        peer_seconds=30.0,
+        beat_seconds=2.0,
+        grace_seconds=5.0,
+        program="launch.train",
+    ):
+        self._folder = pathlib.Path(folder)
+        self._cluster = cluster
+        self._limit_seconds = limit_seconds
+        self._start_seconds = start_seconds
+        self._peer_seconds = peer_seconds
+        self._beat_seconds = beat_seconds
+        self._grace_seconds = grace_seconds
+        self._program = program
+        self._closed = threading.Event()
+        self._joined = threading.Event()
+        self._beating = threading.Lock()
+        self._ended = False
+        self._problem = None
+        self._heartbeats = None
+        self._progress = None
+        self.progress("the start")
+
+    def __enter__(self):
+        """Starts to watch.
+
+        Raises:
+          EnvironmentFailure: the work folder cannot be written.
+        """
+        if self._cluster is not None:
+            self._heartbeats = Heartbeats(self._folder, self._cluster, self._awake_clock())
+            self._heartbeats.look()
+            try:
+                self._beat()
+            except OSError as error:
+                raise EnvironmentFailure(
+                    f"the work folder {self._folder} cannot be written ({error.strerror}); all workers "
+                    "write to it"
+                ) from error
+            threading.Thread(target=self._beat_on, name="heartbeats", daemon=True).start()
+        threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
+        return self
+
+    def __exit__(self, kind, error, traceback):
+        if self._heartbeats is not None:
+            self._try_to_beat(ended=_exit_code(error), reason=_first_line(error))
+        # Only now: the disk that takes the last beat may hang.
+        self._closed.set()
+
+    def progress(self, doing, limit_seconds=None):
+        """Reports that the run goes on.
+
+        Args:
+          doing: what it does now, e.g. `"step 1200"`: named if it never ends.
+          limit_seconds: how long it may take, where that is not the usual.
+        """
+        self._progress = _Progress(doing, self._limit_seconds if limit_seconds is None else limit_seconds)
+
+    def wait_for_peers(self):
+        """Returns when all workers are there; call it before TensorFlow connects them.
+
+        Raises:
+          EnvironmentFailure: one has not come within `start_seconds`, or ended with a
+            failure that a new start would repeat; names it.
+        """
+        if self._heartbeats is None:
+            return
+        self.progress("the wait for the other workers", math.inf)
+        deadline = time.monotonic() + self._start_seconds
+        while not self._joined.wait(self._beat_seconds / 4):
+            if self._problem is not None:
+                raise EnvironmentFailure(self._problem)
+            if time.monotonic() > deadline:
+                names = ", ".join(map(self._cluster.describe, self._heartbeats.missing()))
+                raise EnvironmentFailure(
+                    f"{names} did not come in the {self._start_seconds:.0f} s since the start; start all "
+                    f"workers, with the work folder {self._folder} on a disk that they share"
+                )
+        self.progress("the connection of the workers, whose ports must be reachable", self._start_seconds)
+
+    def explain_failure(self):
+        """Says which worker was lost, after TensorFlow raised an error that may come from it.
+
+        Returns:
+          A sentence, or None: within `peer_seconds` no worker was found lost, so the
+          error has another cause.
+        """
+        if self._heartbeats is None:
+            return None
+        self.progress("the search for the worker that was lost", math.inf)
+        deadline = time.monotonic() + self._peer_seconds + 3 * self._beat_seconds
+        while self._problem is None and time.monotonic() < deadline:
+            time.sleep(self._beat_seconds / 4)
+        return self._problem
+
+    def _watch(self):
+        # Touches no disk, which may be what hangs.
+        clock = self._awake_clock()
+        current, since = self._progress, clock()
+        while not self._closed.wait(self._beat_seconds / 4):
+            now = clock()
+            if self._progress is not current:
+                current, since = self._progress, now
+            if now - since > current.limit_seconds:
+                self._end(f"no progress for {now - since:.0f} s in {current.doing}", self._stacks_path())
+            if self._problem is not None and not self._closed.wait(self._grace_seconds):
+                self._end(self._problem)
+
+    def _beat_on(self):
+        while not self._closed.wait(self._beat_seconds / (1 if self._joined.is_set() else 8)):
+            self._try_to_beat()
+            self._heartbeats.look()
+            if not self._joined.is_set() and not self._heartbeats.missing():
+                self._heartbeats.join()
+                # Before TensorFlow starts, so that the others need not wait for the next beat.
+                self._try_to_beat()
+                self._joined.set()
+            self._problem = self._problem or self._heartbeats.problem(self._peer_seconds)
+
+    def _try_to_beat(self, **end):
+        try:
+            self._beat(**end)
+        except OSError as error:
+            logging.warning("the other workers will take this one for lost: %s", error)
+
+    def _beat(self, **end):
+        with self._beating:
+            if not self._ended:
+                self._ended = bool(end)
+                self._heartbeats.beat(self._progress.doing, **end)
+
+    def _end(self, problem, stacks=None):
+        # In a thread of its own: a full pipe or a disk that hangs must not keep the process.
+        report = threading.Thread(target=self._report, args=(problem, stacks), daemon=True)
+        report.start()
+        report.join(_LONGEST_REPORT_SECONDS)
+        os._exit(_EXIT_CODE)
+
+    def _report(self, problem, stacks):
+        where = "" if stacks is None else f"the stacks of all threads are in {stacks}; "
+        os.write(2, f"{self._program}: error: {problem}; {where}{_ADVICE}\n".encode())
+        if stacks is not None:
+            try:
+                with open(stacks, "w") as file:
+                    faulthandler.dump_traceback(file)
+            except OSError:
+                faulthandler.dump_traceback(2)
+        if self._heartbeats is not None:
+            self._try_to_beat(ended=_EXIT_CODE, reason=problem)
+        sys.stdout.flush()
+
+    def _stacks_path(self):
+        worker = "" if self._cluster is None else f"-worker-{self._cluster.index}"
+        return self._folder / f"stacks{worker}.txt"
+
+    def _awake_clock(self):
+        return _AwakeClock(4 * self._beat_seconds)
+
+
+class _Progress:
+    """What a run reported last; compared by identity."""
+
+    def __init__(self, doing, limit_seconds):
+        self.doing = doing
+        self.limit_seconds = limit_seconds
+
+
+class _AwakeClock:
+    """Counts the seconds in which this process ran, if asked often.
+
+    Args:
+      longest_seconds: what a longer time between two questions counts for.
+    """
+
+    def __init__(self, longest_seconds):
+        self._longest_seconds = longest_seconds
+        self._asked_at = time.monotonic()
+        self._seconds = 0.0
+
+    def __call__(self):
+        now = time.monotonic()
+        self._seconds += min(now - self._asked_at, self._longest_seconds)
+        self._asked_at = now
+        return self._seconds
+
+
+def _exit_code(error):
+    """The exit code with which an exception, or none, ends the process."""
+    if error is None:
+        return 0
+    if isinstance(error, RunError):
+        return error.exit_code
+    if isinstance(error, KeyboardInterrupt):
+        return 130
+    return 1
+
+
+def _first_line(error):
+    lines = str(error).splitlines()
+    return lines[0] if error is not None and lines else None
