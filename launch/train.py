@@ -12,12 +12,13 @@ import sys
 from vaeflow import allocator, command_line
 
 
-def run(flags):
-    """Loads the configuration and trains."""
+def run(flags, watchers=()):
+    """Loads the configuration and trains, with further callbacks that watch."""
     workdir = command_line.workdir(flags)
     allocator.tune()
     command_line.load("train", flags)
-    command_line.call("train", flags, workdir=workdir, allow_config_change=flags.allow_config_change)
+    change = flags.allow_config_change
+    command_line.call("train", flags, workdir=workdir, allow_config_change=change, watchers=watchers)
 
 
 if __name__ == "__main__":

@@ -14,8 +14,8 @@ ROWS = [
     ["errors"],
     ["registry", "validation", "allocator", "cluster"],
     [
-        "distributions", "random", "distribute", "divergences", "schedules", "optimizers", "images",
-        "serialization", "listing", "heartbeats",
+        "distributions", "random", "distribute", "divergences", "minibatch_divergences", "schedules",
+        "optimizers", "images", "serialization", "listing", "heartbeats",
     ],
     ["layers", "datasets", "samplers"],
     ["models", "metrics"],
@@ -41,6 +41,7 @@ SHARED = {
     "models": ["vae"],
     "metrics": ["base"],
     "export": ["formats"],
+    "clusters": ["ray_worker"],
     "commands": [],
     "callbacks": ["base"],
     "config": ["syntax", "files", "messages", "check", "loading"],

@@ -50,6 +50,15 @@ def test_reduced_gradients_are_not_summed_again():
     assert untouched == "([0.25, 0.25], [1, 1])"
 
 
+@pytest.mark.parametrize(("largest", "factor"), [(None, 1.0), (10.0, 1.0), (2.5, 0.5)])
+@pytest.mark.parametrize("known", [False, True])
+def test_clipping_is_by_the_norm_of_all_gradients_together(largest, factor, known):
+    gradients = [tf.constant([3.0, 0.0]), tf.constant([[4.0]])]  # Their norm is 5.
+    clipped = optimizers.clip(gradients, largest, tf.constant(5.0) if known else None)
+    np.testing.assert_allclose(clipped[0], [3.0 * factor, 0.0], rtol=1e-6)
+    np.testing.assert_allclose(clipped[1], [[4.0 * factor]], rtol=1e-6)
+
+
 def test_keras_still_has_the_method_that_is_replaced():
     assert callable(keras.optimizers.SGD._all_reduce_sum_gradients)
 

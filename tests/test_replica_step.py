@@ -9,6 +9,7 @@ from tests.fixtures import numpy_vae
 from vaeflow import optimizers
 from vaeflow.errors import ConfigurationError
 from vaeflow.models import VAE, Term
+from vaeflow.optimizers import ParameterGroup
 from vaeflow.replica_step import ReplicaStep, share_of_loss
 from vaeflow.schedules import LinearSchedule
 
@@ -42,7 +43,7 @@ def test_shares_of_all_parts_sum_to_the_loss(num_parts):
         "plain": values.mean(),
         "block_losses": block_losses,
     }
-    assert sum(float(loss) for loss, _ in shares) == pytest.approx(expected["loss"], rel=1e-14)
+    assert sum(float(losses[None]) for losses, _ in shares) == pytest.approx(expected["loss"], rel=1e-14)
     summed = {name: sum(float(share[name]) for _, share in shares) for name in shares[0][1]}
     assert summed == pytest.approx(expected, rel=1e-14)
     # A message about divergence names the first bad term: what is reported keeps its order.
@@ -89,11 +90,12 @@ def test_a_term_of_another_shape_is_refused(axes):
 
 
 def test_an_integer_weight():
-    loss, _ = share_of_loss({"each": Term(tf.ones([BATCH]), 3)}, [], BATCH, 1)
-    assert float(loss) == 3.0
+    losses, _ = share_of_loss({"each": Term(tf.ones([BATCH]), 3)}, [], BATCH, 1)
+    assert float(losses[None]) == 3.0
 
 
 def made(kind=VAE, **settings):
+    keras.utils.set_random_seed(0)
     model = kind(
         num_latents=3,
         dtype="float64",
@@ -102,7 +104,8 @@ def made(kind=VAE, **settings):
     )
     model.build((None, 4, 3, 2))
     optimizer = keras.optimizers.SGD(0.125)
-    optimizers.build_for_reduced_gradients(optimizer, model.trainable_variables)
+    for group in model.all_parameter_groups(optimizer).values():
+        optimizers.build_for_reduced_gradients(group.optimizer, group.variables)
     return ReplicaStep(model, optimizer, "none", BATCH, seed=0, **settings)
 
 
@@ -115,8 +118,8 @@ def test_the_loss_is_the_mean_over_the_batch_of_the_twins_terms():
     floats = images().numpy() / 255
     mean, log_variance, _, outputs = numpy_vae.forward(step.model, floats, numpy_vae.noise(5, (BATCH, 3)))
     reconstruction, kl = numpy_vae.bernoulli_loss(outputs, floats), numpy_vae.kl(mean, log_variance)
-    loss, shares = step.loss(images(), 5)
-    assert float(loss) == pytest.approx(np.mean(reconstruction + 0.5 * kl), rel=1e-7)
+    losses, shares = step.loss(images(), 5)
+    assert float(losses[None]) == pytest.approx(np.mean(reconstruction + 0.5 * kl), rel=1e-7)
     assert float(shares["reconstruction_loss"]) == pytest.approx(reconstruction.mean(), rel=1e-10)
     assert float(shares["kl"]) == pytest.approx(kl.mean(), rel=1e-10)
     assert float(shares["kl_weight"]) == pytest.approx(0.5)
@@ -152,12 +155,10 @@ def global_norm(gradients):
 
 @pytest.mark.parametrize("factor", [0.01, 0.5, 2.0])
 def test_clipping_by_the_global_norm(factor):
-    step = made()
-    free, metrics, finite = step.gradient(images(), 5)
+    [free], metrics, finite = made().gradient(images(), 5)
     norm = global_norm(free)
     assert bool(finite) and float(metrics["gradient_norm"]) == pytest.approx(norm, rel=1e-12)
-    step.gradient_clip_norm = factor * norm
-    clipped, metrics, _ = step.gradient(images(), 5)
+    [clipped], metrics, _ = made(gradient_clip_norm=factor * norm).gradient(images(), 5)
     assert float(metrics["gradient_norm"]) == pytest.approx(norm, rel=1e-12)  # As it was before.
     for one, other in zip(clipped, free):
         np.testing.assert_allclose(one, min(1.0, factor) * other.numpy(), rtol=1e-10)
@@ -167,9 +168,9 @@ def test_clipping_by_the_global_norm(factor):
 @pytest.mark.parametrize("parts", [2, 4, 8])
 def test_accumulated_gradients_are_those_of_the_whole_batch(parts):
     step = made()
-    whole, metrics, _ = step.gradient(images(), 5)
+    [whole], metrics, _ = step.gradient(images(), 5)
     step.gradient_accumulation_steps = parts
-    accumulated, other_metrics, _ = step.gradient(images(), 5)
+    [accumulated], other_metrics, _ = step.gradient(images(), 5)
     for one, other in zip(accumulated, whole):
         np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-14)
     assert set(metrics) == set(other_metrics)
@@ -182,7 +183,7 @@ def test_apply_takes_the_step_of_plain_gradient_descent():
     before = [variable.numpy() for variable in step.model.trainable_variables]
     gradients, _, _ = step.gradient(images(), 5)
     step.apply(gradients)
-    for old, gradient, variable in zip(before, gradients, step.model.trainable_variables):
+    for old, gradient, variable in zip(before, gradients[0], step.model.trainable_variables):
         np.testing.assert_allclose(variable, old - 0.125 * gradient, rtol=1e-13)
 
 
@@ -197,7 +198,7 @@ class Idle(VAE):
 
 def test_a_variable_that_the_loss_does_not_reach_has_a_gradient_of_zero():
     step = made(Idle)
-    gradients, _, finite = step.gradient(images(), 5)
+    [gradients], _, finite = step.gradient(images(), 5)
     assert len(gradients) == len(step.model.trainable_variables) and bool(finite)
     assert sum(not np.any(gradient) for gradient in gradients) == 2
 
@@ -210,3 +211,85 @@ def test_a_bad_pixel_is_seen(bad):
     _, metrics, finite = step.gradient(tf.constant(pixels, tf.float32), 5)
     assert not bool(finite)
     assert not np.isfinite(metrics["reconstruction_loss"])
+
+
+class Adversarial(VAE):
+    """A VAE with a critic of its latents, which is trained to another end by its own optimizer."""
+
+    critic_group = "critic"
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        self.critic = keras.layers.Dense(1, dtype=self.dtype_policy)
+        self.critic.build((None, self.num_latents))
+        self.critic_optimizer = keras.optimizers.SGD(0.5)
+
+    def parameter_groups(self):
+        return {"critic": ParameterGroup(self.critic.trainable_variables, self.critic_optimizer, 0.01)}
+
+    def objective(self, forward, step):
+        scores = self.critic(forward.latents)[:, 0]
+        return super().objective(forward, step) | {
+            "fooled": Term(scores, 2.0),
+            "critic_loss": Term(tf.square(scores - 1.0), 3.0, group=self.critic_group),
+        }
+
+
+def test_each_group_has_its_loss_its_clipping_and_its_optimizer():
+    step = made(Adversarial, gradient_clip_norm=0.5)
+    own, critic = step.groups[None].variables, step.groups["critic"].variables
+    assert [v.path for v in (*own, *critic)] == [v.path for v in step.model.trainable_variables]
+    losses, shares = step.loss(images(), 5)
+    parts = {name: float(share) for name, share in shares.items()}
+    expected = parts["reconstruction_loss"] + 0.5 * parts["kl"] + 2.0 * parts["fooled"]
+    assert float(losses[None]) == parts["loss"] == pytest.approx(expected, rel=1e-12)
+    assert float(losses["critic"]) == pytest.approx(3.0 * parts["critic_loss"], rel=1e-12)
+
+    before = [variable.numpy() for variable in (*own, *critic)]
+    gradients, metrics, finite = step.gradient(images(), 5)
+    step.apply(gradients)
+    moves = [variable.numpy() - old for variable, old in zip((*own, *critic), before)]
+    assert bool(finite) and float(metrics["gradient_norm"]) > 0.5
+    assert float(metrics["critic_gradient_norm"]) > 0.01
+    lengths = [np.sqrt(sum(np.sum(m**2) for m in part)) for part in (moves[: len(own)], moves[len(own) :])]
+    assert lengths == pytest.approx([0.125 * 0.5, 0.5 * 0.01], rel=1e-10)  # Learning rate times norm.
+
+
+@pytest.mark.parametrize("place", ["own", "critic"])
+def test_a_bad_gradient_of_one_group_stops_all(place):
+    step = made(Adversarial)
+    variable = step.groups[None if place == "own" else "critic"].variables[0]
+    variable.assign(np.full(variable.shape, np.nan))
+    assert not bool(step.gradient(images(), 5)[2])
+
+
+def test_a_loss_that_is_not_finite_in_one_group_only_stops_all():
+    step = made(Adversarial)
+    objective = step.model.objective
+    bad = Term(tf.fill([BATCH], tf.constant(np.inf, tf.float64)), group="critic")
+    step.model.objective = lambda *arguments: objective(*arguments) | {"bad": bad}
+    losses, _ = step.loss(images(), 5)
+    assert np.isfinite(losses[None]) and not np.isfinite(losses["critic"])
+    assert not bool(step.gradient(images(), 5)[2])
+
+
+@pytest.mark.parametrize(
+    ("group", "message"),
+    [
+        ("judge", "term 'critic_loss' is of the parameter group 'judge', which is none of None, 'critic'"),
+        (None, "no term of the objective trains the parameter group 'critic'"),
+    ],
+)
+def test_terms_and_groups_must_name_each_other(group, message):
+    step = made(Adversarial)
+    step.model.critic_group = group
+    with pytest.raises(ConfigurationError, match=message):
+        step.loss(images(), 0)
+
+
+def test_terms_per_example_that_couple_them_are_not_accumulated():
+    step = made(gradient_accumulation_steps=2)
+    step.loss(images(), 0)
+    step.model.couples_examples = True
+    with pytest.raises(ConfigurationError, match="the objective of VAE couples the whole batch"):
+        step.loss(images(), 0)

@@ -17,13 +17,21 @@ COUNTS = (1, 2, 4)
 def results(tmp_path_factory):
     """What fixtures/run_replicas.py wrote: number of replicas -> name -> array."""
     folder = tmp_path_factory.mktemp("replicas")
+    running = {}
+    for count in COUNTS:  # Side by side: most of the time goes into tracing, on one core.
+        command = [
+            sys.executable,
+            "-m",
+            "tests.fixtures.run_replicas",
+            str(count),
+            str(folder / f"{count}.npz"),
+        ]
+        running[count] = subprocess.Popen(command, cwd=REPOSITORY, stderr=subprocess.PIPE, text=True)
+    errors = {count: process.communicate()[1] for count, process in running.items()}
     found = {}
-    for count in COUNTS:
-        path = folder / f"{count}.npz"
-        command = [sys.executable, "-m", "tests.fixtures.run_replicas", str(count), str(path)]
-        finished = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
-        assert finished.returncode == 0, finished.stderr[-5000:]
-        with np.load(path) as arrays:
+    for count, process in running.items():
+        assert process.returncode == 0, errors[count][-5000:]
+        with np.load(folder / f"{count}.npz") as arrays:
             found[count] = {name: arrays[name] for name in arrays.files}
     return found
 
@@ -53,6 +61,23 @@ def test_every_registered_model(results, count):
 def test_terms_of_the_global_batch_and_losses_of_blocks_under_plain_sgd(results, count):
     assert results[1]["coupled/covariance"] > 1e-3 and results[1]["coupled/block_losses"] > 1e-3
     assert_agree(results, "coupled", count, 1e-9)
+
+
+@pytest.mark.parametrize("count", COUNTS[1:])
+@pytest.mark.parametrize("same_batch", [False, True])
+def test_an_adversary_with_its_own_optimizer_and_clipping(results, same_batch, count):
+    case = f"FactorVAE {same_batch} global"
+    assert results[1][f"{case}/free_bits"] > 1e-3
+    assert results[1][f"{case}/discriminator_gradient_norm"] > 0.1  # It is clipped.
+    assert_agree(results, case, count, 1e-9)
+
+
+@pytest.mark.parametrize("count", COUNTS[1:])
+def test_the_scope_of_a_replica_is_its_own_part(results, count):
+    """It differs from the global one where there are several, and is it where there is one."""
+    local, whole = (f"FactorVAE False {scope}/weights" for scope in ("replica", "global"))
+    np.testing.assert_array_equal(results[1][local], results[1][whole])
+    assert difference(results[count][local], results[count][whole]) > 1e-6
 
 
 @pytest.mark.parametrize("count", COUNTS[1:])
@@ -89,7 +114,9 @@ def test_compile_modes(results, model, mode):
     )
 
 
-@pytest.mark.parametrize("case", ["VAE", "ConvVAE", "coupled", "streamed", "float32"])
+@pytest.mark.parametrize(
+    "case", ["VAE", "ConvVAE", "coupled", "FactorVAE False global", "streamed", "float32"]
+)
 def test_the_runs_compared_have_moved(results, case):
     """Weights that nobody trains agree on any number of replicas."""
     assert difference(results[1][f"{case}/start"], results[1][f"{case}/weights"]) > 1e-2

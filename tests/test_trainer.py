@@ -374,6 +374,20 @@ def test_layers_that_do_not_are_not():
     trainer_module._refuse_dependence_on_replicas(model, 2)
 
 
+class Counting(VAE):
+    """Needs to know the size of the training set."""
+
+    def __init__(self, num_examples=None, **kwargs):
+        super().__init__(**kwargs)
+        self.num_examples = num_examples
+
+
+@pytest.mark.parametrize(("given", "expected"), [(None, NUM_EXAMPLES), (5, 5)])
+def test_the_size_of_the_training_split_is_filled_in_where_it_is_not_given(given, expected):
+    trainer = made(make_model=lambda: Counting(num_examples=given, num_latents=3, **numpy_vae.blocks()))
+    assert trainer.model.num_examples == expected
+
+
 def test_making_a_trainer_takes_no_step():
     trainer = made(make_model=lambda: VAE(3, NormalizedEncoder(), numpy_vae.blocks()["decoder"]))
     normalization = trainer.model.encoder.blocks[1]

@@ -1,6 +1,9 @@
 """Keras' optimizers, made visible to gin and safe on several replicas."""
 
+from typing import Any, NamedTuple
+
 import keras
+import tensorflow as tf
 
 from vaeflow import registry
 
@@ -29,6 +32,36 @@ for _optimizer in (
     keras.optimizers.SGD,
 ):
     registry.optimizer(_optimizer, refused=_REFUSED)
+
+
+class ParameterGroup(NamedTuple):
+    """Variables that are trained together, by an optimizer of their own.
+
+    Attributes:
+      variables: trainable Keras variables, which are in no other group.
+      optimizer: a Keras optimizer, made inside the strategy's scope.
+      gradient_clip_norm: the largest global norm of their gradient, or None.
+    """
+
+    variables: list
+    optimizer: Any
+    gradient_clip_norm: float | None = None
+
+
+def clip(gradients, largest_norm, norm=None):
+    """Scales gradients to a global norm of at most `largest_norm`; None leaves them.
+
+    Args:
+      gradients: a list of tensors.
+      largest_norm: a float or None.
+      norm: their global norm, a scalar tensor, where it is known.
+
+    Returns:
+      A list of tensors.
+    """
+    if largest_norm is None:
+        return gradients
+    return tf.clip_by_global_norm(gradients, largest_norm, use_norm=norm)[0]
 
 
 def build_for_reduced_gradients(optimizer, variables):

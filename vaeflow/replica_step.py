@@ -2,9 +2,10 @@
 
 import tensorflow as tf
 
-from vaeflow import distribute, random
+from vaeflow import distribute, optimizers, random
 from vaeflow.datasets import pipeline
 from vaeflow.errors import ConfigurationError
+from vaeflow.models.vae import check_groups, losses_by_group
 
 
 def share_of_loss(terms, block_losses, batch_size, num_parts):
@@ -20,22 +21,23 @@ def share_of_loss(terms, block_losses, batch_size, num_parts):
       num_parts: into how many parts the global batch is cut.
 
     Returns:
-      A pair: the share of the loss, a scalar; and a dict of shares to report,
-      `loss`, each term unweighted, and each weight that is not simply 1.
+      A pair: the shares of what is minimized, a dict, parameter group -> scalar; and
+      a dict of shares to report: `loss`, that of the model's own group, each term
+      unweighted, and each weight that is not simply 1.
     """
-    shares, loss = {}, None
+    shares = {}
     for name, term in terms.items():
         per_example = term.value.shape.rank == 1
         share = tf.reduce_sum(term.value) / batch_size if per_example else term.value / num_parts
-        weight = term.weight_as(share.dtype)
         shares[name] = share
         if not isinstance(term.weight, float) or term.weight != 1.0:
-            shares[f"{name}_weight"] = weight / num_parts
-        loss = weight * share if loss is None else loss + weight * share
+            shares[f"{name}_weight"] = term.weight_as(share.dtype) / num_parts
+    losses = losses_by_group(terms, shares)
     if block_losses:
-        shares["block_losses"] = tf.add_n([tf.cast(value, loss.dtype) for value in block_losses]) / num_parts
-        loss += shares["block_losses"]
-    return loss, {"loss": loss, **shares}
+        total = tf.add_n([tf.cast(value, losses[None].dtype) for value in block_losses])
+        shares["block_losses"] = total / num_parts
+        losses[None] += shares["block_losses"]
+    return losses, {"loss": losses[None], **shares}
 
 
 def _check_shapes(terms, num_examples):
@@ -49,28 +51,37 @@ def _check_shapes(terms, num_examples):
             )
 
 
-def _refuse_coupled_terms(terms):
+def _refuse_coupling(model, terms):
     coupled = [name for name, term in terms.items() if term.value.shape.rank == 0]
-    if coupled:
+    if coupled or model.couples_examples:
+        culprit = f"its term {coupled[0]!r}" if coupled else f"the objective of {type(model).__name__}"
         raise ConfigurationError(
-            f"`train.gradient_accumulation_steps` must be 1 for this model: its term {coupled[0]!r} couples "
-            "the whole batch, and would be computed on parts of it"
+            f"`train.gradient_accumulation_steps` must be 1 for this model: {culprit} couples the whole "
+            "batch, and would be computed on parts of it"
         )
+
+
+def norm_name(group):
+    """Names the metric of a group's gradient norm, before it is clipped."""
+    return "gradient_norm" if group is None else f"{group}_gradient_norm"
 
 
 class ReplicaStep:
     """Computes the gradient of the global batch's loss, and applies it.
 
-    In this order: each replica's share of the gradient, summed over the replicas;
-    the check that it is finite; clipping by the global norm; the update.
+    Each parameter group of the model has a loss, the sum of its terms, whose gradient
+    is taken with respect to the group's own variables only. In this order: each
+    replica's share of the gradients, summed over the replicas; the check that all are
+    finite; clipping of each group by its own global norm; the update of all groups.
 
     Args:
       model: a built model.
-      optimizer: built by `optimizers.build_for_reduced_gradients`.
+      optimizer: of the model's own group. It, and those of the model's other groups,
+        are built by `optimizers.build_for_reduced_gradients`.
       binarization: of the dataset.
       batch_size: the global batch size.
       seed: keys the noise.
-      gradient_clip_norm: the largest global norm, or None.
+      gradient_clip_norm: the largest global norm for the model's own group, or None.
       gradient_accumulation_steps: into how many parts a replica cuts its examples,
         one after the other, to save memory.
     """
@@ -86,15 +97,14 @@ class ReplicaStep:
         gradient_accumulation_steps=1,
     ):
         self.model = model
-        self.optimizer = optimizer
+        self.groups = model.all_parameter_groups(optimizer, gradient_clip_norm)
         self.binarization = binarization
         self.batch_size = batch_size
         self.seed = seed
-        self.gradient_clip_norm = gradient_clip_norm
         self.gradient_accumulation_steps = gradient_accumulation_steps
 
     def loss(self, images, step, first_position=0):
-        """Computes the share of the loss of some examples of the global batch.
+        """Computes the shares of the losses of some examples of the global batch.
 
         Args:
           images: `[b, H, W, C]` as stored.
@@ -109,36 +119,41 @@ class ReplicaStep:
             forward = self.model.forward(floats, training=True)
             terms = self.model.objective(forward, step)
         _check_shapes(terms, images.shape[0])
+        check_groups(terms, self.groups)
         if self.gradient_accumulation_steps > 1:
-            _refuse_coupled_terms(terms)
+            _refuse_coupling(self.model, terms)
         num_parts = distribute.num_replicas() * self.gradient_accumulation_steps
         return share_of_loss(terms, forward.block_losses, self.batch_size, num_parts)
 
     def gradient(self, images, step):
-        """Computes the clipped gradient of the global batch's loss, inside a replica.
+        """Computes the clipped gradients of the global batch's losses, inside a replica.
 
         Args:
           images: this replica's part, `[b, H, W, C]` as stored.
           step: the global step.
 
         Returns:
-          The gradients, one for each trainable variable; the metrics, a dict of
-          scalars of the global batch; and whether both are finite.
+          The gradients, a list for each group, of one for each of its variables; the
+          metrics, a dict of scalars of the global batch; and whether both are finite.
         """
         gradients, metrics = self._accumulated(images, step)
         names = sorted(metrics)
         packed = tf.stack([metrics[name] for name in names])
-        *gradients, packed = distribute.sum_over_replicas([*gradients, packed])
+        gradients, packed = distribute.sum_over_replicas((gradients, packed))
         metrics = dict(zip(names, tf.unstack(packed)))
-        norm = tf.linalg.global_norm(gradients)
-        finite = tf.math.is_finite(norm) & tf.math.is_finite(metrics["loss"])
-        if self.gradient_clip_norm is not None:
-            gradients, _ = tf.clip_by_global_norm(gradients, self.gradient_clip_norm, use_norm=norm)
-        return gradients, metrics | {"gradient_norm": tf.cast(norm, packed.dtype)}, finite
+        finite = tf.reduce_all(tf.math.is_finite(packed))
+        clipped = []
+        for (name, group), of_group in zip(self.groups.items(), gradients, strict=True):
+            norm = tf.linalg.global_norm(of_group)
+            finite &= tf.math.is_finite(norm)
+            clipped.append(optimizers.clip(of_group, group.gradient_clip_norm, norm))
+            metrics[norm_name(name)] = tf.cast(norm, packed.dtype)
+        return clipped, metrics, finite
 
     def apply(self, gradients):
-        """Updates the weights, inside a replica."""
-        self.optimizer.apply(gradients, self.model.trainable_variables)
+        """Updates the weights of all groups, inside a replica."""
+        for group, of_group in zip(self.groups.values(), gradients, strict=True):
+            group.optimizer.apply(of_group, group.variables)
 
     def _accumulated(self, images, step):
         """Sums gradients and shares over the parts of this replica's examples."""
@@ -154,9 +169,12 @@ class ReplicaStep:
         return totals
 
     def _gradient_of(self, images, step, first_position):
-        # TensorFlow's own variables: of a Keras variable it cannot make the gradient 0.
-        variables = [variable.value for variable in self.model.trainable_variables]
-        with tf.GradientTape() as tape:
-            loss, shares = self.loss(images, step, first_position)
-        gradients = tape.gradient(loss, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        with tf.GradientTape(persistent=len(self.groups) > 1) as tape:
+            losses, shares = self.loss(images, step, first_position)
+        gradients = []
+        for name, group in self.groups.items():
+            # TensorFlow's own variables: of a Keras variable it cannot make the gradient 0.
+            variables = [variable.value for variable in group.variables]
+            zero = tf.UnconnectedGradients.ZERO
+            gradients.append(tape.gradient(losses[name], variables, unconnected_gradients=zero))
         return gradients, shares

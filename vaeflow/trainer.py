@@ -10,7 +10,7 @@ from vaeflow import compile_modes, distribute, optimizers, validation
 from vaeflow.datasets import pipeline
 from vaeflow.datasets.order import ExampleOrder
 from vaeflow.errors import ConfigurationError, TrainingDiverged
-from vaeflow.replica_step import ReplicaStep
+from vaeflow.replica_step import ReplicaStep, norm_name
 
 
 class Trainer:
@@ -67,8 +67,10 @@ class Trainer:
         _check_division(batch_size, strategy.num_replicas_in_sync, gradient_accumulation_steps)
         self.model, self.optimizer = model, optimizer
         with strategy.scope():
+            _tell_size_of_split(model, split)
             model.build((None, *split.shape))
-            optimizers.build_for_reduced_gradients(optimizer, model.trainable_variables)
+            for group in model.all_parameter_groups(optimizer).values():
+                optimizers.build_for_reduced_gradients(group.optimizer, group.variables)
             _refuse_dependence_on_replicas(model, strategy.num_replicas_in_sync)
             self._averages = [tf.Variable(v, trainable=False) for v in self._averaged_variables()]
         self.replica_step = ReplicaStep(
@@ -120,14 +122,24 @@ class Trainer:
     def checkpoint(self):
         """Returns a `tf.train.Checkpoint` of all that the future of the run depends on, but the step.
 
-        The learning rate is not in it: the configuration says what it is.
+        Learning rates are not in it: the configuration says what they are.
         """
-        slots = [variable for variable in self.optimizer.variables if variable.name != "learning_rate"]
+        states = {
+            "optimizer" if name is None else f"{name}_optimizer": _state(group.optimizer)
+            for name, group in self.model.all_parameter_groups(self.optimizer).items()
+        }
         return tf.train.Checkpoint(
-            model=[variable.value for variable in self.model.variables],
-            optimizer=[variable.value for variable in slots],
-            averages=self._averages,
+            model=[variable.value for variable in self.model.variables], averages=self._averages, **states
         )
+
+    def learning_rates(self):
+        """Returns the learning rate of each parameter group as it is now, a dict of floats."""
+        return {
+            "learning_rate" if name is None else f"{name}_learning_rate": float(
+                keras.ops.convert_to_numpy(group.optimizer.learning_rate)
+            )
+            for name, group in self.model.all_parameter_groups(self.optimizer).items()
+        }
 
     def resume_at(self, step):
         """Continues at `step`, after the checkpoint was read: its batch is the next."""
@@ -160,7 +172,7 @@ class Trainer:
         _, shares = self.replica_step.loss(blank, step=0)
         for variable, value in zip(statistics, kept):
             variable.assign(value)
-        return [*shares, "gradient_norm"]
+        return [*shares, *(norm_name(group) for group in self.replica_step.groups)]
 
     def _make_source(self):
         """Returns what the loop reads: an iterator, or a function that gives (array, indices)."""
@@ -244,6 +256,16 @@ class Trainer:
 
         for average, variable in zip(self._averages, self._averaged_variables()):
             self.strategy.extended.update(average, move, args=(variable,))
+
+
+def _tell_size_of_split(model, split):
+    """Fills in the number of training examples for a model whose objective needs it."""
+    if getattr(model, "num_examples", 0) is None:
+        model.num_examples = split.num_examples
+
+
+def _state(optimizer):
+    return [variable.value for variable in optimizer.variables if variable.name != "learning_rate"]
 
 
 def _check_division(batch_size, num_replicas, gradient_accumulation_steps):

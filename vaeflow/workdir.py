@@ -50,7 +50,8 @@ class WorkDir:
         existed = self.path.exists()
         if existed and not self.path.is_dir():
             raise EnvironmentFailure(
-                f"the work folder {self.path} cannot be written (it is a file); choose another with `--workdir`"
+                f"the work folder {self.path} cannot be written (it is a file); choose another with "
+                "`--workdir`"
             )
         try:
             self.path.mkdir(parents=True, exist_ok=True)

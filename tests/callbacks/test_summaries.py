@@ -4,6 +4,7 @@ import json
 
 import pytest
 import tensorflow as tf
+from tensorboard.backend.event_processing import plugin_event_accumulator
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import metadata, plugin_data_pb2
 
@@ -128,9 +129,11 @@ def test_what_a_killed_run_wrote_after_its_last_checkpoint_is_forgotten(tmp_path
     with pytest.raises(KeyboardInterrupt):
         tiny_runs.train(tmp_path, callbacks=[Summaries(), Checkpoints(6), Break(step)], **settings)
     tiny_runs.train(tmp_path, callbacks=[Summaries(), Checkpoints(6)], **settings)
-    accumulator = events(tmp_path)
+    # What the page itself reads with.
+    accumulator = plugin_event_accumulator.EventAccumulator(str(tmp_path / "tensorboard"))
+    accumulator.Reload()
     losses = accumulator.Tensors("train/loss")
     assert [event.step for event in losses] == [2, 4, 6, 8, 10, 12]
     written = [line["train/loss"] for line in tiny_runs.metrics_lines(tmp_path)]
     assert [float(tf.make_ndarray(event.tensor_proto)) for event in losses] == pytest.approx(written)
-    assert accumulator.Tensors("configuration") and accumulator.SummaryMetadata("run")
+    assert accumulator.Tensors("configuration") and accumulator.Tensors("run")

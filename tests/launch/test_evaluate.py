@@ -115,6 +115,13 @@ def test_other_data_by_override(workdir, tmp_path):
     assert report(workdir)["num_examples"] == 5
 
 
+def test_another_dataset_by_override(workdir, capsys):
+    """What the folder's configuration says of its own dataset is then not read, and is no error."""
+    assert run(workdir, "train.dataset = @RenderedSprites()") == 2
+    error = capsys.readouterr().err
+    assert "takes images of 8 x 8 x 1, those of RenderedSprites are of 64 x 64 x 1" in error
+
+
 @pytest.mark.parametrize(
     "parameter, message",
     [

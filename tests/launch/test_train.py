@@ -1,8 +1,7 @@
-"""The command itself, as people run it: `python -m launch.train` in processes of their own."""
+"""The command itself, `python -m launch.train`, in processes of their own."""
 
 import json
 import os
-import pathlib
 import re
 import signal
 import subprocess
@@ -12,9 +11,7 @@ import time
 import numpy as np
 import pytest
 
-from tests.fixtures import tiny_runs
-
-REPOSITORY = pathlib.Path(__file__).parents[2]
+from tests.fixtures import commands, tiny_runs
 
 # Moving averages, a learning rate that changes, and epochs that end between batches.
 GIN = """
@@ -41,71 +38,32 @@ Checkpoints.every_steps = 60
 """
 
 
-class Command:
-    """Runs the command in a folder with `tiny.gin` and its data."""
-
-    def __init__(self, folder):
-        self.folder = folder
-        (folder / "tiny.gin").write_text(GIN)
-        np.save(folder / "images.npy", tiny_runs.images(60))
-
-    def start(self, *arguments, gin_file="tiny.gin", pause_seconds=0):
-        flags = [f"--gin_file={gin_file}", "--plugin=pause_plugin", *arguments]
-        paths = os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "tests" / "fixtures")])
-        return subprocess.Popen(
-            [sys.executable, "-m", "launch.train", *flags],
-            cwd=self.folder,
-            env=os.environ | {"PYTHONPATH": paths, "PAUSE_SECONDS": str(pause_seconds)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def run(self, *arguments, **more):
-        return finish(self.start(*arguments, **more))
-
-    def workdir(self, name):
-        return self.folder / "runs" / name
-
-    def result(self, name):
-        return json.loads((self.workdir(name) / "result.json").read_text())
-
-
-def finish(process):
-    """Waits for the end; returns (exit code, stdout, stderr without TensorFlow's greetings)."""
-    with process:
-        try:
-            out, error = process.communicate(timeout=100)
-        finally:
-            process.kill()
-    greeting = re.compile(r"WARNING: All log messages before absl|[IW]0000 |To enable the following instr")
-    lines = [line for line in error.splitlines() if not greeting.match(line)]
-    return process.returncode, out, "\n".join(lines)
-
-
-def wait_for_step(path, step, before, process):
-    """Waits until `metrics.jsonl` at `path` is no longer as `before` and holds a line of `step`."""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and process.poll() is None:
-        if content(path) != before and f'{{"step": {step},' in content(path):
-            return
-        time.sleep(0.01)
-    raise AssertionError(f"step {step} never came: {finish(process)}")
-
-
-def content(path):
-    return path.read_text() if path.exists() else ""
+def run_plainly(command, name, *arguments):
+    """Runs the command as people do; returns (exit code, stdout, stderr) as `Runs.run` does."""
+    flags = ["--gin_file=tiny.gin", f"--workdir=runs/{name}", "--plugin=pause_plugin", *arguments]
+    paths = os.pathsep.join([str(commands.REPOSITORY), str(commands.FIXTURES)])
+    done = subprocess.run(
+        [sys.executable, "-m", "launch.train", *flags],
+        cwd=command.folder,
+        env=os.environ | {"PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    return commands.Finished(done.returncode, done.stdout, commands.without_greetings(done.stderr))
 
 
 @pytest.fixture(scope="module")
 def command(tmp_path_factory):
-    return Command(tmp_path_factory.mktemp("command"))
+    folder = tmp_path_factory.mktemp("command")
+    np.save(folder / "images.npy", tiny_runs.images(60))
+    return commands.Runs(folder, GIN, "pause_plugin")
 
 
 @pytest.fixture(scope="module")
 def undisturbed(command):
     """The run that nothing disturbs: what it printed, and its folder."""
-    code, out, error = command.run()
+    code, out, error = run_plainly(command, "tiny")
     assert code == 0, error
     return out, error, command.workdir("tiny")
 
@@ -148,7 +106,9 @@ def test_the_work_folder(undisturbed):
     assert list((folder / "tensorboard").glob("events.out.tfevents.*"))
 
     environment = json.loads((folder / "environment.json").read_text())
-    assert environment["command"][1:] == ["--gin_file=tiny.gin", "--plugin=pause_plugin"]
+    assert environment["command"][1:] == [
+        "--gin_file=tiny.gin", "--workdir=runs/tiny", "--plugin=pause_plugin"
+    ]  # fmt: skip
     assert environment["devices"] == "1 CPU replica"
     assert "Adam.learning_rate = @CosineDecay()" in (folder / "config.gin").read_text()
     assert "CosineDecay.alpha = 0.0" in (folder / "operative_config.gin").read_text()
@@ -163,70 +123,73 @@ def test_a_finished_run_says_so_and_changes_nothing(command, undisturbed):
         }
 
     before = contents()
-    code, out, error = command.run()
+    code, out, error = command.run("tiny")
     assert (code, error) == (0, "")
     assert out.startswith("this run is finished: ") and out.count("\n") == 1 and "step 300" in out
     assert contents() == before
 
 
-def same_training(folder, other):
+def test_the_forked_command_of_the_tests_is_the_command(command, undisturbed):
+    """Else what follows, and the tests of faults, show nothing of what people run."""
+    out, error, folder = undisturbed
+    forked = command.run("forked")
+    assert (forked.code, forked.out.replace("forked", "tiny")) == (0, out)
+    assert command.result("forked")["weights_sha256"] == command.result("tiny")["weights_sha256"]
+    assert same_training(command, "forked", "tiny")
+    one, other = (
+        json.loads((command.workdir(name) / "environment.json").read_text()) for name in ("tiny", "forked")
+    )
+    assert one.pop("command")[0] == other.pop("command")[0] and one == other
+    for arguments in (["--no_such_flag"], ["--gin_param=VAE.num_latents = 0"]):
+        assert run_plainly(command, "bad", *arguments) == command.run("bad", *arguments)
+
+
+def same_training(command, name, other):
     """Whether two runs logged the same losses and evaluations, bit for bit."""
-    timing = ("wall_seconds", "examples_per_second", "train/input_wait_fraction")
-
-    def measured(path):
-        lines = {line["step"]: line for line in tiny_runs.metrics_lines(path)}
-        assert len(lines) == len(tiny_runs.metrics_lines(path))
-        return {
-            step: {name: value for name, value in line.items() if name not in timing}
-            for step, line in lines.items()
-        }
-
-    return measured(folder) == measured(other)
+    return command.lines(name) == command.lines(other)
 
 
 def test_stopped_at_120_and_resumed_it_ends_with_the_same_bits(command, undisturbed):
-    *_, folder = undisturbed
-    workdir = "--workdir=runs/halves"
-    assert command.run(workdir, "--gin_param=train.num_steps = 120")[0] == 0
+    assert command.run("halves", "--gin_param=train.num_steps = 120").code == 0
     assert command.result("halves")["step"] == 120
 
-    code, _, error = command.run(workdir)
+    code, _, error = command.run("halves")
     assert code == 2
     assert error.startswith("launch.train: error: the work folder runs/halves was made with another config")
     assert "  -train.num_steps = 120\n  +train.num_steps = 300\n" in error and "Traceback" not in error
     assert command.result("halves")["step"] == 120
 
-    assert command.run(workdir, "--allow_config_change")[0] == 0
+    assert command.run("halves", "--allow_config_change").code == 0
     assert command.result("halves")["weights_sha256"] == command.result("tiny")["weights_sha256"]
-    assert same_training(command.workdir("halves"), folder)
+    assert same_training(command, "halves", "tiny")
 
 
 def test_signals_and_a_kill_lose_nothing(command, undisturbed):
-    *_, folder = undisturbed
     disturbed = command.workdir("disturbed")
 
     def start_until(step, pause_seconds=1):
-        before = content(disturbed / "metrics.jsonl")
-        process = command.start("--workdir=runs/disturbed", pause_seconds=pause_seconds)
-        wait_for_step(disturbed / "metrics.jsonl", step, before, process)
+        before = command.text("disturbed")
+        process = command.start("disturbed", environment={"PAUSE_SECONDS": pause_seconds})
+        process.wait_until(
+            lambda: command.text("disturbed") != before and command.last_step("disturbed") == step
+        )
         return process
 
     # SIGTERM: the loop ends, the state is saved.
     process = start_until(step=50)
     process.send_signal(signal.SIGTERM)
-    code, out, error = finish(process)
-    assert (code, out) == (42, "")
-    (message,) = [line for line in error.splitlines() if line.startswith("launch.train")]
-    assert re.fullmatch(r"launch.train: preempted: SIGTERM at step 50: the state is saved; .*", message)
-    assert "Traceback" not in error
+    finished = process.finish()
+    assert (finished.code, finished.out) == (42, "")
+    told = commands.message(finished)
+    assert re.fullmatch(r"launch.train: preempted: SIGTERM at step 50: the state is saved; .*", told)
     assert (disturbed / "checkpoints" / "step-00000050").is_dir()
     assert not (disturbed / "result.json").exists()
 
     # SIGKILL, after a line that no checkpoint holds.
     process = start_until(step=100)
     process.kill()
-    assert finish(process)[0] == -signal.SIGKILL
-    assert [line["step"] for line in tiny_runs.metrics_lines(disturbed)] == [50, 60, 100]
+    assert process.finish().code == -signal.SIGKILL
+    assert list(command.lines("disturbed")) == [50, 60, 100]
 
     # SIGINT, and a second one, which does not wait for the loop's end.
     process = start_until(step=100, pause_seconds=20)
@@ -236,25 +199,23 @@ def test_signals_and_a_kill_lose_nothing(command, undisturbed):
     time.sleep(0.2)
     assert process.poll() is None
     process.send_signal(signal.SIGINT)
-    assert finish(process)[0] == 130
+    assert process.finish().code == 130
     assert time.monotonic() - sent < 5
 
-    code, _, error = command.run("--workdir=runs/disturbed")
-    assert code == 0, error
+    assert command.run("disturbed").code == 0
     assert command.result("disturbed")["weights_sha256"] == command.result("tiny")["weights_sha256"]
-    assert same_training(disturbed, folder)
+    assert same_training(command, "disturbed", "tiny")
     assert not list(disturbed.rglob(".unfinished*"))
 
 
 def test_two_virtual_devices(command, undisturbed):
     *_, folder = undisturbed
-    flags = ["--virtual_devices=2", "--workdir=runs/two"]
-    code, _, error = command.run(*flags, "--gin_param=train.batch_size = 9")
+    code, _, error = command.run("two", "--virtual_devices=2", "--gin_param=train.batch_size = 9")
     assert code == 2
     assert "launch.train: error: `train.batch_size`" in error and "replicas (2)" in error and "got 9" in error
     assert "Traceback" not in error and not command.workdir("two").exists()
 
-    code, _, error = command.run(*flags)
+    code, _, error = command.run("two", "--virtual_devices=2")
     assert code == 0, error
     assert command.result("two")["num_replicas"] == 2
     assert "2 CPU replicas" in error
@@ -266,7 +227,7 @@ def test_two_virtual_devices(command, undisturbed):
 
 def test_a_bad_value_is_one_message_within_seconds(command):
     started = time.monotonic()
-    code, out, error = command.run("--workdir=runs/bad", "--gin_param=VAE.num_latents = 0")
+    code, out, error = run_plainly(command, "bad", "--gin_param=VAE.num_latents = 0")
     assert (code, out) == (2, "")
     assert re.fullmatch(r"launch.train: error: .*`VAE.num_latents` must be a positive .*, got 0.*", error)
     assert time.monotonic() - started < 20  # 8 s on a machine that does nothing else.

@@ -24,6 +24,19 @@ def test_the_number_of_latents_must_be_positive(num_latents):
         GaussianHead(num_latents)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("given", ["argument", "before it is built"])
+def test_a_head_with_a_constant_log_variance_has_one_layer(dtype, given):
+    head = GaussianHead(3, -7.5 if given == "argument" else None, dtype=dtype)
+    head.constant_log_variance = -7.5
+    features = np.random.default_rng(0).normal(size=(4, 5))
+    mean, log_variance = head(features)
+    kernel, bias = head.get_weights()
+    np.testing.assert_allclose(mean, features @ kernel + bias, atol=1e-5)
+    np.testing.assert_array_equal(log_variance, np.full((4, 3), -7.5))
+    assert log_variance.dtype == mean.dtype == dtype
+
+
 def test_sampling_scales_and_shifts_the_noise_of_its_key():
     mean, log_variance = np.random.default_rng(0).normal(size=(2, 4, 3))
     with random.keyed(1, "train", 2):

@@ -23,6 +23,8 @@ class Run:
       evaluation_split: the evaluation `Split`.
       workdir: the `WorkDir`.
       checkpoints: the `CheckpointStore`.
+      stop_request: a `StopRequest`; a callback may set its `name` to end the run with its
+        state saved.
       num_steps: the step at which the run ends.
       configuration: the gin text of the run.
       source: the name of the dataset, for messages.
@@ -36,6 +38,7 @@ class Run:
     evaluation_split: Any
     workdir: Any
     checkpoints: Any
+    stop_request: Any
     num_steps: int
     configuration: str
     source: str
@@ -79,12 +82,17 @@ class Callback:
     After each loop every callback may `measure` something, then every callback is
     told `on_log` what all of them measured. Where several workers train, each of them
     calls `measure`, which may compute on all replicas; the rest, with its effects, is
-    the chief's alone.
+    the chief's alone, unless `on_every_worker` says otherwise.
+
+    Attributes:
+      on_every_worker: True where every worker is to call all methods.
 
     Args:
       every_steps: acts after these steps, and after the last; None for after each
         loop. Loops end there.
     """
+
+    on_every_worker = False
 
     def __init__(self, every_steps=None):
         if every_steps is not None:

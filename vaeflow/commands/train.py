@@ -23,6 +23,7 @@ from vaeflow.workdir import WorkDir
 _FLAG_ADVICE = {
     "workdir": "use the flag --workdir instead",
     "allow_config_change": "use the flag --allow_config_change instead",
+    "watchers": "use `train.callbacks` instead",
 }
 
 
@@ -48,6 +49,7 @@ def train(
     start_seconds=120,
     peer_seconds=30,
     allow_config_change=False,
+    watchers=(),
 ):
     """Trains a model, or resumes where the work folder's run was stopped.
 
@@ -80,6 +82,7 @@ def train(
       peer_seconds: a worker that is not heard of for so long is taken for lost, and the
         others end.
       allow_config_change: resume although the configuration differs.
+      watchers: further callbacks, of the launcher: no part of the configuration.
 
     Returns:
       The content of `result.json`, a dict.
@@ -98,6 +101,7 @@ def train(
         validation.positive_number("train.start_seconds", start_seconds)
         validation.positive_number("train.peer_seconds", peer_seconds)
         callbacks = _standard_callbacks() if callbacks is None else _checked_callbacks(callbacks)
+        callbacks = [*callbacks, *watchers]
     workers = cluster.from_environment()
     folder = WorkDir(workdir, writable=workers is None or workers.is_chief)
     source = type(dataset).__name__
@@ -152,6 +156,7 @@ def train(
             evaluation_split=evaluation_split,
             workdir=folder,
             checkpoints=CheckpointStore(folder.checkpoints, image_shape=train_split.shape),
+            stop_request=stop_request,
             num_steps=num_steps,
             configuration=configuration,
             source=source,
@@ -159,7 +164,7 @@ def train(
         )
         _resume(run)
         folder.write_provenance(configuration, config.operative_text(), run.facts)
-        run_loop.train_to_end(run, callbacks, stop_request, watchdog)
+        run_loop.train_to_end(run, callbacks, watchdog)
         return _finish(run)
 
 

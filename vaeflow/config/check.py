@@ -190,13 +190,10 @@ class _Reach:
 def _drop_unused(root, bindings, final, reach):
     """Sorts unread bindings into errors, warnings, and those of other commands."""
     from_files = _last_of_each(b for b in bindings if b.location.origin != "command line")
-    without_overrides = _Reach(root, from_files).used
-    others = {
-        key
-        for entry in registry.entries("command")
-        if entry.name != root
-        for key in _Reach(entry.name, final).used
-    }
+    commands = [entry.name for entry in registry.entries("command")]
+    # Of every command: `evaluate` reads what was written for `train`, and may override it.
+    without_overrides = {key for name in commands for key in _Reach(name, from_files).used}
+    others = {key for name in commands if name != root for key in _Reach(name, final).used}
     kept, warnings, problems = [], [], []
     for key, binding in final.items():
         if key in reach.used or key in others:

@@ -1,6 +1,7 @@
 """The head that maps features to the parameters of a Gaussian."""
 
 import keras
+import tensorflow as tf
 
 from vaeflow import registry, validation
 from vaeflow.layers.base import Layer, build_chain
@@ -15,17 +16,24 @@ class GaussianHead(Layer):
 
     Args:
       num_latents: D.
+      constant_log_variance: a number that every log variance is, and then there is no
+        second layer; None learns them. A model may set it before it builds the block.
     """
 
-    def __init__(self, num_latents, **kwargs):
+    def __init__(self, num_latents, constant_log_variance=None, **kwargs):
         super().__init__(**kwargs)
         validation.positive_integer("GaussianHead.num_latents", num_latents)
+        self.constant_log_variance = constant_log_variance
         self.mean = keras.layers.Dense(num_latents)
         self.log_variance = keras.layers.Dense(num_latents)
 
     def build(self, input_shape):
         build_chain([self.mean], input_shape, self.dtype_policy)
-        build_chain([self.log_variance], input_shape, self.dtype_policy)
+        if self.constant_log_variance is None:
+            build_chain([self.log_variance], input_shape, self.dtype_policy)
 
     def call(self, features):
-        return self.mean(features), self.log_variance(features)
+        mean = self.mean(features)
+        if self.constant_log_variance is None:
+            return mean, self.log_variance(features)
+        return mean, tf.fill(tf.shape(mean), tf.constant(self.constant_log_variance, mean.dtype))

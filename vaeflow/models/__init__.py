@@ -1,7 +1,25 @@
 """Models: what is trained."""
 
+from vaeflow.models.annealed_vae import AnnealedVAE
+from vaeflow.models.beta_tc_vae import BetaTCVAE
 from vaeflow.models.beta_vae import BetaVAE
 from vaeflow.models.conv_vae import ConvVAE
+from vaeflow.models.dip_vae import DIPVAE
+from vaeflow.models.factor_vae import FactorVAE
+from vaeflow.models.info_vae import InfoVAE
 from vaeflow.models.vae import VAE, Forward, Term
+from vaeflow.models.wae import WAE
 
-__all__ = ["BetaVAE", "ConvVAE", "Forward", "Term", "VAE"]
+__all__ = [
+    "AnnealedVAE",
+    "BetaTCVAE",
+    "BetaVAE",
+    "ConvVAE",
+    "DIPVAE",
+    "FactorVAE",
+    "Forward",
+    "InfoVAE",
+    "Term",
+    "VAE",
+    "WAE",
+]

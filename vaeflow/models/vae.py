@@ -5,8 +5,9 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from vaeflow import random, registry, schedules, validation
+from vaeflow import distribute, random, registry, schedules, validation
 from vaeflow.distributions import Gaussian
+from vaeflow.errors import ConfigurationError
 from vaeflow.layers import (
     BernoulliLikelihood,
     DenseDecoder,
@@ -16,6 +17,7 @@ from vaeflow.layers import (
     StandardNormalPrior,
 )
 from vaeflow.layers.base import build_chain, build_once
+from vaeflow.optimizers import ParameterGroup, clip
 from vaeflow.serialization import ConstructorConfig
 
 
@@ -23,13 +25,16 @@ class Term(NamedTuple):
     """One term of an objective.
 
     Attributes:
-      value: nats, unweighted: `[B]`, per example; or a scalar that is a function of
-        the global batch and the same on every replica.
+      value: nats, unweighted: `[b]`, per example; or a scalar that is a function of
+        the batch in scope (see `VAE`), the same wherever that batch is the same.
       weight: a float or scalar tensor; the loss is the sum of weight · mean(value).
+      group: the `ParameterGroup` whose variables it trains, one of the model's
+        `parameter_groups`; None for the model's own variables.
     """
 
     value: tf.Tensor
     weight: Any = 1.0
+    group: str | None = None
 
     def weight_as(self, dtype):
         """Returns the weight as a scalar tensor of `dtype`."""
@@ -38,15 +43,51 @@ class Term(NamedTuple):
         return tf.cast(self.weight, dtype)
 
 
+def losses_by_group(terms, means):
+    """Adds up what each parameter group minimizes.
+
+    Args:
+      terms: a dict, name -> `Term`.
+      means: a dict, name -> scalar, each term's mean or a part's share of it.
+
+    Returns:
+      A dict, group -> scalar, the sum of weight · mean over the group's terms.
+    """
+    losses = {}
+    for name, term in terms.items():
+        weighted = term.weight_as(means[name].dtype) * means[name]
+        losses[term.group] = losses[term.group] + weighted if term.group in losses else weighted
+    return losses
+
+
+def check_groups(terms, groups):
+    """Raises `ConfigurationError` where a term names a group that is not there, or a group has no term."""
+    named = {term.group for term in terms.values()}
+    for name, term in terms.items():
+        if term.group not in groups:
+            known = ", ".join(repr(group) for group in groups)
+            raise ConfigurationError(
+                f"the objective's term {name!r} is of the parameter group {term.group!r}, which is none of "
+                f"{known}; name it in the model's `parameter_groups`"
+            )
+    for group in groups:
+        if group not in named:
+            raise ConfigurationError(
+                f"no term of the objective trains the parameter group {group!r}; give one Term(…, group="
+                f"{group!r})"
+            )
+
+
 class Forward(NamedTuple):
     """What one pass through a model gives its objective.
 
     Attributes:
-      images: x, `[B, H, W, C]`, floats in [0, 1].
-      posterior: q(z|x), a `Gaussian` with `[B, D]`.
-      latents: z ~ q(z|x), `[B, D]`.
-      reconstruction: p(x|z), a distribution over `[B, H, W, C]`.
+      images: x, `[b, H, W, C]`, floats in [0, 1], this replica's.
+      posterior: q(z|x), a `Gaussian` with `[b, D]`.
+      latents: z ~ q(z|x), `[b, D]`.
+      reconstruction: p(x|z), a distribution over `[b, H, W, C]`.
       block_losses: scalars that nested blocks tracked with `add_loss`.
+      training: whether the blocks behaved as in training.
     """
 
     images: tf.Tensor
@@ -54,6 +95,13 @@ class Forward(NamedTuple):
     latents: tf.Tensor
     reconstruction: Any
     block_losses: list
+    training: bool = False
+
+    @property
+    def num_examples(self):
+        """b: an int, or a scalar int32 tensor where `fit` leaves the size of a batch open."""
+        size = self.latents.shape[0]
+        return tf.shape(self.latents)[0] if size is None else size
 
 
 @registry.model
@@ -72,7 +120,16 @@ class VAE(ConstructorConfig, keras.Model):
       likelihood: p(x|z); None for `BernoulliLikelihood()`.
       prior: p(z); None for `StandardNormalPrior()`.
       kl_weight: the weight of the KL term, a float or a schedule of the step.
+      free_bits: λ, in nats: each latent's KL, averaged over the batch, counts as λ where
+        it is below (Kingma et al. 2016, arXiv:1606.04934, with groups of one latent). As
+        max(λ, k) = k + relu(λ − k), it is a term of its own with the weight of the KL.
+      scope: what terms see that couple examples: `"global"`, the batch of all replicas,
+        so that their number does not matter; or `"replica"`, each replica's part alone.
     """
+
+    # Whether a term that has a value per example depends on other examples too. A term
+    # that is a scalar always does.
+    couples_examples = False
 
     def __init__(
         self,
@@ -82,6 +139,8 @@ class VAE(ConstructorConfig, keras.Model):
         likelihood=None,
         prior=None,
         kl_weight=1.0,
+        free_bits=0.0,
+        scope="global",
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -97,6 +156,8 @@ class VAE(ConstructorConfig, keras.Model):
         if not callable(kl_weight):
             kl_weight = validation.non_negative_number(f"{name}.kl_weight", kl_weight)
         self.kl_weight = kl_weight
+        self.free_bits = validation.non_negative_number(f"{name}.free_bits", free_bits)
+        self.scope = validation.one_of(f"{name}.scope", scope, ("global", "replica"))
 
     def default_encoder(self):
         """Makes the encoder used when none is given."""
@@ -124,9 +185,7 @@ class VAE(ConstructorConfig, keras.Model):
 
     def encode(self, images, training=False):
         """Returns q(z|x), a `Gaussian` with `[B, D]`, for images `[B, H, W, C]` in [0, 1]."""
-        if not self.built:
-            with tf.init_scope():
-                self.build((None, *images.shape[1:]))
+        self._build_for(images)
         mean, log_variance = self.head(self.encoder(images, training=training))
         return Gaussian(mean, log_variance)
 
@@ -163,7 +222,7 @@ class VAE(ConstructorConfig, keras.Model):
         posterior = self.encode(images, training)
         latents = self.sampling(posterior.mean, posterior.log_variance)
         reconstruction = self.decode(latents, training)
-        return Forward(images, posterior, latents, reconstruction, list(self.losses))
+        return Forward(images, posterior, latents, reconstruction, list(self.losses), training)
 
     def objective(self, forward, step):
         """Names the terms of the loss.
@@ -175,43 +234,100 @@ class VAE(ConstructorConfig, keras.Model):
         Returns:
           A dict, name -> `Term`.
         """
-        return {
+        weight = self.kl_weight_at(step)
+        terms = {
             "reconstruction_loss": Term(-forward.reconstruction.log_prob(forward.images)),
-            "kl": Term(self.prior.kl(forward.posterior, forward.latents), self.kl_weight_at(step)),
+            "kl": Term(self.prior.kl(forward.posterior, forward.latents), weight),
         }
+        if self.free_bits:
+            deficit = tf.nn.relu(self.free_bits - self.mean_kl_per_dimension(forward))
+            terms["free_bits"] = Term(tf.reduce_sum(deficit), weight)
+        return terms
 
     def kl_weight_at(self, step):
         """Returns the weight of the KL term at a step, a float or scalar tensor."""
         return schedules.value_at(self.kl_weight, step)
 
+    def mean_kl_per_dimension(self, forward):
+        """Returns E[KL_d], `[D]`, the mean over the batch in scope."""
+        kl = self.prior.kl_per_dimension(forward.posterior, forward.latents)
+        return tf.reduce_mean(self.gather(kl), axis=0)
+
+    def gather(self, value):
+        """Returns `value`, `[b, …]`, of the whole batch in scope, in its order; differentiable."""
+        return distribute.gather(value) if self.scope == "global" else value
+
+    def batch_size_in_scope(self, num_examples):
+        """Returns the size of the batch in scope, of which this replica has `num_examples`."""
+        return num_examples * distribute.num_replicas() if self.scope == "global" else num_examples
+
+    def positions(self, num_examples):
+        """Returns where this replica's examples are in the batch in scope, int32 `[num_examples]`."""
+        first = distribute.replica_index() * num_examples if self.scope == "global" else 0
+        return first + tf.range(num_examples)
+
+    def parameter_groups(self):
+        """Names the variables that have an optimizer of their own: a dict, name -> `ParameterGroup`.
+
+        A variant with an adversary overrides it; a `Term` says by its `group` whom it trains.
+        """
+        return {}
+
+    def all_parameter_groups(self, optimizer, gradient_clip_norm=None):
+        """Adds the model's own group: None -> all other trainable variables.
+
+        Args:
+          optimizer: the Keras optimizer of the own group.
+          gradient_clip_norm: of the own group, the largest global norm, or None.
+        """
+        groups = self.parameter_groups()
+        apart = {id(variable) for group in groups.values() for variable in group.variables}
+        own = [variable for variable in self.trainable_variables if id(variable) not in apart]
+        return {None: ParameterGroup(own, optimizer, gradient_clip_norm), **groups}
+
     def train_step(self, data):
         """One step of `fit`, on one device; distributed runs use `vaeflow.Trainer`."""
         images, _, _ = keras.utils.unpack_x_y_sample_weight(data)
-        with tf.GradientTape() as tape:
-            loss, results = self._mean_loss(images, training=True)
-        gradients = tape.gradient(loss, self.trainable_variables)
-        self.optimizer.apply(gradients, self.trainable_variables)
+        self._build_for(images)
+        if not self.optimizer.built:
+            with tf.init_scope():
+                # For the other groups' variables too, as Keras does when it loads a saved model.
+                self.optimizer.build(self.trainable_variables)
+        groups = self.all_parameter_groups(self.optimizer)
+        with tf.GradientTape(persistent=len(groups) > 1) as tape:
+            losses, results = self._mean_losses(images, training=True, groups=groups)
+        # All before the first update: it moves what the other gradients are taken at.
+        gradients = {name: tape.gradient(losses[name], groups[name].variables) for name in groups}
+        for name, group in groups.items():
+            group.optimizer.apply(clip(gradients[name], group.gradient_clip_norm), group.variables)
         return self._report(results, images)
 
     def test_step(self, data):
         """One step of `evaluate`, on one device."""
         images, _, _ = keras.utils.unpack_x_y_sample_weight(data)
-        return self._report(self._mean_loss(images, training=False)[1], images)
+        return self._report(self._mean_losses(images)[1], images)
 
     @property
     def metrics(self):
         """The running means that `fit` and `evaluate` report."""
         return list(self._trackers().values())
 
-    def _mean_loss(self, images, training):
+    def _build_for(self, images):
+        if not self.built:
+            with tf.init_scope():
+                self.build((None, *images.shape[1:]))
+
+    def _mean_losses(self, images, training=False, groups=None):
         step = self.optimizer.iterations if self.optimizer is not None else 0
         forward = self.forward(tf.cast(images, self.variable_dtype), training)
         terms = self.objective(forward, step)
+        if groups is not None:
+            check_groups(terms, groups)
         means = {name: tf.reduce_mean(term.value) for name, term in terms.items()}
-        loss = tf.add_n([term.weight_as(means[name].dtype) * means[name] for name, term in terms.items()])
+        losses = losses_by_group(terms, means)
         for block_loss in forward.block_losses:
-            loss += tf.cast(block_loss, loss.dtype)
-        return loss, {"loss": loss, **means}
+            losses[None] += tf.cast(block_loss, losses[None].dtype)
+        return losses, {"loss": losses[None], **means}
 
     def _trackers(self):
         # Around Keras' attribute tracking: means of a run are not part of the model.

@@ -1,0 +1,66 @@
+"""`check_model` passes sound models, and names what is broken in others."""
+
+import pytest
+
+from tests.fixtures import broken_models
+from vaeflow import testing
+
+SHAPE = (4, 4, 1)
+
+
+def test_a_sound_model_passes():
+    testing.check_model(broken_models.Tiny, SHAPE)
+
+
+@pytest.mark.parametrize(
+    ("factory", "check", "message"),
+    [
+        ("InfiniteTerm", "terms", "the term 'extra' is not finite"),
+        ("WideTerm", "terms", r"the term 'extra' has the shape \(8, 2\); it must be a scalar"),
+        ("InfiniteWeight", "terms", "the weight of the term 'extra' is not finite"),
+        ("HalfTerm", "terms", "the term 'extra' is float16 in float32, not float32"),
+        (
+            "UnknownGroup",
+            "terms",
+            "term 'extra' is of the parameter group 'critic', which is none of None",
+        ),
+        ("UntrainedGroup", "terms", "no term of the objective trains the parameter group 'critic'"),
+        ("IdleVariable", "gradients", "the loss gives no gradient to the variable .*idle/kernel"),
+        (
+            "KerasNoise",
+            "noise",
+            "two passes of one step draw different noise; draw noise with vaeflow.random",
+        ),
+        ("SameNoise", "noise", "the noise of an image .*it is the same on each"),
+        ("SharedNoise", "noise", "two images of a batch get the same noise"),
+        ("forgetful", "saving", "gives another value or weight of the term 'kl'"),
+        ("RandomConfiguration", "saving", "the configuration does not come back"),
+        (
+            "UnbuiltOptimizer",
+            "fit",
+            "the optimizer of the group 'critic' does not come back from a .keras file",
+        ),
+        ("HiddenState", "resume", "a resumed run ends elsewhere"),
+    ],
+)
+def test_a_fault_is_found_and_named(factory, check, message):
+    with pytest.raises(AssertionError, match=message):
+        getattr(testing, f"check_{check}")(getattr(broken_models, factory), SHAPE)
+
+
+@pytest.mark.parametrize("factory", ["LocalCovariance", "DividedTwice"])
+def test_one_and_two_replicas_are_compared(factory):
+    with pytest.raises(
+        AssertionError, match="one and two replicas train different weights: .* ends .* elsewhere"
+    ):
+        testing.check_replicas(getattr(broken_models, factory), SHAPE)
+
+
+def test_what_another_process_cannot_import_is_refused():
+    with pytest.raises(AssertionError, match="cannot be imported by another process"):
+        testing.check_replicas(lambda: broken_models.Tiny(), SHAPE)
+
+
+def test_what_makes_no_model_is_refused():
+    with pytest.raises(AssertionError, match="the factory makes 3, not a vaeflow.VAE"):
+        testing.check_terms(lambda: 3, SHAPE)
