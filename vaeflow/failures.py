@@ -8,7 +8,10 @@ import tensorflow as tf
 from vaeflow.errors import DataError, EnvironmentFailure
 
 # An exception that a function of the input pipeline raised, as TensorFlow passes it on.
-_RAISED_BY_INPUT = re.compile(r"(\w+): ([^\n]*)\n(?:.*\n)*?Traceback \(most recent call last\)")
+_RAISED_BY_INPUT = re.compile(
+    r"(?<![\w:])(\w+): (?!Iterator::)([^\n]*)\n(?:.*\n)*?Traceback \(most recent call last\)"
+)
+_OUT_OF_MEMORY = re.compile(r"(?:OOM|Out of memory)[^\n]*", re.IGNORECASE)
 
 
 @contextlib.contextmanager
@@ -25,12 +28,11 @@ def explained(watchdog, source):
     """
     try:
         yield
+    except MemoryError as error:
+        raise _out_of_memory(str(error)) from error
     except tf.errors.ResourceExhaustedError as error:
-        raise EnvironmentFailure(
-            f"out of memory: {_first_line(error)}; lower `train.batch_size`, raise "
-            "`train.gradient_accumulation_steps`, or set `train.precision` to 'mixed_bfloat16'; the last "
-            "checkpoint is kept"
-        ) from error
+        found = _OUT_OF_MEMORY.search(error.message)
+        raise _out_of_memory(found[0] if found else _first_line(error)) from error
     except tf.errors.OpError as error:
         if raised := _RAISED_BY_INPUT.search(error.message):
             raise DataError(f"{source} cannot give an example: {raised[1]}: {raised[2]}") from error
@@ -41,6 +43,13 @@ def explained(watchdog, source):
                 f"{lost}; run the same command to go on from the last checkpoint"
             ) from error
         raise
+
+
+def _out_of_memory(reason):
+    return EnvironmentFailure(
+        f"out of memory: {reason}; lower `train.batch_size`, raise `train.gradient_accumulation_steps`, or "
+        "set `train.precision` to 'mixed_bfloat16'; the last checkpoint is kept"
+    )
 
 
 def _first_line(error):

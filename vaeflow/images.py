@@ -99,9 +99,15 @@ def frames(images, captions=None):
 
 
 def write_png(path, pixels):
-    """Writes uint8 `[H, W, 1 or 3]` as a PNG file."""
+    """Writes uint8 `[H, W, 1 or 3]` as a PNG file, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(tf.io.encode_png(pixels).numpy())
+    unfinished = path.with_name(f".unfinished-{path.name}")
+    try:
+        unfinished.write_bytes(tf.io.encode_png(pixels).numpy())
+        unfinished.rename(path)
+    except OSError:
+        unfinished.unlink(missing_ok=True)
+        raise
 
 
 def write_gif(path, frames, seconds_per_frame):

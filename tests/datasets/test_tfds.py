@@ -120,6 +120,13 @@ def test_damaged_files_are_named(tmp_path):
         TFDS("tiny_images", tmp_path, image_key="fixed").load("evaluation")
 
 
+def test_a_name_that_would_run_the_code_of_others_is_refused():
+    with pytest.raises(ConfigurationError, match="would run code of theirs"):
+        TFDS("somebody:mnist")
+    for name in ("mnist:3.0.1", "mnist:3.*.*", "imagenet_v2/topimages:1.0.0"):
+        assert TFDS(name).name == name
+
+
 def test_settings_are_checked_when_made(monkeypatch):
     for size in ((3,), 3, (0, 3)):
         with pytest.raises(ValueError, match="`TFDS.image_size`"):

@@ -3,6 +3,7 @@
 import functools
 import importlib.util
 import math
+import re
 
 import numpy as np
 import tensorflow as tf
@@ -59,6 +60,11 @@ class TFDS(Dataset):
         if importlib.util.find_spec("tensorflow_datasets") is None:
             raise ConfigurationError(
                 "`TFDS` needs tensorflow-datasets, which is not installed; pip install 'vaeflow[tfds]'"
+            )
+        if re.match(r"[^:/]+:(?![\d*])", name):
+            raise ConfigurationError(
+                f"`TFDS.name` must be one of TensorFlow Datasets' own, got {name!r}: that of another person "
+                "(who:dataset) would run code of theirs; register a dataset of your own in a plug-in instead"
             )
         self.name = name
         self.data_dir = data_dir

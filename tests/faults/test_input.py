@@ -1,0 +1,32 @@
+"""A source of images that fails in mid-run."""
+
+import pytest
+
+from tests.fixtures.commands import message
+
+FAULTS = {
+    "source raises": "error: FaultyImages cannot give an example: OSError: the cable came out",
+    "source ends": "error: FaultyImages cannot give an example: OutOfRangeError: no more",
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_source_that_fails(runs, completes, fault):
+    """Row 17. As TensorFlow passes it on, it is a page of traceback and code 1."""
+    finished = runs.run(fault, environment={"FAULT": fault, "FAULT_STEP": 20})
+    assert finished.code == 4 and message(finished).endswith(FAULTS[fault])
+    assert runs.store(fault).steps() == [10]
+    completes(fault)
+
+
+def test_a_source_that_stalls(runs, completes):
+    """Row 17. Without the watchdog it waits for ever."""
+    limit = "--gin_param=train.stall_seconds = 10"
+    finished = runs.run("stalled", limit, environment={"FAULT": "source stalls", "FAULT_STEP": 20})
+    assert finished.code == 4
+    assert "s in steps 10 to 20, with input from FaultyImages; the stacks of all threads are in" in message(
+        finished
+    )
+    assert "Thread 0x" in (runs.workdir("stalled") / "stacks.txt").read_text()
+    assert runs.store("stalled").steps() == [10]
+    completes("stalled", limit)

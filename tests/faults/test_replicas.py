@@ -1,0 +1,31 @@
+"""A run that goes on with another number of replicas, and has fewer examples than a batch holds."""
+
+import signal
+
+import pytest
+
+FLAGS = [
+    "--gin_param=train.precision = 'float64'",
+    "--gin_param=train.batch_size = 64",
+    "--gin_param=FaultyImages.num_train = 37",
+    "--gin_param=Evaluation.every_steps = 10",
+    "--gin_param=train.callbacks = [@Evaluation(), @Fault(), @Checkpoints()]",
+]
+
+
+def test_one_then_two_then_four_then_one_again(runs):
+    """Rows 9 and 14. A slot of the optimizer that is not restored, a part of a batch or noise that depends on
+    the replicas, padding that is counted: each is above the tolerance, of float64, at the next log."""
+    assert runs.run("on one", *FLAGS).code == 0
+    for replicas, step in ((1, 20), (2, 30), (4, 50)):
+        fault = {"FAULT": "kill", "FAULT_STEP": step}
+        finished = runs.run("on many", f"--virtual_devices={replicas}", *FLAGS, environment=fault)
+        assert finished.code == -signal.SIGKILL, finished
+        assert runs.last_step("on many") == step and runs.store("on many").steps()[-1] == step - 10
+    assert runs.run("on many", *FLAGS).code == 0
+    one, many = runs.lines("on one"), runs.lines("on many")
+    assert list(one) == list(many) == [10, 20, 30, 40, 50, 60]
+    for step, line in one.items():
+        assert {"train/loss", "evaluation/negative_elbo"} < line.keys()
+        assert many[step] == pytest.approx(line, rel=1e-9, abs=1e-12), step
+    assert abs(one[60]["evaluation/negative_elbo"] - one[10]["evaluation/negative_elbo"]) > 0.01

@@ -1,0 +1,97 @@
+"""What TensorFlow raises, in the words that it uses, is told in one line; defects pass."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from vaeflow import failures
+from vaeflow.errors import DataError, EnvironmentFailure
+
+
+class Alone:
+    """A watchdog that knows of no lost worker."""
+
+    def explain_failure(self):
+        return None
+
+
+class Bereft:
+    def explain_failure(self):
+        return "worker 1 (b:2) has not been heard of for 30 s"
+
+
+def told(error, watchdog=Alone()):
+    """The exception that comes out for one that goes in."""
+    try:
+        with failures.explained(watchdog, "MNIST"):
+            raise error
+    except Exception as raised:
+        return raised
+
+
+# As a graph on CPU says it; on a GPU and under XLA only the line that counts differs.
+GRAPH = """Graph execution error:
+
+Detected at node Fill defined at (most recent call last):
+  File "/home/me/model.py", line 9, in call
+
+{line}
+\t [[{{{{node Fill}}}}]]
+Hint: If you want to see a list of allocated tensors when OOM happens, add report_tensor_allocations_upon_oom
+"""
+LINES = [
+    "OOM when allocating tensor with shape[1048576,4194304] and type float on /device:GPU:0 by allocator x",
+    "Out of memory while trying to allocate 17179869184 bytes.",
+]
+
+
+@pytest.mark.parametrize("line", LINES)
+@pytest.mark.parametrize("form", [GRAPH, "{{{{function_node f}}}} {line} [Op:Fill]"])
+def test_out_of_memory(line, form):
+    error = told(tf.errors.ResourceExhaustedError(None, None, form.format(line=line)))
+    assert type(error) is EnvironmentFailure
+    assert str(error).startswith(f"out of memory: {line}") and "\n" not in str(error)
+    assert "`train.batch_size`" in str(error) and "Hint" not in str(error)
+
+
+def test_memory_that_numpy_does_not_get():
+    with pytest.raises(EnvironmentFailure, match="^out of memory: Unable to allocate .*`train.batch_size`"):
+        with failures.explained(Alone(), "MNIST"):
+            np.empty((1 << 25, 1 << 25))
+
+
+def read(function):
+    dataset = tf.data.Dataset.range(3).map(lambda x: tf.numpy_function(function, [x], tf.int64))
+    with failures.explained(Alone(), "MNIST"):
+        list(dataset)
+
+
+@pytest.mark.parametrize(
+    "error", [OSError("the cable came out: twice"), ZeroDivisionError("1/0"), ValueError("a\nb")]
+)
+def test_what_the_input_raises_is_told_with_the_name_of_the_source(error):
+    def fail(index):
+        raise error
+
+    with pytest.raises(DataError) as caught:
+        read(fail)
+    first = str(error).splitlines()[0]
+    assert str(caught.value) == f"MNIST cannot give an example: {type(error).__name__}: {first}"
+
+
+def test_a_source_that_ends():
+    assert str(told(tf.errors.OutOfRangeError(None, None, "End of sequence"))) == (
+        "MNIST ended before the training did"
+    )
+
+
+def test_a_lost_worker():
+    error = told(tf.errors.UnavailableError(None, None, "Socket closed"), Bereft())
+    assert type(error) is EnvironmentFailure and str(error).startswith("worker 1 (b:2) has not been heard of")
+
+
+@pytest.mark.parametrize(
+    "error", [tf.errors.InvalidArgumentError(None, None, "shapes differ"), RuntimeError("a defect")]
+)
+def test_what_has_another_cause_passes(error):
+    assert told(error) is error

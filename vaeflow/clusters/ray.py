@@ -1,0 +1,307 @@
+"""Workers that Ray places: on its cluster, or on this machine."""
+
+import contextlib
+import json
+import os
+import pathlib
+import signal
+import socket
+import sys
+import threading
+
+from vaeflow import registry
+from vaeflow.cluster import Cluster, to_tf_config
+from vaeflow.errors import ConfigurationError, EnvironmentFailure, Preempted, TrainingDiverged
+
+# Read when Ray is imported. Without its dashboard a part of Ray Train repeats this for ever.
+os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "Failed to query Ray Train Controller actor state")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+
+try:
+    import ray
+    from ray.train import (
+        FailureConfig,
+        LoggingConfig,
+        RunConfig,
+        ScalingConfig,
+        UserCallback,
+        WorkerGroupError,
+    )
+    from ray.train.backend import Backend, BackendConfig
+    from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+except ModuleNotFoundError as missing:
+    raise ConfigurationError("Ray is not installed; pip install 'vaeflow[ray]'") from missing
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_FINAL_ERRORS = {error.exit_code: error for error in (ConfigurationError, TrainingDiverged, Preempted)}
+_POLL_SECONDS = 0.1
+_ANSWER_SECONDS = 10.0
+
+# What Ray Train takes from the command's environment, for itself and for the workers.
+_SETTINGS = {
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
+    "RAY_TRAIN_ENABLE_WORKER_STRUCTURED_LOGGING": "0",
+    # It would have the workers save when a machine is taken away, and they do not ask it.
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+}
+
+
+class RayCluster:
+    """Trains with several workers of Ray Train, which find each other through `TF_CONFIG`.
+
+    Ray starts the workers, starts all of them again when one fails, and hands on what they
+    report. Every start goes on from the last checkpoint in the work folder, as that of any
+    command does, so Ray copies no weights and keeps only its own notes in `<workdir>/ray`.
+
+    Every machine needs the same version of this package, and the current folder and the
+    work folder at the same paths: on a disk that they share.
+
+    Args:
+      train: what each worker calls, `train(arguments, watchers)`, the latter a list of
+        callbacks; it returns the exit code, and why it is not 0. A function that other
+        processes can import, or of the main module.
+      num_workers: how many.
+      gpus_per_worker: how many GPUs Ray gives each; 0 to train on the CPU.
+      max_failures: how often Ray starts the workers again after a failure. A bad
+        configuration and a training that diverged would only fail again, and end the job.
+      address: of a cluster, e.g. `"auto"` on one of its machines; `"local"` to start one
+        here that ends with the job.
+    """
+
+    def __init__(self, train, num_workers, gpus_per_worker=0, max_failures=3, address="local"):
+        self._train = train
+        self._num_workers = num_workers
+        self._gpus_per_worker = gpus_per_worker
+        self._max_failures = max_failures
+        self._address = address
+
+    def run(self, arguments, workdir):
+        """Runs the job to its end; call it in the main thread.
+
+        The first SIGTERM or SIGINT asks the workers to stop with their state saved; the
+        second ends them at once.
+
+        Args:
+          arguments: handed on to `train`.
+          workdir: the work folder.
+
+        Returns:
+          The exit code: 0, or 128 + n after two signals, the second of number n.
+
+        Raises:
+          ConfigurationError: a setting is wrong, or there is no such cluster.
+          TrainingDiverged: the loss or gradient is not finite.
+          Preempted: a signal asked to stop, and the state is saved.
+          EnvironmentFailure: the workers failed more often than allowed.
+        """
+        with self._connected():
+            job = ray.remote(Job).options(num_cpus=0, max_restarts=-1, max_task_retries=-1).remote()
+            fitting = _Fitting(self._trainer(job, arguments, workdir))
+            if number := _wait(fitting, job):
+                return 128 + number
+            if end := ray.get(job.end_so_far.remote()):
+                code, reason = end
+                raise _FINAL_ERRORS[code](reason)
+            if isinstance(fitting.error, WorkerGroupError):
+                raise EnvironmentFailure(
+                    f"{_describe(fitting.error.worker_failures)}, after {self._max_failures} new starts; run "
+                    "the same command to go on from the last checkpoint"
+                ) from fitting.error
+            if fitting.error is not None:
+                raise fitting.error
+        return 0
+
+    @contextlib.contextmanager
+    def _connected(self):
+        settings = {"logging_level": "warning"}
+        if self._address == "local":
+            # Ray reserves processors by number only; the workers share those that there are.
+            num_cpus = max(os.cpu_count(), self._num_workers)
+            settings |= {"num_cpus": num_cpus, "include_dashboard": False}
+        try:
+            _check_answers(self._address)
+            ray.init(self._address, **settings)
+        except OSError as error:
+            if self._address == "local":
+                raise
+            raise ConfigurationError(
+                f"--address={self._address}: there is no Ray cluster ({_first_line(error)}); start one with "
+                "`ray start --head`, or leave the flag out"
+            ) from error
+        try:
+            self._check_gpus()
+            yield
+        finally:
+            ray.shutdown()
+
+    def _check_gpus(self):
+        wanted = self._num_workers * self._gpus_per_worker
+        found = int(ray.cluster_resources().get("GPU", 0))
+        # A cluster elsewhere may grow when it is asked to.
+        if self._address == "local" and found < wanted:
+            raise ConfigurationError(
+                f"--num_workers={self._num_workers} with --gpus_per_worker={self._gpus_per_worker} needs "
+                f"{wanted} GPUs, and this machine has {found}"
+            )
+
+    def _trainer(self, job, arguments, workdir):
+        os.environ |= _SETTINGS
+        return DataParallelTrainer(
+            _work,
+            train_loop_config={
+                "train": self._train,
+                "arguments": arguments,
+                "folder": os.getcwd(),
+                "job": job,
+            },
+            backend_config=_Tensorflow(),
+            scaling_config=ScalingConfig(
+                num_workers=self._num_workers,
+                use_gpu=self._gpus_per_worker > 0,
+                resources_per_worker={"CPU": 1, "GPU": self._gpus_per_worker},
+            ),
+            run_config=RunConfig(
+                name="ray",
+                storage_path=str(pathlib.Path(workdir).absolute()),
+                failure_config=FailureConfig(max_failures=self._max_failures),
+                callbacks=[Results()],
+                logging_config=LoggingConfig(log_level="WARNING"),
+            ),
+        )
+
+
+def _check_answers(address):
+    """Raises an `OSError` where nobody listens at `host:port`: Ray would wait for a quarter of an hour."""
+    host, _, port = address.rpartition(":")
+    if port.isdecimal() and "/" not in host:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_SECONDS).close()
+
+
+class Job:
+    """What the command and its workers must know of each other; an actor of Ray."""
+
+    def __init__(self):
+        self._stop_signal = None
+        self._end = None
+
+    def stop(self, name):
+        """Asks the workers to stop with their state saved; `name` is that of a signal."""
+        self._stop_signal = name
+
+    def stop_signal(self):
+        """The signal that asked the workers to stop, or None."""
+        return self._stop_signal
+
+    def end(self, code, reason):
+        """Notes that there is no use in another start: the exit code, and why."""
+        self._end = self._end or (code, reason)
+
+    def end_so_far(self):
+        """What `end` noted first, or None."""
+        return self._end
+
+
+class Results(UserCallback):
+    """Prints what the chief reports as a line of JSON, which Ray hands on to the command's stdout."""
+
+    def after_report(self, run_context, metrics, checkpoint):
+        print(json.dumps(metrics[0]), flush=True)
+
+    def after_exception(self, run_context, worker_exceptions):
+        print(f"launch.ray_train: {_describe(worker_exceptions)}", file=sys.stderr, flush=True)
+
+
+class _Tensorflow(BackendConfig):
+    """Tells each worker of the others, through `TF_CONFIG`.
+
+    Ray's own `TensorflowConfig` does so too, but turns TensorFlow to Keras 2, and imports
+    it in every process of Ray that hears of the training.
+    """
+
+    @property
+    def backend_cls(self):
+        return _TensorflowBackend
+
+
+class _TensorflowBackend(Backend):
+    def on_start(self, worker_group, backend_config):
+        addresses = tuple(worker_group.execute(_free_address))
+        for index in range(len(addresses)):
+            worker_group.execute_single(index, _set_environment, Cluster(addresses, index))
+
+
+def _free_address():
+    with socket.socket() as one:
+        one.bind(("", 0))  # On all interfaces, as TensorFlow will.
+        return f"{ray.util.get_node_ip_address()}:{one.getsockname()[1]}"
+
+
+def _set_environment(cluster):
+    os.environ["TF_CONFIG"] = to_tf_config(cluster)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+def _work(settings):
+    if ray.get(settings["job"].end_so_far.remote()):
+        return  # Ray starts the workers again after any failure.
+    # Imports TensorFlow, without which the other processes of Ray start sooner.
+    registry.load_builtins()
+    from vaeflow.clusters import ray_worker
+
+    ray_worker.work(**settings)
+
+
+class _Fitting(threading.Thread):
+    """Runs a trainer, in a thread so that it leaves the signals alone.
+
+    Attributes:
+      error: the exception with which it ended, or None.
+    """
+
+    def __init__(self, trainer):
+        super().__init__(daemon=True)
+        self._trainer = trainer
+        self.error = None
+        self.start()
+
+    def run(self):
+        try:
+            self._trainer.fit()
+        except Exception as error:
+            self.error = error
+
+
+def _wait(fitting, job):
+    """Waits for the end, passing the first signal on; returns the number of the second, or None."""
+    received = []
+    previous = {number: signal.signal(number, lambda *it: received.append(it[0])) for number in _SIGNALS}
+    told = False
+    try:
+        while fitting.is_alive():
+            fitting.join(_POLL_SECONDS)
+            if received and not told:
+                name = signal.Signals(received[0]).name
+                job.stop.remote(name)
+                told = True
+                message = f"{name}: stopping after this loop with the state saved; once more stops at once"
+                print(message, file=sys.stderr)
+            if len(received) > 1:
+                return received[1]
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _describe(failures):
+    """Says in one line why workers failed: {index: exception}."""
+    workers = {}
+    for index, failure in failures.items():
+        workers.setdefault(_first_line(failure), []).append(str(index))
+    return "; ".join(f"worker {' and '.join(found)} failed: {reason}" for reason, found in workers.items())
+
+
+def _first_line(error):
+    if isinstance(getattr(error, "health_check_failure", None), ray.exceptions.RayActorError):
+        return "its process died"
+    return (str(error).strip() or repr(error)).splitlines()[0]

@@ -1,0 +1,89 @@
+"""What runs in a worker that Ray placed: the training, in touch with the command that asked for it."""
+
+import math
+import os
+import socket
+import sys
+import time
+
+import ray
+import ray.train
+
+from vaeflow import distribute
+from vaeflow.callbacks import Callback
+from vaeflow.errors import ConfigurationError, Preempted, RunError, TrainingDiverged
+
+# Another start would end in the same way.
+_FAILURES_FOR_GOOD = (ConfigurationError.exit_code, TrainingDiverged.exit_code)
+
+
+def work(train, arguments, folder, job):
+    """Trains, in a thread of the worker's process, where no signal arrives.
+
+    Args:
+      train: the function to call, `train(arguments, watchers)`; see `RayCluster`.
+      arguments: what the command hands on to it.
+      folder: the current folder of the command.
+      job: the handle of a `Job`.
+
+    Raises:
+      RunError: the training failed: Ray ends the other workers, and starts all again.
+    """
+    code, reason = _go_to(folder) or train(arguments, [Reporting(job)])
+    is_chief = ray.train.get_context().get_world_rank() == 0
+    # The chief is among those preempted, and knows best why.
+    if code in _FAILURES_FOR_GOOD or (code == Preempted.exit_code and is_chief):
+        ray.get(job.end.remote(code, reason))
+    if code not in (0, Preempted.exit_code):
+        raise RunError(reason)
+
+
+class Reporting(Callback):
+    """Reports the metrics to Ray, and asks whether to stop.
+
+    Ray waits until all workers have reported, and takes a report every two seconds at
+    most; so the chief decides when, for all.
+
+    Args:
+      job: the handle of a `Job`.
+      every_seconds: how often is reported, at most; always at the end.
+    """
+
+    on_every_worker = True
+
+    def __init__(self, job, every_seconds=5.0):
+        super().__init__()
+        self._job = job
+        self._every_seconds = every_seconds
+        self._last_report = -math.inf
+
+    def on_log(self, run, metrics):
+        due = False
+        if run.workdir.writable:
+            if name := ray.get(self._job.stop_signal.remote()):
+                run.stop_request.name = name
+            due = time.monotonic() - self._last_report > self._every_seconds and run.step < run.num_steps
+        if distribute.mean_over_workers(run.trainer.strategy, due):
+            self._last_report = time.monotonic()
+            ray.train.report(run.metrics)
+
+    def on_train_end(self, run):
+        ray.train.report(run.metrics)
+
+
+def _go_to(folder):
+    """Works in the command's folder, from where modules are imported too, as `python -m` does.
+
+    Returns:
+      None; or an exit code, and why.
+    """
+    try:
+        os.chdir(folder)
+    except OSError as error:
+        return ConfigurationError.exit_code, (
+            f"the current folder {folder} cannot be entered on {socket.gethostname()} ({error.strerror}); "
+            "start the command in a folder that all machines of the cluster share"
+        )
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    return None
