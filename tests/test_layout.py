@@ -38,7 +38,7 @@ CONFIGURATION = ["config", "command_line"]
 SHARED = {
     "layers": ["base", "dense", "conv"],
     "datasets": ["base", "decoding", "record_files", "binarization"],
-    "models": ["vae"],
+    "models": ["terms", "vae"],
     "metrics": ["base"],
     "export": ["formats"],
     "clusters": ["ray_worker"],

@@ -5,7 +5,7 @@ import tensorflow as tf
 from vaeflow import distribute, optimizers, random
 from vaeflow.datasets import pipeline
 from vaeflow.errors import ConfigurationError
-from vaeflow.models.vae import check_groups, losses_by_group
+from vaeflow.models.terms import check_groups, losses_by_group
 
 
 def share_of_loss(terms, block_losses, batch_size, num_parts):

@@ -21,7 +21,8 @@ import tensorflow as tf
 
 from vaeflow import distribute, random, settings
 from vaeflow.datasets import InMemorySplit
-from vaeflow.models.vae import VAE, Term, check_groups
+from vaeflow.models.terms import Term, check_groups
+from vaeflow.models.vae import VAE
 from vaeflow.replica_step import ReplicaStep
 from vaeflow.trainer import Trainer
 

@@ -7,7 +7,8 @@ from vaeflow.models.conv_vae import ConvVAE
 from vaeflow.models.dip_vae import DIPVAE
 from vaeflow.models.factor_vae import FactorVAE
 from vaeflow.models.info_vae import InfoVAE
-from vaeflow.models.vae import VAE, Forward, Term
+from vaeflow.models.terms import Forward, Term
+from vaeflow.models.vae import VAE
 from vaeflow.models.wae import WAE
 
 __all__ = [

@@ -4,7 +4,8 @@ import tensorflow as tf
 
 from vaeflow import registry, schedules, validation
 from vaeflow.errors import ConfigurationError
-from vaeflow.models.vae import VAE, Term
+from vaeflow.models.terms import Term
+from vaeflow.models.vae import VAE
 
 
 @registry.model

@@ -3,7 +3,8 @@
 from vaeflow import minibatch_divergences, registry, schedules, validation
 from vaeflow.distributions import Gaussian
 from vaeflow.errors import ConfigurationError
-from vaeflow.models.vae import VAE, Term
+from vaeflow.models.terms import Term
+from vaeflow.models.vae import VAE
 
 
 @registry.model

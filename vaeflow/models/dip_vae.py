@@ -3,7 +3,8 @@
 import tensorflow as tf
 
 from vaeflow import registry, schedules, validation
-from vaeflow.models.vae import VAE, Term
+from vaeflow.models.terms import Term
+from vaeflow.models.vae import VAE
 
 _DEFAULT_RATIOS = {"i": 10.0, "ii": 1.0}
 

@@ -7,7 +7,9 @@ from vaeflow import distribute, random, registry, schedules, validation
 from vaeflow.errors import ConfigurationError
 from vaeflow.layers.base import build_once
 from vaeflow.layers.discriminator import Discriminator
-from vaeflow.models.vae import VAE, Forward, ParameterGroup, Term
+from vaeflow.models.terms import Forward, Term
+from vaeflow.models.vae import VAE
+from vaeflow.optimizers import ParameterGroup
 
 
 @registry.model

@@ -5,7 +5,8 @@ import numbers
 
 from vaeflow import minibatch_divergences, random, registry, schedules, validation
 from vaeflow.errors import ConfigurationError
-from vaeflow.models.vae import VAE, Term
+from vaeflow.models.terms import Term
+from vaeflow.models.vae import VAE
 
 _FIRST_AND_LAST_STEP = (0, 2**30)
 

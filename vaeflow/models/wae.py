@@ -4,7 +4,8 @@ import tensorflow as tf
 
 from vaeflow import minibatch_divergences, random, registry, schedules, validation
 from vaeflow.errors import ConfigurationError
-from vaeflow.models.vae import VAE, Term
+from vaeflow.models.terms import Term
+from vaeflow.models.vae import VAE
 
 # So small that z is the mean up to 1e-17, and so large that no density overflows: exp(80)
 # is a float32.
