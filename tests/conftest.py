@@ -15,6 +15,25 @@ FIXTURES = pathlib.Path(__file__).parent / "fixtures"
 _toy_entries = {}
 
 
+# The files that take longest, to be begun first: a process that ends with one keeps the others waiting.
+SLOWEST = [
+    "tests/test_replicas.py",
+    "tests/clusters/test_ray.py",
+    "tests/models/test_contract.py",
+    "tests/clusters/test_workers.py",
+    "tests/commands/test_train.py",
+    "tests/launch/test_train.py",
+    "tests/test_trainer.py",
+    "tests/test_configs.py",
+    "tests/test_testing.py",
+]
+
+
+def pytest_collection_modifyitems(items):
+    order = {name: place for place, name in enumerate(SLOWEST)}
+    items.sort(key=lambda item: order.get(item.nodeid.partition("::")[0], len(SLOWEST)))
+
+
 @pytest.fixture(autouse=True)
 def keras_defaults():
     """Seeds each test by itself, and takes back its precision; tests without Keras stay without it."""
