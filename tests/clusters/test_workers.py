@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from tests.fixtures import tiny_runs
-from tests.fixtures.commands import FIXTURES, REPOSITORY, Command, message
+from tests.fixtures.commands import FIXTURES, REPOSITORY, Command, listening_sockets, message
 from vaeflow.checkpoint import CheckpointStore
 from vaeflow.cluster import Cluster, to_tf_config
 from vaeflow.clusters.local import _free_ports
@@ -133,6 +133,7 @@ def test_signals_and_losses(undisturbed):
     """
     name = "disturbed"
     workers = undisturbed.start_and_reach(name, 15)
+    expect_one_port(undisturbed, workers[1])
     workers[1].send_signal(signal.SIGTERM)
     chief, other = [worker.finish(30) for worker in workers]
     assert (chief.code, other.code) == (42, 42), (chief, other)
@@ -157,6 +158,13 @@ def test_signals_and_losses(undisturbed):
     assert codes == [0, 0]
     shas = [undisturbed.result(run)["weights_sha256"] for run in (name, "streamed")]
     assert shas[0] == shas[1]
+
+
+def expect_one_port(job, worker):
+    """A worker listens at its port in TF_CONFIG and nowhere else; SECURITY.md says on which interfaces."""
+    address = json.loads(content(job.workdir("disturbed") / "workers" / "1.json"))["address"]
+    ports = {int(found.rpartition(":")[2], 16) for found in listening_sockets(worker.pid)}
+    assert ports == {int(address.rpartition(":")[2])}
 
 
 def expect_loss_of_worker(index, survivor):

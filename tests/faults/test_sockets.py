@@ -1,23 +1,8 @@
 """Nothing listens while one machine trains."""
 
-import pathlib
-
 import pytest
 
-_LISTENING = "0A"
-
-
-def listening_sockets(pid):
-    """The addresses at which a process accepts connections over a network."""
-    inodes = {path.readlink().name for path in pathlib.Path(f"/proc/{pid}/fd").iterdir() if path.is_symlink()}
-    found = []
-    for protocol in ("tcp", "tcp6", "udp", "udp6"):
-        for line in pathlib.Path(f"/proc/{pid}/net/{protocol}").read_text().splitlines()[1:]:
-            _, local, remote, state, *_, inode = line.split()[:10]
-            bound = state == _LISTENING if protocol.startswith("tcp") else remote.endswith(":0000")
-            if bound and f"socket:[{inode}]" in inodes:
-                found.append(f"{protocol} {local}")
-    return found
+from tests.fixtures.commands import listening_sockets
 
 
 @pytest.mark.parametrize(("fault", "count"), [("", 0), ("listen", 1)])
