@@ -147,7 +147,8 @@ def test_signals_and_losses(undisturbed):
     workers = undisturbed.start_and_reach(name, 60)
     workers[1].send_signal(signal.SIGSTOP)
     expect_loss_of_worker(1, workers[0])
-    workers[1].finish(0) if workers[1].poll() is not None else workers[1].kill()
+    workers[1].kill()
+    workers[1].finish()
 
     workers = undisturbed.start_and_reach(name, 75)
     workers[0].kill()
