@@ -37,8 +37,10 @@ class Configuration:
     bindings: tuple
 
 
+NONE = Configuration("", "", (), (), (), ())
+
 # gin's configuration is global; this is what it was made from.
-_in_force = Configuration("", "", (), (), (), ())
+_in_force = NONE
 
 
 def load(root, files=(), parameters=(), plugins=()):
