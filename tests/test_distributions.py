@@ -103,6 +103,18 @@ def test_bernoulli_log_prob():
     np.testing.assert_allclose(bernoulli.mean, probability, rtol=1e-12)
 
 
+def test_the_gradient_of_the_bernoulli_log_prob_is_that_of_finite_differences():
+    logits = tf.constant([[-30.0, -2.0, 0.3, 1.5, 40.0]], tf.float64)
+    value = tf.constant([[0.2, 1.0, 0.0, 0.7, 1.0]], tf.float64)
+
+    def log_prob(value, logits):
+        return Bernoulli(logits).log_prob(value)
+
+    theory, numeric = tf.test.compute_gradient(log_prob, [value, logits])
+    for ours, expected in zip(theory, numeric, strict=True):
+        np.testing.assert_allclose(ours, expected, atol=1e-7)
+
+
 def test_bernoulli_scores_grey_pixels_by_the_cross_entropy():
     probability, grey = 1 / (1 + np.exp(-MEAN)), 1 / (1 + np.exp(-VALUE))
     expected = grey * np.log(probability) + (1 - grey) * np.log(1 - probability)

@@ -23,6 +23,7 @@ from vaeflow import distribute, random, settings
 from vaeflow.datasets import InMemorySplit
 from vaeflow.models.terms import Term, check_groups
 from vaeflow.models.vae import VAE
+from vaeflow.optimizers import Adam
 from vaeflow.replica_step import ReplicaStep
 from vaeflow.trainer import Trainer
 
@@ -297,7 +298,7 @@ def _floats(image_shape, count=_BATCH_SIZE, dtype="float32"):
     return (_pixels(image_shape, count) / 255).astype(dtype)
 
 
-def _trainer(factory, image_shape, optimizer=keras.optimizers.Adam, devices=("CPU:0",)):
+def _trainer(factory, image_shape, optimizer=Adam, devices=("CPU:0",)):
     keras.utils.set_random_seed(0)
     strategy = distribute.mirrored(devices)
     with strategy.scope():

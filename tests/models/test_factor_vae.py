@@ -12,6 +12,7 @@ from vaeflow.checkpoint import CheckpointStore
 from vaeflow.errors import ConfigurationError
 from vaeflow.models import VAE
 from vaeflow.models.factor_vae import FactorVAE
+from vaeflow.optimizers import Adam
 from vaeflow.replica_step import ReplicaStep
 from vaeflow.schedules import LinearSchedule
 
@@ -224,7 +225,7 @@ def test_the_discriminator_of_the_paper():
     kernels = [variable.shape for variable in model.discriminator.weights if len(variable.shape) == 2]
     assert kernels == [(10, 1000), *[(1000, 1000)] * 5, (1000, 1)]
     optimizer = model.parameter_groups()["discriminator"].optimizer
-    assert type(optimizer) is keras.optimizers.Adam
+    assert type(optimizer) is Adam
     assert float(optimizer.learning_rate) == pytest.approx(1e-4)
     assert (optimizer.beta_1, optimizer.beta_2) == (0.5, 0.9)
 

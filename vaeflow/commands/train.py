@@ -14,6 +14,7 @@ from vaeflow.checkpoint import CheckpointStore
 from vaeflow.datasets import pipeline
 from vaeflow.errors import ConfigurationError, EnvironmentFailure
 from vaeflow.evaluation import Evaluator
+from vaeflow.optimizers import Adam
 from vaeflow.serialization import weights_sha256
 from vaeflow.signals import StopRequest
 from vaeflow.trainer import Trainer
@@ -34,7 +35,7 @@ def train(
     dataset,
     num_steps,
     batch_size,
-    optimizer=keras.optimizers.Adam,
+    optimizer=Adam,
     strategy=distribute.automatic,
     seed=0,
     precision="float32",

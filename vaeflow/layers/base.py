@@ -4,6 +4,7 @@ import math
 
 import keras
 
+from vaeflow.layers.group_normalization import GroupNormalization
 from vaeflow.serialization import ConstructorConfig
 
 
@@ -96,5 +97,5 @@ def normalization_layer(kind, channels):
     if kind == "layer":
         return [keras.layers.LayerNormalization()]
     if kind == "group":
-        return [keras.layers.GroupNormalization(groups=math.gcd(8, channels))]
+        return [GroupNormalization(groups=math.gcd(8, channels))]
     raise ValueError(f"`normalization` must be 'group', 'layer' or None, got {kind!r}")

@@ -6,6 +6,7 @@ import keras
 
 from vaeflow import registry, validation
 from vaeflow.layers.base import Decoder, Layer, build_chain, normalization_layer, run_chain
+from vaeflow.layers.conv2d_transpose import Conv2DTranspose
 from vaeflow.layers.dense import dense_stack
 
 
@@ -135,7 +136,7 @@ class ConvDecoder(Decoder):
         self.blocks.append(keras.layers.Reshape(start))
         outputs = (*self.filters[1:], channels)
         for index, (count, size, stride) in enumerate(zip(outputs, self.kernel_sizes, self.strides)):
-            self.blocks.append(keras.layers.Conv2DTranspose(count, size, stride, padding="same"))
+            self.blocks.append(Conv2DTranspose(count, size, stride, padding="same"))
             excess = (
                 heights[index] * stride - heights[index + 1],
                 widths[index] * stride - widths[index + 1],

@@ -9,7 +9,7 @@ from vaeflow.layers.base import build_once
 from vaeflow.layers.discriminator import Discriminator
 from vaeflow.models.terms import Forward, Term
 from vaeflow.models.vae import VAE
-from vaeflow.optimizers import ParameterGroup
+from vaeflow.optimizers import Adam, ParameterGroup
 
 
 @registry.model
@@ -57,7 +57,7 @@ class FactorVAE(VAE):
         units = validation.positive_integers("FactorVAE.discriminator_units", discriminator_units)
         self.discriminator = Discriminator(units, dtype=self.dtype_policy)
         if discriminator_optimizer is None:
-            discriminator_optimizer = keras.optimizers.Adam(1e-4, beta_1=0.5, beta_2=0.9)
+            discriminator_optimizer = Adam(1e-4, beta_1=0.5, beta_2=0.9)
         if not isinstance(discriminator_optimizer, keras.optimizers.Optimizer):
             raise ConfigurationError(
                 "`FactorVAE.discriminator_optimizer` must be a Keras optimizer, got "

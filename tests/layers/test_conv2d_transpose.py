@@ -1,0 +1,72 @@
+"""The faster transposed convolution against Keras' own."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from vaeflow.layers import conv2d_transpose
+from vaeflow.layers.conv2d_transpose import Conv2DTranspose
+
+
+def computed(kind, arguments, images, dtype):
+    """The output, and the gradients with respect to the images, the kernel and the bias."""
+    layer = kind(padding="same", dtype=dtype, **arguments)
+    layer.build((None, *images.shape[1:]))
+    generator = np.random.default_rng(1)
+    layer.set_weights([generator.normal(size=weight.shape) for weight in layer.weights])
+    images = tf.constant(images, dtype)
+    with tf.GradientTape() as tape:
+        tape.watch(images)
+        output = layer(images)
+    upstream = tf.constant(np.random.default_rng(2).normal(size=output.shape), dtype)
+    variables = [variable.value for variable in layer.trainable_variables]
+    return [np.asarray(each) for each in (output, *tape.gradient(output, [images, *variables], upstream))]
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-12), ("float32", 1e-5)])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"filters": 1, "kernel_size": 4, "strides": 2},
+        {"filters": 3, "kernel_size": 2, "strides": 2, "activation": "relu"},
+        {"filters": 2, "kernel_size": 6, "strides": 3, "use_bias": False},
+        {"filters": 2, "kernel_size": 6, "strides": 2},
+    ],
+)
+def test_it_computes_what_keras_does(arguments, dtype, tolerance, monkeypatch):
+    images = np.random.default_rng(0).normal(size=(2, 3, 5, 7))
+    expected = computed(keras.layers.Conv2DTranspose, arguments, images, "float64")
+    calls, original = [], conv2d_transpose._by_depth_to_space
+    monkeypatch.setattr(
+        conv2d_transpose, "_by_depth_to_space", lambda *given: calls.append(1) or original(*given)
+    )
+    for ours, theirs in zip(computed(Conv2DTranspose, arguments, images, dtype), expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=tolerance, atol=tolerance)
+    assert calls  # Keras' own way would pass too.
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"filters": 5, "kernel_size": 4, "strides": 2},
+        {"filters": 1, "kernel_size": 3, "strides": 2},
+        {"filters": 1, "kernel_size": 4, "strides": 1},
+        {"filters": 1, "kernel_size": (4, 2), "strides": 2},
+    ],
+)
+def test_other_settings_are_left_to_keras(arguments, monkeypatch):
+    monkeypatch.setattr(conv2d_transpose, "_by_depth_to_space", None)
+    images = np.random.default_rng(0).normal(size=(2, 3, 5, 7))
+    expected = computed(keras.layers.Conv2DTranspose, arguments, images, "float32")
+    for ours, theirs in zip(computed(Conv2DTranspose, arguments, images, "float32"), expected, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_batch_of_unknown_size():
+    layer = Conv2DTranspose(1, 4, 2, padding="same")
+    layer.build((None, 3, 5, 7))
+    call = tf.function(layer, input_signature=[tf.TensorSpec((None, 3, 5, 7))])
+    images = tf.random.normal((2, 3, 5, 7))
+    np.testing.assert_allclose(call(images), layer(images), rtol=1e-6)
+    assert call.get_concrete_function().structured_outputs.shape[1:] == (6, 10, 1)
