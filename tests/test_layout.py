@@ -37,7 +37,7 @@ CONFIGURATION = ["config", "command_line"]
 # The files of a package that its other files may import; each of these imports those before it.
 SHARED = {
     "layers": ["group_normalization", "base", "dense", "conv2d_transpose", "conv"],
-    "datasets": ["base", "decoding", "record_files", "binarization"],
+    "datasets": ["base", "cache", "decoding", "record_files", "binarization"],
     "models": ["terms", "vae"],
     "metrics": ["base"],
     "export": ["formats"],

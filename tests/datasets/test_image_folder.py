@@ -53,18 +53,18 @@ def test_folders_named_for_the_splits(tmp_path):
 
 
 def test_adding_files_moves_no_other(tmp_path):
-    def held_out():
-        return {path for path in loaded(tmp_path, "evaluation", evaluation_fraction=0.25)._paths}
+    def paths(name):
+        return set(loaded(tmp_path, name, evaluation_fraction=0.25, cache=False)._paths)
 
     for place in range(200):
         (tmp_path / f"{place}.png").touch()
-    before = held_out()
+    before = paths("evaluation")
     assert 30 <= len(before) <= 70
     for place in range(200, 260):
         (tmp_path / f"{place}.png").touch()
-    assert before == {path for path in held_out() if int(path.split("/")[-1][:-4]) < 200}
-    train = set(loaded(tmp_path, "train", evaluation_fraction=0.25)._paths)
-    assert not train & held_out() and len(train | held_out()) == 260
+    assert before == {path for path in paths("evaluation") if int(path.split("/")[-1][:-4]) < 200}
+    train, held_out = paths("train"), paths("evaluation")
+    assert not train & held_out and len(train | held_out) == 260
 
 
 def test_the_first_folder_is_the_label(tmp_path):

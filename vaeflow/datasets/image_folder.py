@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from vaeflow import registry, validation
 from vaeflow.datasets.base import SPLITS, Dataset, Split
+from vaeflow.datasets.cache import CachedSplit
 from vaeflow.datasets.decoding import CHANNELS, decode_image, decode_images
 from vaeflow.errors import ConfigurationError, DataError
 
@@ -35,6 +36,7 @@ class ImageFolder(Dataset):
         cut to it evenly. None keeps their own size, which must be the same in all.
       channels: 1 (gray), 3 (RGB, alpha dropped) or 4 (RGBA, not for JPEG).
       evaluation_fraction: the part held out where no sub-folders are the splits.
+      cache: whether decoded images are kept in a temporary file, see `CachedSplit`.
       **kwargs: see `Dataset`.
 
     Raises:
@@ -42,7 +44,9 @@ class ImageFolder(Dataset):
       ValueError: another setting is out of range.
     """
 
-    def __init__(self, folder, image_size=(64, 64), channels=3, evaluation_fraction=0.1, **kwargs):
+    def __init__(
+        self, folder, image_size=(64, 64), channels=3, evaluation_fraction=0.1, cache=True, **kwargs
+    ):
         super().__init__(**kwargs)
         self.folder = pathlib.Path(folder).expanduser()
         if not self.folder.is_dir():
@@ -56,6 +60,7 @@ class ImageFolder(Dataset):
                 )
         self.channels = validation.one_of("ImageFolder.channels", channels, CHANNELS)
         self.evaluation_fraction = validation.fraction("ImageFolder.evaluation_fraction", evaluation_fraction)
+        self.cache = validation.one_of("ImageFolder.cache", cache, (True, False))
 
     def load(self, name):
         """Lists a split's files; images are read when asked for; see `Dataset.load`."""
@@ -75,7 +80,8 @@ class ImageFolder(Dataset):
         classes = sorted(set(labels["train"] + labels["evaluation"]), key=str)
         codes = {label: code for code, label in enumerate(classes)}
         chosen = None if None in codes else [codes[label] for label in labels[name]]
-        return FileSplit(paths[name], (*size, self.channels), first, chosen)
+        split = FileSplit(paths[name], (*size, self.channels), first, chosen)
+        return CachedSplit(split) if self.cache else split
 
     def _split_folders(self):
         """The folder that each split is read from."""

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from vaeflow import registry, validation
 from vaeflow.datasets.base import SPLITS, Dataset, Split, held_out_split, num_held_out
+from vaeflow.datasets.cache import CachedSplit
 from vaeflow.datasets.decoding import CHANNELS, decode_image, decode_images
 from vaeflow.datasets.record_files import RecordIndex
 from vaeflow.errors import ConfigurationError, DataError
@@ -35,6 +36,7 @@ class TFRecords(Dataset):
         Raw images need it.
       label_key: an integer feature to offer as the factor `label`, or None.
       evaluation_fraction: the part held out where `evaluation` is None.
+      cache: whether decoded images are kept in a temporary file, see `CachedSplit`.
       **kwargs: see `Dataset`.
 
     Raises:
@@ -51,6 +53,7 @@ class TFRecords(Dataset):
         shape=None,
         label_key=None,
         evaluation_fraction=0.1,
+        cache=True,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -63,6 +66,7 @@ class TFRecords(Dataset):
         self.shape = _checked_shape(shape, image_format)
         self.label_key = label_key
         self.evaluation_fraction = validation.fraction("TFRecords.evaluation_fraction", evaluation_fraction)
+        self.cache = validation.one_of("TFRecords.cache", cache, (True, False))
 
     def load(self, name):
         """Finds a split's records; images are read when asked for; see `Dataset.load`."""
@@ -71,10 +75,13 @@ class TFRecords(Dataset):
         if self.evaluation is None:
             setting = "TFRecords.evaluation_fraction"
             num_evaluation = num_held_out(len(index), self.evaluation_fraction)
-            return RecordSplit(index, held_out_split(name, len(index), num_evaluation, setting), self)
-        if name == "evaluation":
-            index = RecordIndex(_matching_files(self.evaluation))
-        return RecordSplit(index, np.arange(len(index)), self)
+            chosen = held_out_split(name, len(index), num_evaluation, setting)
+        else:
+            if name == "evaluation":
+                index = RecordIndex(_matching_files(self.evaluation))
+            chosen = np.arange(len(index))
+        split = RecordSplit(index, chosen, self)
+        return CachedSplit(split) if self.cache and self.image_format == "encoded" else split
 
     @functools.cached_property
     def image_shape(self):
