@@ -12,7 +12,7 @@ REPOSITORY = pathlib.Path(__file__).parents[1]
 # A module imports only from the rows above its own.
 ROWS = [
     ["errors"],
-    ["registry", "validation", "allocator", "cluster"],
+    ["registry", "validation", "allocator", "cluster", "totals"],
     [
         "distributions", "random", "distribute", "divergences", "minibatch_divergences", "schedules",
         "optimizers", "images", "serialization", "listing", "heartbeats",
@@ -21,8 +21,8 @@ ROWS = [
     ["models", "metrics"],
     [
         "workdir", "signals", "watchdog", "checkpoint", "evaluation", "importance_sampling",
-        "embedding", "sampling", "projector", "export", "compile_modes", "replica_step", "settings",
-        "failures",
+        "embedding", "sampling", "projector", "export", "compile_modes", "replica_step", "step_loop",
+        "moving_average", "settings", "failures", "pace",
     ],
     ["callbacks"],
     ["trainer", "run_loop", "trained"],

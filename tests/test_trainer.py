@@ -16,6 +16,7 @@ from vaeflow.layers import BernoulliLikelihood, DenseEncoder, GaussianLikelihood
 from vaeflow.layers.base import build_chain, run_chain
 from vaeflow.models import VAE, BetaVAE
 from vaeflow.schedules import LinearSchedule
+from vaeflow.totals import Totals
 from vaeflow.trainer import Trainer
 
 NUM_EXAMPLES = 21
@@ -160,6 +161,47 @@ def test_how_the_steps_are_cut_into_loops_does_not_matter():
     assert_same(weights(trainer), whole, 0)
 
 
+def in_float32():
+    keras.config.set_floatx("float32")
+    keras.config.set_dtype_policy("float32")
+    return VAE(num_latents=3, **numpy_vae.blocks())
+
+
+@pytest.mark.parametrize(
+    ("compile_mode", "resident_data"), [("none", True), ("step", True), ("loop", True), ("none", False)]
+)
+def test_means_have_the_same_bits_however_a_loop_is_cut(compile_mode, resident_data):
+    """And no part compiles again. Averaging the parts' means, or adding up their sums, rounds otherwise."""
+    settings = {"make_model": in_float32, "steps_per_loop": 9, "resident_data": resident_data}
+    whole, cut = (made(compile_mode=compile_mode, **settings) for _ in range(2))
+    for *parts, last in ((1, 1, 2, 5), (8, 1), (3, 3, 3)):
+        for part in parts:
+            cut.advance(part)
+        one, other = whole.run(9), cut.run(last)
+        assert one.keys() == other.keys() >= {"loss", "kl", "gradient_norm"}
+        assert {name for name in one if one[name] != other[name]} <= {"input_seconds"}
+    assert cut._loop._loop.experimental_get_tracing_count() == 1
+
+
+def test_time_is_added_up_over_the_parts_of_a_loop():
+    trainer = made(resident_data=False)
+    seconds = trainer.advance(1) + trainer.advance(2)
+    waited = trainer.totals.input_seconds
+    assert trainer.totals.seconds == pytest.approx(seconds) and trainer.totals.num_steps == 3
+    trainer.advance(1)
+    assert seconds > waited > 0 and trainer.totals.input_seconds > waited
+    assert trainer.take_totals().num_steps == 4 and trainer.totals == Totals()
+
+
+def test_totals_are_carried_over_where_the_same_is_measured():
+    one, other = made(), made()
+    one.advance(3)
+    other.resume_at(3, one.totals)
+    assert other.totals == one.totals
+    other.resume_at(3, Totals(3, 1.0, 0.0, {"loss": 1.0}))
+    assert other.totals == Totals()
+
+
 def test_a_trainer_resumes_at_a_step():
     whole = made()
     whole.run(4)
@@ -248,8 +290,9 @@ def test_a_step_that_is_not_finite_changes_nothing(compile_mode):
     )
     good = made(adam, split=split_with_a_bad_image(step=2), ema_decay=0.5)
     good.run(2)
+    trainer.advance(1)  # Whose totals are carried over.
     with pytest.raises(TrainingDiverged, match="at step 2: reconstruction_loss is not finite;"):
-        trainer.run(3)
+        trainer.run(2)
     assert_same(weights(trainer), weights(good))
     for variable in (*trainer.model.variables, *trainer.optimizer.variables):
         assert np.all(np.isfinite(variable.numpy())), variable.path

@@ -1,16 +1,18 @@
-"""The training loop: many steps inside one call, on every replica."""
+"""A model in training: its steps, what they measure, and all of it that a checkpoint keeps."""
 
-import contextlib
+import time
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from vaeflow import compile_modes, distribute, optimizers, validation
-from vaeflow.datasets import pipeline
+from vaeflow import compile_modes, optimizers, validation
 from vaeflow.datasets.order import ExampleOrder
 from vaeflow.errors import ConfigurationError, TrainingDiverged
+from vaeflow.moving_average import MovingAverage
 from vaeflow.replica_step import ReplicaStep, norm_name
+from vaeflow.step_loop import StepLoop
+from vaeflow.totals import Totals
 
 
 class Trainer:
@@ -28,13 +30,17 @@ class Trainer:
       batch_size: the global batch size.
       seed: keys the order of examples and the noise; seed the initial weights with
         `keras.utils.set_random_seed` before making the model.
-      steps_per_loop: the number of steps between two returns to Python, at most.
+      steps_per_loop: the number of steps inside one call, at most.
       compile_mode: `"none"`, `"step"`, `"loop"` or `"auto"`; see `compile_modes`.
       resident_data: whether the split is held on the devices; `"auto"` where it is
         an array that fits.
       gradient_clip_norm: the largest global norm of a gradient, or None.
       gradient_accumulation_steps: parts into which a replica cuts its examples.
       ema_decay: the decay of an exponential moving average of the weights, or None.
+
+    Attributes:
+      step: the number of steps that were trained.
+      totals: the `Totals` of the steps since they were last taken.
 
     Raises:
       ConfigurationError: settings that do not fit together.
@@ -61,8 +67,8 @@ class Trainer:
         self.batch_size = batch_size
         self.seed = seed
         self.steps_per_loop = steps_per_loop
-        self.ema_decay = ema_decay
         self.step = 0
+        self.totals = Totals()
         self._order = ExampleOrder(split.num_examples, batch_size, seed)
         _check_division(batch_size, strategy.num_replicas_in_sync, gradient_accumulation_steps)
         self.model, self.optimizer = model, optimizer
@@ -72,7 +78,7 @@ class Trainer:
             for group in model.all_parameter_groups(optimizer).values():
                 optimizers.build_for_reduced_gradients(group.optimizer, group.variables)
             _refuse_dependence_on_replicas(model, strategy.num_replicas_in_sync)
-            self._averages = [tf.Variable(v, trainable=False) for v in self._averaged_variables()]
+            self._average = MovingAverage(model, ema_decay)
         self.replica_step = ReplicaStep(
             self.model,
             self.optimizer,
@@ -85,16 +91,16 @@ class Trainer:
         self.resident = compile_modes.resolve_residency(resident_data, split)
         self.compile_mode = compile_modes.resolve(compile_mode, strategy, self.model, self.resident)
         self._metric_names = self._try_one_step()
-        self._source = None
         self._loop = None
 
-    def run(self, num_steps):
-        """Trains for `num_steps` steps, at most `steps_per_loop`, inside one call.
+    def advance(self, num_steps):
+        """Trains for `num_steps` steps inside one call, and adds what they measure to `totals`.
+
+        Args:
+          num_steps: at most `steps_per_loop`.
 
         Returns:
-          A dict of floats: the mean over the steps of the loss, each term, its
-          weight and the gradient's norm; and `input_seconds`, the time spent
-          waiting for input.
+          The seconds it took, a float.
 
         Raises:
           DataError: an example cannot be read.
@@ -102,22 +108,47 @@ class Trainer:
             was skipped on all replicas together.
           ValueError: `num_steps` is above `steps_per_loop`.
         """
-        if num_steps > self.steps_per_loop:
-            # The indices end there; a compiled loop would repeat the last batch.
-            raise ValueError(f"`num_steps` must be at most {self.steps_per_loop}, got {num_steps}")
+        started = time.monotonic()
         if self._loop is None:
-            self._source = self._make_source()
-            self._loop = self._make_loop()
-        source = self._source() if callable(self._source) else self._source
-        first_step = tf.constant(self.step, tf.int64)
-        with pipeline.readable_errors():
-            totals, waited, first_bad = self._loop(source, first_step, tf.constant(num_steps, tf.int64))
-            totals = {name: float(total) for name, total in totals.items()}
-        if first_bad >= 0:
-            raise _diverged(int(first_bad), totals)
+            self._loop = StepLoop(
+                self.replica_step,
+                self._average,
+                self.split,
+                self._order,
+                self.strategy,
+                self.compile_mode,
+                self.resident,
+                self.steps_per_loop,
+                self.step,
+            )
+        before = self.totals
+        start = before.sums or dict.fromkeys(self._metric_names, 0.0)
+        sums, waited, first_bad = self._loop.run(self.step, num_steps, start)
+        if first_bad is not None:
+            raise _diverged(first_bad, sums)
         self.step += num_steps
-        means = {name: total / num_steps for name, total in totals.items()}
-        return means | {"input_seconds": float(waited)}
+        seconds = time.monotonic() - started
+        self.totals = Totals(
+            before.num_steps + num_steps, before.seconds + seconds, before.input_seconds + waited, sums
+        )
+        return seconds
+
+    def take_totals(self):
+        """Returns the `totals`, and begins new ones."""
+        totals, self.totals = self.totals, Totals()
+        return totals
+
+    def run(self, num_steps):
+        """Trains as `advance` does, and returns the means.
+
+        Returns:
+          A dict of floats: the mean over the steps, with those of `totals` before, of the
+          loss, each term, its weight and the gradient's norm; and `input_seconds`, the
+          time spent waiting for input.
+        """
+        self.advance(num_steps)
+        totals = self.take_totals()
+        return totals.means() | {"input_seconds": totals.input_seconds}
 
     def checkpoint(self):
         """Returns a `tf.train.Checkpoint` of all that the future of the run depends on, but the step.
@@ -129,7 +160,9 @@ class Trainer:
             for name, group in self.model.all_parameter_groups(self.optimizer).items()
         }
         return tf.train.Checkpoint(
-            model=[variable.value for variable in self.model.variables], averages=self._averages, **states
+            model=[variable.value for variable in self.model.variables],
+            averages=self._average.variables,
+            **states,
         )
 
     def learning_rates(self):
@@ -141,28 +174,21 @@ class Trainer:
             for name, group in self.model.all_parameter_groups(self.optimizer).items()
         }
 
-    def resume_at(self, step):
-        """Continues at `step`, after the checkpoint was read: its batch is the next."""
-        self.step = step
-        self._source = self._loop = None
+    def resume_at(self, step, totals=Totals()):
+        """Continues at `step`, after the checkpoint was read: its batch is the next.
 
-    @contextlib.contextmanager
+        Args:
+          step: the number of steps that were trained.
+          totals: the `Totals` of a loop that was cut short there. Where a changed
+            configuration measures something else, they are left out of the next log.
+        """
+        self.step = step
+        self.totals = totals if totals.sums.keys() == set(self._metric_names) else Totals()
+        self._loop = None
+
     def averaged_weights(self):
         """Gives the model the moving average of its weights, if there is one, for a while."""
-        variables = self._averaged_variables()
-        kept = [variable.numpy() for variable in variables]
-        for variable, average in zip(variables, self._averages):
-            variable.assign(average.numpy())
-        try:
-            yield
-        finally:
-            for variable, value in zip(variables, kept):
-                variable.assign(value)
-
-    def _averaged_variables(self):
-        if self.ema_decay is None:
-            return []
-        return [variable.value for variable in self.model.trainable_variables]
+        return self._average.in_place_of_weights()
 
     def _try_one_step(self):
         """Runs the objective once on blank images, so that a faulty block is found at once."""
@@ -173,89 +199,6 @@ class Trainer:
         for variable, value in zip(statistics, kept):
             variable.assign(value)
         return [*shares, *(norm_name(group) for group in self.replica_step.groups)]
-
-    def _make_source(self):
-        """Returns what the loop reads: an iterator, or a function that gives (array, indices)."""
-        if not self.resident:
-            return pipeline.training_batches(self.split, self._order, self.strategy, self.step)
-        array = pipeline.place_on_devices(self.split.array, self.strategy)
-
-        def indices_of_next_steps():
-            steps = range(self.step, self.step + self.steps_per_loop)
-            return array, tf.constant(np.stack([self._order.batch(step) for step in steps]), tf.int32)
-
-        return indices_of_next_steps
-
-    def _make_loop(self):
-        one_step = self._one_resident_step if self.resident else self._one_streamed_step
-        if self.compile_mode == "step":
-            one_step = tf.function(one_step, jit_compile=True, autograph=False)
-        dtype = tf.as_dtype(self.model.variable_dtype)
-
-        @tf.function(jit_compile=self.compile_mode == "loop", autograph=False)
-        def loop(source, first_step, num_steps):
-            def body(offset, totals, waited, first_bad):
-                step = first_step + offset
-                batch, seconds = self._next_batch(source, offset)
-                metrics, finite = one_step(batch, step)
-                totals = {name: totals[name] + metrics[name] for name in totals}
-                first_bad = tf.where(finite | (first_bad >= 0), first_bad, step)
-                return offset + 1, totals, waited + seconds, first_bad
-
-            start = (
-                tf.constant(0, tf.int64),
-                {name: tf.zeros([], dtype) for name in self._metric_names},
-                tf.constant(0.0, tf.float64),
-                tf.constant(-1, tf.int64),
-            )
-            return tf.while_loop(lambda offset, *_: offset < num_steps, body, start)[1:]
-
-        return loop
-
-    def _next_batch(self, source, offset):
-        if self.resident:
-            array, indices = source
-            return (array, indices[offset]), tf.constant(0.0, tf.float64)
-        before = tf.timestamp()
-        with tf.control_dependencies([before]):
-            batch = next(source)
-        with tf.control_dependencies(tf.nest.flatten(batch, expand_composites=True)):
-            return batch, tf.timestamp() - before
-
-    def _one_streamed_step(self, images, step):
-        return self._update(*self.strategy.run(self.replica_step.gradient, (images, step)))
-
-    def _one_resident_step(self, source, step):
-        def gradient(array, indices, step):
-            images = tf.gather(array, pipeline.own_part(indices))
-            return self.replica_step.gradient(images, step)
-
-        return self._update(*self.strategy.run(gradient, (*source, step)))
-
-    def _update(self, gradients, metrics, finite):
-        """Applies the gradients where they are finite, on all replicas or on none."""
-        metrics, finite = distribute.first_replica(self.strategy, (metrics, finite))
-
-        def apply():
-            self.strategy.run(self.replica_step.apply, (gradients,))
-            self._update_averages()
-            return True
-
-        tf.cond(finite, apply, lambda: False)
-        return metrics, finite
-
-    def _update_averages(self):
-        if self.ema_decay is None:
-            return
-        # Grows to `ema_decay`, so that the first weights are soon forgotten.
-        count = tf.cast(self.optimizer.iterations, tf.float64)
-        decay = tf.minimum(tf.constant(self.ema_decay, tf.float64), (1.0 + count) / (10.0 + count))
-
-        def move(average, variable):
-            average.assign_sub(tf.cast(1.0 - decay, average.dtype) * (average - variable))
-
-        for average, variable in zip(self._averages, self._averaged_variables()):
-            self.strategy.extended.update(average, move, args=(variable,))
 
 
 def _tell_size_of_split(model, split):
@@ -297,8 +240,8 @@ def _refuse_dependence_on_replicas(model, num_replicas):
             )
 
 
-def _diverged(step, totals):
-    bad = [name for name, total in totals.items() if name != "loss" and not np.isfinite(total)]
+def _diverged(step, sums):
+    bad = [name for name, total in sums.items() if name != "loss" and not np.isfinite(total)]
     return TrainingDiverged(
         f"training diverged at step {step}: {bad[0] if bad else 'loss'} is not finite; its update was "
         "skipped. Try a lower learning rate or `train.gradient_clip_norm`"

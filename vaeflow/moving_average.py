@@ -1,0 +1,59 @@
+"""The moving average of a model's weights, with which it is evaluated."""
+
+import contextlib
+
+import tensorflow as tf
+
+
+class MovingAverage:
+    """The exponential moving average of a model's trainable weights.
+
+    Args:
+      model: a built model; make the average in the strategy's scope, too.
+      decay: which share of the average each step keeps, or None for no average.
+
+    Attributes:
+      variables: TensorFlow's, one for each trainable weight; none where `decay` is None.
+    """
+
+    def __init__(self, model, decay):
+        self._model = model
+        self._decay = decay
+        self.variables = [tf.Variable(value, trainable=False) for value in self._averaged()]
+
+    def update(self, strategy, num_updates):
+        """Moves towards the weights, inside the loop and outside a replica.
+
+        Args:
+          strategy: the strategy of the variables.
+          num_updates: how often the weights were updated, an integer tensor.
+        """
+        if self._decay is None:
+            return
+        # Grows to `decay`, so that the first weights are soon forgotten.
+        count = tf.cast(num_updates, tf.float64)
+        decay = tf.minimum(tf.constant(self._decay, tf.float64), (1.0 + count) / (10.0 + count))
+
+        def move(average, variable):
+            average.assign_sub(tf.cast(1.0 - decay, average.dtype) * (average - variable))
+
+        for average, variable in zip(self.variables, self._averaged()):
+            strategy.extended.update(average, move, args=(variable,))
+
+    @contextlib.contextmanager
+    def in_place_of_weights(self):
+        """Gives the model the average, if there is one, for a while."""
+        variables = self._averaged()
+        kept = [variable.numpy() for variable in variables]
+        for variable, average in zip(variables, self.variables):
+            variable.assign(average.numpy())
+        try:
+            yield
+        finally:
+            for variable, value in zip(variables, kept):
+                variable.assign(value)
+
+    def _averaged(self):
+        if self._decay is None:
+            return []
+        return [variable.value for variable in self._model.trainable_variables]

@@ -1,0 +1,127 @@
+"""The compiled loop: many steps inside one call, on every replica."""
+
+import numpy as np
+import tensorflow as tf
+
+from vaeflow import distribute
+from vaeflow.datasets import pipeline
+
+
+class StepLoop:
+    """Trains many steps inside one call, compiled once for any number of them.
+
+    Args:
+      replica_step: a `ReplicaStep`.
+      average: the `MovingAverage` of the weights.
+      split: the training `Split`.
+      order: its `ExampleOrder`.
+      strategy: a `tf.distribute` strategy.
+      compile_mode: `"none"`, `"step"` or `"loop"`; see `compile_modes`.
+      resident: whether the split is held on the devices.
+      max_steps: the number of steps in one call, at most.
+      first_step: the step with which the first call begins; each goes on where the one
+        before ended.
+    """
+
+    def __init__(
+        self, replica_step, average, split, order, strategy, compile_mode, resident, max_steps, first_step
+    ):
+        self._replica_step = replica_step
+        self._average = average
+        self._order = order
+        self._strategy = strategy
+        self._resident = resident
+        self._max_steps = max_steps
+        if resident:
+            self._source = pipeline.place_on_devices(split.array, strategy)
+        else:
+            self._source = pipeline.training_batches(split, order, strategy, first_step)
+        self._loop = self._compiled(compile_mode)
+
+    def run(self, step, num_steps, sums):
+        """Trains.
+
+        Args:
+          step: the first step.
+          num_steps: how many.
+          sums: what to add each step's metrics to, name -> float.
+
+        Returns:
+          The new sums, name -> float; the seconds spent waiting for input, a float; and
+          the first step whose loss or gradient was not finite, an int, or None.
+
+        Raises:
+          DataError: an example cannot be read.
+          ValueError: `num_steps` is above `max_steps`.
+        """
+        if num_steps > self._max_steps:
+            # The indices end there; a compiled loop would repeat the last batch.
+            raise ValueError(f"`num_steps` must be at most {self._max_steps}, got {num_steps}")
+        source = (self._source, self._indices(step, num_steps)) if self._resident else self._source
+        dtype = self._replica_step.model.variable_dtype
+        start = {name: tf.constant(total, dtype) for name, total in sums.items()}
+        first_step, count = (tf.constant(number, tf.int64) for number in (step, num_steps))
+        with pipeline.readable_errors():
+            sums, waited, first_bad = self._loop(source, first_step, count, start)
+            sums = {name: float(total) for name, total in sums.items()}
+        return sums, float(waited), int(first_bad) if first_bad >= 0 else None
+
+    def _indices(self, step, num_steps):
+        """The examples of each batch, `[max_steps, B]`: of one shape, so that XLA compiles once."""
+        indices = np.zeros((self._max_steps, self._order.batch_size), np.int32)
+        for offset in range(num_steps):
+            indices[offset] = self._order.batch(step + offset)
+        return tf.constant(indices)
+
+    def _compiled(self, compile_mode):
+        one_step = self._one_resident_step if self._resident else self._one_streamed_step
+        if compile_mode == "step":
+            one_step = tf.function(one_step, jit_compile=True, autograph=False)
+
+        @tf.function(jit_compile=compile_mode == "loop", autograph=False)
+        def loop(source, first_step, num_steps, sums):
+            def body(offset, sums, waited, first_bad):
+                step = first_step + offset
+                batch, seconds = self._next_batch(source, offset)
+                metrics, finite = one_step(batch, step)
+                sums = {name: sums[name] + metrics[name] for name in sums}
+                first_bad = tf.where(finite | (first_bad >= 0), first_bad, step)
+                return offset + 1, sums, waited + seconds, first_bad
+
+            zero, none = tf.constant(0, tf.int64), tf.constant(-1, tf.int64)
+            start = (zero, sums, tf.constant(0.0, tf.float64), none)
+            return tf.while_loop(lambda offset, *_: offset < num_steps, body, start)[1:]
+
+        return loop
+
+    def _next_batch(self, source, offset):
+        if self._resident:
+            array, indices = source
+            return (array, indices[offset]), tf.constant(0.0, tf.float64)
+        before = tf.timestamp()
+        with tf.control_dependencies([before]):
+            batch = next(source)
+        with tf.control_dependencies(tf.nest.flatten(batch, expand_composites=True)):
+            return batch, tf.timestamp() - before
+
+    def _one_streamed_step(self, images, step):
+        return self._update(*self._strategy.run(self._replica_step.gradient, (images, step)))
+
+    def _one_resident_step(self, source, step):
+        def gradient(array, indices, step):
+            images = tf.gather(array, pipeline.own_part(indices))
+            return self._replica_step.gradient(images, step)
+
+        return self._update(*self._strategy.run(gradient, (*source, step)))
+
+    def _update(self, gradients, metrics, finite):
+        """Applies the gradients where they are finite, on all replicas or on none."""
+        metrics, finite = distribute.first_replica(self._strategy, (metrics, finite))
+
+        def apply():
+            self._strategy.run(self._replica_step.apply, (gradients,))
+            self._average.update(self._strategy, self._replica_step.groups[None].optimizer.iterations)
+            return True
+
+        tf.cond(finite, apply, lambda: False)
+        return metrics, finite
