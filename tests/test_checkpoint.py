@@ -12,6 +12,7 @@ from tests.fixtures import tiny_runs
 from tests.fixtures.disk import full_disk
 from vaeflow.checkpoint import CheckpointStore
 from vaeflow.errors import ConfigurationError, EnvironmentFailure
+from vaeflow.totals import Totals
 
 DATA, INDEX, RECORD = "variables.data-00000-of-00001", "variables.index", "record.json"
 
@@ -45,7 +46,7 @@ def state(trainer):
     return [
         *(weight.numpy() for weight in trainer.model.weights),
         *(slot.numpy() for slot in trainer.optimizer.variables),
-        *(average.numpy() for average in trainer._averages),
+        *(average.numpy() for average in trainer.checkpoint().averages),
     ]
 
 
@@ -61,7 +62,7 @@ def test_a_restored_trainer_equals_the_saved_one(store):
     assert (record["step"], record["metrics"]) == (5, {"train/loss": 1.5})
     for a, b in zip(state(one), state(other), strict=True):
         np.testing.assert_array_equal(a, b)
-    assert len(state(one)) > 2 * len(one.model.trainable_variables) + len(one._averages)
+    assert len(state(one)) > 2 * len(one.model.trainable_variables) + len(one.checkpoint().averages)
 
     other.resume_at(record["step"])
     for trainer in (one, other):
@@ -107,6 +108,7 @@ DAMAGES = [
     (RECORD, replaced('{"step": 2, "metrics": {}, "sha256": {}}')),
     (RECORD, replaced('{"step": 2, "metrics": {}, "sha256": 7}')),
     (RECORD, lambda path: path.write_bytes(b"\xff\xfe\x00")),
+    (RECORD, lambda path: path.write_text(path.read_text().replace('"totals": null', '"totals": 7'))),
     (RECORD, lambda path: path.write_text(path.read_text().replace('"step": 2', '"step": 3'))),
 ]
 
@@ -203,6 +205,24 @@ def test_a_metric_that_is_not_finite_is_null_in_the_record_and_nan_when_read(sto
     assert '"score": null' in (path / RECORD).read_text()
     metrics = store.record(1)["metrics"]
     assert np.isnan(metrics["score"]) and metrics["kl"] == 2.0
+
+
+def test_the_totals_of_a_loop_that_was_cut_short_come_back(store):
+    totals = Totals(3, 1 / 3, 0.1, {"loss": float(np.float32(2) / 3), "kl": float("nan")})
+    store.save(box(1), 1, {}, totals)
+    restored = store.restore(box(0))["totals"]
+    assert np.isnan(restored.sums.pop("kl")) and totals.sums.pop("kl")
+    assert restored == totals
+
+
+def test_a_record_without_totals_is_of_a_whole_loop(store):
+    """As versions before wrote it."""
+    saved(store, 1)
+    path = store.path(1) / RECORD
+    record = json.loads(path.read_text())
+    assert record.pop("totals") is None
+    path.write_text(json.dumps(record))
+    assert store.restore(box(0))["totals"] == Totals()
 
 
 def test_a_full_disk_leaves_the_previous_checkpoint_alone(store):

@@ -11,6 +11,7 @@ import tensorflow as tf
 from absl import logging
 
 from vaeflow.errors import ConfigurationError, EnvironmentFailure
+from vaeflow.totals import Totals
 
 _RECORD = "record.json"
 _UNFINISHED = ".unfinished-"
@@ -20,10 +21,10 @@ class CheckpointStore:
     """The folder of a run's checkpoints, one sub-folder each: `step-00001200/`.
 
     A checkpoint is TensorFlow's (`variables.index`, `variables.data-…`) beside a
-    `record.json` with the step, the metrics and the SHA-256 of each file. It is
-    written under another name, flushed to the disk, and then renamed; to be removed, it
-    is renamed first: under its own name it is whole. Reading verifies the sums and falls
-    back to the one before.
+    `record.json` with the step, the metrics, the totals of a loop that was cut short, and
+    the SHA-256 of each file. It is written under another name, flushed to the disk, and
+    then renamed; to be removed, it is renamed first: under its own name it is whole.
+    Reading verifies the sums and falls back to the one before.
 
     Args:
       folder: where checkpoints are kept; made when the first is saved.
@@ -39,13 +40,14 @@ class CheckpointStore:
         self.keep = keep
         self.best_metric = best_metric
 
-    def save(self, checkpoint, step, metrics=None):
+    def save(self, checkpoint, step, metrics=None, totals=Totals()):
         """Writes a checkpoint of `step` and removes those no longer kept.
 
         Args:
           checkpoint: a `tf.train.Checkpoint`.
           step: the number of steps that were trained.
           metrics: the last known metrics, a dict of floats.
+          totals: the `Totals` of the steps since the last log, where there are any.
 
         Returns:
           The checkpoint's folder.
@@ -61,7 +63,7 @@ class CheckpointStore:
             self.remove_unfinished()
             unfinished.mkdir(parents=True)
             checkpoint.write(str(unfinished / "variables"))
-            self._write_record(unfinished, step, metrics or {})
+            self._write_record(unfinished, step, metrics or {}, totals)
             if final.exists():
                 self._remove(final)
             unfinished.rename(final)
@@ -81,7 +83,7 @@ class CheckpointStore:
           checkpoint: a `tf.train.Checkpoint` of the same variables.
 
         Returns:
-          Its record, a dict with `step` and `metrics`; None where there is none.
+          Its record, a dict with `step`, `metrics` and `totals`; None where there is none.
 
         Raises:
           EnvironmentFailure: there are checkpoints, and none of them is whole.
@@ -165,7 +167,10 @@ class CheckpointStore:
         return sorted(int(number) for number in numbers if number.isdecimal())
 
     def record(self, step):
-        """Returns what was recorded beside the checkpoint of `step`; metrics that are null there are NaN.
+        """Returns what was recorded beside the checkpoint of `step`, a dict.
+
+        Metrics that are null there are NaN; its `totals` are `Totals`, of no steps where none
+        are recorded.
 
         Raises:
           OSError: it cannot be read.
@@ -179,7 +184,7 @@ class CheckpointStore:
         if record["step"] != step or not record["sha256"]:
             raise ValueError(f"it is of step {record['step']} and {len(record['sha256'])} files")
         metrics = {name: math.nan if value is None else value for name, value in record["metrics"].items()}
-        return record | {"metrics": metrics}
+        return record | {"metrics": metrics, "totals": Totals.from_json(record.get("totals"))}
 
     def problem_with(self, step):
         """Says what is wrong with the files of a checkpoint; None where it is whole."""
@@ -212,10 +217,16 @@ class CheckpointStore:
         """Returns the folder of the checkpoint of `step`."""
         return self.folder / f"step-{step:08d}"
 
-    def _write_record(self, folder, step, metrics):
+    def _write_record(self, folder, step, metrics, totals):
         sums = {path.name: _sha256(path) for path in sorted(folder.iterdir())}
         numbers = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
-        record = {"step": step, "image_shape": self.image_shape, "metrics": numbers, "sha256": sums}
+        record = {
+            "step": step,
+            "image_shape": self.image_shape,
+            "metrics": numbers,
+            "totals": totals.to_json(),
+            "sha256": sums,
+        }
         (folder / _RECORD).write_text(json.dumps(record, indent=1, allow_nan=False))
         for path in (*folder.iterdir(), folder):
             _flush(path)

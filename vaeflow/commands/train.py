@@ -65,8 +65,9 @@ def train(
         the workers that `TF_CONFIG` or Slurm names, or this machine's devices.
       seed: seeds initial weights, order of examples and noise.
       precision: `"float32"`, `"mixed_bfloat16"` or `"float64"`.
-      steps_per_loop: steps between two returns to Python, at most; also how often
-        metrics are logged.
+      steps_per_loop: how often metrics are logged. So many steps are one call at most;
+        where they take longer than some seconds they are several, for a signal is
+        answered between calls.
       compile_mode: `"none"`, `"step"`, `"loop"` or `"auto"`; see `compile_modes`.
       resident_data: whether the training split is held on the devices: True, False,
         or `"auto"`, where it is an array of at most 1 GiB.
@@ -231,7 +232,7 @@ def _resume(run):
             raise ConfigurationError(f"{run.workdir.path} holds a result but no checkpoint to go on from")
         run.workdir.start_metrics(0)
         return
-    run.trainer.resume_at(record["step"])
+    run.trainer.resume_at(record["step"], record["totals"])
     run.facts["resumed"] = f"at step {record['step']}"
     run.workdir.start_metrics(record["step"])
     for line in run.workdir.read_metrics():
