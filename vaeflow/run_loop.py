@@ -2,12 +2,9 @@
 
 import time
 
-from absl import logging
-
 from vaeflow import distribute
 from vaeflow.errors import Preempted
-
-_LONGEST_LOOP_SECONDS = 10
+from vaeflow.pace import Pace
 
 
 def train_to_end(run, callbacks, watchdog):
@@ -16,7 +13,7 @@ def train_to_end(run, callbacks, watchdog):
     Args:
       run: a `Run`, whose trainer stands at the step to go on from.
       callbacks: a list of `Callback`s.
-      watchdog: a `Watchdog`, which is told of each loop.
+      watchdog: a `Watchdog`, which is told of each part of a loop.
 
     Raises:
       Preempted: a signal asked to stop, and the state is saved.
@@ -27,15 +24,13 @@ def train_to_end(run, callbacks, watchdog):
     acting = [each for each in callbacks if run.workdir.writable or each.on_every_worker]
     for callback in acting:
         callback.on_train_begin(run)
-    begun = time.monotonic() - run.metrics.get("wall_seconds", 0.0)
-    compiled = False
-    while trainer.step < run.num_steps:
-        num_steps = _steps_to_next_stop(trainer, run.num_steps, callbacks)
-        watchdog.progress(f"steps {trainer.step} to {trainer.step + num_steps}, with input from {run.source}")
-        metrics = _train_for(num_steps, trainer)
-        if compiled:
-            _warn_of_long_loops(num_steps, num_steps * trainer.batch_size / metrics["examples_per_second"])
-        compiled = True
+    begun = time.monotonic() - run.metrics.get("wall_seconds", 0.0) - trainer.totals.seconds
+    pace = Pace(trainer.strategy)
+    # Totals without a step to come: `num_steps` was lowered to where a loop was cut short.
+    while trainer.step < run.num_steps or trainer.totals.num_steps:
+        if not _train_to(_next_stop(trainer, run.num_steps, callbacks), run, pace, watchdog):
+            break
+        metrics = _metrics(trainer, trainer.take_totals())
         watchdog.progress(f"what follows step {trainer.step}: evaluation, pictures, checkpoints")
         # Before callbacks that take time: whoever stops the run may not wait long.
         _save_if_asked_to_stop(run, metrics)
@@ -63,39 +58,41 @@ def train_to_end(run, callbacks, watchdog):
         )
 
 
-def _save_if_asked_to_stop(run, metrics):
-    """Saves the state if a signal asked any worker for it before the end; returns whether one did."""
-    asked = distribute.mean_over_workers(run.trainer.strategy, run.stop_request.name is not None)
-    if not asked or run.step == run.num_steps:
-        return False
-    if run.workdir.writable:
-        run.checkpoints.save(run.trainer.checkpoint(), run.step, metrics)
+def _train_to(stop, run, pace, watchdog):
+    """Trains to a step, in parts; returns False where a signal stopped it before, with the state saved."""
+    trainer = run.trainer
+    while trainer.step < stop:
+        num_steps = pace.next_part(stop - trainer.step)
+        watchdog.progress(f"steps {trainer.step} to {trainer.step + num_steps}, with input from {run.source}")
+        seconds = trainer.advance(num_steps)
+        pace.note(num_steps, seconds)
+        if trainer.step < stop and _save_if_asked_to_stop(run, _metrics(trainer, trainer.totals)):
+            return False
     return True
 
 
-def _train_for(num_steps, trainer):
-    """Trains for some steps; returns what was measured, a dict of floats."""
-    started = time.monotonic()
-    means = trainer.run(num_steps)
-    seconds = time.monotonic() - started
+def _save_if_asked_to_stop(run, metrics):
+    """Saves the state if a signal asked any worker for it before the end; returns whether one did."""
+    asked = distribute.mean_over_workers(run.trainer.strategy, run.stop_request.name is not None)
+    if not asked or run.step >= run.num_steps:
+        return False
+    if run.workdir.writable:
+        run.checkpoints.save(run.trainer.checkpoint(), run.step, metrics, run.trainer.totals)
+    return True
+
+
+def _metrics(trainer, totals):
+    """Returns what some steps measured, as it is logged, a dict of floats."""
     return {
-        "examples_per_second": num_steps * trainer.batch_size / seconds,
-        "train/input_wait_fraction": means.pop("input_seconds") / seconds,
-        **{f"train/{name}": value for name, value in means.items()},
+        "examples_per_second": totals.num_steps * trainer.batch_size / totals.seconds,
+        "train/input_wait_fraction": totals.input_seconds / totals.seconds,
+        **{f"train/{name}": mean for name, mean in totals.means().items()},
         **{f"train/{name}": rate for name, rate in trainer.learning_rates().items()},
     }
 
 
-def _warn_of_long_loops(num_steps, seconds):
-    if seconds > _LONGEST_LOOP_SECONDS:
-        message = (
-            "%d steps took %.0f s, and a signal is answered between loops only: lower `train.steps_per_loop`"
-        )
-        logging.log_first_n(logging.WARNING, message, 1, num_steps, seconds)
-
-
-def _steps_to_next_stop(trainer, num_steps, callbacks):
-    """Counts the steps to where the loop must return: a log, a callback, or the end."""
+def _next_stop(trainer, num_steps, callbacks):
+    """Returns the step to which a loop goes: that of a log, a callback, or the end."""
     cadences = [callback.every_steps for callback in callbacks if callback.every_steps]
     stops = [(trainer.step // cadence + 1) * cadence for cadence in (trainer.steps_per_loop, *cadences)]
-    return min(*stops, num_steps) - trainer.step
+    return min(*stops, num_steps)

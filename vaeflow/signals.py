@@ -6,6 +6,8 @@ import signal
 import socket
 import threading
 
+NOTICE = "stopping after the steps under way, with the state saved; once more stops at once"
+
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -50,7 +52,5 @@ class StopRequest:
                 if self.name is not None:
                     os._exit(128 + received[0])
                 self.name = signal.Signals(received[0]).name
-                message = (
-                    f"\n{self.name}: stopping after this loop with the state saved; once more stops at once\n"
-                )
+                message = f"\n{self.name}: {NOTICE}\n"
                 os.write(2, message.encode())

@@ -9,7 +9,7 @@ import socket
 import sys
 import threading
 
-from vaeflow import registry
+from vaeflow import registry, signals
 from vaeflow.cluster import Cluster, to_tf_config
 from vaeflow.errors import ConfigurationError, EnvironmentFailure, Preempted, TrainingDiverged
 
@@ -284,8 +284,7 @@ def _wait(fitting, job):
                 name = signal.Signals(received[0]).name
                 job.stop.remote(name)
                 told = True
-                message = f"{name}: stopping after this loop with the state saved; once more stops at once"
-                print(message, file=sys.stderr)
+                print(f"{name}: {signals.NOTICE}", file=sys.stderr)
             if len(received) > 1:
                 return received[1]
     finally:

@@ -1,0 +1,173 @@
+"""Loops that are trained in parts: nothing but the clock may tell, not even a stop in between."""
+
+import json
+import os
+import signal
+import time
+import types
+
+import pytest
+
+from tests.fixtures import tiny_runs
+from tests.fixtures.threads import Threads
+from vaeflow import callbacks, distribute, run_loop
+from vaeflow.callbacks import Run
+from vaeflow.checkpoint import CheckpointStore
+from vaeflow.errors import Preempted
+from vaeflow.signals import StopRequest
+from vaeflow.totals import Totals
+
+TIMES = ("wall_seconds", "examples_per_second", "train/input_wait_fraction")
+
+
+class Cuts:
+    """Stands for `Pace`: cuts where it is told, and asks the run to stop at a step.
+
+    Args:
+      sizes: of the parts, one after the other; then whole loops.
+      stop_at: the number of steps after which SIGTERM comes.
+    """
+
+    def __init__(self, *sizes, stop_at=None):
+        self._sizes = iter(sizes)
+        self._stop_at = stop_at
+        self.parts = []
+
+    def __call__(self, strategy):
+        return self
+
+    def next_part(self, num_steps):
+        return min(next(self._sizes, num_steps), num_steps)
+
+    def note(self, num_steps, seconds):
+        self.parts.append(num_steps)
+        if sum(self.parts) == self._stop_at:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.2)
+
+
+@pytest.fixture
+def train(tmp_path, monkeypatch):
+    """Trains 20 steps in loops of 8 with some cuts, in a folder of a name; returns the result."""
+
+    def train(name, cuts, **settings):
+        monkeypatch.setattr(run_loop, "Pace", cuts)
+        return tiny_runs.train(tmp_path / name, **{"steps_per_loop": 8} | settings)
+
+    return train
+
+
+def lines(folder):
+    """The log but for the clock, with each number's every digit."""
+    return [
+        json.dumps({name: value for name, value in line.items() if name not in TIMES})
+        for line in tiny_runs.metrics_lines(folder)
+    ]
+
+
+def test_the_log_has_the_same_bits_however_loops_are_cut(train, tmp_path):
+    whole, cut = Cuts(), Cuts(1, 3, 2, 2, 7, 1, 1, 1)
+    one, other = train("whole", whole), train("cut", cut)
+    assert (whole.parts, cut.parts) == ([8, 8, 4], [1, 3, 2, 2, 7, 1, 1, 1, 2])
+    assert lines(tmp_path / "whole") == lines(tmp_path / "cut") and len(lines(tmp_path / "cut")) == 3
+    assert one["weights_sha256"] == other["weights_sha256"]
+
+
+@pytest.mark.parametrize(("parts", "step"), [((3, 2), 5), ((8, 1, 1, 2), 12)])
+def test_a_signal_stops_in_mid_loop_and_the_log_goes_on_where_it_was(train, tmp_path, parts, step):
+    straight = train("straight", Cuts())
+    with pytest.raises(Preempted, match=f"SIGTERM at step {step}: the state is saved"):
+        train("stopped", Cuts(*parts, stop_at=step))
+    before = lines(tmp_path / "stopped")
+    record = CheckpointStore(tmp_path / "stopped" / "checkpoints").record(step)
+    assert record["totals"].num_steps == step % 8 and len(before) == step // 8
+    # What is logged at once is the mean so far.
+    assert record["metrics"]["train/loss"] == record["totals"].means()["loss"]
+
+    resumed = train("stopped", Cuts(2))
+    assert lines(tmp_path / "stopped") == lines(tmp_path / "straight")
+    assert resumed["weights_sha256"] == straight["weights_sha256"]
+    # At the end of a loop nothing is carried over.
+    assert not list((tmp_path / "stopped" / "checkpoints").glob("step-00000020"))
+
+
+def test_what_is_saved_at_the_end_of_a_loop_carries_nothing(train, tmp_path):
+    with pytest.raises(Preempted, match="at step 8"):
+        train("stopped", Cuts(5, 3, stop_at=8), callbacks=[callbacks.Checkpoints(4)])
+    store = CheckpointStore(tmp_path / "stopped" / "checkpoints")
+    assert store.steps() == [4, 8]
+    assert [store.record(step)["totals"] for step in (4, 8)] == [Totals(), Totals()]
+
+
+def test_the_time_before_a_stop_counts(train, tmp_path):
+    with pytest.raises(Preempted):
+        train("stopped", Cuts(5, stop_at=5))
+    path = tmp_path / "stopped" / "checkpoints" / "step-00000005" / "record.json"
+    record = json.loads(path.read_text())
+    record["totals"] |= {"seconds": 1000.0, "input_seconds": 900.0}
+    path.write_text(json.dumps(record))
+    train("stopped", Cuts())
+    first, second = tiny_runs.metrics_lines(tmp_path / "stopped")[:2]
+    assert first["examples_per_second"] < 8 * 8 / 1000 < 1 < second["examples_per_second"]
+    assert first["train/input_wait_fraction"] == pytest.approx(0.9, rel=0.2)
+    assert second["wall_seconds"] > first["wall_seconds"] > 1000
+
+
+def test_a_run_shortened_to_where_it_stopped_logs_that_step(train, tmp_path):
+    with pytest.raises(Preempted):
+        train("stopped", Cuts(5, stop_at=5))
+    assert lines(tmp_path / "stopped") == []
+    result = train("stopped", Cuts(), num_steps=5)
+    (line,) = tiny_runs.metrics_lines(tmp_path / "stopped")
+    assert line["step"] == result["step"] == 5 and line["train/loss"] == result["train/loss"]
+
+
+class Steps:
+    """Stands for a `Trainer`: counts steps; something happens after some of them."""
+
+    steps_per_loop = 100
+    batch_size = 8
+
+    def __init__(self, strategy, after_steps):
+        self.strategy = strategy
+        self.step = 0
+        self.totals = Totals()
+        self._after_steps = after_steps
+
+    def advance(self, num_steps):
+        self.step += num_steps
+        self.totals = Totals(self.totals.num_steps + num_steps, 1.0, 0.0, {"loss": 1.0})
+        self._after_steps(self.step)
+        return 3.0 * num_steps
+
+    def learning_rates(self):
+        return {}
+
+    def checkpoint(self):
+        return None
+
+
+def test_all_workers_stop_at_one_step(monkeypatch):
+    """The signal comes to one of them, in mid-loop: the other, unasked, would wait for it for ever."""
+    threads = Threads(2)
+    monkeypatch.setattr(distribute, "mean_over_workers", threads.mean)
+    saved = []
+
+    def work(index):
+        request = StopRequest()
+
+        def after_steps(step):
+            if (index, step) == (1, 7):
+                request.name = "SIGTERM"
+
+        workdir = types.SimpleNamespace(writable=index == 0)
+        store = types.SimpleNamespace(save=lambda *state: saved.append((state[1], state[3].num_steps)))
+        trainer = Steps(index, after_steps)
+        run = Run(trainer, None, None, workdir, store, request, 1000, "", "", {})
+        watchdog = types.SimpleNamespace(progress=lambda doing: None)
+        with pytest.raises(Preempted) as stopped:
+            run_loop.train_to_end(run, [], watchdog)
+        return str(stopped.value).partition(":")[0]
+
+    assert threads.run(work) == ["a signal to another worker at step 7", "SIGTERM at step 7"]
+    assert saved == [(7, 7)]

@@ -1,0 +1,47 @@
+"""How many steps to train before the run looks up again."""
+
+import math
+
+from vaeflow import distribute
+
+_PART_SECONDS = 4.0
+
+
+class Pace:
+    """Cuts loops into parts of a few seconds: a signal is answered between two of them.
+
+    A part is one call, which nothing can interrupt. How many steps fit is known from the
+    part before; and since the first steps tell little (the first call compiles too,
+    batches may have been waiting), no part is longer than all before it together: 1, 1,
+    2, 4 … steps. From then on a fast model's loop is one part.
+
+    Args:
+      strategy: the strategy of the run.
+    """
+
+    def __init__(self, strategy):
+        self._strategy = strategy
+        self._num_steps = 0
+        self._seconds_per_step = 0.0
+
+    def next_part(self, num_steps):
+        """Says how many steps come next, the same on every worker; each of them must call it.
+
+        Args:
+          num_steps: the number of steps to the end of the loop.
+
+        Returns:
+          A number from 1 to `num_steps`.
+        """
+        longest = min(num_steps, self._num_steps)
+        if longest * self._seconds_per_step > _PART_SECONDS:
+            longest = int(_PART_SECONDS / self._seconds_per_step)
+        # A mean of whole numbers has the same bits on every worker.
+        longest = math.ceil(distribute.mean_over_workers(self._strategy, max(longest, 1)))
+        # Equal parts: the rate of a short rest would tell little.
+        return math.ceil(num_steps / math.ceil(num_steps / longest))
+
+    def note(self, num_steps, seconds):
+        """Takes note of how long a part took."""
+        self._num_steps += num_steps
+        self._seconds_per_step = seconds / num_steps
