@@ -6,6 +6,8 @@ import re
 import signal
 import subprocess
 import sys
+import threading
+import time
 import types
 
 import numpy as np
@@ -15,7 +17,9 @@ from launch import ray_train
 from tests.fixtures import tiny_runs
 from tests.fixtures.commands import FIXTURES, REPOSITORY, Command, Runs
 from vaeflow.clusters import ray as ray_cluster
+from vaeflow.clusters import ray_worker
 from vaeflow.errors import RunError
+from vaeflow.signals import StopRequest
 
 # Moving averages, a learning rate that changes, and epochs that end between batches.
 GIN = """
@@ -118,7 +122,7 @@ def test_a_signal_and_a_killed_worker_change_nothing(runs, cluster):
     assert code == 42, error
     (message,) = re.findall("^launch.ray_train: .*", error, re.MULTILINE)
     step = int(re.fullmatch(r".*: preempted: SIGTERM at step (\d+): the state is saved; .*", message)[1])
-    assert 20 <= step < 100 and runs.store("disturbed").steps() == [step]
+    assert 20 <= step < 100 and runs.store("disturbed").steps()[-1] == step
 
     command = runs.start_ray("disturbed", max_failures=1)
     command.wait_until(lambda: runs.last_step("disturbed") >= 130, _PATIENCE)
@@ -187,6 +191,25 @@ def test_who_is_preempted_ends_without_failure_so_that_the_chief_can_save(monkey
     worker = Worker(monkeypatch, rank)
     worker.work(42)
     assert worker.job.end_so_far() == expected
+
+
+@pytest.mark.parametrize("is_chief", [True, False])
+def test_the_chief_hears_of_a_signal_between_two_logs(monkeypatch, is_chief):
+    worker = Worker(monkeypatch)
+    monkeypatch.setattr(ray_worker, "_POLL_SECONDS", 0.001)
+    monkeypatch.setattr("ray.train.report", lambda metrics: None)
+    workdir, request = types.SimpleNamespace(writable=is_chief), StopRequest()
+    run = types.SimpleNamespace(workdir=workdir, stop_request=request, metrics={})
+    reporting = ray_worker.Reporting(worker)
+    threads = threading.active_count()
+    reporting.on_train_begin(run)
+    assert threading.active_count() == threads + is_chief
+    worker.job.stop("SIGTERM")
+    deadline = time.monotonic() + 10
+    while is_chief and request.name is None and time.monotonic() < deadline:
+        time.sleep(0.002)
+    assert request.name == ("SIGTERM" if is_chief else None)
+    reporting.on_train_end(run)
 
 
 def test_the_folder_must_be_there_on_every_machine(monkeypatch, tmp_path):

@@ -1,9 +1,11 @@
 """What runs in a worker that Ray placed: the training, in touch with the command that asked for it."""
 
+import contextlib
 import math
 import os
 import socket
 import sys
+import threading
 import time
 
 import ray
@@ -15,6 +17,9 @@ from vaeflow.errors import ConfigurationError, Preempted, RunError, TrainingDive
 
 # Another start would end in the same way.
 _FAILURES_FOR_GOOD = (ConfigurationError.exit_code, TrainingDiverged.exit_code)
+
+# Between two questions to Ray whether to stop.
+_POLL_SECONDS = 0.5
 
 
 def work(train, arguments, folder, job):
@@ -39,10 +44,11 @@ def work(train, arguments, folder, job):
 
 
 class Reporting(Callback):
-    """Reports the metrics to Ray, and asks whether to stop.
+    """Reports the metrics to Ray, and listens for its request to stop.
 
     Ray waits until all workers have reported, and takes a report every two seconds at
-    most; so the chief decides when, for all.
+    most; so the chief decides when, for all. It is the chief, too, that listens, in a
+    thread: a request need not wait for the next log.
 
     Args:
       job: the handle of a `Job`.
@@ -56,19 +62,29 @@ class Reporting(Callback):
         self._job = job
         self._every_seconds = every_seconds
         self._last_report = -math.inf
+        self._ended = threading.Event()
+
+    def on_train_begin(self, run):
+        if run.workdir.writable:
+            threading.Thread(target=self._listen, args=(run.stop_request,), daemon=True).start()
 
     def on_log(self, run, metrics):
         due = False
         if run.workdir.writable:
-            if name := ray.get(self._job.stop_signal.remote()):
-                run.stop_request.name = name
             due = time.monotonic() - self._last_report > self._every_seconds and run.step < run.num_steps
         if distribute.mean_over_workers(run.trainer.strategy, due):
             self._last_report = time.monotonic()
             ray.train.report(run.metrics)
 
     def on_train_end(self, run):
+        self._ended.set()
         ray.train.report(run.metrics)
+
+    def _listen(self, stop_request):
+        # Of a job that has ended nobody can ask any more.
+        with contextlib.suppress(ray.exceptions.RayError):
+            while stop_request.name is None and not self._ended.wait(_POLL_SECONDS):
+                stop_request.name = ray.get(self._job.stop_signal.remote())
 
 
 def _go_to(folder):
