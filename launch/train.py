@@ -7,8 +7,6 @@ The run's files (checkpoints, metrics, pictures, TensorBoard) go to runs/<name o
 gin file>. Stop it with Ctrl-C; the same command goes on where it stopped.
 """
 
-import sys
-
 from vaeflow import allocator, command_line
 
 
@@ -22,4 +20,4 @@ def run(flags, watchers=()):
 
 
 if __name__ == "__main__":
-    sys.exit(command_line.main(run, __doc__, command_line.define_flags(*command_line.TRAIN_FLAGS)))
+    command_line.run_and_exit(run, __doc__, command_line.define_flags(*command_line.TRAIN_FLAGS))

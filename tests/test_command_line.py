@@ -177,3 +177,27 @@ def test_the_work_folder_is_named_after_the_first_file():
     assert workdir("--gin_file=a/conv_vae.gin", "--workdir=w") == "w"
     with pytest.raises(ConfigurationError, match="give --gin_file"):
         workdir()
+
+
+# What TensorFlow does, and what a plug-in may have registered.
+SLOW_TO_DIE = """
+import atexit, time
+from vaeflow import command_line
+
+class Iterator:
+    def __del__(self):
+        time.sleep(100)
+
+def run(flags):
+    atexit.register(print, "registered", end="")
+    {end}
+
+iterator = Iterator()
+command_line.run_and_exit(run, "Dies slowly.", command_line.define_flags("gin_file"))
+"""
+
+
+@pytest.mark.parametrize(("end", "code"), [("pass", 0), ("return 42", 42)])
+def test_a_process_ends_without_its_destructors(tmp_path, end, code):
+    result = run(["-c", SLOW_TO_DIE.format(end=end)], tmp_path, timeout_seconds=50)
+    assert (result.returncode, result.stdout, result.stderr) == (code, "registered", "")
