@@ -15,7 +15,7 @@ ROWS = [
     ["registry", "validation", "allocator", "cluster", "totals"],
     [
         "distributions", "random", "distribute", "divergences", "minibatch_divergences", "schedules",
-        "optimizers", "images", "serialization", "listing", "heartbeats",
+        "optimizers", "images", "serialization", "listing", "heartbeats", "flops",
     ],
     ["layers", "datasets", "samplers"],
     ["models", "metrics"],

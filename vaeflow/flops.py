@@ -1,0 +1,187 @@
+"""Counts the floating-point operations of a training step, and measures how many a device can do.
+
+Counted are matrix products and convolutions, forward and backward, two operations for each
+multiply-add. Work on single elements (activations, losses, the optimizer's update), sums and
+norms are left out, as usual: they are bound by memory, and small beside the rest.
+"""
+
+import math
+import time
+
+import tensorflow as tf
+
+_CONVOLUTIONS = ("Conv2D", "DepthwiseConv2dNative")
+_PRODUCTS = ("MatMul", "BatchMatMul", "BatchMatMulV2", "BatchMatMulV3")
+_SIZES = (256, 512, 1024, 2048, 4096, 8192, 16384)
+
+
+def training_step_flops(trainer):
+    """Counts the operations of one training step on the global batch, all replicas together.
+
+    The step is traced, not run.
+
+    Args:
+      trainer: a `Trainer`, on one worker.
+
+    Returns:
+      An int, see `function_flops`.
+
+    Raises:
+      ValueError: a shape in the step is not known before it runs.
+    """
+    strategy, replica_step = trainer.strategy, trainer.replica_step
+    shape = (trainer.batch_size // strategy.num_replicas_in_sync, *trainer.split.shape)
+    images = tf.zeros(shape, trainer.split.dtype)
+
+    @tf.function(autograph=False)
+    def one_step(step):
+        gradients, metrics, _ = strategy.run(replica_step.gradient, (images, step))
+        strategy.run(replica_step.apply, (gradients,))
+        return strategy.experimental_local_results(metrics)
+
+    return function_flops(one_step.get_concrete_function(tf.TensorSpec((), tf.int64)))
+
+
+def function_flops(concrete_function):
+    """Counts the operations of a traced function, with all functions that it calls.
+
+    What nothing reads is not counted, for TensorFlow does not run it. The body of a loop
+    counts once, and of the branches of a condition the one with most.
+
+    Args:
+      concrete_function: what `tf.function(…).get_concrete_function(…)` returns.
+
+    Returns:
+      An int.
+
+    Raises:
+      ValueError: the shape that a product or convolution has is not known before it runs.
+    """
+    graph = concrete_function.graph
+    return _count(graph, range(len(graph.outputs)))
+
+
+def matrix_product_rate(seconds):
+    """Measures the best rate of float32 products of square matrices on the device in use.
+
+    On recent GPUs TensorFlow multiplies float32 in TensorFloat-32, unless it is told not
+    to, here as in training.
+
+    Args:
+      seconds: how long it may take, roughly.
+
+    Returns:
+      Operations per second, a float.
+    """
+    best, share = 0.0, seconds / len(_SIZES)
+    for size in _SIZES:
+        flops = 2 * size**3
+        if best and flops / best > share:
+            break
+        # Of norm 1 on average, so that the product of many neither grows nor vanishes.
+        matrix = tf.random.normal((size, size), stddev=size**-0.5)
+        _multiply(matrix, 1)
+        times = max(1, int(share / _multiply(matrix, 1)))
+        best = max(best, times * flops / _multiply(matrix, times))
+    return best
+
+
+@tf.function(autograph=False)
+def _power(matrix, times):
+    def body(index, product):
+        return index + 1, tf.matmul(matrix, product)
+
+    return tf.while_loop(lambda index, _: index < times, body, (0, matrix))[1][0, 0]
+
+
+def _multiply(matrix, times):
+    """Multiplies a matrix by itself some times; returns the seconds it took."""
+    times = tf.constant(times)
+    started = time.perf_counter()
+    _power(matrix, times).numpy()  # Waits for the device.
+    return time.perf_counter() - started
+
+
+def _count(graph, wanted):
+    """Counts a graph's operations that its outputs at the indices `wanted`, or side effects, need."""
+    used = {graph.outputs[index].name for index in wanted}
+    needed = {operation.name for operation in graph.control_outputs}
+    total = 0
+    # Each stands after those that it reads.
+    for operation in reversed(graph.get_operations()):
+        read = [index for index, tensor in enumerate(operation.outputs) if tensor.name in used]
+        if not read and operation.name not in needed and not operation.op_def.is_stateful:
+            continue
+        used |= {tensor.name for tensor in operation.inputs}
+        needed |= {each.name for each in operation.control_inputs}
+        total += _flops_of(operation) + _flops_inside(operation, read)
+    return total
+
+
+def _flops_inside(operation, read):
+    """Counts what the functions of a call, a loop or a condition do, of which `read` is used."""
+    functions = []
+    for attribute in operation.node_def.attr.values():
+        functions += [each.name for each in (attribute.func, *attribute.list.func) if each.name]
+    # A loop hands all that it computes on to itself.
+    everything = range(len(operation.outputs)) if operation.type in ("While", "StatelessWhile") else read
+    graphs = [operation.graph._get_function(name).graph for name in functions]
+    return max(
+        (_count(graph, [index for index in everything if index < len(graph.outputs)]) for graph in graphs),
+        default=0,
+    )
+
+
+def _flops_of(operation):
+    kind = operation.type
+    if kind in _PRODUCTS:
+        return _product_flops(operation)
+    if kind == "Einsum":
+        return _einsum_flops(operation)
+    for convolution in _CONVOLUTIONS:
+        if kind == convolution:
+            return _convolution_flops(operation, operation.inputs[1], operation.outputs[0])
+        if kind == f"{convolution}BackpropInput":
+            return _convolution_flops(operation, operation.inputs[1], operation.inputs[2])
+        if kind == f"{convolution}BackpropFilter":
+            return _convolution_flops(operation, operation.outputs[0], operation.inputs[2])
+    return 0
+
+
+def _product_flops(operation):
+    transposed = operation.get_attr("transpose_a" if operation.type == "MatMul" else "adj_x")
+    inner = _shape(operation, operation.inputs[0])[-2 if transposed else -1]
+    return 2 * inner * math.prod(_shape(operation, operation.outputs[0]))
+
+
+def _einsum_flops(operation):
+    terms, _, result = operation.get_attr("equation").decode().partition("->")
+    sizes = {}
+    for term, tensor in zip(terms.split(","), operation.inputs, strict=True):
+        shape = _shape(operation, tensor)
+        sizes |= zip(_axes(term, len(shape)), shape)
+    summed = sizes.keys() - set(_axes(result, operation.outputs[0].shape.rank))
+    return 2 * math.prod(sizes.values()) if summed and len(operation.inputs) == 2 else 0
+
+
+def _axes(term, rank):
+    """Names the axes of an operand of an einsum; those that `...` stands for are counted from the right."""
+    before, _, after = term.partition("...")
+    count = rank - len(before) - len(after)
+    return [*before, *(f"...{index}" for index in range(count, 0, -1)), *after]
+
+
+def _convolution_flops(operation, kernel, output):
+    """Of a convolution, or of the gradients of one with this kernel and output, which take as many."""
+    height, width, channels, _ = _shape(operation, kernel)
+    # A depthwise convolution's output reads one channel each; a grouped one's kernel has the group's.
+    per_output = height * width * (1 if operation.type.startswith("Depthwise") else channels)
+    return 2 * per_output * math.prod(_shape(operation, output))
+
+
+def _shape(operation, tensor):
+    if not tensor.shape.is_fully_defined():
+        raise ValueError(
+            f"the shape {tensor.shape} of {operation.type} {operation.name!r} is not known before it runs"
+        )
+    return tensor.shape.as_list()
