@@ -37,6 +37,21 @@ def resolve_residency(resident_data, split):
     return resident_data
 
 
+def check(mode, num_replicas, resident):
+    """Raises `ConfigurationError` where a mode cannot work with so many replicas, or with streamed data."""
+    validation.one_of("train.compile_mode", mode, MODES)
+    if num_replicas > 1 and mode in ("step", "loop"):
+        raise ConfigurationError(
+            f"`train.compile_mode` {mode!r} works on one replica: XLA compiles for one device, and there are "
+            f"{num_replicas}; set it to 'none' or 'auto'"
+        )
+    if mode == "loop" and not resident:
+        raise ConfigurationError(
+            "`train.compile_mode` 'loop' needs the data on the device; use a dataset that is held in memory, "
+            "or set it to 'step'"
+        )
+
+
 def resolve(mode, strategy, model, resident):
     """Replaces `"auto"` by what was measured to be fastest, and checks the rest.
 
@@ -52,18 +67,8 @@ def resolve(mode, strategy, model, resident):
     Raises:
       ConfigurationError: the mode cannot work here.
     """
-    validation.one_of("train.compile_mode", mode, MODES)
     num_replicas = strategy.num_replicas_in_sync
-    if num_replicas > 1 and mode in ("step", "loop"):
-        raise ConfigurationError(
-            f"`train.compile_mode` {mode!r} works on one replica: XLA compiles for one device, and there are "
-            f"{num_replicas}; set it to 'none' or 'auto'"
-        )
-    if mode == "loop" and not resident:
-        raise ConfigurationError(
-            "`train.compile_mode` 'loop' needs the data on the device; use a dataset that is held in memory, "
-            "or set it to 'step'"
-        )
+    check(mode, num_replicas, resident)
     return _fastest(num_replicas, model, resident) if mode == "auto" else mode
 
 

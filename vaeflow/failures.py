@@ -19,7 +19,7 @@ def explained(watchdog, source):
     """Turns TensorFlow's errors into an `EnvironmentFailure` where the environment is their cause.
 
     Args:
-      watchdog: a `Watchdog`, which knows whether a worker was lost.
+      watchdog: a `Watchdog`, which knows whether a worker was lost; None for one worker.
       source: the name of the dataset.
 
     Raises:
@@ -38,7 +38,7 @@ def explained(watchdog, source):
             raise DataError(f"{source} cannot give an example: {raised[1]}: {raised[2]}") from error
         if isinstance(error, tf.errors.OutOfRangeError):
             raise DataError(f"{source} ended before the training did") from error
-        if lost := watchdog.explain_failure():
+        if watchdog and (lost := watchdog.explain_failure()):
             raise EnvironmentFailure(
                 f"{lost}; run the same command to go on from the last checkpoint"
             ) from error

@@ -3,7 +3,9 @@
 import contextlib
 
 import keras
+import tensorflow as tf
 
+from vaeflow import validation
 from vaeflow.datasets import Dataset
 from vaeflow.errors import ConfigurationError
 
@@ -19,10 +21,59 @@ def check_dataset(dataset):
         )
 
 
-def set_up_keras(seed, precision):
-    """Seeds Keras and sets the precision of what is made from here on, one of `PRECISIONS`."""
+def check_training(
+    dataset,
+    num_steps,
+    batch_size,
+    seed,
+    steps_per_loop,
+    precision,
+    gradient_clip_norm,
+    ema_decay,
+    **others,
+):
+    """Checks the settings of `train` that need no device; what it does not know passes.
+
+    Raises:
+      ConfigurationError: one of them is wrong.
+      ValueError: likewise.
+    """
+    check_dataset(dataset)
+    validation.positive_integer("train.num_steps", num_steps)
+    validation.positive_integer("train.batch_size", batch_size)
+    if validation.non_negative_integer("train.seed", seed) >= 2**32:
+        raise ConfigurationError(f"`train.seed` must be below 2**32, got {seed}")
+    validation.positive_integer("train.steps_per_loop", steps_per_loop)
+    validation.one_of("train.precision", precision, PRECISIONS)
+    if gradient_clip_norm is not None:
+        validation.positive_number("train.gradient_clip_norm", gradient_clip_norm)
+    if ema_decay is not None:
+        validation.fraction("train.ema_decay", ema_decay)
+
+
+def make_all(seed, precision, strategy, model, optimizer):
+    """Makes what a training needs on its devices, from the factories of `train`.
+
+    Args:
+      seed: of Keras, for the initial weights.
+      precision: one of `PRECISIONS`.
+      strategy, model, optimizer: callable without arguments.
+
+    Returns:
+      The strategy, and the model and the optimizer, made in its scope.
+
+    Raises:
+      ConfigurationError: one is not a factory, or makes something else.
+    """
     keras.utils.set_random_seed(seed)
     _set_precision(precision)
+    made = make("train.strategy", strategy, tf.distribute.Strategy)
+    with made.scope():
+        return (
+            made,
+            make("train.model", model, keras.Model),
+            make("train.optimizer", optimizer, keras.optimizers.Optimizer),
+        )
 
 
 @contextlib.contextmanager

@@ -1,14 +1,34 @@
 """SIGTERM and SIGINT: the first asks a run to stop with its state saved, the second stops it at once."""
 
 import contextlib
+import ctypes
 import os
 import signal
 import socket
+import sys
 import threading
 
 NOTICE = "stopping after the steps under way, with the state saved; once more stops at once"
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_SET_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG
+
+
+def dying_with(parent):
+    """Returns a function that lets the process that calls it be killed when its parent dies.
+
+    Args:
+      parent: the process id of the parent.
+    """
+    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+    def die_with_parent():
+        if libc is not None:
+            libc.prctl(_SET_DEATH_SIGNAL, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return die_with_parent
 
 
 class StopRequest:

@@ -1,7 +1,6 @@
 """Several workers on this machine, started again together when one of them fails."""
 
 import contextlib
-import ctypes
 import os
 import signal
 import socket
@@ -12,6 +11,7 @@ import time
 
 from vaeflow.cluster import Cluster, to_tf_config
 from vaeflow.errors import ConfigurationError, Preempted, TrainingDiverged
+from vaeflow.signals import dying_with
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _REGULAR_ENDS = (0, Preempted.exit_code)
@@ -19,7 +19,6 @@ _REGULAR_ENDS = (0, Preempted.exit_code)
 _FINAL_ENDS = (ConfigurationError.exit_code, TrainingDiverged.exit_code)
 _POLL_SECONDS = 0.05
 _LONGEST_DELAY_SECONDS = 60.0
-_SET_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG
 
 
 class LocalCluster:
@@ -105,14 +104,7 @@ class LocalCluster:
 
     def _start(self):
         addresses = tuple(f"127.0.0.1:{port}" for port in _free_ports(self._num_workers))
-        libc = ctypes.CDLL(None) if sys.platform == "linux" else None
-        parent = os.getpid()
-
-        def die_with_parent():
-            libc.prctl(_SET_DEATH_SIGNAL, signal.SIGKILL)
-            if os.getppid() != parent:
-                os._exit(1)
-
+        die_with_parent = dying_with(os.getpid())
         return [
             subprocess.Popen(
                 self._command,
@@ -122,7 +114,7 @@ class LocalCluster:
                 stderr=subprocess.PIPE,
                 # A group of its own: the terminal's Ctrl-C comes from here only, and once.
                 process_group=0,
-                preexec_fn=die_with_parent if libc else None,
+                preexec_fn=die_with_parent,
             )
             for index in range(self._num_workers)
         ]

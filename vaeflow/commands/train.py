@@ -96,8 +96,9 @@ def train(
       Preempted: a signal asked to stop, and the state is saved.
     """
     with config.values_checked():
-        settings.check_dataset(dataset)
-        _check_settings(num_steps, batch_size, seed, steps_per_loop, precision, gradient_clip_norm, ema_decay)
+        settings.check_training(
+            dataset, num_steps, batch_size, seed, steps_per_loop, precision, gradient_clip_norm, ema_decay
+        )
         stall_seconds = math.inf if stall_seconds is None else stall_seconds
         validation.positive_number("train.stall_seconds", stall_seconds)
         validation.positive_number("train.start_seconds", start_seconds)
@@ -116,13 +117,7 @@ def train(
             cluster.check_port(workers)
         watchdog.wait_for_peers()
         with config.values_checked():
-            settings.set_up_keras(seed, precision)
-            strategy = settings.make("train.strategy", strategy, tf.distribute.Strategy)
-            with strategy.scope():
-                built = (
-                    settings.make("train.model", model, keras.Model),
-                    settings.make("train.optimizer", optimizer, keras.optimizers.Optimizer),
-                )
+            strategy, *built = settings.make_all(seed, precision, strategy, model, optimizer)
 
         stack.enter_context(folder.claim())
         stop_request = stack.enter_context(StopRequest().listening())
@@ -168,19 +163,6 @@ def train(
         folder.write_provenance(configuration, config.operative_text(), run.facts)
         run_loop.train_to_end(run, callbacks, watchdog)
         return _finish(run)
-
-
-def _check_settings(num_steps, batch_size, seed, steps_per_loop, precision, gradient_clip_norm, ema_decay):
-    validation.positive_integer("train.num_steps", num_steps)
-    validation.positive_integer("train.batch_size", batch_size)
-    if validation.non_negative_integer("train.seed", seed) >= 2**32:
-        raise ConfigurationError(f"`train.seed` must be below 2**32, got {seed}")
-    validation.positive_integer("train.steps_per_loop", steps_per_loop)
-    validation.one_of("train.precision", precision, settings.PRECISIONS)
-    if gradient_clip_norm is not None:
-        validation.positive_number("train.gradient_clip_norm", gradient_clip_norm)
-    if ema_decay is not None:
-        validation.fraction("train.ema_decay", ema_decay)
 
 
 def _checked_callbacks(callbacks):
