@@ -26,12 +26,13 @@ ROWS = [
     ],
     ["callbacks"],
     ["trainer", "run_loop", "trained"],
-    ["commands", "testing", "benchmark", "clusters"],
+    ["benchmark"],
+    ["commands", "testing", "clusters"],
 ]  # fmt: skip
 LEVEL = {name: level for level, row in enumerate(ROWS) for name in row}
 
 # Reading the configuration stands beside the rows: it knows errors and the registry, and
-# only `commands` and `trained` know of it.
+# only `commands`, `trained` and the process that measures know of it.
 CONFIGURATION = ["config", "command_line"]
 
 # The files of a package that its other files may import; each of these imports those before it.
@@ -41,6 +42,7 @@ SHARED = {
     "models": ["terms", "vae"],
     "metrics": ["base"],
     "export": ["formats"],
+    "benchmark": ["cases", "measuring", "report"],
     "clusters": ["ray_worker"],
     "commands": [],
     "callbacks": ["base"],
@@ -123,7 +125,9 @@ def test_the_configuration_and_the_rest_do_not_know_each_other():
             known = {"errors", "registry", "distribute", *CONFIGURATION[: CONFIGURATION.index(one) + 1]}
             assert other in known, f"{name} imports {imported}"
         elif other in CONFIGURATION:
-            assert one in ("commands", "trained") and imported == "config", f"{name} imports {imported}"
+            assert one in ("commands", "trained", "benchmark") and imported == "config", (
+                f"{name} imports {imported}"
+            )
 
 
 def test_gin_is_known_to_the_registry_and_the_configuration_only():

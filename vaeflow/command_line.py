@@ -149,8 +149,8 @@ def call(root, values, **arguments):
     config.call(root, **arguments)
 
 
-def workdir(values):
-    """Returns `--workdir`, or `runs/<stem of the first gin file>`.
+def workdir(values, prefix=""):
+    """Returns `--workdir`, or `runs/<prefix><stem of the first gin file>`.
 
     Raises:
       ConfigurationError: neither is given.
@@ -159,7 +159,7 @@ def workdir(values):
         return values.workdir
     if not values.gin_file:
         raise ConfigurationError("give --gin_file=configs/vae.gin or another file, or --workdir=<folder>")
-    return str(pathlib.Path("runs") / pathlib.Path(values.gin_file[0]).stem)
+    return str(pathlib.Path("runs") / f"{prefix}{pathlib.Path(values.gin_file[0]).stem}")
 
 
 def _parse(argv, values, arguments):
@@ -216,7 +216,7 @@ _FLAGS = {
         name,
         None,
         "The folder of the run. Training: the same command in the same folder resumes; default: runs/<name "
-        "of the gin file>.",
+        "of the gin file>, of a benchmark runs/benchmark-<name>.",
         flag_values=flag_values,
     ),
     "checkpoint": lambda name, flag_values: flags.DEFINE_string(

@@ -19,7 +19,8 @@ def explained(watchdog, source):
     """Turns TensorFlow's errors into an `EnvironmentFailure` where the environment is their cause.
 
     Args:
-      watchdog: a `Watchdog`, which knows whether a worker was lost; None for one worker.
+      watchdog: a `Watchdog`, which knows whether a worker was lost; None where there is
+        no run to go on with.
       source: the name of the dataset.
 
     Raises:
@@ -29,10 +30,10 @@ def explained(watchdog, source):
     try:
         yield
     except MemoryError as error:
-        raise _out_of_memory(str(error)) from error
+        raise _out_of_memory(str(error), watchdog) from error
     except tf.errors.ResourceExhaustedError as error:
         found = _OUT_OF_MEMORY.search(error.message)
-        raise _out_of_memory(found[0] if found else _first_line(error)) from error
+        raise _out_of_memory(found[0] if found else _first_line(error), watchdog) from error
     except tf.errors.OpError as error:
         if raised := _RAISED_BY_INPUT.search(error.message):
             raise DataError(f"{source} cannot give an example: {raised[1]}: {raised[2]}") from error
@@ -45,10 +46,11 @@ def explained(watchdog, source):
         raise
 
 
-def _out_of_memory(reason):
+def _out_of_memory(reason, watchdog):
+    kept = "; the last checkpoint is kept" if watchdog else ""
     return EnvironmentFailure(
         f"out of memory: {reason}; lower `train.batch_size`, raise `train.gradient_accumulation_steps`, or "
-        "set `train.precision` to 'mixed_bfloat16'; the last checkpoint is kept"
+        f"set `train.precision` to 'mixed_bfloat16'{kept}"
     )
 
 

@@ -1,0 +1,126 @@
+"""The process that measures one configuration: `python -m vaeflow.benchmark.process <request> <answer>`."""
+
+import inspect
+import json
+import os
+import pathlib
+import sys
+import time
+
+import tensorflow as tf
+from absl import logging
+
+from vaeflow import allocator, config, distribute, failures, settings
+from vaeflow.benchmark import measuring
+from vaeflow.datasets import pipeline
+from vaeflow.errors import ConfigurationError, RunError
+
+
+def main(request_path, answer_path):
+    """Measures what a file asks for and writes the answer to another.
+
+    Args:
+      request_path: of the JSON that `processes.measure` writes.
+      answer_path: of the JSON to write: `{"measured": …}`, or `{"error": …}`.
+
+    Returns:
+      The exit code.
+    """
+    request = json.loads(pathlib.Path(request_path).read_text())
+    allocator.tune()
+    logging.set_verbosity(logging.ERROR)  # Warnings of the configuration were shown by the command.
+    try:
+        answer, code = {"measured": measure(request)}, 0
+    except RunError as error:
+        answer, code = {"error": config.explain(error)}, error.exit_code
+    pathlib.Path(answer_path).write_text(json.dumps(answer))
+    return code
+
+
+def measure(request):
+    """Makes the trainer of a configuration as `train` would, with some settings changed, and measures it."""
+    config.load("train", [request["configuration"]], plugins=request["plugins"])
+    _choose_devices(request["devices"], request["virtual"])
+    values = config.values_of("train") | request["settings"]
+    with failures.explained(None, type(values["dataset"]).__name__):
+        started = time.perf_counter()
+        trainer = make_trainer(values)
+        _check_replicas(trainer.strategy.num_replicas_in_sync, request["devices"])
+        measured = {"setup_seconds": time.perf_counter() - started}
+        measured |= measuring.measure(trainer, request["seconds"])
+        measured |= measuring.peak_memory()
+        if request["arithmetic"]:
+            measured |= measuring.arithmetic(trainer)
+        if request["trace"]:
+            measuring.write_trace(trainer, request["trace"])
+    return measured | _facts(trainer, values)
+
+
+def make_trainer(values):
+    """Makes a trainer from the settings of `train`, name -> value.
+
+    Raises:
+      ConfigurationError: a setting is wrong.
+      EnvironmentFailure: the data cannot be read.
+    """
+    with config.values_checked():
+        settings.check_training(**values)
+        making = ("seed", "precision", "strategy", "model", "optimizer")
+        strategy, model, optimizer = settings.make_all(**{name: values[name] for name in making})
+    split = pipeline.read_split(values["dataset"], "train")
+    made = {
+        "strategy": strategy,
+        "model": model,
+        "optimizer": optimizer,
+        "split": split,
+        "binarization": values["dataset"].binarization,
+    }
+    names = inspect.signature(measuring.TimedTrainer).parameters
+    with config.values_checked():
+        return measuring.TimedTrainer(**{name: (values | made)[name] for name in names})
+
+
+def _choose_devices(count, virtual):
+    """Gives TensorFlow the first `count` GPUs, or so many virtual devices; all where that is None."""
+    gpus = tf.config.list_physical_devices("GPU")
+    if count is None:
+        return
+    if virtual or not gpus:
+        distribute.split_devices(count)
+    elif count > len(gpus):
+        raise ConfigurationError(f"there are {len(gpus)} GPUs")
+    else:
+        tf.config.set_visible_devices(gpus[:count], "GPU")
+
+
+def _check_replicas(num_replicas, expected):
+    if expected not in (None, num_replicas):
+        raise ConfigurationError(f"`train.strategy` makes {num_replicas} replicas of {expected} devices")
+
+
+def _facts(trainer, values):
+    gpus = tf.config.list_logical_devices("GPU")
+    details = (
+        tf.config.experimental.get_device_details(tf.config.get_visible_devices("GPU")[0]) if gpus else {}
+    )
+    return {
+        "model": type(trainer.model).__name__,
+        "num_weights": trainer.model.count_params(),
+        "dataset": type(values["dataset"]).__name__,
+        "image_shape": list(trainer.split.shape),
+        "batch_size": trainer.batch_size,
+        "precision": values["precision"],
+        "resident": trainer.resident,
+        "compile_mode": trainer.compile_mode,
+        "steps_per_loop": trainer.steps_per_loop,
+        "num_replicas": trainer.strategy.num_replicas_in_sync,
+        "device_kind": "GPU" if gpus else "CPU",
+        "device_name": details.get("device_name"),
+        "num_gpus": len(tf.config.list_physical_devices("GPU")),
+        "cpu_cores": len(os.sched_getaffinity(0)),
+        "tensorflow": tf.__version__,
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

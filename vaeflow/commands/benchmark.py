@@ -1,0 +1,169 @@
+"""Measures how fast a run would train, and what would make it faster."""
+
+import functools
+import sys
+import time
+
+from vaeflow import cluster, config, registry, settings, validation
+from vaeflow.benchmark import cases, chart, report
+from vaeflow.benchmark.cases import Case
+from vaeflow.benchmark.processes import Measurer
+from vaeflow.errors import ConfigurationError
+from vaeflow.images import write_png
+from vaeflow.workdir import WorkDir, write_atomically
+
+_REPLICAS_ON_CPU = 2
+_FLAG_ADVICE = {
+    "workdir": "use the flag --workdir instead",
+    "plugins": "use the flag --plugin instead",
+    "virtual_devices": "use the flag --virtual_devices instead",
+}
+
+
+@functools.partial(registry.command, refused=_FLAG_ADVICE)
+def benchmark(
+    workdir,
+    seconds=3.0,
+    rounds=2,
+    compile_modes=("none", "step", "loop"),
+    steps_per_loop=None,
+    replicas=None,
+    trace=False,
+    plugins=(),
+    virtual_devices=None,
+):
+    """Measures the training that the configuration describes; nothing of what it trains is kept.
+
+    Each configuration is measured in a fresh process, one after the other, in rounds.
+    Callbacks (evaluation, pictures, checkpoints) are not part of it.
+
+    Args:
+      workdir: the folder to write to, not that of a run.
+      seconds: how long each process measures, after compiling and warming up.
+      rounds: how often each configuration is measured.
+      compile_modes: the modes to compare; `[]` for none.
+      steps_per_loop: the numbers of steps per loop to compare; None for 1, 10 and that of
+        the run; `[]` for none.
+      replicas: the numbers of replicas to compare; None for 1, 2, 4, … up to all GPUs or
+        virtual devices, on a CPU 1 and 2; `[]` for none.
+      trace: whether a trace of some steps is written for TensorBoard's profiler.
+      plugins: modules that the configuration needs.
+      virtual_devices: into how many devices the CPU, or the first GPU, is split; None to
+        leave it whole.
+
+    Returns:
+      The content of `benchmark.json`, a dict.
+
+    Raises:
+      ConfigurationError: a setting is wrong.
+      EnvironmentFailure: the disk, the data or the memory failed.
+    """
+    with config.values_checked():
+        validation.positive_number("benchmark.seconds", seconds)
+        validation.positive_integer("benchmark.rounds", rounds)
+        chosen = _check_choices(compile_modes, steps_per_loop, replicas)
+        validation.one_of("benchmark.trace", trace, (True, False))
+        values = config.values_of("train")
+        settings.check_training(**values)
+    if cluster.from_environment() is not None:
+        raise ConfigurationError("this measures one machine: unset TF_CONFIG, or leave Slurm's `srun` out")
+    folder = WorkDir(workdir)
+    _refuse_folder_of_a_run(folder.path)
+    with folder.claim():
+        configuration = folder.path / "benchmark.gin"
+        write_atomically(configuration, config.text_in_force())
+        measurer = Measurer(str(configuration), tuple(plugins), seconds, virtual_devices is not None)
+        trace_folder = str(folder.path / "trace") if trace else None
+        found = _measure(measurer, Case(devices=virtual_devices), values, rounds, chosen, trace_folder)
+        folder.write_json("benchmark.json", found)
+        write_png(folder.path / "benchmark.png", chart.draw(found))
+    print(report.as_text(found))
+    print(f"\nwritten to {folder.path / 'benchmark.json'} and benchmark.png")
+    if trace:
+        print(f"to see the trace: pip install xprof, then tensorboard --logdir {trace_folder}")
+    return found
+
+
+def _check_choices(modes, steps_per_loop, replicas):
+    """Returns what is to be compared, name -> a tuple, or None for the usual."""
+    modes = (modes,) if isinstance(modes, str) else modes
+    if not isinstance(modes, (list, tuple)):
+        raise ConfigurationError(f"`benchmark.compile_modes` must be a list of compile modes, got {modes!r}")
+    for mode in modes:
+        validation.one_of("benchmark.compile_modes", mode, ("none", "step", "loop"))
+    numbers = {"steps_per_loop": steps_per_loop, "replicas": replicas}
+    for name, chosen in numbers.items():
+        if chosen is not None:
+            chosen = (chosen,) if isinstance(chosen, int) else chosen
+            numbers[name] = validation.positive_integers(f"benchmark.{name}", chosen)
+    return {"compile_modes": tuple(dict.fromkeys(modes)), **numbers}
+
+
+def _refuse_folder_of_a_run(path):
+    if any((path / name).exists() for name in ("config.gin", "metrics.jsonl", "checkpoints")):
+        raise ConfigurationError(f"{path} is the work folder of a run; choose another with `--workdir`")
+
+
+def _measure(measurer, run, values, rounds, chosen, trace):
+    """Measures the run, then what is compared with it; returns the report."""
+    progress = _Progress()
+    progress.show(run)
+    first = measurer.measure(run, arithmetic=True, trace=trace)
+    comparisons = _plan(run, first, values, chosen, measurer.virtual)
+    different = [row.case for rows in comparisons.values() for row in rows if row.case]
+    different = list(dict.fromkeys([run, *different]))
+    progress.expect(rounds * len(different))
+
+    def measure(case):
+        progress.show(case)
+        return measurer.measure(case, arithmetic=case == run)
+
+    measured, failed = cases.alternate(measure, different, rounds, {run: [first]})
+    progress.end()
+    summary = report.with_arithmetic(report.summarize(measured[run]), measured[run])
+    compared = {name: report.compare(name, rows, measured, failed) for name, rows in comparisons.items()}
+    return {"run": summary, **compared, "rounds": rounds, "seconds": measurer.seconds}
+
+
+def _plan(run, measured, values, chosen, virtual):
+    """Lists what is compared: the name of a comparison -> its rows."""
+    counts = chosen["replicas"]
+    if counts is None:
+        on_cpu = measured["device_kind"] == "CPU" and not virtual
+        num_devices = run.devices or measured["num_gpus"]
+        counts = cases.numbers_of_replicas(_REPLICAS_ON_CPU if on_cpu else num_devices)
+    return {
+        "compile_modes": cases.compare_compile_modes(run, measured, chosen["compile_modes"]),
+        "steps_per_loop": cases.compare_steps_per_loop(run, measured, chosen["steps_per_loop"]),
+        "strong_scaling": cases.compare_replicas(run, measured, counts, values, weak=False),
+        "weak_scaling": cases.compare_replicas(run, measured, counts, values, weak=True),
+    }
+
+
+class _Progress:
+    """A line on stderr that says what is measured, and how long it will take."""
+
+    def __init__(self):
+        self._started = time.monotonic()
+        self._begun = 0
+        self._expected = None
+
+    def expect(self, number):
+        """Says how many processes there will be."""
+        self._expected = number
+
+    def show(self, case):
+        """Says that the next process begins."""
+        text = f"measuring: {case}"
+        if self._expected is not None:
+            each = (time.monotonic() - self._started) / self._begun
+            left = round(each * (self._expected - self._begun))
+            text = f"[{self._begun + 1}/{self._expected}] {text}, about {left // 60}:{left % 60:02} left"
+        self._begun += 1
+        start, end = ("\r\033[K", "") if sys.stderr.isatty() else ("", "\n")
+        print(f"{start}{text}", end=end, file=sys.stderr, flush=True)
+
+    def end(self):
+        """Clears the line of a terminal."""
+        if sys.stderr.isatty():
+            print("\r\033[K", end="", file=sys.stderr, flush=True)
