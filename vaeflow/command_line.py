@@ -60,7 +60,7 @@ def define_flags(*names):
     return values
 
 
-def main(run, documentation, values=None, arguments=(), argv=None):
+def main(run, documentation, values=None, arguments=(), argv=None, package="launch"):
     """Parses the command line, runs a command, and turns what stops it into an exit code.
 
     Args:
@@ -69,13 +69,14 @@ def main(run, documentation, values=None, arguments=(), argv=None):
       values: what `define_flags` returned; None for all flags.
       arguments: names of the optional arguments that are no flags.
       argv: the command line; None for this process's.
+      package: of the command, for its name in messages.
 
     Returns:
       The exit code: what `run` returned, or 0. Exceptions other than `RunError` are
       defects, and pass.
     """
     argv = sys.argv if argv is None else argv
-    program = f"launch.{pathlib.Path(argv[0]).stem}"
+    program = f"{package}.{pathlib.Path(argv[0]).stem}"
     values = define_flags() if values is None else values
     if {"-h", "--help", "--helpfull", "-help", "--helpshort"} & set(argv[1:]):
         print(_help(program, documentation, values, arguments))

@@ -50,7 +50,7 @@ def compare_compile_modes(run, measured, modes):
     """
     rows = []
     for mode in modes:
-        reason = _why_not(mode, measured["num_replicas"], measured["resident"])
+        reason = why_not(mode, measured["num_replicas"], measured["resident"])
         changed = dataclasses.replace(run, settings=(("compile_mode", mode),))
         same = mode == measured["compile_mode"]
         rows.append(Row(mode, None if reason else run if same else changed, reason))
@@ -84,7 +84,7 @@ def compare_replicas(run, measured, counts, values, weak):
             batch_size = batch_size // measured["num_replicas"] * count
         same = (count, batch_size) == (measured["num_replicas"], measured["batch_size"])
         changed = Case((("batch_size", batch_size),), count)
-        reason = _why_not(values["compile_mode"], count, measured["resident"])
+        reason = why_not(values["compile_mode"], count, measured["resident"])
         parts = count * values["gradient_accumulation_steps"]
         if batch_size % parts:
             reason = f"a batch of {batch_size} images cannot be divided into {parts} equal parts"
@@ -123,7 +123,8 @@ def alternate(measure, cases, rounds, measured=None):
     return {case: results for case, results in found.items() if results}, failed
 
 
-def _why_not(compile_mode, num_replicas, resident):
+def why_not(compile_mode, num_replicas, resident):
+    """Says why a compile mode cannot work with so many replicas and such data; None where it can."""
     try:
         compile_modes.check(compile_mode, num_replicas, resident)
     except ConfigurationError as error:

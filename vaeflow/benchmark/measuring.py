@@ -46,9 +46,10 @@ def measure(trainer, seconds):
 
     Returns:
       A dict: `first_step_seconds`, with tracing and compilation; `windows`, a list of
-      dicts of what was done and what time it took: `steps`, `seconds`, and of these
-      `input_seconds` (waiting for data) and `compute_seconds` (the rest of TensorFlow's
-      calls); what remains is Python between the calls.
+      dicts of what was done and what time it took: `started_at` (seconds since 1970),
+      `steps`, `seconds`, and of these `input_seconds` (waiting for data) and
+      `compute_seconds` (the rest of TensorFlow's calls); what remains is Python between
+      the calls.
     """
     share = seconds / _WINDOWS
     first = _window(trainer, 1, 0.0)
@@ -102,7 +103,7 @@ def write_trace(trainer, folder):
 
 def _window(trainer, num_steps, at_least_seconds):
     """Trains in loops of `num_steps` for some time, at least one."""
-    started, called_before = time.perf_counter(), trainer.call_seconds
+    started_at, started, called_before = time.time(), time.perf_counter(), trainer.call_seconds
     steps, waited, elapsed = 0, 0.0, 0.0
     while not steps or elapsed < at_least_seconds:
         waited += trainer.run(num_steps)["input_seconds"]
@@ -110,6 +111,7 @@ def _window(trainer, num_steps, at_least_seconds):
         elapsed = time.perf_counter() - started
     called = trainer.call_seconds - called_before
     return {
+        "started_at": started_at,
         "steps": steps,
         "seconds": elapsed,
         "input_seconds": min(waited, called),

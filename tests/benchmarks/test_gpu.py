@@ -1,0 +1,111 @@
+"""Which variants are measured on GPUs, and the table; no process is started and no GPU needed."""
+
+import json
+
+import numpy as np
+import pytest
+
+from benchmarks import gpu
+from benchmarks.gpu import Variant
+from tests.fixtures import tiny_runs
+from tests.fixtures.measurements import measurement
+from vaeflow import command_line
+from vaeflow.benchmark.processes import Measurer
+from vaeflow.errors import EnvironmentFailure
+
+GIN = """
+train.model = @VAE
+train.dataset = @Arrays()
+train.num_steps = 20
+train.batch_size = 8
+Arrays.train = 'images.npy'
+"""
+
+
+def test_variants_of_one_gpu():
+    found = gpu.variants(True, 1)
+    assert {variant.precision for variant in found} == {"float32", "mixed_bfloat16"}
+    of_one = [variant for variant in found if variant.precision == "float32"]
+    assert [(variant.compile_mode, variant.resident, variant.devices) for variant in of_one] == [
+        ("none", True, 1), ("step", True, 1), ("loop", True, 1), ("none", False, 1), ("step", False, 1),
+    ]  # fmt: skip
+
+
+def test_variants_of_several_gpus_and_streamed_data():
+    found = [variant for variant in gpu.variants(False, 8) if variant.precision == "mixed_bfloat16"]
+    assert [(variant.compile_mode, variant.resident, variant.devices) for variant in found] == [
+        ("none", False, 1), ("step", False, 1), ("none", False, 8),
+    ]  # fmt: skip
+
+
+def test_a_case_has_the_same_batch_on_each_device():
+    case = Variant("float32", "none", False, 4).case(64)
+    assert case.devices == 4 and dict(case.settings) == {
+        "precision": "float32", "compile_mode": "none", "resident_data": False, "batch_size": 256,
+    }  # fmt: skip
+
+
+def fake_measure(self, case, arithmetic=False, trace=None):
+    """800 images/s on one device, 1200 on two, and no memory for bfloat16 compiled as a loop."""
+    settings = dict(case.settings)
+    if (settings.get("precision"), settings.get("compile_mode")) == ("mixed_bfloat16", "loop"):
+        raise EnvironmentFailure("out of memory: OOM")
+    facts = {"resident": settings.pop("resident_data", True), "num_replicas": case.devices}
+    facts |= {"device_kind": "GPU", "device_name": "H100", "num_gpus": 2}
+    measured = measurement(rate=400.0 + 400.0 * case.devices, **facts | settings)
+    for window in measured["windows"]:
+        window["started_at"] = 0.0
+    return measured
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys):
+    """Runs the command in this process: (exit code, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Measurer, "measure", fake_measure)
+    np.save("images.npy", tiny_runs.images(40))
+    (tmp_path / "tiny.gin").write_text(GIN)
+
+    def run(*arguments):
+        with tiny_runs.configuration_of_its_own():
+            argv = ["benchmarks/gpu.py", *arguments]
+            code = command_line.main(gpu.run, "", gpu.define_flags(), argv=argv, package="benchmarks")
+        return code, *capsys.readouterr()
+
+    return run
+
+
+def test_the_tables(run, tmp_path):
+    code, out, _ = run("--gin_file=tiny.gin", "--virtual_devices=2", "--rounds=2")
+    assert code == 0
+    rows = json.loads((tmp_path / "runs/benchmark-gpu/gpu.json").read_text())["tiny"]
+    assert len(rows) == 2 * (3 + 2 + 2)
+    two = next(row for row in rows if row["devices"] == 2)
+    assert two["efficiency"] == pytest.approx(1200 / 2 / 800) and two["utilization"] is None
+    # 1 GFLOP for a step of 8 images; 100 GFLOP/s each.
+    assert two["flops_per_second"] == pytest.approx(1200 / 8 * 1e9)
+    assert two["fraction_of_matrix_product"] == pytest.approx(0.75)
+    text = (tmp_path / "runs/benchmark-gpu/gpu.md").read_text()
+    assert text in out
+    rate = "1,200 (1,200 to 1,200) | 13.3"
+    line = f"| float32 | none | on the device | 2 | 16 | {rate} |  | 150 GFLOP/s | 75.0% | 75% |"
+    assert line in text.splitlines()
+    assert "VAE, 1,156 weights, on Arrays of 8 x 8 x 1; TensorFlow 2.21.0, H100. A float32" in text
+    assert "Not measured: mixed_bfloat16, loop, True, 1: out of memory: OOM" in text
+
+
+def test_one_workload_that_fails_does_not_end_the_others(run, tmp_path):
+    (tmp_path / "bad.gin").write_text(GIN.replace("images.npy", "missing.npy"))
+    code, out, error = run("--gin_file=bad.gin", "--gin_file=tiny.gin", "--virtual_devices=1")
+    assert code == 0 and "bad.gin cannot be measured: " in error and "missing.npy" in error
+    assert "## tiny" in out
+    code, _, error = run("--gin_file=bad.gin", "--virtual_devices=1")
+    assert code == 2 and error.startswith("benchmarks.gpu: error:") and "missing.npy" in error
+
+
+def test_without_a_gpu_or_a_workload(run, monkeypatch, tmp_path):
+    code, _, error = run("--gin_file=tiny.gin")
+    assert code == 2 and "sees no GPU; to rehearse on the CPU give --virtual_devices=2" in error
+    monkeypatch.setattr(gpu, "_WORKLOADS", tmp_path / "nothing")
+    code, _, error = run("--virtual_devices=1")
+    assert code == 2 and "there is no gin file in" in error
