@@ -45,6 +45,11 @@ def test_an_error_keeps_its_message_and_code(measure, code, expected):
     assert caught.value.exit_code == code
 
 
+def test_the_place_in_the_file_that_was_written_for_it_is_left_out(measure):
+    with pytest.raises(ConfigurationError, match="^`VAE.num_latents` must be positive$"):
+        measure("answer({'error': 'a.gin:12: `VAE.num_latents` must be positive'}); sys.exit(2)")
+
+
 def test_a_process_that_is_killed(measure):
     with pytest.raises(EnvironmentFailure, match="was killed .SIGKILL., as Linux does when memory runs out"):
         measure("os.kill(os.getpid(), 9)")

@@ -151,6 +151,7 @@ def test_the_run_itself_cannot_be_measured(run, monkeypatch):
     monkeypatch.setattr(Measurer, "measure", measure)
     code, out, error = run()
     assert (code, out) == (4, "") and "launch.benchmark: error: out of memory: OOM" in error
+    assert not WORKDIR.exists()
 
 
 def start(folder, *parameters):
@@ -159,18 +160,19 @@ def start(folder, *parameters):
 
 
 def test_the_command_itself(folder):
-    """The run, and three replicas of 8 images; all other rows are the run itself or impossible."""
+    """The run, and two replicas of 9 images; all other rows are the run itself or impossible."""
     settings = ("rounds = 1", "seconds = 0.05", "compile_modes = ['none', 'loop']", "steps_per_loop = 5")
-    finished = start(folder, *settings, "replicas = [1, 3]", "trace = True").finish()
+    (folder / "tiny.gin").write_text(GIN.replace("batch_size = 8", "batch_size = 9"))
+    finished = start(folder, *settings, "replicas = [1, 2]", "trace = True").finish()
     assert finished.code == 0, finished
     found = json.loads((folder / WORKDIR / "benchmark.json").read_text())
-    run, (_, impossible), (one, three) = found["run"], found["strong_scaling"], found["weak_scaling"]
-    assert impossible["reason"] == "a batch of 8 images cannot be divided into 3 equal parts"
+    run, (_, impossible), (one, two) = found["run"], found["strong_scaling"], found["weak_scaling"]
+    assert impossible["reason"] == "a batch of 9 images cannot be divided into 2 equal parts"
     # As tests/test_flops.py computes it.
-    assert run["step_flops"] == 2 * 8 * (3 * (64 * 8 + 8 * 4 + 2 * 8 + 8 * 64) - 64 * 8)
+    assert run["step_flops"] == 2 * 9 * (3 * (64 * 8 + 8 * 4 + 2 * 8 + 8 * 64) - 64 * 8)
     assert run["matrix_product_flops_per_second"] > 0
-    assert (one["batch_size"], three["batch_size"], three["num_replicas"]) == (8, 24, 3)
-    for each in (run, three):
+    assert (one["batch_size"], two["batch_size"], two["num_replicas"]) == (9, 18, 2)
+    for each in (run, two):
         parts = each["step_seconds"]
         total = parts.pop("total")
         assert all(seconds >= 0 for seconds in parts.values())
@@ -186,9 +188,9 @@ def test_the_command_itself(folder):
 def test_a_bad_value_is_told_by_the_first_process(folder):
     flags = ["--gin_file=tiny.gin", "--gin_param=train.batch_size = 9", "--virtual_devices=2"]
     finished = commands.Command("launch.benchmark", flags, folder).finish()
-    assert (
-        finished.code == 2 and "(2)" in commands.message(finished) and "got 9" in commands.message(finished)
-    )
+    message = commands.message(finished)
+    assert finished.code == 2 and "(2)" in message and "got 9" in message
+    assert not (folder / WORKDIR).exists()
 
 
 def measures(pid):

@@ -30,7 +30,7 @@ def draw(found):
     _Panel(canvas, (30, 122), "Where the time of a step goes", "ms per step").stacked(
         [
             (str(row["steps_per_loop"]), {part: 1000 * row["step_seconds"][part] for part in _PARTS})
-            for row in found["steps_per_loop"]
+            for row in found["steps_per_loop"] or [found["run"]]
             if "reason" not in row
         ],
         "steps per loop",
@@ -115,6 +115,9 @@ class _Panel:
             right -= 36
 
     def _axes(self, largest, label):
+        if not largest:
+            self._text((self._left, self._top), "not measured", 13, _GREY, "la")
+            return
         step = _round_step(largest / _TICKS)
         # Room above the highest bar for its figure.
         top = step * max(1, math.ceil(1.12 * largest / step))

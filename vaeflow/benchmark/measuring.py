@@ -9,7 +9,7 @@ from vaeflow import flops
 from vaeflow.trainer import Trainer
 
 _WINDOWS = 3
-_MATRIX_SECONDS = 1.0
+_MOST_MATRIX_SECONDS = 1.0
 _TRACED_STEPS = 10
 
 
@@ -72,8 +72,12 @@ def peak_memory():
     return {"peak_memory_bytes": _peak_resident_bytes(), "peak_gpu_memory_bytes": max(peaks, default=None)}
 
 
-def arithmetic(trainer):
+def arithmetic(trainer, seconds):
     """Counts the operations of a step, and measures how many a device of the run can do in a second.
+
+    Args:
+      trainer: a `Trainer`.
+      seconds: how long that may take, if it is not too long.
 
     Returns:
       A dict: `step_flops`, or None and `not_counted`, why; and
@@ -83,7 +87,9 @@ def arithmetic(trainer):
         counted = {"step_flops": flops.training_step_flops(trainer)}
     except ValueError as error:
         counted = {"step_flops": None, "not_counted": str(error)}
-    rate = flops.matrix_product_rate(_MATRIX_SECONDS) * num_physical_devices(trainer.strategy)
+    rate = flops.matrix_product_rate(min(seconds, _MOST_MATRIX_SECONDS)) * num_physical_devices(
+        trainer.strategy
+    )
     return counted | {"matrix_product_flops_per_second": rate}
 
 

@@ -50,7 +50,7 @@ def measure(request):
         measured |= measuring.measure(trainer, request["seconds"])
         measured |= measuring.peak_memory()
         if request["arithmetic"]:
-            measured |= measuring.arithmetic(trainer)
+            measured |= measuring.arithmetic(trainer, request["seconds"])
         if request["trace"]:
             measuring.write_trace(trainer, request["trace"])
     return measured | _facts(trainer, values)

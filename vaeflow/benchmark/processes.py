@@ -5,6 +5,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -60,7 +61,11 @@ class Measurer:
             answer = folder / "answer.json"
             answer = json.loads(answer.read_text()) if answer.exists() else {}
             if code or "measured" not in answer:
-                raise _failure(code, answer.get("error"), (folder / "output").read_text(errors="replace"))
+                message = answer.get("error")
+                if message is not None:
+                    # The user's own files have other lines.
+                    message = re.sub(rf"{re.escape(self.configuration)}:\d+: ", "", message)
+                raise _failure(code, message, (folder / "output").read_text(errors="replace"))
             return answer["measured"]
 
 

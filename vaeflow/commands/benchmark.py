@@ -74,7 +74,11 @@ def benchmark(
         write_atomically(configuration, config.text_in_force())
         measurer = Measurer(str(configuration), tuple(plugins), seconds, virtual_devices is not None)
         trace_folder = str(folder.path / "trace") if trace else None
-        found = _measure(measurer, Case(devices=virtual_devices), values, rounds, chosen, trace_folder)
+        try:
+            found = _measure(measurer, Case(devices=virtual_devices), values, rounds, chosen, trace_folder)
+        except BaseException:
+            configuration.unlink()  # A folder made here goes too, when it is empty.
+            raise
         folder.write_json("benchmark.json", found)
         write_png(folder.path / "benchmark.png", chart.draw(found))
     print(report.as_text(found))
