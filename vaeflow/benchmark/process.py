@@ -14,6 +14,7 @@ from vaeflow import allocator, config, distribute, failures, settings
 from vaeflow.benchmark import measuring
 from vaeflow.datasets import pipeline
 from vaeflow.errors import ConfigurationError, RunError
+from vaeflow.trainer import Trainer
 
 
 def main(request_path, answer_path):
@@ -75,9 +76,9 @@ def make_trainer(values):
         "split": split,
         "binarization": values["dataset"].binarization,
     }
-    names = inspect.signature(measuring.TimedTrainer).parameters
+    names = inspect.signature(Trainer).parameters
     with config.values_checked():
-        return measuring.TimedTrainer(**{name: (values | made)[name] for name in names})
+        return Trainer(**{name: (values | made)[name] for name in names})
 
 
 def _choose_devices(count, virtual):
