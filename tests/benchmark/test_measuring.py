@@ -25,7 +25,7 @@ def test_a_timed_trainer_trains_as_any():
     trainer, timed = tiny_runs.trainer(), tiny_runs.trainer()
     for each in (trainer, timed):
         each.run(1)
-    timer = measuring.CallTimer(timed)
+    timer = measuring.CallTimer(timed._loop)
     one, other = trainer.run(4), timed.run(4)
     assert timer.seconds > 0
     del one["input_seconds"], other["input_seconds"]

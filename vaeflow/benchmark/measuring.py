@@ -13,10 +13,10 @@ _TRACED_STEPS = 10
 
 
 class CallTimer:
-    """Takes the place of a trainer's compiled loop, and knows how long TensorFlow had control.
+    """Takes the place of the compiled function of a `StepLoop`, and knows how long TensorFlow had control.
 
     Args:
-      holder: whose `_loop` is a `tf.function`.
+      holder: a `StepLoop`, whose `_loop` is a `tf.function`.
 
     Attributes:
       seconds: the time inside its calls so far, until their results were there.
@@ -53,7 +53,7 @@ def measure(trainer, seconds):
     started = time.perf_counter()
     trainer.run(1)
     first_step_seconds = time.perf_counter() - started
-    timer = CallTimer(trainer)
+    timer = CallTimer(trainer._loop)
     second = _window(trainer, timer, 1, 0.0)
 
     def steps_within(limit):
