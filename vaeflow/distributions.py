@@ -103,7 +103,10 @@ class Bernoulli:
 def _bernoulli_log_prob(value, logits):
     """Minus `tf.nn.sigmoid_cross_entropy_with_logits`, with a gradient in a third of its passes."""
 
-    def gradient(upstream):
-        return upstream * logits, upstream * (value - tf.sigmoid(logits))
+    small = tf.exp(-tf.abs(logits))
 
-    return value * logits - tf.nn.relu(logits) - tf.math.log1p(tf.exp(-tf.abs(logits))), gradient
+    def gradient(upstream):
+        sigmoid = tf.where(logits >= 0, tf.ones_like(small), small) / (1 + small)
+        return upstream * logits, upstream * (value - sigmoid)
+
+    return value * logits - tf.nn.relu(logits) - tf.math.log1p(small), gradient
