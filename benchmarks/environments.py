@@ -1,0 +1,111 @@
+"""The peers' environment, and what is known of the machine and of the programs' versions."""
+
+import json
+import os
+import pathlib
+import platform
+import subprocess
+import sys
+
+from benchmarks.processes import REPOSITORY
+from vaeflow.errors import EnvironmentFailure
+
+_FOLDER = REPOSITORY / "benchmarks" / ".venv"
+_REQUIREMENTS = REPOSITORY / "benchmarks" / "requirements.txt"
+
+# Imported as well, so that no program's start is the first to read a library from the disk.
+_ASK_VERSIONS = """
+import importlib, importlib.metadata, json, sys
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+print(json.dumps({name: importlib.metadata.version(name) for name in sys.argv[1:]}))
+"""
+
+
+def make_for_peers(log):
+    """Makes the environment with the peers, or completes it; returns its interpreter.
+
+    Raises:
+      EnvironmentFailure: it cannot be made, or a package not be installed.
+    """
+    python = _FOLDER / "bin" / "python"
+    log(f"the peers' environment: {_FOLDER}")
+    commands = [[str(python), "-m", "pip", "install", "--quiet", "--requirement", str(_REQUIREMENTS)]]
+    if not python.exists():
+        commands.insert(0, [sys.executable, "-m", "venv", str(_FOLDER)])
+    for command in commands:
+        done = subprocess.run(command, stdout=sys.stderr)
+        if done.returncode:
+            raise EnvironmentFailure(
+                f"`{' '.join(command)}` ended with {done.returncode}; see its message above, or name an "
+                f"environment that has {_REQUIREMENTS.name} installed with --peers_python"
+            )
+    return str(python)
+
+
+def versions(python, peers_python):
+    """Returns the versions of all that is compared, name -> text.
+
+    Raises:
+      EnvironmentFailure: one of the environments lacks one of them.
+    """
+    import vaeflow
+
+    return {
+        "vaeflow": " ".join([vaeflow.__version__, *_revision()]),
+        "Python": platform.python_version(),
+        **_installed(python, "tensorflow", "keras", "numpy"),
+        **{
+            name if name != "numpy" else "numpy (peers)": version
+            for name, version in _installed(peers_python, "torch", "pythae", "numpy").items()
+        },
+    }
+
+
+def machine():
+    """Describes the machine, name -> text."""
+    processor = _first_value("/proc/cpuinfo", "model name") or platform.processor()
+    kibibytes = _first_value("/proc/meminfo", "MemTotal")
+    return {
+        "processor": processor,
+        "cores": str(num_cores()),
+        "memory": f"{int(kibibytes.split()[0]) / 2**20:.0f} GiB" if kibibytes else "unknown",
+        "system": f"{platform.system()} {platform.release()}, {' '.join(platform.libc_ver())}",
+    }
+
+
+def num_cores():
+    """Returns how many cores the programs may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def _installed(python, *names):
+    command = [python, "-c", _ASK_VERSIONS, *names]
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    if done.returncode:
+        said = done.stderr.strip().splitlines()
+        raise EnvironmentFailure(
+            f"{python} cannot import {', '.join(names)}: {said[-1] if said else 'no reason'}"
+        )
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def _revision():
+    """The revision of the sources, where git knows it: one text or none."""
+    command = ["git", "describe", "--always", "--dirty"]
+    try:
+        done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    except OSError:
+        return []
+    return [f"({done.stdout.strip()})"] if done.returncode == 0 else []
+
+
+def _first_value(path, key):
+    """The first value in lines of `key: value`, or None."""
+    try:
+        text = pathlib.Path(path).read_text()
+    except OSError:
+        return None
+    found = [line.partition(":")[2].strip() for line in text.splitlines() if line.startswith(key)]
+    return found[0] if found else None

@@ -1,0 +1,141 @@
+"""The runner's end of `benchmarks.protocol`: programs that are started, asked, and ended."""
+
+import json
+import os
+import pathlib
+import select
+import shutil
+import signal
+import subprocess
+import time
+
+from benchmarks import load
+
+REPOSITORY = pathlib.Path(__file__).parents[1]
+_ANSWER_SECONDS = 600
+_END_SECONDS = 120
+
+
+class ProgramFailed(Exception):
+    """A program ended, or gives no answer; the message is the last that it said."""
+
+
+class Program:
+    """A program that was started, and waits for commands once it has answered.
+
+    Use it in a `with`, which leaves no process behind.
+
+    Args:
+      line: the `Line` that it is of.
+      python: the interpreter.
+      workload: the name of the workload.
+      folder: a folder of its own, made if needed; its standard error goes to `log.txt` there.
+
+    Attributes:
+      line: as given.
+      facts: its first answer, a dict.
+      start_seconds: from its start to the end of its first training step.
+
+    Raises:
+      ProgramFailed: it did not come so far.
+    """
+
+    def __init__(self, line, python, workload, folder):
+        self.line = line
+        folder = pathlib.Path(folder).resolve()
+        folder.mkdir(parents=True, exist_ok=True)
+        self._log = folder / "log.txt"
+        if line.needs_compiler and not _has_compiler():
+            raise ProgramFailed("no C++ compiler (g++ or clang++)")
+        # What one program compiled is no start for the next.
+        environment = line.environment(os.environ) | {"TORCHINDUCTOR_CACHE_DIR": str(folder / "inductor")}
+        began = time.monotonic()
+        with open(self._log, "w") as log:
+            self._process = subprocess.Popen(
+                line.command(python, workload, folder),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                cwd=REPOSITORY,
+                env=environment,
+                # A group of its own, with the processes that it starts, to be ended as one.
+                start_new_session=True,
+            )
+        try:
+            self.facts = self._answer(_ANSWER_SECONDS)
+        except BaseException:
+            self.close()
+            raise
+        self.start_seconds = time.monotonic() - began
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def run(self, seconds):
+        """Has it train for a window.
+
+        Returns:
+          Its answer, a dict, with `others_cores`: how many cores all others used meanwhile.
+        """
+        began, others = time.monotonic(), -self._cpu_seconds_of_others()
+        self._send(f"run {seconds}")
+        answer = self._answer(seconds + _ANSWER_SECONDS)
+        others += self._cpu_seconds_of_others()
+        return answer | {"others_cores": max(0.0, others / (time.monotonic() - began))}
+
+    def end(self):
+        """Has it save its state where it can, and exit."""
+        self._send("end")
+        try:
+            self._process.wait(_END_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise ProgramFailed(f"it did not end within {_END_SECONDS} s") from None
+        if self._process.returncode:
+            raise ProgramFailed(self._last_words())
+
+    def close(self):
+        """Ends its process and all that it started, at once."""
+        try:
+            os.killpg(self._process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self._process.wait()
+        self._process.stdout.close()
+        try:
+            self._process.stdin.close()
+        except BrokenPipeError:
+            pass
+
+    def _cpu_seconds_of_others(self):
+        try:
+            return load.cpu_seconds_of_machine() - load.cpu_seconds_of_process(self._process.pid)
+        except OSError:
+            raise ProgramFailed(self._last_words()) from None
+
+    def _send(self, command):
+        try:
+            self._process.stdin.write(command + "\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise ProgramFailed(self._last_words()) from None
+
+    def _answer(self, seconds):
+        if not select.select([self._process.stdout], [], [], seconds)[0]:
+            raise ProgramFailed(f"no answer within {seconds:.0f} s")
+        answer = self._process.stdout.readline()
+        if not answer:
+            self._process.wait()
+            raise ProgramFailed(self._last_words())
+        return json.loads(answer)
+
+    def _last_words(self):
+        said = [text.strip() for text in self._log.read_text(errors="replace").splitlines() if text.strip()]
+        return said[-1] if said else f"exit code {self._process.returncode}, without a word"
+
+
+def _has_compiler():
+    return any(shutil.which(name) for name in (os.environ.get("CXX") or "g++", "g++", "clang++"))

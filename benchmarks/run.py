@@ -1,0 +1,144 @@
+"""Measures vaeflow, Keras, pythae and PyTorch in turn on this machine's CPU, and writes the tables.
+
+    python -m benchmarks.run
+    python -m benchmarks.run --workloads=dense_128,conv64_64 --quick
+
+It makes an environment for the peers and draws the images, both once. The tables go to
+benchmarks/results.md and, with every single number, benchmarks/results.json. All workloads take about
+40 minutes on 2 cores; let nothing else run then.
+"""
+
+import argparse
+import json
+import math
+import os
+import pathlib
+import subprocess
+import sys
+
+from benchmarks import environments, report
+from benchmarks.measure import Settings, measure
+from benchmarks.processes import REPOSITORY
+from benchmarks.workloads import WORKLOADS
+from vaeflow import registry
+from vaeflow.errors import ConfigurationError, EnvironmentFailure, RunError
+
+_CACHE = REPOSITORY / "benchmarks" / ".cache"
+
+
+def run(options):
+    """Measures what the options ask for and writes the tables, anew after each workload."""
+    peers_python = options.peers_python or environments.make_for_peers(_log)
+    whole = {
+        "machine": environments.machine(),
+        "versions": environments.versions(sys.executable, peers_python),
+        "settings": {
+            "num_rounds": options.rounds,
+            "seconds": options.seconds,
+            "num_cores": environments.num_cores(),
+        },
+        "workloads": {},
+    }
+    _draw_sprites()
+    options.results.mkdir(parents=True, exist_ok=True)
+    settings = Settings(
+        options.rounds, options.seconds, sys.executable, peers_python, _CACHE / "programs", _log
+    )
+    for name in options.workloads:
+        whole["workloads"][name] = measure(name, settings)
+        (options.results / "results.json").write_text(json.dumps(whole, indent=1) + "\n")
+        (options.results / "results.md").write_text(report.markdown(whole))
+    _log(f"results: {options.results / 'results.md'}")
+
+
+def main(argv):
+    try:
+        run(_parse(argv))
+        return 0
+    except RunError as error:
+        print(f"benchmarks.run: error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message):
+        raise ConfigurationError(f"{message}; --help describes the options")
+
+
+def _parse(argv):
+    parser = _Parser(
+        "python -m benchmarks.run",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--workloads",
+        type=_names,
+        default=list(WORKLOADS),
+        help=f"some of {','.join(WORKLOADS)}; default: all",
+    )
+    parser.add_argument("--rounds", type=_positive(int), help="how often each program trains; default: 5")
+    parser.add_argument("--seconds", type=_positive(float), help="for how long each time; default: 3")
+    parser.add_argument(
+        "--quick", action="store_true", help="one round of one second, to see that all works; results "
+        "go to benchmarks/.cache/quick"
+    )  # fmt: skip
+    parser.add_argument("--results", type=pathlib.Path, help="the folder of the tables; default: benchmarks")
+    parser.add_argument(
+        "--peers_python", type=_interpreter, help="an interpreter that has benchmarks/requirements.txt "
+        "installed; default: one in benchmarks/.venv, which is made"
+    )  # fmt: skip
+    options = parser.parse_args(argv)
+    options.rounds = options.rounds or (1 if options.quick else 5)
+    options.seconds = options.seconds or (1.0 if options.quick else 3.0)
+    options.results = options.results or (_CACHE / "quick" if options.quick else REPOSITORY / "benchmarks")
+    return options
+
+
+def _names(text):
+    names = text.split(",")
+    for name in names:
+        if name not in WORKLOADS:
+            near = registry.did_you_mean(name, list(WORKLOADS))
+            raise argparse.ArgumentTypeError(f"no workload is called {name!r}{near}")
+    return names
+
+
+def _positive(kind):
+    def parse(text):
+        try:
+            value = kind(text)
+        except ValueError:
+            value = 0
+        if not 0 < value < math.inf:
+            raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
+        return value
+
+    return parse
+
+
+def _interpreter(text):
+    if not os.access(text, os.X_OK) or os.path.isdir(text):
+        raise argparse.ArgumentTypeError(f"expected a Python interpreter, got {text!r}")
+    return os.path.abspath(text)
+
+
+def _draw_sprites():
+    # In a process of its own: the runner stays small, and TensorFlow's threads out of it.
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.sprites"], cwd=REPOSITORY, env=environment, stdout=sys.stderr
+    )
+    if done.returncode:
+        raise EnvironmentFailure("the images cannot be drawn; see the message above")
+
+
+def _log(text):
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
