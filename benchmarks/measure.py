@@ -51,7 +51,7 @@ def measure(name, settings):
 
     Returns:
       A dict for JSON: `parameters`, how many the net has; `lines`, what was measured of each `Line`;
-      `matrix_product`, operations per second in each round, or None where that failed.
+      `matrix_product`, `flops_per_second` and `others_cores` of each round, or None where that failed.
 
     Raises:
       DifferentNets: the numbers of trainable parameters differ.
@@ -81,9 +81,7 @@ def measure(name, settings):
     return {
         "parameters": parameters,
         "lines": [entry.result() for entry in trained],
-        "matrix_product": None
-        if product.failure
-        else [window["flops_per_second"] for window in product.windows],
+        "matrix_product": None if product.failure else product.windows,
     }
 
 

@@ -1,8 +1,8 @@
-"""What `benchmarks.report` makes of given numbers."""
+"""What `benchmarks.targets` and `benchmarks.report` make of given numbers."""
 
 import pytest
 
-from benchmarks import lines, report
+from benchmarks import lines, report, targets
 
 NUM_CORES = 2
 
@@ -25,8 +25,8 @@ def line(name, rates, tuned_allocator=False, others_cores=0.0, **changes):
     return {"name": name, "tuned_allocator": tuned_allocator, "windows": windows} | values | changes
 
 
-def measured(*more, vaeflow=(200, 300, 100), pythae=(100, 100, 100), product=None, **changes):
-    """A workload's measurements; those of `vaeflow`'s line are changed by `changes`."""
+def measured(*more, vaeflow=(200, 300, 100), pythae=(100, 100, 100), product=(), **changes):
+    """A workload's measurements; the lines of vaeflow and pythae are changed by `changes`."""
     return {
         "parameters": 1234,
         "lines": [
@@ -35,16 +35,16 @@ def measured(*more, vaeflow=(200, 300, 100), pythae=(100, 100, 100), product=Non
             line(lines.PYTHAE, [50, 150, 120], tuned_allocator=True),
             *more,
         ],
-        "matrix_product": product,
+        "matrix_product": [{"flops_per_second": rate, "others_cores": 0.0} for rate in product] or None,
     }
 
 
 def verdicts(results, num_cores=NUM_CORES):
-    return {row["target"]: (row["measured"], row["verdict"]) for row in report.targets(results, num_cores)}
+    return {row["target"]: (row["measured"], row["verdict"]) for row in targets.targets(results, num_cores)}
 
 
 def test_rates_are_images_over_the_seconds_that_a_window_took():
-    assert report.rates({"windows": [{"images": 30, "seconds": 1.5}, {"images": 8, "seconds": 2.0}]}) == [
+    assert targets.rates({"windows": [{"images": 30, "seconds": 1.5}, {"images": 8, "seconds": 2.0}]}) == [
         20,
         4,
     ]
@@ -52,19 +52,19 @@ def test_rates_are_images_over_the_seconds_that_a_window_took():
 
 def test_a_ratio_is_the_median_of_the_ratios_of_the_rounds():
     # Of the medians it would be 1: both slow down in the last two rounds.
-    assert report.times(line("a", [400, 100, 90]), line("b", [100, 50, 100])) == 2.0
+    assert targets.times(line("a", [400, 100, 90]), line("b", [100, 50, 100])) == 2.0
 
 
 @pytest.mark.parametrize("other", [None, line("b", [1], failure="it broke"), line("b", [])])
 def test_there_is_no_ratio_to_a_line_without_numbers(other):
-    assert report.times(line("a", [1]), other) is None
+    assert targets.times(line("a", [1]), other) is None
 
 
 def test_the_part_of_the_matrix_product():
     # 40, 60 and 20 steps in 2 s, of 1000 operations.
-    assert report.of_matrix_product(measured(product=[40_000, 40_000, 40_000])) == 0.5
-    assert report.of_matrix_product(measured(product=[20_000, 40_000, 100_000])) == 0.75
-    assert report.of_matrix_product(measured(product=None)) is None
+    assert targets.of_matrix_product(measured(product=[40_000, 40_000, 40_000])) == 0.5
+    assert targets.of_matrix_product(measured(product=[20_000, 40_000, 100_000])) == 0.75
+    assert targets.of_matrix_product(measured(product=[])) is None
 
 
 def test_targets_are_reached_or_missed():
@@ -108,6 +108,16 @@ def test_a_busy_machine_is_no_judge():
     assert verdicts(busy, 4)["at least 2.0 times pythae"] == ("2.00 times", "reached")
 
 
+def test_a_target_is_judged_by_the_lines_that_it_compares():
+    disturbed = line(lines.TORCH_COMPILE, [100, 100, 100], others_cores=1.0)
+    quiet = line(lines.TORCH_EAGER, [150, 150, 150])
+    rows = verdicts({"conv64_64": measured(quiet, disturbed, product=[40_000, 40_000, 40_000])})
+    assert rows["at least 1.3 times pythae"][1] == "reached"
+    assert rows["at least 50% of the matrix product's rate"][1] == "reached"
+    # Undisturbed, the slower one might have been the best.
+    assert rows["at least the best PyTorch line (eager)"][1] == "not judged: others used 50% of the cores"
+
+
 def test_the_table_of_a_workload():
     failed = line(lines.TORCH_COMPILE, [], failure="no C++ compiler | none")
     resumed = line(lines.KERAS, [90, 80, 110], resume_seconds=7.5)
@@ -122,7 +132,9 @@ def test_the_table_of_a_workload():
     rows = text.splitlines()
     assert "| processor | Abacus |" in rows and "| keras | 9.9 |" in rows
     assert "Rounds: 3, each with 2 s of every program." in rows
-    assert "| vaeflow | 200 (100–300) | 2.00 | tunes it itself |  | 512 | 4.2 | – |" in rows
-    assert "| pythae | 100 (100–100) | 1.00 | 120 (50–150) | 1.20 | 512 / 512 | 4.2 | none |" in rows
-    assert "| Keras fit | 90 (80–110) | 0.90 | – | – | 512 | 4.2 | 7.5 |" in rows
+    assert "| vaeflow | 200 (100–300) | 2.00 | tunes it itself |  | 512 | 4.2 | – | 0% |" in rows
+    assert (
+        "| pythae | 100 (100–100) | 1.00 | 120 (50–150) | 1.20 | 512 / 512 | 4.2 | none | 0% / 0% |" in rows
+    )
+    assert "| Keras fit | 90 (80–110) | 0.90 | – | – | 512 | 4.2 | 7.5 | 0% |" in rows
     assert any(row.startswith("| PyTorch, compiled | failed: no C++ compiler / none | – |") for row in rows)

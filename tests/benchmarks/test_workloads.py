@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from benchmarks import report, sprites
+from benchmarks import sprites, targets
 from benchmarks.programs import keras_nets
 from benchmarks.workloads import WORKLOADS, gin_file
 from tests.fixtures import commands, tiny_runs
@@ -113,5 +113,5 @@ def test_vaeflow_trains_in_windows_and_resumes(tmp_path):
     # 2 operations a weight forward, 4 backward, but none for the gradient of the images.
     weights, first = 652_824 - 784 - 400 - 40 - 400, 784 * 400
     assert started[1]["flops_per_step"] == 128 * (6 * weights - 2 * first)
-    assert report.rates({"windows": started[1:]})[0] > 0
+    assert targets.rates({"windows": started[1:]})[0] > 0
     assert [answer["resumed_at"] for answer in resumed] == [100]

@@ -1,0 +1,139 @@
+"""The targets of the comparison, and whether they were reached: pure functions of what was measured."""
+
+import dataclasses
+import statistics
+
+from benchmarks import lines, load
+from benchmarks.workloads import WORKLOADS
+
+_MOST_COST_OF_REPLICAS = 0.10
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """What is aimed at.
+
+    Attributes:
+      text: what, for people.
+      value: what was measured, or None.
+      is_reached: whether that is enough.
+      form: how `value` is written, for `str.format`.
+      compared: the windows of each of those who were compared, lists.
+    """
+
+    text: str
+    value: float | None
+    is_reached: bool
+    form: str
+    compared: list
+
+
+def rates(line):
+    """Returns a line's images per second, one for each round."""
+    return [window["images"] / window["seconds"] for window in line["windows"]]
+
+
+def times(line, other):
+    """Returns how many times as fast one line is as another: the median of the rounds' ratios.
+
+    Args:
+      line, other: entries of `lines`.
+
+    Returns:
+      A float, or None where one of them is None or failed.
+    """
+    if any(each is None or each["failure"] or not each["windows"] for each in (line, other)):
+        return None
+    return statistics.median(a / b for a, b in zip(rates(line), rates(other), strict=True))
+
+
+def find(measured, name, tuned_allocator=False):
+    """Returns the line of that name of a workload's measurements, or None."""
+    for line in measured["lines"]:
+        if line["name"] == name and line["tuned_allocator"] == tuned_allocator:
+            return line
+    return None
+
+
+def of_matrix_product(measured):
+    """Returns the part of the matrix product's rate that vaeflow reached, the median of the rounds."""
+    line, products = find(measured, lines.VAEFLOW), measured["matrix_product"]
+    if line["failure"] or not products:
+        return None
+    return statistics.median(
+        window["steps"] * line["flops_per_step"] / window["seconds"] / product["flops_per_second"]
+        for window, product in zip(line["windows"], products, strict=True)
+    )
+
+
+def targets(results, num_cores):
+    """Compares what was measured with what is aimed at.
+
+    Args:
+      results: a dict, name of a workload -> what `measure` returned.
+      num_cores: how many cores the programs had.
+
+    Returns:
+      A list of dicts: `workload`; `target` and `measured`, texts; `verdict`, `"reached"`, `"missed"`,
+      `"not measured"`, or `"not judged: …"` where the machine was busy with something else.
+    """
+    return [
+        {
+            "workload": name,
+            "target": target.text,
+            "measured": "–" if target.value is None else target.form.format(target.value),
+            "verdict": _verdict(target, num_cores),
+        }
+        for name, measured in results.items()
+        for target in _targets_of(WORKLOADS[name], measured)
+    ]
+
+
+def cost_of_replicas(measured):
+    """Returns how much more time an image takes on two replicas than on one, a fraction, or None."""
+    ratio = times(find(measured, lines.VAEFLOW), find(measured, lines.TWO_REPLICAS))
+    return None if ratio is None else ratio - 1.0
+
+
+def _targets_of(workload, measured):
+    """Gives the `Target`s of one workload."""
+    vaeflow, pythae = find(measured, lines.VAEFLOW), find(measured, lines.PYTHAE)
+    ratio, least = times(vaeflow, pythae), workload.times_pythae
+    text = f"at least {least:.1f} times pythae"
+    yield Target(text, ratio, _at_least(ratio, least), "{:.2f} times", _windows(vaeflow, pythae))
+    torch = {name: find(measured, name) for name in lines.TORCH}
+    ratios = {name: times(vaeflow, line) for name, line in torch.items()}
+    known = {name: ratio for name, ratio in ratios.items() if ratio is not None}
+    best = min(known, key=known.get, default=None)
+    ratio = known.get(best)
+    text = "at least the best PyTorch line" + (f" ({best.removeprefix('PyTorch, ')})" if best else "")
+    # Of all of them: on a busy machine another would have been the best.
+    compared = _windows(vaeflow, *torch.values())
+    yield Target(text, ratio, _at_least(ratio, 1.0), "{:.2f} times", compared)
+    if (least := workload.of_matrix_product) is not None:
+        part, products = of_matrix_product(measured), measured["matrix_product"] or []
+        text = f"at least {least:.0%} of the matrix product's rate"
+        yield Target(text, part, _at_least(part, least), "{:.0%}", [*_windows(vaeflow), products])
+    if workload.on_replicas:
+        cost, two = cost_of_replicas(measured), find(measured, lines.TWO_REPLICAS)
+        text = f"2 CPU replicas cost at most {_MOST_COST_OF_REPLICAS:.0%} more time than 1"
+        reached = cost is not None and cost <= _MOST_COST_OF_REPLICAS
+        yield Target(text, cost, reached, "{:+.0%}", _windows(vaeflow, two))
+
+
+def _verdict(target, num_cores):
+    if target.value is None:
+        return "not measured"
+    others = max(load.by_others(windows, num_cores) for windows in target.compared)
+    if others > load.MOST_BY_OTHERS:
+        return f"not judged: others used {others:.0%} of the cores"
+    return "reached" if target.is_reached else "missed"
+
+
+def _at_least(value, least):
+    return value is not None and value >= least
+
+
+def _windows(*measured_lines):
+    """The windows of those lines that were measured."""
+    return [line["windows"] for line in measured_lines if line is not None and not line["failure"]]
