@@ -4,7 +4,6 @@ import contextlib
 import functools
 import math
 
-import keras
 import tensorflow as tf
 
 from vaeflow import callbacks as standard_callbacks
