@@ -34,6 +34,11 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: order.get(item.nodeid.partition("::")[0], len(SLOWEST)))
 
 
+def pytest_collection_finish(session):
+    if sys.modules.get("keras") is not None:
+        importlib.import_module("tests.fixtures.quiet_collector")
+
+
 @pytest.fixture(autouse=True)
 def keras_defaults():
     """Seeds each test by itself, and takes back its precision; tests without Keras stay without it."""
