@@ -1,17 +1,15 @@
 """Flags, help and exit codes, as a user's shell sees them."""
 
 import os
-import pathlib
 import subprocess
 import sys
 
 import pytest
 
+from tests.fixtures.commands import FIXTURES, REPOSITORY, Command
 from vaeflow import command_line
 from vaeflow.errors import ConfigurationError, DataError, Preempted, TrainingDiverged
 
-REPOSITORY = pathlib.Path(__file__).parent.parent
-FIXTURES = REPOSITORY / "tests" / "fixtures"
 GIVEN = "rehearse.data = @ToyGrid()\nToyGrid.width = 3\n"
 COMMANDS = sorted(path.stem for path in (REPOSITORY / "launch").glob("[a-z]*.py"))
 
@@ -30,6 +28,11 @@ def run(arguments, folder, timeout_seconds=60):
 
 def rehearse(folder, *arguments):
     return run([str(FIXTURES / "run_rehearse.py"), *arguments], folder)
+
+
+def rehearse_forked(folder, *arguments):
+    """The same for what gets so far that TensorFlow is imported."""
+    return Command("run_rehearse", arguments, folder).finish()
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -75,7 +78,7 @@ def test_a_good_command(tmp_path):
 
 def test_both_spellings_of_a_parameter_keep_their_order(tmp_path):
     (tmp_path / "x.gin").write_text(GIVEN)
-    result = rehearse(
+    result = rehearse_forked(
         tmp_path,
         "--gin_file=x.gin",
         "--gin_param=rehearse.num_steps = 7",
@@ -84,32 +87,32 @@ def test_both_spellings_of_a_parameter_keep_their_order(tmp_path):
         "--gin_bindings=ToyGrid.height = 2",
         "--gin_param=ToyGrid.height = 3",
     )
-    assert "rehearse.num_steps = 8" in result.stdout and "ToyGrid.height = 3" in result.stdout
+    assert "rehearse.num_steps = 8" in result.out and "ToyGrid.height = 3" in result.out
 
 
 def test_a_configuration_error_has_no_traceback(tmp_path):
     (tmp_path / "x.gin").write_text(GIVEN + "ToyGrid.hieght = 3\n")
-    result = rehearse(tmp_path, "--gin_file=x.gin")
-    assert result.returncode == 2
-    assert result.stderr == (
+    result = rehearse_forked(tmp_path, "--gin_file=x.gin")
+    assert result.code == 2
+    assert result.error == (
         "launch.run_rehearse: error: x.gin:3: `ToyGrid.hieght = 3`: `ToyGrid` has no parameter 'hieght'; "
-        "did you mean 'height'?\n"
+        "did you mean 'height'?"
     )
 
 
 def test_a_bad_value_has_no_traceback(tmp_path):
     (tmp_path / "x.gin").write_text(GIVEN)
-    result = rehearse(tmp_path, "--gin_file=x.gin", "--gin_param=ToyGrid.width = 0")
-    assert result.returncode == 2
-    assert "error: --gin_param='ToyGrid.width = 0': `ToyGrid.width` must be a positive" in result.stderr
-    assert "Traceback" not in result.stderr
+    result = rehearse_forked(tmp_path, "--gin_file=x.gin", "--gin_param=ToyGrid.width = 0")
+    assert result.code == 2
+    assert "error: --gin_param='ToyGrid.width = 0': `ToyGrid.width` must be a positive" in result.error
+    assert "Traceback" not in result.error
 
 
 def test_a_defect_keeps_its_traceback(tmp_path):
     (tmp_path / "x.gin").write_text(GIVEN)
-    result = rehearse(tmp_path, "--gin_file=x.gin", "--gin_param=rehearse.num_steps = 13")
-    assert result.returncode == 1
-    assert "Traceback" in result.stderr and "a defect of the command itself" in result.stderr
+    result = rehearse_forked(tmp_path, "--gin_file=x.gin", "--gin_param=rehearse.num_steps = 13")
+    assert result.code == 1
+    assert "Traceback" in result.error and "a defect of the command itself" in result.error
 
 
 @pytest.mark.parametrize(
@@ -140,8 +143,8 @@ def test_a_malicious_file_runs_nothing(tmp_path, text):
 
 def test_the_canary_sings_when_it_is_trusted(tmp_path):
     (tmp_path / "x.gin").write_text(GIVEN + "import gin_canary")
-    result = rehearse(tmp_path, "--gin_file=x.gin", "--plugin=gin_canary")
-    assert result.returncode == 0
+    result = rehearse_forked(tmp_path, "--gin_file=x.gin", "--plugin=gin_canary")
+    assert result.code == 0
     assert (tmp_path / "canary").exists()
 
 

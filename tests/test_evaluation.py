@@ -1,19 +1,15 @@
 """Evaluation against a NumPy computation, and its independence of batches and replicas."""
 
 import json
-import pathlib
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.fixtures.commands import REPOSITORY, Command
 from tests.fixtures.evaluate_on_replicas import evaluator, latents, streamed
 from vaeflow import random
 from vaeflow.metrics.base import Metric
-
-REPOSITORY = pathlib.Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -113,10 +109,9 @@ def test_it_is_repeatable_and_follows_the_weights(strategy):
 
 
 def test_two_replicas_agree_with_one(strategy):
-    command = [sys.executable, "-m", "tests.fixtures.evaluate_on_replicas", "2"]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    two = json.loads(done.stdout)
+    finished = Command("tests.fixtures.evaluate_on_replicas", [2], REPOSITORY).finish()
+    assert finished.code == 0, finished.error
+    two = json.loads(finished.out)
     assert two["num_replicas"] == 2
     for binarization in ("none", "dynamic"):
         one = evaluator(strategy, binarization).evaluate()

@@ -2,9 +2,6 @@
 
 import json
 import math
-import pathlib
-import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -12,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 from tests.fixtures import numpy_vae
+from tests.fixtures.commands import REPOSITORY, Command
 from tests.fixtures.importance_sampling_on_replicas import (
     NUM_SAMPLES,
     SHAPE,
@@ -25,7 +23,6 @@ from vaeflow.importance_sampling import ImportanceSampler, bits_per_dimension
 from vaeflow.layers import BernoulliLikelihood, DenseDecoder, DenseEncoder, GaussianLikelihood
 from vaeflow.models import VAE
 
-REPOSITORY = pathlib.Path(__file__).parents[1]
 SIGMA = 0.3
 
 
@@ -163,10 +160,9 @@ def test_improbable_images_do_not_underflow(strategy):
 
 
 def test_four_replicas_agree_with_one(strategy):
-    command = [sys.executable, "-m", "tests.fixtures.importance_sampling_on_replicas", "4"]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    four = json.loads(done.stdout)
+    finished = Command("tests.fixtures.importance_sampling_on_replicas", [4], REPOSITORY).finish()
+    assert finished.code == 0, finished.error
+    four = json.loads(finished.out)
     assert four.pop("num_replicas") == 4
     one = results(strategy)
     assert four.keys() == one.keys()

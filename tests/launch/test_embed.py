@@ -1,10 +1,6 @@
 """The command on a run's folder: its files against NumPy, and what it refuses."""
 
 import csv
-import os
-import pathlib
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -12,11 +8,11 @@ from PIL import Image
 
 from launch import embed
 from tests.fixtures import tiny_runs, trained_runs
+from tests.fixtures.commands import Command
 from tests.fixtures.disk import full_disk
 from vaeflow import command_line, random, registry, trained
 from vaeflow.datasets import Dataset, InMemorySplit
 
-REPOSITORY = pathlib.Path(__file__).parents[2]
 LATENTS = ["z00", "z01", "z02"]
 
 
@@ -212,21 +208,15 @@ def test_the_command_on_two_replicas(plain):
     one = arrays(plain)
 
     def run(*flags):
-        return subprocess.run(
-            [sys.executable, "-m", "launch.embed", "--workdir=run", "--virtual_devices=2", *flags],
-            cwd=plain.parent,
-            env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
-            capture_output=True,
-            text=True,
-            timeout=100,
-        )
+        flags = ["--workdir=run", "--virtual_devices=2", *flags]
+        return Command("launch.embed", flags, plain.parent).finish()
 
-    done = run("--gin_param=embed.batch_size = 4")
-    assert done.returncode == 0, done.stderr
-    assert "table      run/embeddings/evaluation.csv\n" in done.stdout
+    code, out, error = run("--gin_param=embed.batch_size = 4")
+    assert code == 0, error
+    assert "table      run/embeddings/evaluation.csv\n" in out
     for name, value in arrays(plain).items():
         np.testing.assert_allclose(value, one[name], rtol=1e-12, err_msg=name)
 
-    done = run("--gin_param=embed.batch_size = 3")
-    assert done.returncode == 2
-    assert "`embed.batch_size` must be divisible by the number of replicas (2), got 3" in done.stderr
+    code, _, error = run("--gin_param=embed.batch_size = 3")
+    assert code == 2
+    assert "`embed.batch_size` must be divisible by the number of replicas (2), got 3" in error

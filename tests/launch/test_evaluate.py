@@ -2,9 +2,6 @@
 
 import json
 import math
-import pathlib
-import subprocess
-import sys
 
 import pytest
 import tensorflow as tf
@@ -12,9 +9,9 @@ from tensorflow.core.util import event_pb2
 
 from launch import evaluate
 from tests.fixtures import tiny_runs, trained_runs
+from tests.fixtures.commands import Command
 from vaeflow import command_line
 
-REPOSITORY = pathlib.Path(__file__).parents[2]
 STANDARD = {
     "negative_elbo_nats", "reconstruction_loss_nats", "kl_nats", "active_units", "mutual_information_nats",
     "kl_per_dimension_nats/00", "kl_per_dimension_nats/01", "kl_per_dimension_nats/02",
@@ -90,11 +87,11 @@ def test_what_it_writes(workdir, capsys):
 def test_four_replicas_agree_with_one(workdir):
     assert run(workdir, "evaluate.num_samples = (1, 25)") == 0
     one = report(workdir)
-    command = [sys.executable, "-m", "launch.evaluate", f"--workdir={workdir}", "--virtual_devices=4"]
     # The number of the images is no multiple of four.
-    command += ["--gin_param=evaluate.num_samples = (1, 25)", "--gin_param=evaluate.batch_size = 8"]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    flags = ["--gin_param=evaluate.num_samples = (1, 25)", "--gin_param=evaluate.batch_size = 8"]
+    flags += [f"--workdir={workdir}", "--virtual_devices=4"]
+    finished = Command("launch.evaluate", flags, workdir).finish()
+    assert finished.code == 0, finished.error
     four = report(workdir)
     assert (one["num_replicas"], four["num_replicas"]) == (1, 4)
     assert four["metrics"] == pytest.approx(one["metrics"], rel=1e-5)

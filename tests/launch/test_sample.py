@@ -1,10 +1,5 @@
 """The command on a run's folder: its files, their content, and what it refuses."""
 
-import os
-import pathlib
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -12,11 +7,11 @@ from PIL import Image
 
 from launch import sample
 from tests.fixtures import tiny_runs, trained_runs
+from tests.fixtures.commands import Command
 from tests.fixtures.disk import full_disk
 from vaeflow import command_line, random, registry, trained
 from vaeflow.samplers import Sampler
 
-REPOSITORY = pathlib.Path(__file__).parents[2]
 NAMES = ("prior", "aggregate_posterior", "gaussian_mixture")
 FILES = {
     *(f"samples-{name}.png" for name in NAMES),
@@ -184,16 +179,10 @@ def test_samplers_draw_what_they_should(drawn):
 
 def test_two_replicas_draw_the_same(folder, drawn, tmp_path):
     flags = [f"--workdir={folder}", "--virtual_devices=2"]
-    done = subprocess.run(
-        [sys.executable, "-m", "launch.sample", *flags],
-        cwd=REPOSITORY,
-        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    assert all(str(folder / "samples" / file) in done.stdout for file in FILES)
-    assert "KL (nats)  z0" in done.stdout and f"model      step 20, {folder}/checkpoints" in done.stdout
+    code, out, error = Command("launch.sample", flags, tmp_path).finish()
+    assert code == 0, error
+    assert all(str(folder / "samples" / file) in out for file in FILES)
+    assert "KL (nats)  z0" in out and f"model      step 20, {folder}/checkpoints" in out
     again = arrays(folder)
     assert again.keys() == drawn.keys()
     for name, array in drawn.items():
