@@ -2,12 +2,10 @@
 
 import json
 import os
-import pathlib
-import subprocess
-import sys
 import tomllib
 
-REPOSITORY = pathlib.Path(__file__).parent.parent
+from tests.fixtures.commands import REPOSITORY, Command
+
 PLUGIN = REPOSITORY / "examples" / "plugin"
 
 
@@ -28,16 +26,15 @@ def test_the_example_trains(tmp_path):
         "train.num_steps = 2",
         "train.batch_size = 8",
         "train.callbacks = []",
+        "train.compile_mode = 'none'",
         "RenderedSprites.num_evaluation = 8",
         "GatedEncoder.units = (8, 4)",
     ]
-    command = [sys.executable, "-m", "launch.train", "--workdir=run", f"--gin_file={PLUGIN}/gated_vae.gin"]
-    command += [f"--gin_param={statement}" for statement in smaller]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, [REPOSITORY, PLUGIN, tmp_path]))}
-    result = subprocess.run(
-        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
-    )
-    assert result.returncode == 0, result.stderr
+    flags = ["--workdir=run", f"--gin_file={PLUGIN}/gated_vae.gin"]
+    flags += [f"--gin_param={statement}" for statement in smaller]
+    paths = {"PYTHONPATH": os.pathsep.join(map(str, [REPOSITORY, PLUGIN, tmp_path]))}
+    finished = Command("launch.train", flags, tmp_path, paths).finish()
+    assert finished.code == 0, finished.error
     metrics = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
     assert metrics["step"] == 2
     assert metrics["train/block_losses"] > 0

@@ -1,51 +1,22 @@
 """Optimizers sum over replicas once, and refuse what would act per replica."""
 
-import pathlib
-import subprocess
-import sys
-
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.fixtures.commands import REPOSITORY, Command
 from vaeflow import optimizers, registry
 from vaeflow.errors import ConfigurationError
 
-REPOSITORY = pathlib.Path(__file__).parent.parent
 NAMES = ("Adagrad", "Adam", "AdamW", "Adamax", "Lion", "Nadam", "RMSprop", "SGD")
-
-# Two replicas hold the same gradient of 3, summed already; plain SGD of 0.125 moves 1 to 0.625.
-TWO_REPLICAS = """
-import keras, tensorflow as tf
-from vaeflow import distribute, optimizers
-
-distribute.split_devices(2)
-strategy = distribute.mirrored()
-
-def stepped(build):
-    with strategy.scope():
-        variable, optimizer = keras.Variable(1.0), keras.optimizers.SGD(0.125)
-        build(optimizer, [variable])
-    @tf.function
-    def step():
-        strategy.run(lambda: optimizer.apply([tf.constant(3.0)], [variable]))
-    step()
-    return [float(copy) for copy in strategy.experimental_local_results(variable.value)], [
-        int(copy) for copy in strategy.experimental_local_results(optimizer.iterations.value)
-    ]
-
-print(stepped(optimizers.build_for_reduced_gradients))
-print(stepped(lambda optimizer, variables: optimizer.build(variables)))
-"""
 
 
 def test_reduced_gradients_are_not_summed_again():
     """Pins a private method of Keras, and why it is replaced: as it is, it sums again."""
-    command = [sys.executable, "-c", TWO_REPLICAS]
-    finished = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
-    assert finished.returncode == 0, finished.stderr[-3000:]
-    replaced, untouched = finished.stdout.splitlines()
+    finished = Command("tests.fixtures.apply_on_replicas", [], REPOSITORY).finish()
+    assert finished.code == 0, finished.error[-3000:]
+    replaced, untouched = finished.out.splitlines()
     assert replaced == "([0.625, 0.625], [1, 1])"
     assert untouched == "([0.25, 0.25], [1, 1])"
 

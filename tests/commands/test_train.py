@@ -304,8 +304,8 @@ def test_the_loops_do_not_change_the_training(tmp_path):
 
 
 def test_another_seed_is_another_run(tmp_path):
-    shas = {tiny_runs.train(tmp_path / str(seed), seed=seed)["weights_sha256"] for seed in (0, 1, 2)}
-    assert len(shas) == 3
+    shas = {tiny_runs.train(tmp_path / str(seed), seed=seed)["weights_sha256"] for seed in (0, 1)}
+    assert len(shas) == 2
 
 
 def test_a_result_lost_after_the_last_checkpoint_is_made_again(tmp_path):

@@ -14,7 +14,7 @@ from vaeflow.layers import (
     ResNetEncoder,
 )
 
-SHAPES = [(28, 28, 1), (64, 64, 3), (17, 13, 2), (1, 1, 1), (2, 3, 1), (3, 1, 2)]
+SHAPES = [(28, 28, 1), (64, 64, 3), (17, 13, 2), (1, 1, 1), (3, 1, 2)]
 
 ENCODERS = {
     "dense": lambda **kw: DenseEncoder((6, 5), **kw),

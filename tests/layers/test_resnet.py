@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from vaeflow.layers import ResNetDecoder, ResNetEncoder
 from vaeflow.layers.resnet import ResidualBlock
@@ -74,3 +75,17 @@ def test_decoder_doubles_at_each_stage():
 def test_faulty_settings_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    ("block", "shape"),
+    [
+        (ResNetEncoder((4, 6), units=5, dtype="float64"), (2, 7, 5, 3)),
+        (ResNetDecoder((6, 4), target_shape=(7, 5, 3), dtype="float64"), (2, 4)),
+    ],
+)
+def test_a_traced_net_is_the_same(block, shape):
+    inputs = np.random.default_rng(0).normal(size=shape)
+    expected = block(inputs)
+    traced = tf.function(lambda values: block(values, training=True), autograph=False)
+    np.testing.assert_allclose(traced(tf.constant(inputs)), expected, rtol=1e-12, atol=1e-14)
