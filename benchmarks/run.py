@@ -4,8 +4,8 @@
     python -m benchmarks.run --workloads=dense_128,conv64_64 --quick
 
 It makes an environment for the peers and draws the images, both once. The tables go to
-benchmarks/results.md and, with every single number, benchmarks/results.json. All workloads take about
-40 minutes on 2 cores; let nothing else run then.
+benchmarks/results.md and, with every single number, benchmarks/results.json. All workloads
+should take about 40 minutes on 2 cores; let nothing else run then.
 """
 
 import argparse

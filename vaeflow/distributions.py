@@ -101,8 +101,7 @@ class Bernoulli:
 
 @tf.custom_gradient
 def _bernoulli_log_prob(value, logits):
-    """Minus `tf.nn.sigmoid_cross_entropy_with_logits`, with a gradient in a third of its passes."""
-
+    """Minus `tf.nn.sigmoid_cross_entropy_with_logits`, with a gradient in fewer passes."""
     small = tf.exp(-tf.abs(logits))
 
     def gradient(upstream):

@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-# From about here on, oneDNN's own kernel is as fast.
+# Measured with 1 and 3; with 32, oneDNN's own kernel is as fast.
 _FEW_CHANNELS = 4
 
 
