@@ -17,7 +17,7 @@ ROWS = [
         "distributions", "random", "distribute", "divergences", "minibatch_divergences", "schedules",
         "optimizers", "images", "serialization", "listing", "heartbeats", "flops",
     ],
-    ["layers", "datasets", "samplers"],
+    ["layers", "datasets", "samplers", "cores"],
     ["models", "metrics"],
     [
         "workdir", "signals", "watchdog", "checkpoint", "evaluation", "importance_sampling",

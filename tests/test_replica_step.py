@@ -6,8 +6,9 @@ import pytest
 import tensorflow as tf
 
 from tests.fixtures import numpy_vae
-from vaeflow import optimizers
+from vaeflow import cores, optimizers, random
 from vaeflow.errors import ConfigurationError
+from vaeflow.layers import DenseEncoder
 from vaeflow.models import VAE, Term
 from vaeflow.optimizers import ParameterGroup
 from vaeflow.replica_step import ReplicaStep, share_of_loss
@@ -56,10 +57,6 @@ def test_without_block_losses_there_is_no_such_metric():
 
 
 def test_terms_of_the_whole_batch_are_not_accumulated():
-    class Coupled(VAE):
-        def objective(self, forward, step):
-            return super().objective(forward, step) | {"spread": Term(tf.reduce_mean(forward.latents))}
-
     images = tf.zeros([2, 8, 8, 1])
     model = Coupled(2)
     model.build(images.shape)
@@ -94,14 +91,11 @@ def test_an_integer_weight():
     assert float(losses[None]) == 3.0
 
 
-def made(kind=VAE, **settings):
+def made(kind=VAE, encoder=None, **settings):
     keras.utils.set_random_seed(0)
-    model = kind(
-        num_latents=3,
-        dtype="float64",
-        kl_weight=LinearSchedule(0.0, 1.0, 10),
-        **numpy_vae.blocks(dtype="float64"),
-    )
+    blocks = numpy_vae.blocks(dtype="float64")
+    blocks["encoder"] = encoder or blocks["encoder"]
+    model = kind(num_latents=3, dtype="float64", kl_weight=LinearSchedule(0.0, 1.0, 10), **blocks)
     model.build((None, 4, 3, 2))
     optimizer = keras.optimizers.SGD(0.125)
     for group in model.all_parameter_groups(optimizer).values():
@@ -176,6 +170,80 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(parts):
     assert set(metrics) == set(other_metrics)
     for name in metrics:
         assert float(other_metrics[name]) == pytest.approx(float(metrics[name]), rel=1e-12), name
+
+
+class Noisy(DenseEncoder):
+    """Draws noise of its own, and tracks a loss."""
+
+    def call(self, images, training=None):
+        features = super().call(images, training)
+        self.add_loss(tf.reduce_mean(features))
+        return features + random.normal((tf.shape(features)[0], 6), "float64")
+
+
+@pytest.mark.parametrize("parts", [2, 4])
+@pytest.mark.parametrize("accumulated", [1, 2])
+def test_gradients_of_parts_side_by_side_are_those_of_the_whole_batch(parts, accumulated):
+    step = made(encoder=Noisy((6,), dtype="float64"))
+    [whole], metrics, _ = step.gradient(images(), 5)
+    assert "block_losses" in metrics
+    step.use_cores(parts)
+    assert step.parallel_parts == parts
+    step.gradient_accumulation_steps = accumulated
+    sizes = noted_sizes(step.model)
+    [cut], other_metrics, _ = step.gradient(images(), 5)
+    assert sizes == [BATCH // parts // accumulated] * parts * accumulated
+    for one, other in zip(cut, whole, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-14)
+    assert {name: float(value) for name, value in other_metrics.items()} == pytest.approx(
+        {name: float(value) for name, value in metrics.items()}, rel=1e-12
+    )
+
+
+def noted_sizes(model):
+    """Notes in a list of how many examples each pass of the encoder is."""
+    sizes, call = [], model.encoder.call
+    model.encoder.call = lambda images, training=None, mask=None: (
+        sizes.append(images.shape[0]) or call(images, training=training)
+    )
+    return sizes
+
+
+class Coupled(VAE):
+    def objective(self, forward, step):
+        return super().objective(forward, step) | {"spread": Term(tf.reduce_mean(forward.latents))}
+
+
+@pytest.mark.parametrize("coupled", ["term", "per_example"])
+def test_of_an_objective_that_couples_examples_only_blocks_are_cut(monkeypatch, coupled):
+    step = made(Coupled if coupled == "term" else VAE)
+    step.model.couples_examples = coupled == "per_example"
+    [whole], _, _ = step.gradient(images(), 5)
+    step.use_cores(2)
+    monkeypatch.setattr(cores, "operations_at_a_time", lambda: 2)
+    sizes = noted_sizes(step.model)
+    [cut], _, _ = step.gradient(images(), 5)
+    assert step.parallel_parts == 1 and sizes == [BATCH // 2] * 2
+    for one, other in zip(cut, whole, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-14)
+
+
+def normalized():
+    return keras.Sequential([keras.layers.Flatten(), keras.layers.BatchNormalization(dtype="float64")])
+
+
+@pytest.mark.parametrize(
+    ("kind", "encoder"),
+    [(VAE, normalized), (Coupled, normalized), (Coupled, lambda: Noisy((6,), dtype="float64"))],
+)
+def test_what_cannot_be_cut_stays_whole(monkeypatch, kind, encoder):
+    step = made(kind, encoder=encoder())
+    step.loss(images(), 5)
+    step.use_cores(2)
+    monkeypatch.setattr(cores, "operations_at_a_time", lambda: 2)
+    sizes = noted_sizes(step.model)
+    step.gradient(images(), 5)
+    assert step.parallel_parts == 1 and sizes == [BATCH]
 
 
 def test_apply_takes_the_step_of_plain_gradient_descent():

@@ -106,6 +106,11 @@ def num_replicas():
     return tf.distribute.get_strategy().num_replicas_in_sync
 
 
+def num_local_replicas(strategy):
+    """The number of a strategy's replicas in this process, an int."""
+    return len(strategy.extended.worker_devices)
+
+
 def replica_index():
     """The index of this replica among all, an int or scalar int32 tensor; 0 outside one."""
     context = tf.distribute.get_replica_context()

@@ -102,10 +102,8 @@ class Bernoulli:
 @tf.custom_gradient
 def _bernoulli_log_prob(value, logits):
     """Minus `tf.nn.sigmoid_cross_entropy_with_logits`, with a gradient in fewer passes."""
-    small = tf.exp(-tf.abs(logits))
 
     def gradient(upstream):
-        sigmoid = tf.where(logits >= 0, tf.ones_like(small), small) / (1 + small)
-        return upstream * logits, upstream * (value - sigmoid)
+        return upstream * logits, upstream * (value - tf.sigmoid(logits))
 
-    return value * logits - tf.nn.relu(logits) - tf.math.log1p(small), gradient
+    return value * logits - tf.nn.relu(logits) - tf.math.log1p(tf.exp(-tf.abs(logits))), gradient

@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from vaeflow import distribute, random
+from vaeflow import cores, distribute, random
 from vaeflow.datasets import pipeline
 
 # A latent is active when its posterior mean varies by more than this over the data:
@@ -77,7 +77,11 @@ class Evaluator:
 
     def _sum_on_replica(self, images, weights, first_position):
         offset = distribute.replica_index() * images.shape[0]
-        with random.keyed(self.seed, "evaluation", 0, first_position + tf.cast(offset, tf.int64)):
+        parts = cores.num_parts(images.shape[0], distribute.num_local_replicas(self.strategy))
+        with (
+            random.keyed(self.seed, "evaluation", 0, first_position + tf.cast(offset, tf.int64)),
+            cores.cutting_blocks(parts),
+        ):
             floats = pipeline.to_floats(images, self.model.variable_dtype, self.binarization)
             forward = self.model.forward(floats)
         prior = self.model.prior

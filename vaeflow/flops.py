@@ -61,7 +61,7 @@ def function_flops(concrete_function):
     return _count(graph, range(len(graph.outputs)))
 
 
-def matrix_product_rate(seconds):
+def matrix_product_rate(seconds, side_by_side=1):
     """Measures the best rate of float32 products of square matrices on the device in use.
 
     On recent GPUs TensorFlow multiplies float32 in TensorFloat-32, unless it is told not
@@ -69,36 +69,39 @@ def matrix_product_rate(seconds):
 
     Args:
       seconds: how long it may take, roughly.
+      side_by_side: how many products to compute at a time, where an operation has only
+        so small a part of the cores; see `cores`.
 
     Returns:
       Operations per second, a float.
     """
     best, share = 0.0, seconds / len(_SIZES)
     for size in _SIZES:
-        flops = 2 * size**3
+        flops = 2 * size**3 * side_by_side
         if best and flops / best > share:
             break
         # Of norm 1 on average, so that the product of many neither grows nor vanishes.
-        matrix = tf.random.normal((size, size), stddev=size**-0.5)
-        _multiply(matrix, 1)
-        times = max(1, int(share / _multiply(matrix, 1)))
-        best = max(best, times * flops / _multiply(matrix, times))
+        matrices = [tf.random.normal((size, size), stddev=size**-0.5) for _ in range(side_by_side)]
+        _multiply(matrices, 1)
+        times = max(1, int(share / _multiply(matrices, 1)))
+        best = max(best, times * flops / _multiply(matrices, times))
     return best
 
 
 @tf.function(autograph=False)
-def _power(matrix, times):
-    def body(index, product):
-        return index + 1, tf.matmul(matrix, product)
+def _powers(matrices, times):
+    def body(index, products):
+        return index + 1, [tf.matmul(matrix, product) for matrix, product in zip(matrices, products)]
 
-    return tf.while_loop(lambda index, _: index < times, body, (0, matrix))[1][0, 0]
+    powers = tf.while_loop(lambda index, _: index < times, body, (0, matrices))[1]
+    return [power[0, 0] for power in powers]
 
 
-def _multiply(matrix, times):
-    """Multiplies a matrix by itself some times; returns the seconds it took."""
+def _multiply(matrices, times):
+    """Multiplies each matrix by itself some times; returns the seconds it took."""
     times = tf.constant(times)
     started = time.perf_counter()
-    _power(matrix, times).numpy()  # Waits for the device.
+    [power.numpy() for power in _powers(matrices, times)]  # Waits for the device.
     return time.perf_counter() - started
 
 

@@ -52,6 +52,23 @@ def keyed(seed, stream, step, first_position=0):
         _local.scope = previous
 
 
+def in_parts(bounds):
+    """Yields each part's bounds; what is then drawn is what all examples together would have drawn.
+
+    Args:
+      bounds: the first example of each part and the one after its last, ints.
+    """
+    scope = getattr(_local, "scope", None)
+    if scope is None:
+        yield from bounds
+        return
+    num_draws, first_position = scope.num_draws, scope.first_position
+    for first, last in bounds:
+        scope.num_draws, scope.first_position = num_draws, first_position + first
+        yield first, last
+    scope.first_position = first_position
+
+
 def normal(shape, dtype="float32", shared=False):
     """Draws standard normal noise.
 

@@ -1,8 +1,9 @@
 """What one replica does in a training step: its share of the loss, and the update."""
 
+import keras
 import tensorflow as tf
 
-from vaeflow import distribute, optimizers, random
+from vaeflow import cores, distribute, optimizers, random
 from vaeflow.datasets import pipeline
 from vaeflow.errors import ConfigurationError
 from vaeflow.models.terms import check_groups, losses_by_group
@@ -51,14 +52,23 @@ def _check_shapes(terms, num_examples):
             )
 
 
-def _refuse_coupling(model, terms):
+def _coupling(model, terms):
+    """Names what couples the examples of the batch in an objective, for people; None where nothing does."""
     coupled = [name for name, term in terms.items() if term.value.shape.rank == 0]
-    if coupled or model.couples_examples:
-        culprit = f"its term {coupled[0]!r}" if coupled else f"the objective of {type(model).__name__}"
-        raise ConfigurationError(
-            f"`train.gradient_accumulation_steps` must be 1 for this model: {culprit} couples the whole "
-            "batch, and would be computed on parts of it"
-        )
+    if coupled:
+        return f"its term {coupled[0]!r}"
+    return f"the objective of {type(model).__name__}" if model.couples_examples else None
+
+
+def _refuse_coupling(culprit):
+    raise ConfigurationError(
+        f"`train.gradient_accumulation_steps` must be 1 for this model: {culprit} couples the whole "
+        "batch, and would be computed on parts of it"
+    )
+
+
+def _normalizes_over_batch(model):
+    return any(isinstance(layer, keras.layers.BatchNormalization) for layer in model._flatten_layers())
 
 
 def norm_name(group):
@@ -84,6 +94,10 @@ class ReplicaStep:
       gradient_clip_norm: the largest global norm for the model's own group, or None.
       gradient_accumulation_steps: into how many parts a replica cuts its examples,
         one after the other, to save memory.
+
+    Attributes:
+      parallel_parts: into how many more it cuts them, side by side, for the cores of a
+        CPU; 1 until `use_cores`.
     """
 
     def __init__(
@@ -102,6 +116,25 @@ class ReplicaStep:
         self.batch_size = batch_size
         self.seed = seed
         self.gradient_accumulation_steps = gradient_accumulation_steps
+        self.parallel_parts = 1
+        self._block_parts = 1
+        self._coupling = self._has_block_losses = None
+
+    def use_cores(self, num_parts):
+        """Cuts the examples for the cores of a CPU; `loss` must have run before.
+
+        Where the objective couples the examples, only those of single blocks are cut; and
+        where blocks track losses beside, or normalize over the batch, none.
+
+        Args:
+          num_parts: into how many; it divides a replica's examples.
+        """
+        if _normalizes_over_batch(self.model):
+            return
+        if self._coupling is None:
+            self.parallel_parts = num_parts
+        elif not self._has_block_losses:
+            self._block_parts = num_parts
 
     def loss(self, images, step, first_position=0):
         """Computes the shares of the losses of some examples of the global batch.
@@ -114,15 +147,19 @@ class ReplicaStep:
         Returns:
           As `share_of_loss`.
         """
-        with random.keyed(self.seed, "train", step, first_position):
+        with (
+            random.keyed(self.seed, "train", step, first_position),
+            cores.cutting_blocks(self._block_parts),
+        ):
             floats = pipeline.to_floats(images, self.model.variable_dtype, self.binarization)
             forward = self.model.forward(floats, training=True)
             terms = self.model.objective(forward, step)
         _check_shapes(terms, images.shape[0])
         check_groups(terms, self.groups)
-        if self.gradient_accumulation_steps > 1:
-            _refuse_coupling(self.model, terms)
-        num_parts = distribute.num_replicas() * self.gradient_accumulation_steps
+        self._coupling, self._has_block_losses = _coupling(self.model, terms), bool(forward.block_losses)
+        if self.gradient_accumulation_steps > 1 and self._coupling:
+            _refuse_coupling(self._coupling)
+        num_parts = distribute.num_replicas() * self.gradient_accumulation_steps * self.parallel_parts
         return share_of_loss(terms, forward.block_losses, self.batch_size, num_parts)
 
     def gradient(self, images, step):
@@ -164,9 +201,17 @@ class ReplicaStep:
             # One part after the other: side by side they would not save memory.
             with tf.control_dependencies(tf.nest.flatten(totals) if totals else []):
                 examples = tf.identity(images[part * size : (part + 1) * size])
-                result = self._gradient_of(examples, step, first_position + part * size)
+                result = self._side_by_side(examples, step, first_position + part * size)
             totals = result if totals is None else tf.nest.map_structure(tf.add, totals, result)
         return totals
+
+    def _side_by_side(self, images, step, first_position):
+        """Sums gradients and shares over parts that do not wait for one another."""
+        results = [
+            self._gradient_of(images[first:last], step, first_position + first)
+            for first, last in cores.bounds(images.shape[0], self.parallel_parts)
+        ]
+        return tf.nest.map_structure(lambda *values: tf.add_n(values), *results)
 
     def _gradient_of(self, images, step, first_position):
         with tf.GradientTape(persistent=len(self.groups) > 1) as tape:

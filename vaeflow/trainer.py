@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from vaeflow import compile_modes, optimizers, validation
+from vaeflow import compile_modes, cores, distribute, optimizers, validation
 from vaeflow.datasets.order import ExampleOrder
 from vaeflow.errors import ConfigurationError, TrainingDiverged
 from vaeflow.moving_average import MovingAverage
@@ -89,8 +89,11 @@ class Trainer:
             gradient_accumulation_steps,
         )
         self.resident = compile_modes.resolve_residency(resident_data, split)
-        self.compile_mode = compile_modes.resolve(compile_mode, strategy, self.model, self.resident)
+        self.compile_mode = compile_modes.resolve(compile_mode, strategy, self.resident)
         self._metric_names = self._try_one_step()
+        if self.compile_mode == "none":
+            examples = batch_size // strategy.num_replicas_in_sync // gradient_accumulation_steps
+            self.replica_step.use_cores(cores.num_parts(examples, distribute.num_local_replicas(strategy)))
         self._loop = None
 
     def advance(self, num_steps):

@@ -8,8 +8,9 @@ import pytest
 import tensorflow as tf
 
 from tests.fixtures import tiny_runs
-from vaeflow import registry, testing
+from vaeflow import cores, registry, testing
 from vaeflow.models import VAE
+from vaeflow.replica_step import ReplicaStep
 
 registry.load_builtins()
 MODELS = {entry.name: entry.target for entry in registry.entries("model") if entry.package == "vaeflow"}
@@ -53,6 +54,28 @@ def test_contract(small, check):
     resumes = check is testing.check_resume
     with tiny_runs.untraced() if resumes else contextlib.nullcontext():
         check(small, SHAPE)
+
+
+def test_parts_for_the_cores_give_the_gradients_of_the_whole_batch(small, monkeypatch):
+    keras.utils.set_random_seed(0)
+    model = small(dtype="float64")
+    if getattr(model, "num_examples", 0) is None:
+        model.num_examples = 1000
+    model.build((None, *SHAPE))
+    step = ReplicaStep(model, keras.optimizers.SGD(0.1), "none", 12, seed=0)
+    pixels = tf.constant(np.random.default_rng(0).integers(0, 256, (12, *SHAPE)), tf.uint8)
+    whole, metrics, _ = step.gradient(pixels, 3)
+    step.use_cores(3)
+    monkeypatch.setattr(cores, "operations_at_a_time", lambda: 2)
+    sizes, call = [], model.encoder.call
+    model.encoder.call = lambda part, training=None: sizes.append(part.shape[0]) or call(part, training)
+    cut, other_metrics, _ = step.gradient(pixels, 3)
+    assert sizes == [4, 4, 4]
+    for one, other in zip(tf.nest.flatten(cut), tf.nest.flatten(whole), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-8, atol=1e-11)
+    assert other_metrics.keys() == metrics.keys()
+    for name in metrics:
+        assert float(other_metrics[name]) == pytest.approx(float(metrics[name]), rel=1e-11, abs=1e-11), name
 
 
 def test_encode_decode_sample_and_call(model, images):

@@ -5,7 +5,7 @@ import time
 
 import tensorflow as tf
 
-from vaeflow import flops
+from vaeflow import cores, flops
 
 _WINDOWS = 3
 _MOST_MATRIX_SECONDS = 1.0
@@ -88,9 +88,8 @@ def arithmetic(trainer, seconds):
         counted = {"step_flops": flops.training_step_flops(trainer)}
     except ValueError as error:
         counted = {"step_flops": None, "not_counted": str(error)}
-    rate = flops.matrix_product_rate(min(seconds, _MOST_MATRIX_SECONDS)) * num_physical_devices(
-        trainer.strategy
-    )
+    rate = flops.matrix_product_rate(min(seconds, _MOST_MATRIX_SECONDS), cores.operations_at_a_time())
+    rate *= num_physical_devices(trainer.strategy)
     return counted | {"matrix_product_flops_per_second": rate}
 
 

@@ -10,7 +10,7 @@ import time
 import tensorflow as tf
 from absl import logging
 
-from vaeflow import allocator, config, distribute, failures, settings
+from vaeflow import allocator, config, cores, distribute, failures, settings
 from vaeflow.benchmark import measuring
 from vaeflow.datasets import pipeline
 from vaeflow.errors import ConfigurationError, RunError
@@ -66,6 +66,7 @@ def make_trainer(values):
     """
     with config.values_checked():
         settings.check_training(**values)
+        cores.divide(values["batch_size"], values["compile_mode"])
         making = ("seed", "precision", "strategy", "model", "optimizer")
         strategy, model, optimizer = settings.make_all(**{name: values[name] for name in making})
     split = pipeline.read_split(values["dataset"], "train")

@@ -7,7 +7,7 @@ import math
 import tensorflow as tf
 
 from vaeflow import callbacks as standard_callbacks
-from vaeflow import cluster, config, distribute, failures, registry, run_loop, settings, validation
+from vaeflow import cluster, config, cores, distribute, failures, registry, run_loop, settings, validation
 from vaeflow.callbacks import Callback, Run
 from vaeflow.checkpoint import CheckpointStore
 from vaeflow.datasets import pipeline
@@ -115,6 +115,7 @@ def train(
         if workers is not None:
             cluster.check_port(workers)
         watchdog.wait_for_peers()
+        cores.divide(batch_size // (1 if workers is None else workers.size), compile_mode)
         with config.values_checked():
             strategy, *built = settings.make_all(seed, precision, strategy, model, optimizer)
 
@@ -189,7 +190,7 @@ def _facts(dataset, train_split, evaluation_split, trainer, precision, workers):
     kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
     shape = " x ".join(map(str, train_split.shape))
     model = trainer.model
-    num_replicas = strategy.num_replicas_in_sync
+    num_replicas, num_parts = strategy.num_replicas_in_sync, trainer.replica_step.parallel_parts
     return {
         "model": f"{type(model).__name__}, {model.count_params():,} weights, {model.num_latents} latents, "
         f"{precision}",
@@ -199,7 +200,8 @@ def _facts(dataset, train_split, evaluation_split, trainer, precision, workers):
         "devices": f"{num_replicas} {kind} replica"
         + ("s" if num_replicas > 1 else "")
         + ("" if workers is None else f" on {workers.size} workers"),
-        "batch": f"{trainer.batch_size} images, {trainer.batch_size // num_replicas} a replica",
+        "batch": f"{trainer.batch_size} images, {trainer.batch_size // num_replicas} a replica"
+        + (f", in {num_parts} parts side by side" if num_parts > 1 else ""),
         "compile mode": trainer.compile_mode,
     }
 

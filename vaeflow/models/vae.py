@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from vaeflow import distribute, random, registry, schedules, validation
+from vaeflow import cores, distribute, random, registry, schedules, validation
 from vaeflow.distributions import Gaussian
 from vaeflow.layers import (
     BernoulliLikelihood,
@@ -101,12 +101,12 @@ class VAE(ConstructorConfig, keras.Model):
     def encode(self, images, training=False):
         """Returns q(z|x), a `Gaussian` with `[B, D]`, for images `[B, H, W, C]` in [0, 1]."""
         self._build_for(images)
-        mean, log_variance = self.head(self.encoder(images, training=training))
+        mean, log_variance = self.head(cores.in_parts(self.encoder, images, training=training))
         return Gaussian(mean, log_variance)
 
     def decode(self, latents, training=False):
         """Returns p(x|z), a distribution over `[B, H, W, C]`, for latents `[B, D]`."""
-        return self.likelihood.distribution(self.decoder(latents, training=training))
+        return self.likelihood.distribution(cores.in_parts(self.decoder, latents, training=training))
 
     def sample(self, num_samples):
         """Returns the means of p(x|z) for `num_samples` draws of z ~ p(z), `[n, H, W, C]`."""

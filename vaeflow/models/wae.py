@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from vaeflow import minibatch_divergences, random, registry, schedules, validation
+from vaeflow import cores, minibatch_divergences, random, registry, schedules, validation
 from vaeflow.errors import ConfigurationError
 from vaeflow.models.terms import Term
 from vaeflow.models.vae import VAE
@@ -56,8 +56,8 @@ class WAE(VAE):
 
     def decode(self, latents, training=False):
         # The mean of a Bernoulli would be rounded to 1 early in half precision, with no gradient left.
-        outputs = tf.cast(self.decoder(latents, training=training), self.variable_dtype)
-        return self.likelihood.distribution(outputs)
+        outputs = cores.in_parts(self.decoder, latents, training=training)
+        return self.likelihood.distribution(tf.cast(outputs, self.variable_dtype))
 
     def objective(self, forward, step):
         images, reconstruction = forward.images, forward.reconstruction.mean
