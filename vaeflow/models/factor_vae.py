@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from vaeflow import cores, distribute, random, registry, schedules, validation
+from vaeflow import distribute, random, registry, schedules, validation
 from vaeflow.errors import ConfigurationError
 from vaeflow.layers.base import build_once
 from vaeflow.layers.discriminator import Discriminator
@@ -101,9 +101,7 @@ class FactorVAE(VAE):
         if self._has_halves(forward.training):
             is_even = self.positions(forward.num_examples) % 2 == 0
             # One pass: each position is either one of z or one of z'.
-            logits = permuted_logits = cores.in_parts(
-                self.discriminator, tf.where(is_even[:, None], latents, permuted)
-            )
+            logits = permuted_logits = self.discriminator(tf.where(is_even[:, None], latents, permuted))
             weights, permuted_weights = self._weights_of_halves(forward, is_even)
             reconstruction_loss = self._at_even_positions(terms["reconstruction_loss"].value, forward)
             terms["reconstruction_loss"] = terms["reconstruction_loss"]._replace(
@@ -111,8 +109,8 @@ class FactorVAE(VAE):
             )
             terms["kl"] = terms["kl"]._replace(value=weights * terms["kl"].value)
         else:
-            both = cores.in_parts(self.discriminator, tf.concat([latents, permuted], axis=0))
-            logits, permuted_logits = tf.split(both, 2)
+            logits = self.discriminator(tf.concat([latents, permuted], axis=0))
+            logits, permuted_logits = tf.split(logits, 2)
             weights = permuted_weights = 1.0
         # D is the sigmoid of the logit: log D − log(1 − D) is the logit, −log D is softplus(−logit).
         mistakes = weights * tf.nn.softplus(-logits) + permuted_weights * tf.nn.softplus(permuted_logits)
