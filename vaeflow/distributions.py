@@ -92,18 +92,34 @@ class Bernoulli:
     def log_prob_per_dimension(self, value):
         """Returns log p(value) of each element, `[B, …]`."""
         logits = _full_precision(self.logits)
-        return _bernoulli_log_prob(tf.cast(value, logits.dtype), logits)
+        return -tf.nn.sigmoid_cross_entropy_with_logits(labels=tf.cast(value, logits.dtype), logits=logits)
 
     def log_prob(self, value):
         """Returns log p(value) per example, `[B]`."""
-        return _sum_per_example(self.log_prob_per_dimension(value))
+        logits = _full_precision(self.logits)
+        return _bernoulli_log_prob(tf.cast(value, logits.dtype), logits)
+
+
+_MOST_FACTORS = 32  # Their product is at least 2⁻³², far from what float32 cannot hold.
 
 
 @tf.custom_gradient
 def _bernoulli_log_prob(value, logits):
-    """Minus `tf.nn.sigmoid_cross_entropy_with_logits`, with a gradient in fewer passes."""
+    """Sums the cross-entropy in fewer passes, with one logarithm for many pixels: `[B, …]` to `[B]`.
+
+    With σ = sigmoid(l), log p(v) = v l − max(l, 0) + log max(σ, 1 − σ). The last is at
+    least log ½, so that many are summed as the logarithm of their product; and σ serves
+    the gradient too.
+    """
+    sigmoid = tf.sigmoid(logits)
+    linear = _sum_per_example(value * logits - tf.nn.relu(logits))
+    probable = tf.maximum(sigmoid, 1 - sigmoid)
+    size = math.prod(logits.shape[1:])
+    factors = max(count for count in range(1, _MOST_FACTORS + 1) if size % count == 0)
+    products = tf.reduce_prod(tf.reshape(probable, (-1, size // factors, factors)), axis=2)
 
     def gradient(upstream):
-        return upstream * logits, upstream * (value - tf.sigmoid(logits))
+        upstream = tf.reshape(upstream, (-1, *[1] * (logits.shape.rank - 1)))
+        return upstream * logits, upstream * (value - sigmoid)
 
-    return value * logits - tf.nn.relu(logits) - tf.math.log1p(tf.exp(-tf.abs(logits))), gradient
+    return linear + tf.reduce_sum(tf.math.log(products), axis=1), gradient

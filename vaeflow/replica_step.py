@@ -166,7 +166,7 @@ class ReplicaStep:
         """Computes the clipped gradients of the global batch's losses, inside a replica.
 
         Args:
-          images: this replica's part, `[b, H, W, C]` as stored.
+          images: this replica's part, `[b, H, W, C]` as stored, or its `ResidentBatch`.
           step: the global step.
 
         Returns:
@@ -196,22 +196,19 @@ class ReplicaStep:
         """Sums gradients and shares over the parts of this replica's examples."""
         size = images.shape[0] // self.gradient_accumulation_steps
         first_position = distribute.replica_index() * images.shape[0]
+        bounds = cores.bounds(size, self.parallel_parts)
         totals = None
-        for part in range(self.gradient_accumulation_steps):
-            # One part after the other: side by side they would not save memory.
+        for start in range(0, images.shape[0], size):
+            # One after the other: side by side they would not save memory.
             with tf.control_dependencies(tf.nest.flatten(totals) if totals else []):
-                examples = tf.identity(images[part * size : (part + 1) * size])
-                result = self._side_by_side(examples, step, first_position + part * size)
-            totals = result if totals is None else tf.nest.map_structure(tf.add, totals, result)
+                parts = [tf.identity(images[start + first : start + last]) for first, last in bounds]
+            results = [
+                self._gradient_of(part, step, first_position + start + first)
+                for part, (first, _) in zip(parts, bounds, strict=True)
+            ]
+            results += [totals] if totals else []
+            totals = tf.nest.map_structure(lambda *values: tf.add_n(values), *results)
         return totals
-
-    def _side_by_side(self, images, step, first_position):
-        """Sums gradients and shares over parts that do not wait for one another."""
-        results = [
-            self._gradient_of(images[first:last], step, first_position + first)
-            for first, last in cores.bounds(images.shape[0], self.parallel_parts)
-        ]
-        return tf.nest.map_structure(lambda *values: tf.add_n(values), *results)
 
     def _gradient_of(self, images, step, first_position):
         with tf.GradientTape(persistent=len(self.groups) > 1) as tape:

@@ -109,8 +109,8 @@ class StepLoop:
 
     def _one_resident_step(self, source, step):
         def gradient(array, indices, step):
-            images = tf.gather(array, pipeline.own_part(indices))
-            return self._replica_step.gradient(images, step)
+            batch = pipeline.ResidentBatch(array, pipeline.own_part(indices))
+            return self._replica_step.gradient(batch, step)
 
         return self._update(*self._strategy.run(gradient, (*source, step)))
 

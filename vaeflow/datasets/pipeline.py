@@ -155,6 +155,23 @@ def own_part(values):
     return values[first : first + share]
 
 
+class ResidentBatch:
+    """Images of an array on the device, each copied only into the part of the batch that is asked for.
+
+    Args:
+      array: `[N, H, W, C]`.
+      indices: `[b]`, those of the batch.
+    """
+
+    def __init__(self, array, indices):
+        self._array = array
+        self._indices = indices
+        self.shape = tf.TensorShape([indices.shape[0], *array.shape[1:]])
+
+    def __getitem__(self, part):
+        return tf.gather(self._array, self._indices[part])
+
+
 def _examples(split, indices):
     """Gives the images at `indices` `[b]` with their whole shape known."""
     return tf.ensure_shape(split.examples(indices), (indices.shape[0], *split.shape))
