@@ -2,6 +2,8 @@
 
 import dataclasses
 
+from vaeflow import allocator
+
 VAEFLOW = "vaeflow"
 TWO_REPLICAS = "vaeflow, 2 replicas"
 KERAS = "Keras fit"
@@ -11,13 +13,6 @@ TORCH_CHANNELS_LAST = "PyTorch, channels_last"
 TORCH_COMPILE = "PyTorch, compiled"
 TORCH = (TORCH_EAGER, TORCH_CHANNELS_LAST, TORCH_COMPILE)
 MATRIX_PRODUCT = "matrix product"
-
-# What `vaeflow.allocator` sets for itself, for a program that does not.
-TUNED_ALLOCATOR = {
-    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
-    "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1),
-    "MALLOC_TOP_PAD_": str(256 << 20),
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,10 +49,14 @@ class Line:
 
     def environment(self, inherited):
         """Returns the environment to start it in, a dict, from that of the runner."""
-        environment = {name: value for name, value in inherited.items() if name not in TUNED_ALLOCATOR}
+        environment = {name: value for name, value in inherited.items() if not _tunes_glibc(name)}
         # A comparison on the CPU, whatever else is there; TensorFlow's greetings are no failure's reason.
         environment |= {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
-        return environment | (TUNED_ALLOCATOR if self.tuned_allocator else {})
+        return allocator.tuned(environment) if self.tuned_allocator else environment
+
+
+def _tunes_glibc(name):
+    return name == "GLIBC_TUNABLES" or name.startswith("MALLOC_")
 
 
 def lines_of(workload):

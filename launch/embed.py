@@ -14,10 +14,10 @@ from vaeflow import allocator, command_line
 
 def run(flags):
     """Restores the model and encodes the images."""
-    allocator.tune()
     workdir = command_line.load_trained("embed", flags)
     command_line.call("embed", flags, workdir=workdir, checkpoint=flags.checkpoint)
 
 
 if __name__ == "__main__":
+    allocator.restart_tuned()
     sys.exit(command_line.main(run, __doc__, command_line.define_flags(*command_line.TRAINED_FLAGS)))

@@ -15,10 +15,10 @@ from vaeflow import allocator, command_line
 
 def run(flags):
     """Restores the model and evaluates it."""
-    allocator.tune()
     workdir = command_line.load_trained("evaluate", flags)
     command_line.call("evaluate", flags, workdir=workdir, checkpoint=flags.checkpoint)
 
 
 if __name__ == "__main__":
+    allocator.restart_tuned()
     sys.exit(command_line.main(run, __doc__, command_line.define_flags(*command_line.TRAINED_FLAGS)))

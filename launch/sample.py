@@ -14,10 +14,10 @@ from vaeflow import allocator, command_line
 
 def run(flags):
     """Restores the model and draws from it."""
-    allocator.tune()
     workdir = command_line.load_trained("sample", flags)
     command_line.call("sample", flags, workdir=workdir, checkpoint=flags.checkpoint)
 
 
 if __name__ == "__main__":
+    allocator.restart_tuned()
     sys.exit(command_line.main(run, __doc__, command_line.define_flags(*command_line.TRAINED_FLAGS)))

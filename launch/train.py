@@ -13,11 +13,11 @@ from vaeflow import allocator, command_line
 def run(flags, watchers=()):
     """Loads the configuration and trains, with further callbacks that watch."""
     workdir = command_line.workdir(flags)
-    allocator.tune()
     command_line.load("train", flags)
     change = flags.allow_config_change
     command_line.call("train", flags, workdir=workdir, allow_config_change=change, watchers=watchers)
 
 
 if __name__ == "__main__":
+    allocator.restart_tuned()
     command_line.run_and_exit(run, __doc__, command_line.define_flags(*command_line.TRAIN_FLAGS))

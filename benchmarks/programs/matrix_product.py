@@ -7,7 +7,6 @@ from vaeflow import allocator, flops
 def main():
     protocol.arguments()
     session = protocol.Session()
-    allocator.tune()
     try:
         session.answer()
         while True:
@@ -17,4 +16,5 @@ def main():
 
 
 if __name__ == "__main__":
+    allocator.restart_tuned()
     main()

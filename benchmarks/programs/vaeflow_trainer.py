@@ -46,7 +46,6 @@ class Watch(Callback):
 def main():
     arguments = protocol.arguments()
     session = protocol.Session()
-    allocator.tune()
     config.load("train", [str(workloads.gin_file(arguments.workload))], ["train.stall_seconds = None"])
     if arguments.num_replicas > 1:
         distribute.split_devices(arguments.num_replicas)
@@ -57,4 +56,5 @@ def main():
 
 
 if __name__ == "__main__":
+    allocator.restart_tuned()
     main()

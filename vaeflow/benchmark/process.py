@@ -10,7 +10,7 @@ import time
 import tensorflow as tf
 from absl import logging
 
-from vaeflow import allocator, config, cores, distribute, failures, settings
+from vaeflow import config, cores, distribute, failures, settings
 from vaeflow.benchmark import measuring
 from vaeflow.datasets import pipeline
 from vaeflow.errors import ConfigurationError, RunError
@@ -28,7 +28,6 @@ def main(request_path, answer_path):
       The exit code.
     """
     request = json.loads(pathlib.Path(request_path).read_text())
-    allocator.tune()
     logging.set_verbosity(logging.ERROR)  # Warnings of the configuration were shown by the command.
     try:
         answer, code = {"measured": measure(request)}, 0

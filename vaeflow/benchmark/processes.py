@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 
-from vaeflow import errors
+from vaeflow import allocator, errors
 from vaeflow.errors import EnvironmentFailure
 from vaeflow.signals import dying_with
 
@@ -79,6 +79,7 @@ def _run(folder):
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
+            env=allocator.tuned(os.environ),
             preexec_fn=dying_with(os.getpid()),
         )
         try:

@@ -9,7 +9,7 @@ import socket
 import sys
 import threading
 
-from vaeflow import registry, signals
+from vaeflow import allocator, registry, signals
 from vaeflow.cluster import Cluster, to_tf_config
 from vaeflow.errors import ConfigurationError, EnvironmentFailure, Preempted, TrainingDiverged
 
@@ -114,7 +114,7 @@ class RayCluster:
 
     @contextlib.contextmanager
     def _connected(self):
-        settings = {"logging_level": "warning"}
+        settings = {"logging_level": "warning", "runtime_env": {"env_vars": allocator.tuned({})}}
         if self._address == "local":
             # Ray reserves processors by number only; the workers share those that there are.
             num_cpus = max(os.cpu_count(), self._num_workers)
