@@ -18,6 +18,25 @@ def test_the_head_is_two_affine_maps():
     np.testing.assert_allclose(log_variance, features @ kernel + bias, atol=1e-13)
 
 
+def test_the_gradients_of_the_head_are_those_of_two_layers():
+    head = GaussianHead(3, dtype="float64")
+    rng = np.random.default_rng(0)
+    features, of_mean, of_log_variance = rng.normal(size=(4, 5)), *rng.normal(size=(2, 4, 3))
+    with tf.GradientTape() as tape:
+        mean, log_variance = head(features)
+        loss = tf.reduce_sum(of_mean * mean) + tf.reduce_sum(of_log_variance * log_variance)
+    gradients = tape.gradient(loss, [weight.value for weight in head.trainable_variables])
+    expected = [features.T @ of_mean, of_mean.sum(0), features.T @ of_log_variance, of_log_variance.sum(0)]
+    for ours, exact in zip(gradients, expected, strict=True):
+        np.testing.assert_allclose(ours, exact, atol=1e-13)
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_the_head_computes_in_the_precision_of_its_policy(policy):
+    mean, log_variance = GaussianHead(3, dtype=policy)(np.ones((4, 5), "float32"))
+    assert mean.dtype == log_variance.dtype == policy.removeprefix("mixed_")
+
+
 @pytest.mark.parametrize("num_latents", [0, -3, 2.0, None, True])
 def test_the_number_of_latents_must_be_positive(num_latents):
     with pytest.raises(ValueError, match="`GaussianHead.num_latents` must be a positive integer, got"):

@@ -33,7 +33,14 @@ class GaussianHead(Layer):
             build_chain([self.log_variance], input_shape, self.dtype_policy)
 
     def call(self, features):
-        mean = self.mean(features)
         if self.constant_log_variance is None:
-            return mean, self.log_variance(features)
+            return self._both(features)
+        mean = self.mean(features)
         return mean, tf.fill(tf.shape(mean), tf.constant(self.constant_log_variance, mean.dtype))
+
+    def _both(self, features):
+        """Computes both layers as one: its product takes as long as that of either."""
+        layers = self.mean, self.log_variance
+        kernel = tf.concat([tf.convert_to_tensor(layer.kernel) for layer in layers], axis=-1)
+        bias = tf.concat([tf.convert_to_tensor(layer.bias) for layer in layers], axis=-1)
+        return tuple(tf.split(tf.nn.bias_add(tf.matmul(features, kernel), bias), 2, axis=-1))
