@@ -28,6 +28,8 @@ class Line:
       resumes: whether a resume is measured.
       needs_compiler: whether it needs a C++ compiler.
       tuned_allocator: whether the allocator is tuned for it from outside.
+      tunes_itself: whether it would tune it. vaeflow's commands do, before they import
+        anything big; here they begin with it.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Line:
     resumes: bool = False
     needs_compiler: bool = False
     tuned_allocator: bool = False
+    tunes_itself: bool = False
 
     def command(self, python, workload, folder):
         """Returns the command that starts it, a list."""
@@ -52,7 +55,8 @@ class Line:
         environment = {name: value for name, value in inherited.items() if not _tunes_glibc(name)}
         # A comparison on the CPU, whatever else is there; TensorFlow's greetings are no failure's reason.
         environment |= {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
-        return allocator.tuned(environment) if self.tuned_allocator else environment
+        tuned = self.tuned_allocator or self.tunes_itself
+        return allocator.tuned(environment) if tuned else environment
 
 
 def _tunes_glibc(name):
@@ -69,12 +73,12 @@ def lines_of(workload):
     if workload.kind != "dense":
         peers.append(Line(TORCH_CHANNELS_LAST, "torch_loop", "channels_last", of_peers=True))
     peers.append(Line(TORCH_COMPILE, "torch_loop", "compile", of_peers=True, needs_compiler=True))
-    lines = [Line(VAEFLOW, "vaeflow_trainer", resumes=True)]
+    lines = [Line(VAEFLOW, "vaeflow_trainer", resumes=True, tunes_itself=True)]
     if workload.on_replicas:
-        lines.append(Line(TWO_REPLICAS, "vaeflow_trainer", num_replicas=2))
+        lines.append(Line(TWO_REPLICAS, "vaeflow_trainer", num_replicas=2, tunes_itself=True))
     for peer in peers:
         lines += [peer, dataclasses.replace(peer, tuned_allocator=True, resumes=False)]
     return lines
 
 
-MATRIX_PRODUCT_LINE = Line(MATRIX_PRODUCT, "matrix_product")
+MATRIX_PRODUCT_LINE = Line(MATRIX_PRODUCT, "matrix_product", tunes_itself=True)

@@ -1,7 +1,7 @@
 """The best rate of float32 matrix products through TensorFlow: what the machine can give at most."""
 
 from benchmarks import protocol
-from vaeflow import allocator, flops
+from vaeflow import flops
 
 
 def main():
@@ -16,5 +16,4 @@ def main():
 
 
 if __name__ == "__main__":
-    allocator.restart_tuned()
     main()

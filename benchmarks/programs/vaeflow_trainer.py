@@ -8,7 +8,7 @@ steps is one call, so a window ends with a loop.
 import math
 
 from benchmarks import protocol, workloads
-from vaeflow import allocator, config, distribute, errors, flops
+from vaeflow import config, distribute, errors, flops
 from vaeflow.callbacks import Callback
 
 
@@ -56,5 +56,4 @@ def main():
 
 
 if __name__ == "__main__":
-    allocator.restart_tuned()
     main()

@@ -97,6 +97,7 @@ def test_the_allocator_is_tuned_only_where_asked():
     assert default["HOME"] == "here" and not default.keys() & {"MALLOC_TOP_PAD_", "GLIBC_TUNABLES"}
     tuned = Line("toy", "toy", tuned_allocator=True).environment(inherited)
     assert tuned == allocator.tuned(default)
+    assert Line("toy", "toy", tunes_itself=True).environment(inherited) == tuned
 
 
 def settings(tmp_path):
