@@ -22,6 +22,8 @@ CALLS = {
     "subprocess.getstatusoutput", "runpy.run_path", "runpy.run_module", "shutil.unpack_archive",
     "keras.config.enable_unsafe_deserialization", "tf.keras.config.enable_unsafe_deserialization",
 }  # fmt: skip
+# The process begins its own command line again; no file says what that is.
+ALLOWED = {"vaeflow/allocator.py": ["os.execve"]}
 EXTRACTIONS = {"extractall", "extract", "unpack_archive", "extract_archive"}
 
 
@@ -77,7 +79,7 @@ def _dangers_of_call(call):
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(REPOSITORY)))
 def test_nothing_runs_code_from_data(path):
     text = path.read_text()
-    assert not dangers(text)
+    assert dangers(text) == ALLOWED.get(str(path.relative_to(REPOSITORY)), [])
     # Programs in strings run too: those that check an export.
     for program in re.findall(r'= """\n((?:import|from) .*?)"""', text, re.DOTALL):
         assert not [each for each in dangers(program) if not each.startswith("np.load")]
