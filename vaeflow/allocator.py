@@ -12,7 +12,7 @@ _TUNABLES = {
     "glibc.malloc.trim_threshold": 2**31 - 1,
     "glibc.malloc.top_pad": 256 << 20,
     # They lie in pages of 2 MiB, if the kernel has some for those who ask (and glibc is
-    # 2.35 or later): with pages of 4 KiB a step takes 4 to 10 % longer.
+    # 2.35 or later): with pages of 4 KiB a step takes 3 to 10 % longer.
     "glibc.malloc.hugetlb": 1,
 }
 
