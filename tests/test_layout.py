@@ -15,7 +15,7 @@ ROWS = [
     ["registry", "validation", "allocator", "cluster", "totals"],
     [
         "distributions", "random", "distribute", "divergences", "minibatch_divergences", "schedules",
-        "optimizers", "images", "serialization", "listing", "heartbeats", "flops",
+        "optimizers", "images", "serialization", "listing", "heartbeats", "flops", "graph_rewrites",
     ],
     ["layers", "datasets", "samplers", "cores"],
     ["models", "metrics"],

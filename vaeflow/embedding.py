@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
-from vaeflow import distribute, random
+from vaeflow import distribute, graph_rewrites, random
 from vaeflow.datasets import pipeline
 
 
@@ -52,6 +52,7 @@ def embed(model, split, binarization, strategy, batch_size, seed, num_examples=N
     Raises:
       DataError: an example cannot be read.
     """
+    graph_rewrites.make_reproducible()
     indices = spread_indices(split.num_examples, num_examples)
 
     def encode(images, first_position):

@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from vaeflow import cores, distribute, random
+from vaeflow import cores, distribute, graph_rewrites, random
 from vaeflow.datasets import pipeline
 
 # A latent is active when its posterior mean varies by more than this over the data:
@@ -28,6 +28,7 @@ class Evaluator:
     """
 
     def __init__(self, model, split, binarization, strategy, batch_size, seed, metrics=()):
+        graph_rewrites.make_reproducible()
         self.model = model
         self.split = split
         self.binarization = binarization

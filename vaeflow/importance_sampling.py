@@ -6,7 +6,7 @@ import time
 import numpy as np
 import tensorflow as tf
 
-from vaeflow import distribute, random, validation
+from vaeflow import distribute, graph_rewrites, random, validation
 from vaeflow.datasets import pipeline
 from vaeflow.distributions import Gaussian
 
@@ -46,6 +46,7 @@ class ImportanceSampler:
     """
 
     def __init__(self, model, split, binarization, strategy, num_samples=(1, 50), seed=0, batch_size=None):
+        graph_rewrites.make_reproducible()
         self.model = model
         self.split = split
         self.binarization = binarization

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from vaeflow import compile_modes, cores, distribute, optimizers, validation
+from vaeflow import compile_modes, cores, distribute, graph_rewrites, optimizers, validation
 from vaeflow.datasets.order import ExampleOrder
 from vaeflow.errors import ConfigurationError, TrainingDiverged
 from vaeflow.moving_average import MovingAverage
@@ -62,6 +62,7 @@ class Trainer:
         gradient_accumulation_steps=1,
         ema_decay=None,
     ):
+        graph_rewrites.make_reproducible()
         self.split = split
         self.strategy = strategy
         self.batch_size = batch_size
