@@ -25,7 +25,7 @@ from vaeflow.benchmark import cases, report
 from vaeflow.benchmark.cases import Case
 from vaeflow.benchmark.processes import Measurer
 from vaeflow.errors import ConfigurationError, RunError
-from vaeflow.workdir import write_atomically
+from vaeflow.runs.workdir import write_atomically
 
 _WORKLOADS = pathlib.Path(__file__).parent / "workloads"
 _PRECISIONS = ("float32", "mixed_bfloat16")

@@ -12,17 +12,16 @@ REPOSITORY = pathlib.Path(__file__).parents[1]
 # A module imports only from the rows above its own.
 ROWS = [
     ["errors"],
-    ["registry", "validation", "allocator", "cluster", "totals"],
+    ["registry", "validation", "runs", "allocator", "cluster"],
     [
         "distributions", "random", "distribute", "divergences", "minibatch_divergences", "schedules",
-        "optimizers", "images", "serialization", "listing", "heartbeats", "flops", "graph_rewrites",
+        "optimizers", "images", "serialization", "listing", "flops", "graph_rewrites",
     ],
     ["layers", "datasets", "samplers", "cores"],
     ["models", "metrics"],
     [
-        "workdir", "signals", "watchdog", "checkpoint", "evaluation", "importance_sampling",
-        "embedding", "sampling", "projector", "export", "compile_modes", "replica_step", "step_loop",
-        "moving_average", "settings", "failures", "pace",
+        "evaluation", "importance_sampling", "embedding", "sampling", "projector", "export",
+        "compile_modes", "replica_step", "step_loop", "moving_average", "settings", "pace",
     ],
     ["callbacks"],
     ["trainer", "run_loop", "trained"],
@@ -44,6 +43,7 @@ SHARED = {
     "export": ["formats"],
     "benchmark": ["cases", "measuring", "report"],
     "clusters": ["ray_worker"],
+    "runs": ["totals", "heartbeats"],
     "commands": [],
     "callbacks": ["base"],
     "config": ["syntax", "files", "messages", "check", "loading"],

@@ -12,10 +12,10 @@ from tests.fixtures import tiny_runs
 from tests.fixtures.threads import Threads
 from vaeflow import callbacks, distribute, run_loop
 from vaeflow.callbacks import Run
-from vaeflow.checkpoint import CheckpointStore
 from vaeflow.errors import Preempted
-from vaeflow.signals import StopRequest
-from vaeflow.totals import Totals
+from vaeflow.runs.checkpoints import CheckpointStore
+from vaeflow.runs.signals import StopRequest
+from vaeflow.runs.totals import Totals
 
 TIMES = ("wall_seconds", "examples_per_second", "train/input_wait_fraction")
 

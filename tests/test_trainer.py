@@ -15,8 +15,8 @@ from vaeflow.errors import ConfigurationError, TrainingDiverged
 from vaeflow.layers import BernoulliLikelihood, DenseEncoder, GaussianLikelihood, Layer
 from vaeflow.layers.base import build_chain, run_chain
 from vaeflow.models import VAE, BetaVAE
+from vaeflow.runs.totals import Totals
 from vaeflow.schedules import LinearSchedule
-from vaeflow.totals import Totals
 from vaeflow.trainer import Trainer
 
 NUM_EXAMPLES = 21

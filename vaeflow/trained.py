@@ -9,10 +9,10 @@ import tensorflow as tf
 
 from vaeflow import config, distribute, settings
 from vaeflow.callbacks import Checkpoints
-from vaeflow.checkpoint import CheckpointStore
 from vaeflow.datasets import pipeline
 from vaeflow.errors import ConfigurationError
-from vaeflow.workdir import WorkDir
+from vaeflow.runs.checkpoints import CheckpointStore
+from vaeflow.runs.workdir import WorkDir
 
 # What gin must not set on a command that uses a trained model.
 FLAG_ADVICE = {"workdir": "use the flag --workdir instead", "checkpoint": "use the flag --checkpoint instead"}

@@ -11,8 +11,8 @@ from vaeflow.datasets.order import ExampleOrder
 from vaeflow.errors import ConfigurationError, TrainingDiverged
 from vaeflow.moving_average import MovingAverage
 from vaeflow.replica_step import ReplicaStep, norm_name
+from vaeflow.runs.totals import Totals
 from vaeflow.step_loop import StepLoop
-from vaeflow.totals import Totals
 
 
 class Trainer:

@@ -19,7 +19,7 @@ from tests.fixtures.commands import FIXTURES, REPOSITORY, Command, Runs
 from vaeflow.clusters import ray as ray_cluster
 from vaeflow.clusters import ray_worker
 from vaeflow.errors import RunError
-from vaeflow.signals import StopRequest
+from vaeflow.runs.signals import StopRequest
 
 # Moving averages, a learning rate that changes, and epochs that end between batches.
 GIN = """

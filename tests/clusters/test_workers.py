@@ -14,9 +14,9 @@ import pytest
 
 from tests.fixtures import tiny_runs
 from tests.fixtures.commands import FIXTURES, REPOSITORY, Command, listening_sockets, message
-from vaeflow.checkpoint import CheckpointStore
 from vaeflow.cluster import Cluster, to_tf_config
 from vaeflow.clusters.local import _free_ports
+from vaeflow.runs.checkpoints import CheckpointStore
 
 GIN = """
 train.model = @VAE

@@ -18,9 +18,9 @@ from tests.fixtures import tiny_runs
 from tests.fixtures.disk import full_disk
 from vaeflow import callbacks, command_line
 from vaeflow.callbacks import Callback
-from vaeflow.checkpoint import CheckpointStore
 from vaeflow.datasets.base import SPLITS
 from vaeflow.errors import ConfigurationError, Preempted, TrainingDiverged
+from vaeflow.runs.checkpoints import CheckpointStore
 
 GIN = """
 train.model = @VAE

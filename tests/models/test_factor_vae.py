@@ -8,12 +8,12 @@ import tensorflow as tf
 from tests.fixtures import numpy_objectives, numpy_vae, tiny_runs
 from vaeflow import random
 from vaeflow.callbacks import Checkpoints, Evaluation
-from vaeflow.checkpoint import CheckpointStore
 from vaeflow.errors import ConfigurationError
 from vaeflow.models import VAE
 from vaeflow.models.factor_vae import FactorVAE
 from vaeflow.optimizers import Adam
 from vaeflow.replica_step import ReplicaStep
+from vaeflow.runs.checkpoints import CheckpointStore
 from vaeflow.schedules import LinearSchedule
 
 STEP = 7

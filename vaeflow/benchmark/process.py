@@ -10,10 +10,11 @@ import time
 import tensorflow as tf
 from absl import logging
 
-from vaeflow import config, cores, distribute, failures, settings
+from vaeflow import config, cores, distribute, settings
 from vaeflow.benchmark import measuring
 from vaeflow.datasets import pipeline
 from vaeflow.errors import ConfigurationError, RunError
+from vaeflow.runs import failures
 from vaeflow.trainer import Trainer
 
 

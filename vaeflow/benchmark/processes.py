@@ -13,7 +13,7 @@ import tempfile
 
 from vaeflow import allocator, errors
 from vaeflow.errors import EnvironmentFailure
-from vaeflow.signals import dying_with
+from vaeflow.runs.signals import dying_with
 
 _LAST_LINES = 3
 

@@ -11,7 +11,7 @@ import time
 
 from vaeflow.cluster import Cluster, to_tf_config
 from vaeflow.errors import ConfigurationError, Preempted, TrainingDiverged
-from vaeflow.signals import dying_with
+from vaeflow.runs.signals import dying_with
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _REGULAR_ENDS = (0, Preempted.exit_code)

@@ -9,9 +9,10 @@ import socket
 import sys
 import threading
 
-from vaeflow import allocator, registry, signals
+from vaeflow import allocator, registry
 from vaeflow.cluster import Cluster, to_tf_config
 from vaeflow.errors import ConfigurationError, EnvironmentFailure, Preempted, TrainingDiverged
+from vaeflow.runs import signals
 
 # Read when Ray is imported. Without its dashboard a part of Ray Train repeats this for ever.
 os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "Failed to query Ray Train Controller actor state")

@@ -10,7 +10,7 @@ from vaeflow.benchmark.cases import Case
 from vaeflow.benchmark.processes import Measurer
 from vaeflow.errors import ConfigurationError
 from vaeflow.images import write_png
-from vaeflow.workdir import WorkDir, write_atomically
+from vaeflow.runs.workdir import WorkDir, write_atomically
 
 _REPLICAS_ON_CPU = 2
 _FLAG_ADVICE = {

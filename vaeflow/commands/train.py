@@ -7,18 +7,19 @@ import math
 import tensorflow as tf
 
 from vaeflow import callbacks as standard_callbacks
-from vaeflow import cluster, config, cores, distribute, failures, registry, run_loop, settings, validation
+from vaeflow import cluster, config, cores, distribute, registry, run_loop, settings, validation
 from vaeflow.callbacks import Callback, Run
-from vaeflow.checkpoint import CheckpointStore
 from vaeflow.datasets import pipeline
 from vaeflow.errors import ConfigurationError, EnvironmentFailure
 from vaeflow.evaluation import Evaluator
 from vaeflow.optimizers import Adam
+from vaeflow.runs import failures
+from vaeflow.runs.checkpoints import CheckpointStore
+from vaeflow.runs.signals import StopRequest
+from vaeflow.runs.watchdog import Watchdog
+from vaeflow.runs.workdir import WorkDir
 from vaeflow.serialization import weights_sha256
-from vaeflow.signals import StopRequest
 from vaeflow.trainer import Trainer
-from vaeflow.watchdog import Watchdog
-from vaeflow.workdir import WorkDir
 
 _FLAG_ADVICE = {
     "workdir": "use the flag --workdir instead",

@@ -13,7 +13,7 @@ import pytest
 
 from vaeflow.cluster import Cluster
 from vaeflow.errors import EnvironmentFailure, Preempted, TrainingDiverged
-from vaeflow.watchdog import Watchdog
+from vaeflow.runs.watchdog import Watchdog
 
 TWO = ("a:1", "b:2")
 QUICK = {"beat_seconds": 0.02, "peer_seconds": 1.0, "start_seconds": 20.0, "grace_seconds": 0.2}
@@ -21,7 +21,7 @@ QUICK = {"beat_seconds": 0.02, "peer_seconds": 1.0, "start_seconds": 20.0, "grac
 PROGRAM = """
 import hashlib, sys, threading, time
 from vaeflow.cluster import Cluster
-from vaeflow.watchdog import Watchdog
+from vaeflow.runs.watchdog import Watchdog
 
 def busy():
     # Like a call of TensorFlow's: other threads run, but no handler of Python's.

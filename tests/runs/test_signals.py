@@ -10,12 +10,12 @@ import time
 
 import pytest
 
-from vaeflow.signals import StopRequest
+from vaeflow.runs.signals import StopRequest
 
 # A long call that, like TensorFlow's, lets other threads run but no handler of Python's.
 BUSY = """
 import hashlib, threading, time
-from vaeflow.signals import StopRequest
+from vaeflow.runs.signals import StopRequest
 
 with StopRequest().listening() as request:
     def tell():

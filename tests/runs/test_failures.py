@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from vaeflow import failures
 from vaeflow.errors import DataError, EnvironmentFailure
+from vaeflow.runs import failures
 
 
 class Alone:

@@ -11,7 +11,7 @@ import time
 from absl import logging
 
 from vaeflow.errors import EnvironmentFailure, RunError
-from vaeflow.heartbeats import Heartbeats
+from vaeflow.runs.heartbeats import Heartbeats
 
 _EXIT_CODE = EnvironmentFailure.exit_code
 _LONGEST_REPORT_SECONDS = 10.0

@@ -15,16 +15,16 @@ import tempfile
 import pytest
 
 from tests.fixtures.disk import full_disk
-from vaeflow import workdir
 from vaeflow.errors import ConfigurationError, EnvironmentFailure
-from vaeflow.workdir import WorkDir
+from vaeflow.runs import workdir
+from vaeflow.runs.workdir import WorkDir
 
 NOBODY = 65534
 
 # Holds a folder's lock until its input is closed or it is killed.
 HOLDER = """
 import sys
-from vaeflow.workdir import WorkDir
+from vaeflow.runs.workdir import WorkDir
 with WorkDir(sys.argv[1]).claim():
     print("held", flush=True)
     sys.stdin.read()

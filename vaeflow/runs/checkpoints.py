@@ -11,7 +11,7 @@ import tensorflow as tf
 from absl import logging
 
 from vaeflow.errors import ConfigurationError, EnvironmentFailure
-from vaeflow.totals import Totals
+from vaeflow.runs.totals import Totals
 
 _RECORD = "record.json"
 _UNFINISHED = ".unfinished-"

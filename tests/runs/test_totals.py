@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from vaeflow.totals import Totals
+from vaeflow.runs.totals import Totals
 
 
 def through_json(totals):

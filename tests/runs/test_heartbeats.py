@@ -5,7 +5,7 @@ import json
 import pytest
 
 from vaeflow.cluster import Cluster
-from vaeflow.heartbeats import Heartbeats
+from vaeflow.runs.heartbeats import Heartbeats
 
 ADDRESSES = ("a:1", "b:2", "c:3")
 
@@ -121,7 +121,7 @@ def test_a_silent_worker_is_named(pair, clock):
 
 def test_the_clock_of_the_other_machine_does_not_count(pair, clock, monkeypatch, tmp_path):
     one, other = pair
-    monkeypatch.setattr("vaeflow.heartbeats.time.time", lambda: 0.0)  # 1970.
+    monkeypatch.setattr("vaeflow.runs.heartbeats.time.time", lambda: 0.0)  # 1970.
     other.beat("step 2")
     assert content(tmp_path, 1)["time"] == 0
     one.look()

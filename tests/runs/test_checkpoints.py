@@ -10,9 +10,9 @@ import tensorflow as tf
 
 from tests.fixtures import tiny_runs
 from tests.fixtures.disk import full_disk
-from vaeflow.checkpoint import CheckpointStore
 from vaeflow.errors import ConfigurationError, EnvironmentFailure
-from vaeflow.totals import Totals
+from vaeflow.runs.checkpoints import CheckpointStore
+from vaeflow.runs.totals import Totals
 
 DATA, INDEX, RECORD = "variables.data-00000-of-00001", "variables.index", "record.json"
 
