@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from vaeflow import allocator
+from vaeflow.devices import allocator
 
 VAEFLOW = "vaeflow"
 TWO_REPLICAS = "vaeflow, 2 replicas"

@@ -9,7 +9,8 @@ TensorBoard, which shows the images as points in the space of their latents.
 
 import sys
 
-from vaeflow import allocator, command_line
+from vaeflow import command_line
+from vaeflow.devices import allocator
 
 
 def run(flags):

@@ -10,7 +10,8 @@ log-likelihood by importance sampling, bits per dimension, errors of the reconst
 
 import sys
 
-from vaeflow import allocator, command_line
+from vaeflow import command_line
+from vaeflow.devices import allocator
 
 
 def run(flags):

@@ -10,7 +10,8 @@ README.md, which shows how to load them. Each is loaded again and compared with 
 
 import sys
 
-from vaeflow import allocator, command_line
+from vaeflow import command_line
+from vaeflow.devices import allocator
 
 
 def run(flags):

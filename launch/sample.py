@@ -9,7 +9,8 @@ Pictures, animations and the arrays behind them go to <workdir>/samples/.
 
 import sys
 
-from vaeflow import allocator, command_line
+from vaeflow import command_line
+from vaeflow.devices import allocator
 
 
 def run(flags):

@@ -12,16 +12,16 @@ REPOSITORY = pathlib.Path(__file__).parents[1]
 # A module imports only from the rows above its own.
 ROWS = [
     ["errors"],
-    ["registry", "validation", "runs", "allocator", "cluster"],
+    ["registry", "validation", "random", "runs"],
     [
-        "distributions", "random", "distribute", "divergences", "minibatch_divergences", "schedules",
-        "optimizers", "images", "serialization", "listing", "flops", "graph_rewrites",
+        "devices", "distributions", "divergences", "minibatch_divergences", "schedules",
+        "optimizers", "images", "serialization", "listing", "flops",
     ],
-    ["layers", "datasets", "samplers", "cores"],
+    ["layers", "datasets", "samplers"],
     ["models", "metrics"],
     [
         "evaluation", "importance_sampling", "embedding", "sampling", "projector", "export",
-        "compile_modes", "replica_step", "step_loop", "moving_average", "settings", "pace",
+        "replica_step", "step_loop", "moving_average", "settings", "pace",
     ],
     ["callbacks"],
     ["trainer", "run_loop", "trained"],
@@ -44,6 +44,7 @@ SHARED = {
     "benchmark": ["cases", "measuring", "report"],
     "clusters": ["ray_worker"],
     "runs": ["totals", "heartbeats"],
+    "devices": ["workers"],
     "commands": [],
     "callbacks": ["base"],
     "config": ["syntax", "files", "messages", "check", "loading"],
@@ -122,7 +123,7 @@ def test_the_configuration_and_the_rest_do_not_know_each_other():
     for name, imported in imports():
         one, other = package(name), package(imported)
         if one in CONFIGURATION:
-            known = {"errors", "registry", "distribute", *CONFIGURATION[: CONFIGURATION.index(one) + 1]}
+            known = {"errors", "registry", "devices", *CONFIGURATION[: CONFIGURATION.index(one) + 1]}
             assert other in known, f"{name} imports {imported}"
         elif other in CONFIGURATION:
             assert one in ("commands", "trained", "benchmark") and imported == "config", (

@@ -10,7 +10,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from vaeflow import cluster
+from vaeflow.devices.workers import Workers, find_workers
 from vaeflow.errors import ConfigurationError, EnvironmentFailure, Preempted, TrainingDiverged
 
 EXAMPLES = pathlib.Path(__file__).parents[1] / "examples"
@@ -125,7 +125,7 @@ def test_each_pod_learns_who_the_workers_are(tmp_path, num_workers):
         out, _ = process.communicate()
         tf_config, pid, *arguments = out.splitlines()
         workers = tuple(f"{NAME}-{worker}.{POD['subdomain']}:{port}" for worker in range(num_workers))
-        assert cluster.from_environment({"TF_CONFIG": tf_config}) == cluster.Cluster(workers, index)
+        assert find_workers({"TF_CONFIG": tf_config}) == Workers(workers, index)
         assert arguments[:2] == ["-m", "launch.train"]
         # The training is the process that Kubernetes signals, and its exit code the pod's.
         assert int(pid) == process.pid and process.returncode == 42
@@ -137,7 +137,7 @@ def test_one_pod_alone_is_one_process(tmp_path):
     found = put_on_path(tmp_path, "python", 'printf "%s" "$TF_CONFIG"')
     variables = {"NUM_WORKERS": "1", "JOB_COMPLETION_INDEX": "0"} | found
     text = subprocess.check_output([*CONTAINER["command"], *CONTAINER["args"]], env=variables, text=True)
-    assert "vaeflow-0" in text and cluster.from_environment({"TF_CONFIG": text}) is None
+    assert "vaeflow-0" in text and find_workers({"TF_CONFIG": text}) is None
 
 
 def sbatch(folder, code, *arguments, before=""):

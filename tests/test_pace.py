@@ -3,7 +3,8 @@
 import pytest
 
 from tests.fixtures.threads import Threads
-from vaeflow import distribute, pace
+from vaeflow import pace
+from vaeflow.devices import replicas
 from vaeflow.pace import Pace
 
 STRATEGY = object()
@@ -54,7 +55,7 @@ def test_steps_that_become_slower_or_quicker_are_noticed():
 @pytest.mark.parametrize("seconds_per_step", [(0.2, 0.3), (0.001, 3.0), (10.0, 0.0)])
 def test_workers_agree_on_every_part(monkeypatch, seconds_per_step):
     threads = Threads(2)
-    monkeypatch.setattr(distribute, "mean_over_workers", threads.mean)
+    monkeypatch.setattr(replicas, "mean_over_workers", threads.mean)
 
     def work(index):
         own = Pace(strategy=index)

@@ -6,7 +6,8 @@ import pytest
 import tensorflow as tf
 
 from tests.fixtures import numpy_vae
-from vaeflow import cores, optimizers, random
+from vaeflow import optimizers, random
+from vaeflow.devices import cores
 from vaeflow.errors import ConfigurationError
 from vaeflow.layers import DenseEncoder
 from vaeflow.models import VAE, Term

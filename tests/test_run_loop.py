@@ -10,8 +10,9 @@ import pytest
 
 from tests.fixtures import tiny_runs
 from tests.fixtures.threads import Threads
-from vaeflow import callbacks, distribute, run_loop
+from vaeflow import callbacks, run_loop
 from vaeflow.callbacks import Run
+from vaeflow.devices import replicas
 from vaeflow.errors import Preempted
 from vaeflow.runs.checkpoints import CheckpointStore
 from vaeflow.runs.signals import StopRequest
@@ -150,7 +151,7 @@ class Steps:
 def test_all_workers_stop_at_one_step(monkeypatch):
     """The signal comes to one of them, in mid-loop: the other, unasked, would wait for it for ever."""
     threads = Threads(2)
-    monkeypatch.setattr(distribute, "mean_over_workers", threads.mean)
+    monkeypatch.setattr(replicas, "mean_over_workers", threads.mean)
     saved = []
 
     def work(index):

@@ -6,11 +6,12 @@ import pytest
 import tensorflow as tf
 
 from tests.fixtures import numpy_vae
-from vaeflow import distribute, random
+from vaeflow import random
 from vaeflow import trainer as trainer_module
 from vaeflow.datasets import InMemorySplit
 from vaeflow.datasets.base import Split
 from vaeflow.datasets.order import ExampleOrder
+from vaeflow.devices import strategies
 from vaeflow.errors import ConfigurationError, TrainingDiverged
 from vaeflow.layers import BernoulliLikelihood, DenseEncoder, GaussianLikelihood, Layer
 from vaeflow.layers.base import build_chain, run_chain
@@ -40,7 +41,7 @@ def made(optimizer=sgd, split=None, make_model=None, batch_size=BATCH, **setting
     keras.utils.set_random_seed(SEED)
     keras.config.set_dtype_policy("float64")
     keras.config.set_floatx("float64")
-    strategy = distribute.mirrored()
+    strategy = strategies.mirrored()
     with strategy.scope():
         model = make_model() if make_model else VAE(num_latents=3, **numpy_vae.blocks())
         optimizer = optimizer()

@@ -144,9 +144,9 @@ def load_trained(root, values):
 def call(root, values, **arguments):
     """Splits the devices if the flags ask for it, and calls a command; see `config.call`."""
     if values.virtual_devices:
-        from vaeflow import distribute  # Imports TensorFlow, which `--help` must not.
+        from vaeflow.devices import strategies  # Imports TensorFlow, which `--help` must not.
 
-        distribute.split_devices(values.virtual_devices)
+        strategies.split_devices(values.virtual_devices)
     config.call(root, **arguments)
 
 

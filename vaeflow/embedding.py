@@ -5,8 +5,9 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
-from vaeflow import distribute, graph_rewrites, random
+from vaeflow import random
 from vaeflow.datasets import pipeline
+from vaeflow.devices import graph_rewrites, replicas
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +57,7 @@ def embed(model, split, binarization, strategy, batch_size, seed, num_examples=N
     indices = spread_indices(split.num_examples, num_examples)
 
     def encode(images, first_position):
-        offset = distribute.replica_index() * images.shape[0]
+        offset = replicas.replica_index() * images.shape[0]
         with random.keyed(seed, "embedding", 0, first_position + tf.cast(offset, tf.int64)):
             posterior = model.encode(pipeline.to_floats(images, model.variable_dtype, binarization))
             latents = model.sampling(posterior.mean, posterior.log_variance)

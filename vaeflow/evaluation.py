@@ -3,8 +3,9 @@
 import numpy as np
 import tensorflow as tf
 
-from vaeflow import cores, distribute, graph_rewrites, random
+from vaeflow import random
 from vaeflow.datasets import pipeline
+from vaeflow.devices import cores, graph_rewrites, replicas
 
 # A latent is active when its posterior mean varies by more than this over the data:
 # Burda, Grosse & Salakhutdinov 2016 (arXiv:1509.00519), section 5.2.
@@ -74,11 +75,11 @@ class Evaluator:
     def _sum_over_examples(self, images, weights, first_position):
         """Sums every quantity over the examples of one global batch, on all replicas."""
         sums = self.strategy.run(self._sum_on_replica, (images, weights, first_position))
-        return distribute.first_replica(self.strategy, sums)
+        return replicas.first_replica(self.strategy, sums)
 
     def _sum_on_replica(self, images, weights, first_position):
-        offset = distribute.replica_index() * images.shape[0]
-        parts = cores.num_parts(images.shape[0], distribute.num_local_replicas(self.strategy))
+        offset = replicas.replica_index() * images.shape[0]
+        parts = cores.num_parts(images.shape[0], replicas.num_local_replicas(self.strategy))
         with (
             random.keyed(self.seed, "evaluation", 0, first_position + tf.cast(offset, tf.int64)),
             cores.cutting_blocks(parts),
@@ -101,4 +102,4 @@ class Evaluator:
         sums = {
             name: tf.tensordot(weights, tf.cast(value, tf.float64), 1) for name, value in per_example.items()
         }
-        return distribute.sum_over_replicas(sums)
+        return replicas.sum_over_replicas(sums)

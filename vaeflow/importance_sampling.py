@@ -6,8 +6,9 @@ import time
 import numpy as np
 import tensorflow as tf
 
-from vaeflow import distribute, graph_rewrites, random, validation
+from vaeflow import random, validation
 from vaeflow.datasets import pipeline
+from vaeflow.devices import graph_rewrites, replicas
 from vaeflow.distributions import Gaussian
 
 # Samples of an example that are drawn and decoded together. The noise is keyed by the
@@ -89,7 +90,7 @@ class ImportanceSampler:
                     block = last
                     if on_progress is not None:
                         on_progress((batch + block / self._num_blocks) / self._num_batches)
-                totals += distribute.first_replica(self.strategy, self._finish(sums, weights)).numpy()
+                totals += replicas.first_replica(self.strategy, self._finish(sums, weights)).numpy()
         return {k: -float(total) / self.split.num_examples for k, total in zip(self.num_samples, totals)}
 
     def _suitable_batch_size(self):
@@ -115,7 +116,7 @@ class ImportanceSampler:
     def _add_timed_blocks(self, inputs, sums, first_position, block, last):
         started = time.perf_counter()
         sums = self._add_blocks(inputs, sums, first_position, *tf.constant([block, last], tf.int64))
-        distribute.first_replica(self.strategy, sums[0]).numpy()  # Waits for the device.
+        replicas.first_replica(self.strategy, sums[0]).numpy()  # Waits for the device.
         seconds = time.perf_counter() - started
         self._blocks_per_call = max(1, round((last - block) * _SECONDS_PER_CALL / seconds))
         return sums
@@ -163,10 +164,10 @@ class ImportanceSampler:
         num_samples = tf.constant(self.num_samples, tf.float64)
         log_likelihood = largest + tf.math.log(total) - tf.math.log(num_samples)
         weights = tf.cast(weights, tf.float64)
-        return distribute.sum_over_replicas(tf.tensordot(weights, log_likelihood, 1))
+        return replicas.sum_over_replicas(tf.tensordot(weights, log_likelihood, 1))
 
     def _keyed(self, use, step, first_position, num_examples):
-        offset = tf.cast(distribute.replica_index() * num_examples, tf.int64)
+        offset = tf.cast(replicas.replica_index() * num_examples, tf.int64)
         return random.keyed(self.seed, f"importance_sampling/{use}", step, first_position + offset)
 
 

@@ -2,7 +2,7 @@
 
 import math
 
-from vaeflow import distribute
+from vaeflow.devices import replicas
 
 _PART_SECONDS = 4.0
 
@@ -37,7 +37,7 @@ class Pace:
         if longest * self._seconds_per_step > _PART_SECONDS:
             longest = int(_PART_SECONDS / self._seconds_per_step)
         # A mean of whole numbers has the same bits on every worker.
-        longest = math.ceil(distribute.mean_over_workers(self._strategy, max(longest, 1)))
+        longest = math.ceil(replicas.mean_over_workers(self._strategy, max(longest, 1)))
         # Equal parts: the rate of a short rest would tell little.
         return math.ceil(num_steps / math.ceil(num_steps / longest))
 

@@ -48,7 +48,7 @@ KINDS = {
 
 # The packages whose modules register vaeflow's own members when imported.
 _BUILTIN_PACKAGES = (
-    "vaeflow.distribute",
+    "vaeflow.devices.strategies",
     "vaeflow.schedules",
     "vaeflow.optimizers",
     "vaeflow.layers",

@@ -3,8 +3,9 @@
 import keras
 import tensorflow as tf
 
-from vaeflow import cores, distribute, optimizers, random
+from vaeflow import optimizers, random
 from vaeflow.datasets import pipeline
+from vaeflow.devices import cores, replicas
 from vaeflow.errors import ConfigurationError
 from vaeflow.models.terms import check_groups, losses_by_group
 
@@ -159,7 +160,7 @@ class ReplicaStep:
         self._coupling, self._has_block_losses = _coupling(self.model, terms), bool(forward.block_losses)
         if self.gradient_accumulation_steps > 1 and self._coupling:
             _refuse_coupling(self._coupling)
-        num_parts = distribute.num_replicas() * self.gradient_accumulation_steps * self.parallel_parts
+        num_parts = replicas.num_replicas() * self.gradient_accumulation_steps * self.parallel_parts
         return share_of_loss(terms, forward.block_losses, self.batch_size, num_parts)
 
     def gradient(self, images, step):
@@ -176,7 +177,7 @@ class ReplicaStep:
         gradients, metrics = self._accumulated(images, step)
         names = sorted(metrics)
         packed = tf.stack([metrics[name] for name in names])
-        gradients, packed = distribute.sum_over_replicas((gradients, packed))
+        gradients, packed = replicas.sum_over_replicas((gradients, packed))
         metrics = dict(zip(names, tf.unstack(packed)))
         finite = tf.reduce_all(tf.math.is_finite(packed))
         clipped = []
@@ -195,7 +196,7 @@ class ReplicaStep:
     def _accumulated(self, images, step):
         """Sums gradients and shares over the parts of this replica's examples."""
         size = images.shape[0] // self.gradient_accumulation_steps
-        first_position = distribute.replica_index() * images.shape[0]
+        first_position = replicas.replica_index() * images.shape[0]
         bounds = cores.bounds(size, self.parallel_parts)
         totals = None
         for start in range(0, images.shape[0], size):

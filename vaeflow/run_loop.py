@@ -2,7 +2,7 @@
 
 import time
 
-from vaeflow import distribute
+from vaeflow.devices import replicas
 from vaeflow.errors import Preempted
 from vaeflow.pace import Pace
 
@@ -73,7 +73,7 @@ def _train_to(stop, run, pace, watchdog):
 
 def _save_if_asked_to_stop(run, metrics):
     """Saves the state if a signal asked any worker for it before the end; returns whether one did."""
-    asked = distribute.mean_over_workers(run.trainer.strategy, run.stop_request.name is not None)
+    asked = replicas.mean_over_workers(run.trainer.strategy, run.stop_request.name is not None)
     if not asked or run.step >= run.num_steps:
         return False
     if run.workdir.writable:

@@ -3,8 +3,8 @@
 import numpy as np
 import tensorflow as tf
 
-from vaeflow import distribute
 from vaeflow.datasets import pipeline
+from vaeflow.devices import replicas
 
 
 class StepLoop:
@@ -116,7 +116,7 @@ class StepLoop:
 
     def _update(self, gradients, metrics, finite):
         """Applies the gradients where they are finite, on all replicas or on none."""
-        metrics, finite = distribute.first_replica(self._strategy, (metrics, finite))
+        metrics, finite = replicas.first_replica(self._strategy, (metrics, finite))
 
         def apply():
             self._strategy.run(self._replica_step.apply, (gradients,))

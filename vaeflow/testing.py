@@ -19,8 +19,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from vaeflow import distribute, random, settings
+from vaeflow import random, settings
 from vaeflow.datasets import InMemorySplit
+from vaeflow.devices import strategies
 from vaeflow.models.terms import Term, check_groups
 from vaeflow.models.vae import VAE
 from vaeflow.optimizers import Adam
@@ -300,7 +301,7 @@ def _floats(image_shape, count=_BATCH_SIZE, dtype="float32"):
 
 def _trainer(factory, image_shape, optimizer=Adam, devices=("CPU:0",)):
     keras.utils.set_random_seed(0)
-    strategy = distribute.mirrored(devices)
+    strategy = strategies.mirrored(devices)
     with strategy.scope():
         model, optimizer = factory(), optimizer(1e-4)
     split = InMemorySplit(_pixels(image_shape, 3 * _BATCH_SIZE - 1))
@@ -314,7 +315,7 @@ def _run(trainer, num_steps):
 
 def main(module, name, *image_shape):
     """Compares one replica and two, in a process of its own."""
-    distribute.split_devices(2)
+    strategies.split_devices(2)
     factory = getattr(importlib.import_module(module), name)
     print(_compare_replicas(factory, tuple(map(int, image_shape))))
 

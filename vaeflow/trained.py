@@ -7,9 +7,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from vaeflow import config, distribute, settings
+from vaeflow import config, settings
 from vaeflow.callbacks import Checkpoints
 from vaeflow.datasets import pipeline
+from vaeflow.devices import strategies
 from vaeflow.errors import ConfigurationError
 from vaeflow.runs.checkpoints import CheckpointStore
 from vaeflow.runs.workdir import WorkDir
@@ -101,7 +102,7 @@ def load(workdir, checkpoint="best", plugins=()):
     return restore(workdir, checkpoint, tf.distribute.get_strategy).model
 
 
-def restore(workdir, checkpoint="best", strategy=distribute.mirrored):
+def restore(workdir, checkpoint="best", strategy=strategies.mirrored):
     """Makes the model of the configuration in force and gives it the weights of a checkpoint.
 
     Args:

@@ -6,8 +6,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from vaeflow import compile_modes, cores, distribute, graph_rewrites, optimizers, validation
+from vaeflow import optimizers, validation
 from vaeflow.datasets.order import ExampleOrder
+from vaeflow.devices import compile_modes, cores, graph_rewrites, replicas
 from vaeflow.errors import ConfigurationError, TrainingDiverged
 from vaeflow.moving_average import MovingAverage
 from vaeflow.replica_step import ReplicaStep, norm_name
@@ -94,7 +95,7 @@ class Trainer:
         self._metric_names = self._try_one_step()
         if self.compile_mode == "none":
             examples = batch_size // strategy.num_replicas_in_sync // gradient_accumulation_steps
-            self.replica_step.use_cores(cores.num_parts(examples, distribute.num_local_replicas(strategy)))
+            self.replica_step.use_cores(cores.num_parts(examples, replicas.num_local_replicas(strategy)))
         self._loop = None
 
     def advance(self, num_steps):

@@ -8,8 +8,9 @@ steps is one call, so a window ends with a loop.
 import math
 
 from benchmarks import protocol, workloads
-from vaeflow import config, distribute, errors, flops
+from vaeflow import config, errors, flops
 from vaeflow.callbacks import Callback
+from vaeflow.devices import strategies
 
 
 class Watch(Callback):
@@ -48,7 +49,7 @@ def main():
     session = protocol.Session()
     config.load("train", [str(workloads.gin_file(arguments.workload))], ["train.stall_seconds = None"])
     if arguments.num_replicas > 1:
-        distribute.split_devices(arguments.num_replicas)
+        strategies.split_devices(arguments.num_replicas)
     try:
         config.call("train", workdir=arguments.folder, watchers=[Watch(session)])
     except errors.Preempted:

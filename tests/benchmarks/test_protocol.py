@@ -11,7 +11,7 @@ import pytest
 from benchmarks import measure
 from benchmarks.lines import Line
 from benchmarks.processes import REPOSITORY, Program, ProgramFailed
-from vaeflow import allocator
+from vaeflow.devices import allocator
 
 # Steps of 1 ms, each of 4 images; what it prints must disturb nobody.
 TOY = """

@@ -11,9 +11,9 @@ import time
 
 import pytest
 
-from vaeflow import cluster
 from vaeflow.clusters import local
 from vaeflow.clusters.local import LocalCluster
+from vaeflow.devices.workers import find_workers
 from vaeflow.errors import ConfigurationError
 
 REPOSITORY = pathlib.Path(__file__).parents[2]
@@ -90,13 +90,10 @@ def launcher(folder):
 
 def test_workers_find_each_other_through_tf_config(folder):
     assert run("pathlib.Path(f'config-{index}').write_text(os.environ['TF_CONFIG'])", num_workers=3) == 0
-    found = [
-        cluster.from_environment({"TF_CONFIG": (folder / f"config-{index}").read_text()})
-        for index in range(3)
-    ]
+    found = [find_workers({"TF_CONFIG": (folder / f"config-{index}").read_text()}) for index in range(3)]
     assert [one.index for one in found] == [0, 1, 2]
-    assert len({one.workers for one in found}) == 1 and len(set(found[0].workers)) == 3
-    assert all(address.startswith("127.0.0.1:") for address in found[0].workers)
+    assert len({one.addresses for one in found}) == 1 and len(set(found[0].addresses)) == 3
+    assert all(address.startswith("127.0.0.1:") for address in found[0].addresses)
 
 
 def test_output_is_passed_on_with_the_number_of_the_worker(capfd):

@@ -14,8 +14,8 @@ import pytest
 
 from tests.fixtures import tiny_runs
 from tests.fixtures.commands import FIXTURES, REPOSITORY, Command, listening_sockets, message
-from vaeflow.cluster import Cluster, to_tf_config
 from vaeflow.clusters.local import _free_ports
+from vaeflow.devices.workers import Workers, to_tf_config
 from vaeflow.runs.checkpoints import CheckpointStore
 
 GIN = """
@@ -62,7 +62,7 @@ class Job:
                 "launch.train",
                 self.arguments(name, *more),
                 self.folder,
-                {"TF_CONFIG": to_tf_config(Cluster(addresses, index)), "PAUSE_SECONDS": str(pause_seconds)},
+                {"TF_CONFIG": to_tf_config(Workers(addresses, index)), "PAUSE_SECONDS": str(pause_seconds)},
             )
             for index in indices
         ]
@@ -194,7 +194,7 @@ def test_a_port_that_is_taken(job):
                 "launch.train",
                 job.arguments("taken", "--gin_param=train.start_seconds = 8"),
                 job.folder,
-                {"TF_CONFIG": to_tf_config(Cluster(addresses, index))},
+                {"TF_CONFIG": to_tf_config(Workers(addresses, index))},
             )
             for index in (0, 1)
         ]

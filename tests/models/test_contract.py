@@ -8,7 +8,8 @@ import pytest
 import tensorflow as tf
 
 from tests.fixtures import tiny_runs
-from vaeflow import cores, registry, testing
+from vaeflow import registry, testing
+from vaeflow.devices import cores
 from vaeflow.models import VAE
 from vaeflow.replica_step import ReplicaStep
 

@@ -20,8 +20,9 @@ from tests.fixtures.small_objectives import (
     terms_of,
     terms_of_parts,
 )
-from vaeflow import distribute, random
+from vaeflow import random
 from vaeflow.datasets import InMemorySplit
+from vaeflow.devices import strategies
 from vaeflow.errors import ConfigurationError
 from vaeflow.evaluation import Evaluator
 from vaeflow.models import WAE
@@ -110,7 +111,7 @@ def test_a_deterministic_encoder_can_be_evaluated(dtype):
     model = WAE(deterministic=True, num_latents=3, dtype=dtype, **numpy_vae.blocks(dtype=dtype))
     model.build((None, 4, 3, 2))
     split = InMemorySplit((255 * numpy_vae.images(5)).astype(np.uint8))
-    evaluator = Evaluator(model, split, "none", distribute.mirrored(), 2, 0)
+    evaluator = Evaluator(model, split, "none", strategies.mirrored(), 2, 0)
     assert np.all(np.isfinite(list(evaluator.evaluate().values())))
     posterior = model.encode(tf.constant(numpy_vae.images(5), dtype))
     density = posterior.log_prob(posterior.mean)

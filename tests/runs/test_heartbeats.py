@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from vaeflow.cluster import Cluster
+from vaeflow.devices.workers import Workers
 from vaeflow.runs.heartbeats import Heartbeats
 
 ADDRESSES = ("a:1", "b:2", "c:3")
@@ -28,7 +28,7 @@ def start(tmp_path, clock):
     """Starts a worker by its index: it looks, then beats, as the watchdog does."""
 
     def start(index, size=2):
-        worker = Heartbeats(tmp_path, Cluster(ADDRESSES[:size], index), clock)
+        worker = Heartbeats(tmp_path, Workers(ADDRESSES[:size], index), clock)
         worker.look()
         worker.beat("the start")
         return worker

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from vaeflow.cluster import Cluster
+from vaeflow.devices.workers import Workers
 from vaeflow.errors import EnvironmentFailure, Preempted, TrainingDiverged
 from vaeflow.runs.watchdog import Watchdog
 
@@ -20,7 +20,7 @@ QUICK = {"beat_seconds": 0.02, "peer_seconds": 1.0, "start_seconds": 20.0, "grac
 
 PROGRAM = """
 import hashlib, sys, threading, time
-from vaeflow.cluster import Cluster
+from vaeflow.devices.workers import Workers
 from vaeflow.runs.watchdog import Watchdog
 
 def busy():
@@ -28,7 +28,7 @@ def busy():
     hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)
 
 def watchdog(index=None, **changes):
-    cluster = None if index is None else Cluster(("a:1", "b:2"), index)
+    cluster = None if index is None else Workers(("a:1", "b:2"), index)
     settings = {quick} | {{"limit_seconds": 20.0}} | changes
     return Watchdog({folder!r}, cluster, **settings)
 """
@@ -206,7 +206,7 @@ def test_a_restarted_job_is_not_held_up_by_the_files_of_the_last(tmp_path):
 
 
 def test_a_worker_that_never_came_is_named(tmp_path):
-    with Watchdog(tmp_path, Cluster((*TWO, "c:3"), 1), **QUICK | {"start_seconds": 0.2}) as watchdog:
+    with Watchdog(tmp_path, Workers((*TWO, "c:3"), 1), **QUICK | {"start_seconds": 0.2}) as watchdog:
         expected = r"^worker 0 \(a:1\), worker 2 \(c:3\) did not come in the 0 s since the start; start all"
         with pytest.raises(EnvironmentFailure, match=expected):
             watchdog.wait_for_peers()
@@ -251,7 +251,7 @@ def test_workers_that_do_not_get_connected_are_told(tmp_path):
 )
 def test_the_last_beat_says_how_it_ended(tmp_path, error, code, reason):
     try:
-        with Watchdog(tmp_path, Cluster(TWO, 1), **QUICK):
+        with Watchdog(tmp_path, Workers(TWO, 1), **QUICK):
             if error is not None:
                 raise error
     except (Exception, KeyboardInterrupt) as raised:
@@ -264,7 +264,7 @@ def test_the_last_beat_says_how_it_ended(tmp_path, error, code, reason):
 def test_a_folder_that_cannot_be_written_is_told_at_once(tmp_path):
     (tmp_path / "workers").write_text("a file")
     with pytest.raises(EnvironmentFailure, match="cannot be written .*; all workers write to it"):
-        Watchdog(tmp_path, Cluster(TWO, 0)).__enter__()
+        Watchdog(tmp_path, Workers(TWO, 0)).__enter__()
 
 
 def test_it_knows_nothing_of_tensorflow():

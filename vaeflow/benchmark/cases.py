@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from vaeflow import compile_modes
+from vaeflow.devices import compile_modes
 from vaeflow.errors import ConfigurationError, RunError
 
 

@@ -5,7 +5,8 @@ import time
 
 import tensorflow as tf
 
-from vaeflow import cores, flops
+from vaeflow import flops
+from vaeflow.devices import cores
 
 _WINDOWS = 3
 _MOST_MATRIX_SECONDS = 1.0

@@ -10,9 +10,10 @@ import time
 import tensorflow as tf
 from absl import logging
 
-from vaeflow import config, cores, distribute, settings
+from vaeflow import config, settings
 from vaeflow.benchmark import measuring
 from vaeflow.datasets import pipeline
+from vaeflow.devices import cores, strategies
 from vaeflow.errors import ConfigurationError, RunError
 from vaeflow.runs import failures
 from vaeflow.trainer import Trainer
@@ -88,7 +89,7 @@ def _choose_devices(count, virtual):
     if count is None:
         return
     if virtual or not gpus:
-        distribute.split_devices(count)
+        strategies.split_devices(count)
     elif count > len(gpus):
         raise ConfigurationError(f"there are {len(gpus)} GPUs")
     else:

@@ -11,7 +11,8 @@ import subprocess
 import sys
 import tempfile
 
-from vaeflow import allocator, errors
+from vaeflow import errors
+from vaeflow.devices import allocator
 from vaeflow.errors import EnvironmentFailure
 from vaeflow.runs.signals import dying_with
 

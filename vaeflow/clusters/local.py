@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 
-from vaeflow.cluster import Cluster, to_tf_config
+from vaeflow.devices.workers import Workers, to_tf_config
 from vaeflow.errors import ConfigurationError, Preempted, TrainingDiverged
 from vaeflow.runs.signals import dying_with
 
@@ -108,7 +108,7 @@ class LocalCluster:
         return [
             subprocess.Popen(
                 self._command,
-                env=os.environ | {"TF_CONFIG": to_tf_config(Cluster(addresses, index))} | self._gpus[index],
+                env=os.environ | {"TF_CONFIG": to_tf_config(Workers(addresses, index))} | self._gpus[index],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,

@@ -9,8 +9,9 @@ import socket
 import sys
 import threading
 
-from vaeflow import allocator, registry
-from vaeflow.cluster import Cluster, to_tf_config
+from vaeflow import registry
+from vaeflow.devices import allocator
+from vaeflow.devices.workers import Workers, to_tf_config
 from vaeflow.errors import ConfigurationError, EnvironmentFailure, Preempted, TrainingDiverged
 from vaeflow.runs import signals
 
@@ -229,7 +230,7 @@ class _TensorflowBackend(Backend):
     def on_start(self, worker_group, backend_config):
         addresses = tuple(worker_group.execute(_free_address))
         for index in range(len(addresses)):
-            worker_group.execute_single(index, _set_environment, Cluster(addresses, index))
+            worker_group.execute_single(index, _set_environment, Workers(addresses, index))
 
 
 def _free_address():

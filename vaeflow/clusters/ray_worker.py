@@ -11,8 +11,8 @@ import time
 import ray
 import ray.train
 
-from vaeflow import distribute
 from vaeflow.callbacks import Callback
+from vaeflow.devices import replicas
 from vaeflow.errors import ConfigurationError, Preempted, RunError, TrainingDiverged
 
 # Another start would end in the same way.
@@ -72,7 +72,7 @@ class Reporting(Callback):
         due = False
         if run.workdir.writable:
             due = time.monotonic() - self._last_report > self._every_seconds and run.step < run.num_steps
-        if distribute.mean_over_workers(run.trainer.strategy, due):
+        if replicas.mean_over_workers(run.trainer.strategy, due):
             self._last_report = time.monotonic()
             ray.train.report(run.metrics)
 

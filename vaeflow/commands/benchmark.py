@@ -4,10 +4,11 @@ import functools
 import sys
 import time
 
-from vaeflow import cluster, config, registry, settings, validation
+from vaeflow import config, registry, settings, validation
 from vaeflow.benchmark import cases, chart, report
 from vaeflow.benchmark.cases import Case
 from vaeflow.benchmark.processes import Measurer
+from vaeflow.devices.workers import find_workers
 from vaeflow.errors import ConfigurationError
 from vaeflow.images import write_png
 from vaeflow.runs.workdir import WorkDir, write_atomically
@@ -65,7 +66,7 @@ def benchmark(
         validation.one_of("benchmark.trace", trace, (True, False))
         values = config.values_of("train")
         settings.check_training(**values)
-    if cluster.from_environment() is not None:
+    if find_workers() is not None:
         raise ConfigurationError("this measures one machine: unset TF_CONFIG, or leave Slurm's `srun` out")
     folder = WorkDir(workdir)
     _refuse_folder_of_a_run(folder.path)

@@ -7,9 +7,11 @@ import math
 import tensorflow as tf
 
 from vaeflow import callbacks as standard_callbacks
-from vaeflow import cluster, config, cores, distribute, registry, run_loop, settings, validation
+from vaeflow import config, registry, run_loop, settings, validation
 from vaeflow.callbacks import Callback, Run
 from vaeflow.datasets import pipeline
+from vaeflow.devices import cores, replicas, strategies
+from vaeflow.devices.workers import check_port, find_workers
 from vaeflow.errors import ConfigurationError, EnvironmentFailure
 from vaeflow.evaluation import Evaluator
 from vaeflow.optimizers import Adam
@@ -36,7 +38,7 @@ def train(
     num_steps,
     batch_size,
     optimizer=Adam,
-    strategy=distribute.automatic,
+    strategy=strategies.automatic,
     seed=0,
     precision="float32",
     steps_per_loop=100,
@@ -105,7 +107,7 @@ def train(
         validation.positive_number("train.peer_seconds", peer_seconds)
         callbacks = _standard_callbacks() if callbacks is None else _checked_callbacks(callbacks)
         callbacks = [*callbacks, *watchers]
-    workers = cluster.from_environment()
+    workers = find_workers()
     folder = WorkDir(workdir, writable=workers is None or workers.is_chief)
     source = type(dataset).__name__
     with contextlib.ExitStack() as stack:
@@ -114,7 +116,7 @@ def train(
         )
         stack.enter_context(failures.explained(watchdog, source))
         if workers is not None:
-            cluster.check_port(workers)
+            check_port(workers)
         watchdog.wait_for_peers()
         cores.divide(batch_size // (1 if workers is None else workers.size), compile_mode)
         with config.values_checked():
@@ -225,7 +227,7 @@ def _resume(run):
 
 def _check_agreement(run, step):
     """Refuses to go on when the workers have read different checkpoints."""
-    mean = distribute.mean_over_workers(run.trainer.strategy, step)
+    mean = replicas.mean_over_workers(run.trainer.strategy, step)
     if mean != step:
         raise EnvironmentFailure(
             f"this worker goes on at step {step}, another at another (their mean is {mean:g}): they do not "

@@ -6,8 +6,9 @@ import re
 import numpy as np
 import tensorflow as tf
 
-from vaeflow import distribute, random
+from vaeflow import random
 from vaeflow.datasets.binarization import binarize_split
+from vaeflow.devices import replicas
 from vaeflow.errors import DataError
 
 _INDEX_ROWS = 64  # Batches whose indices cross from Python to tf.data at a time.
@@ -150,8 +151,8 @@ def place_on_devices(array, strategy):
 
 def own_part(values):
     """Takes this replica's part of `[B]`, in the order of the replicas, inside a replica."""
-    share = values.shape[0] // distribute.num_replicas()
-    first = distribute.replica_index() * share
+    share = values.shape[0] // replicas.num_replicas()
+    first = replicas.replica_index() * share
     return values[first : first + share]
 
 

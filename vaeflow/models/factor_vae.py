@@ -3,7 +3,8 @@
 import keras
 import tensorflow as tf
 
-from vaeflow import distribute, random, registry, schedules, validation
+from vaeflow import random, registry, schedules, validation
+from vaeflow.devices import replicas
 from vaeflow.errors import ConfigurationError
 from vaeflow.layers.base import build_once
 from vaeflow.layers.discriminator import Discriminator
@@ -129,7 +130,7 @@ class FactorVAE(VAE):
 
     def _first_even(self, num_examples):
         """Returns which of this replica's examples is the first at an even position, 0 or 1."""
-        whole = self.scope == "replica" or distribute.num_replicas() == 1
+        whole = self.scope == "replica" or replicas.num_replicas() == 1
         if whole or num_examples % 2 == 0:
             return 0  # An int, so that the shapes that follow are known.
         return self.positions(num_examples)[0] % 2

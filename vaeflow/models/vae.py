@@ -3,7 +3,8 @@
 import keras
 import tensorflow as tf
 
-from vaeflow import cores, distribute, random, registry, schedules, validation
+from vaeflow import random, registry, schedules, validation
+from vaeflow.devices import cores, replicas
 from vaeflow.distributions import Gaussian
 from vaeflow.layers import (
     BernoulliLikelihood,
@@ -170,15 +171,15 @@ class VAE(ConstructorConfig, keras.Model):
 
     def gather(self, value):
         """Returns `value`, `[b, …]`, of the whole batch in scope, in its order; differentiable."""
-        return distribute.gather(value) if self.scope == "global" else value
+        return replicas.gather(value) if self.scope == "global" else value
 
     def batch_size_in_scope(self, num_examples):
         """Returns the size of the batch in scope, of which this replica has `num_examples`."""
-        return num_examples * distribute.num_replicas() if self.scope == "global" else num_examples
+        return num_examples * replicas.num_replicas() if self.scope == "global" else num_examples
 
     def positions(self, num_examples):
         """Returns where this replica's examples are in the batch in scope, int32 `[num_examples]`."""
-        first = distribute.replica_index() * num_examples if self.scope == "global" else 0
+        first = replicas.replica_index() * num_examples if self.scope == "global" else 0
         return first + tf.range(num_examples)
 
     def parameter_groups(self):

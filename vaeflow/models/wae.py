@@ -2,7 +2,8 @@
 
 import tensorflow as tf
 
-from vaeflow import cores, minibatch_divergences, random, registry, schedules, validation
+from vaeflow import minibatch_divergences, random, registry, schedules, validation
+from vaeflow.devices import cores
 from vaeflow.errors import ConfigurationError
 from vaeflow.models.terms import Term
 from vaeflow.models.vae import VAE

@@ -22,17 +22,17 @@ class Heartbeats:
 
     Args:
       folder: the work folder, which all workers share.
-      cluster: a `Cluster`.
+      workers: a `Workers`.
       clock: gives seconds that never go back.
     """
 
-    def __init__(self, folder, cluster, clock=time.monotonic):
+    def __init__(self, folder, workers, clock=time.monotonic):
         self._folder = pathlib.Path(folder) / "workers"
-        self._cluster = cluster
+        self._workers = workers
         self._clock = clock
         self._start = secrets.token_hex(8)
         self._beats = 0
-        self._peers = {index: _Peer() for index in range(cluster.size) if index != cluster.index}
+        self._peers = {index: _Peer() for index in range(workers.size) if index != workers.index}
         self._joined = None
         self._finished = set()
 
@@ -49,7 +49,7 @@ class Heartbeats:
         """
         self._beats += 1
         content = {
-            "address": self._cluster.workers[self._cluster.index],
+            "address": self._workers.addresses[self._workers.index],
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "time": time.time(),
@@ -61,7 +61,7 @@ class Heartbeats:
         if ended is not None:
             content |= {"ended": ended, "reason": reason}
         self._folder.mkdir(parents=True, exist_ok=True)
-        path = self._path(self._cluster.index)
+        path = self._path(self._workers.index)
         unfinished = path.with_name(f".unfinished-{path.name}")
         # Not flushed to the disk: a beat counts for the living only, and the next one follows.
         unfinished.write_text(json.dumps(content))
@@ -74,7 +74,7 @@ class Heartbeats:
 
     def missing(self):
         """Lists the workers that have not seen this start of this worker."""
-        own = str(self._cluster.index)
+        own = str(self._workers.index)
         return [
             index
             for index, peer in self._peers.items()
@@ -95,7 +95,7 @@ class Heartbeats:
         found = []
         for index, peer in self._peers.items():
             if reason := self._problem_with(index, peer, peer_seconds):
-                found.append(f"{self._cluster.describe(index)} {reason}")
+                found.append(f"{self._workers.describe(index)} {reason}")
         return "; ".join(found) or None
 
     def _problem_with(self, index, peer, peer_seconds):

@@ -21,7 +21,7 @@ _ADVICE = "run the same command to go on from the last checkpoint"
 class Watchdog:
     """Watches a run from threads, because the main thread may sit in a TensorFlow call for ever.
 
-        with Watchdog(workdir, cluster) as watchdog:
+        with Watchdog(workdir, workers) as watchdog:
             watchdog.wait_for_peers()
             ...
             watchdog.progress("step 1200")
@@ -36,7 +36,7 @@ class Watchdog:
 
     Args:
       folder: the work folder; on a disk that the workers share.
-      cluster: a `Cluster`, or None for one process.
+      workers: a `Workers`, or None for one process.
       limit_seconds: how long a run may go without progress.
       start_seconds: how long workers may take until all have come, and then until they
         are connected.
@@ -49,7 +49,7 @@ class Watchdog:
     def __init__(
         self,
         folder,
-        cluster=None,
+        workers=None,
         limit_seconds=300.0,
         start_seconds=120.0,
         peer_seconds=30.0,
@@ -58,7 +58,7 @@ class Watchdog:
         program="launch.train",
     ):
         self._folder = pathlib.Path(folder)
-        self._cluster = cluster
+        self._workers = workers
         self._limit_seconds = limit_seconds
         self._start_seconds = start_seconds
         self._peer_seconds = peer_seconds
@@ -80,8 +80,8 @@ class Watchdog:
         Raises:
           EnvironmentFailure: the work folder cannot be written.
         """
-        if self._cluster is not None:
-            self._heartbeats = Heartbeats(self._folder, self._cluster, self._awake_clock())
+        if self._workers is not None:
+            self._heartbeats = Heartbeats(self._folder, self._workers, self._awake_clock())
             self._heartbeats.look()
             try:
                 self._beat()
@@ -124,7 +124,7 @@ class Watchdog:
             if self._problem is not None:
                 raise EnvironmentFailure(self._problem)
             if time.monotonic() > deadline:
-                names = ", ".join(map(self._cluster.describe, self._heartbeats.missing()))
+                names = ", ".join(map(self._workers.describe, self._heartbeats.missing()))
                 raise EnvironmentFailure(
                     f"{names} did not come in the {self._start_seconds:.0f} s since the start; start all "
                     f"workers, with the work folder {self._folder} on a disk that they share"
@@ -203,7 +203,7 @@ class Watchdog:
         sys.stdout.flush()
 
     def _stacks_path(self):
-        worker = "" if self._cluster is None else f"-worker-{self._cluster.index}"
+        worker = "" if self._workers is None else f"-worker-{self._workers.index}"
         return self._folder / f"stacks{worker}.txt"
 
     def _awake_clock(self):

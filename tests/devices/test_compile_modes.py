@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from vaeflow import compile_modes
+from vaeflow.devices import compile_modes
 from vaeflow.errors import ConfigurationError
 
 

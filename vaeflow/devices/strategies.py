@@ -1,4 +1,4 @@
-"""Which devices a run uses, and what a replica needs to know of the others."""
+"""Chooses the devices of a run and makes its distribution strategy."""
 
 import faulthandler
 import functools
@@ -7,7 +7,8 @@ import subprocess
 
 import tensorflow as tf
 
-from vaeflow import cluster, registry
+from vaeflow import registry
+from vaeflow.devices.workers import find_workers, to_tf_config
 from vaeflow.errors import ConfigurationError
 
 # The workers have found each other by then; connecting takes a second or two.
@@ -61,15 +62,15 @@ def automatic():
       A `tf.distribute` strategy.
 
     Raises:
-      ConfigurationError: the environment contradicts itself; see `cluster`.
+      ConfigurationError: the environment contradicts itself; see `workers`.
     """
-    workers = cluster.from_environment()
+    workers = find_workers()
     return mirrored() if workers is None else _multi_worker_once(workers)
 
 
 @functools.cache
 def _multi_worker_once(workers):
-    os.environ["TF_CONFIG"] = cluster.to_tf_config(workers)
+    os.environ["TF_CONFIG"] = to_tf_config(workers)
     # TensorFlow keeps Python's lock until all are connected: no other thread could end the wait.
     faulthandler.dump_traceback_later(_CONNECTION_SECONDS, exit=True)
     try:
@@ -99,65 +100,3 @@ def _mirrored_once(devices):
     # A second strategy on the same devices would use the first one's collective keys again,
     # which aborts the collectives.
     return tf.distribute.MirroredStrategy(devices)
-
-
-def num_replicas():
-    """The number of replicas of the strategy in force, an int."""
-    return tf.distribute.get_strategy().num_replicas_in_sync
-
-
-def num_local_replicas(strategy):
-    """The number of a strategy's replicas in this process, an int."""
-    return len(strategy.extended.worker_devices)
-
-
-def replica_index():
-    """The index of this replica among all, an int or scalar int32 tensor; 0 outside one."""
-    context = tf.distribute.get_replica_context()
-    return 0 if context is None else context.replica_id_in_sync_group
-
-
-def gather(value):
-    """Concatenates `[b, …]` of every replica to `[B, …]`, in the order of the global batch.
-
-    It is differentiable: the gradient reaches each replica's own part.
-    """
-    context = tf.distribute.get_replica_context()
-    if context is None or context.num_replicas_in_sync == 1:
-        return value
-    gathered = context.all_gather(value, axis=0)
-    if value.shape[0] is None:
-        return gathered
-    # TensorFlow forgets the size; an objective may read it from the shape.
-    return tf.ensure_shape(gathered, (value.shape[0] * context.num_replicas_in_sync, *value.shape[1:]))
-
-
-def sum_over_replicas(values):
-    """Sums a structure of tensors over the replicas, inside a replica."""
-    context = tf.distribute.get_replica_context()
-    if context is None or context.num_replicas_in_sync == 1:
-        return values
-    return context.all_reduce(tf.distribute.ReduceOp.SUM, values)
-
-
-def mean_over_workers(strategy, number):
-    """Averages a number over all workers, a float; every worker must call it, outside a replica."""
-    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
-        return float(number)
-    return float(_mean_function(strategy)(tf.constant(float(number), tf.float64)))
-
-
-@functools.cache
-def _mean_function(strategy):
-    @tf.function(autograph=False)
-    def mean(number):
-        # The reduction asks on which device a tensor is; an argument is on none yet.
-        numbers = strategy.run(lambda value: sum_over_replicas(tf.identity(value)), (number,))
-        return first_replica(strategy, numbers) / strategy.num_replicas_in_sync
-
-    return mean
-
-
-def first_replica(strategy, structure):
-    """Takes the first local replica's tensor of each per-replica value in `structure`."""
-    return tf.nest.map_structure(lambda value: strategy.experimental_local_results(value)[0], structure)

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from vaeflow import cores, random
+from vaeflow import random
+from vaeflow.devices import cores
 
 
 @pytest.fixture
@@ -113,11 +114,12 @@ def test_blocks_stay_whole_outside_and_with_batches_of_open_size(machine):
 THREADS = """
 import sys
 import tensorflow as tf
-from vaeflow import cores, distribute
+from vaeflow import cores
+from vaeflow.devices import strategies
 cores._num_cores = lambda: 4
 in_use, num_devices, num_examples, mode = eval(sys.argv[1])
 if num_devices > 1:
-    distribute.split_devices(num_devices)
+    strategies.split_devices(num_devices)
 if in_use:
     tf.zeros(1)
 cores.divide(num_examples, mode)

@@ -6,12 +6,12 @@ import sys
 
 import pytest
 
-from vaeflow import allocator
+from vaeflow.devices import allocator
 
 # Prints how many pages were faulted in by buffers of 4 MiB that are freed and asked for again.
 COUNT_FAULTS = """
 import ctypes, os, resource, sys
-from vaeflow import allocator
+from vaeflow.devices import allocator
 if sys.argv[1] == "tuned":
     print(os.getpid(), flush=True)
     allocator.restart_tuned()

@@ -26,21 +26,21 @@ _FIRST_SPECIAL_STEP = 0xFFFFFFF0
 
 
 @dataclasses.dataclass(frozen=True)
-class Cluster:
+class Workers:
     """The workers of a run, in an order that all of them know.
 
     Attributes:
-      workers: their addresses, a tuple of `"host:port"`; two or more.
+      addresses: a tuple of `"host:port"`; two or more.
       index: which of them this process is.
     """
 
-    workers: tuple[str, ...]
+    addresses: tuple[str, ...]
     index: int
 
     @property
     def size(self):
         """The number of workers."""
-        return len(self.workers)
+        return len(self.addresses)
 
     @property
     def is_chief(self):
@@ -49,17 +49,17 @@ class Cluster:
 
     def describe(self, index):
         """Names a worker for people: `worker 1 (host:port)`."""
-        return f"worker {index} ({self.workers[index]})"
+        return f"worker {index} ({self.addresses[index]})"
 
 
-def from_environment(environ=os.environ):
+def find_workers(environ=os.environ):
     """Finds the workers of this run in `TF_CONFIG`, else in what Slurm's `srun` sets.
 
     Args:
       environ: the environment variables.
 
     Returns:
-      A `Cluster`; None where this process is the only worker.
+      A `Workers`; None where this process is the only worker.
 
     Raises:
       ConfigurationError: the environment contradicts itself, or names tasks that are
@@ -74,27 +74,27 @@ def from_environment(environ=os.environ):
     return found if found.size > 1 else None
 
 
-def check_port(cluster):
+def check_port(workers):
     """Makes sure that this worker's port is free: TensorFlow would wait for ever.
 
     Raises:
       EnvironmentFailure: another process has it.
     """
-    address = cluster.workers[cluster.index]
+    address = workers.addresses[workers.index]
     try:
         # On all interfaces, as TensorFlow opens it.
         socket.create_server(("", int(address.rpartition(":")[2]))).close()
     except OSError as error:
         raise EnvironmentFailure(
-            f"the port of {cluster.describe(cluster.index)} cannot be opened ({error.strerror}); choose "
+            f"the port of {workers.describe(workers.index)} cannot be opened ({error.strerror}); choose "
             "another in TF_CONFIG, or end the process that has it"
         ) from error
 
 
-def to_tf_config(cluster):
-    """Returns the text of `TF_CONFIG` for a `Cluster`, as TensorFlow's resolver reads it."""
+def to_tf_config(workers):
+    """Returns the text of `TF_CONFIG` for the workers, as TensorFlow's resolver reads it."""
     return json.dumps(
-        {"cluster": {"worker": list(cluster.workers)}, "task": {"type": "worker", "index": cluster.index}}
+        {"cluster": {"worker": list(workers.addresses)}, "task": {"type": "worker", "index": workers.index}}
     )
 
 
@@ -150,7 +150,7 @@ def _from_tf_config(text):
     workers = [*jobs.get("chief", []), *jobs.get("worker", [])]
     if repeated := sorted({address for address in workers if workers.count(address) > 1}):
         raise _bad_tf_config(f"several workers have the address {', '.join(repeated)}", text)
-    return Cluster(tuple(workers), _task_index(jobs, task, text))
+    return Workers(tuple(workers), _task_index(jobs, task, text))
 
 
 def _task_index(jobs, task, text):
@@ -205,7 +205,7 @@ def _from_slurm(environ):
         )
     slot = _slurm_number(environ, "JOB_ID") + _slurm_number(environ, "STEP_ID")
     port = _FIRST_PORT + _PORTS_OF_A_STEP * (slot % _SLOTS)
-    return Cluster(tuple(f"{host}:{port + local}" for host, local in places), rank)
+    return Workers(tuple(f"{host}:{port + local}" for host, local in places), rank)
 
 
 def _expand_numbers(ranges, hostlist):

@@ -5,8 +5,7 @@ import re
 
 import pytest
 
-from vaeflow import cluster
-from vaeflow.cluster import Cluster
+from vaeflow.devices.workers import Workers, expand_counts, expand_hosts, find_workers, to_tf_config
 from vaeflow.errors import ConfigurationError
 
 TWO = ("a:1", "b:2")
@@ -14,7 +13,7 @@ TWO = ("a:1", "b:2")
 
 def from_tf_config(content):
     text = content if isinstance(content, str) else json.dumps(content)
-    return cluster.from_environment({"TF_CONFIG": text})
+    return find_workers({"TF_CONFIG": text})
 
 
 def tf_config(index=0, kind="worker", **jobs):
@@ -36,20 +35,20 @@ def slurm(**changes):
 
 
 def test_without_a_cluster_there_is_one_process():
-    assert cluster.from_environment({}) is None
-    assert cluster.from_environment({"TF_CONFIG": "", "PATH": "/bin"}) is None
+    assert find_workers({}) is None
+    assert find_workers({"TF_CONFIG": "", "PATH": "/bin"}) is None
     assert from_tf_config(tf_config(worker=["a:1"])) is None
     assert from_tf_config(tf_config(kind="chief", chief=["a:1"])) is None
 
 
 def test_it_reads_the_environment_of_the_process(monkeypatch):
     monkeypatch.setenv("TF_CONFIG", json.dumps(tf_config(index=1)))
-    assert cluster.from_environment() == Cluster(TWO, 1)
+    assert find_workers() == Workers(TWO, 1)
 
 
 def test_workers_of_tf_config():
     found = from_tf_config(tf_config(index=1))
-    assert found == Cluster(TWO, 1)
+    assert found == Workers(TWO, 1)
     assert found.size == 2 and not found.is_chief and found.describe(1) == "worker 1 (b:2)"
     assert from_tf_config(tf_config(index=0)).is_chief
     # As platforms write it: more keys, the index as a string.
@@ -58,13 +57,13 @@ def test_workers_of_tf_config():
 
 def test_a_chief_comes_first():
     jobs = {"worker": ["a:1", "b:2"], "chief": ["c:3"]}
-    assert from_tf_config(tf_config(kind="chief", **jobs)) == Cluster(("c:3", "a:1", "b:2"), 0)
-    assert from_tf_config(tf_config(index=1, **jobs)) == Cluster(("c:3", "a:1", "b:2"), 2)
+    assert from_tf_config(tf_config(kind="chief", **jobs)) == Workers(("c:3", "a:1", "b:2"), 0)
+    assert from_tf_config(tf_config(index=1, **jobs)) == Workers(("c:3", "a:1", "b:2"), 2)
 
 
 @pytest.mark.parametrize("address", ["10.0.0.1:22", "my-host.domain_1:65535", "[fe80::1]:2222"])
 def test_good_addresses(address):
-    assert from_tf_config(tf_config(worker=["a:1", address])).workers == ("a:1", address)
+    assert from_tf_config(tf_config(worker=["a:1", address])).addresses == ("a:1", address)
 
 
 @pytest.mark.parametrize(
@@ -107,14 +106,14 @@ def test_a_wrong_tf_config_is_told_with_a_right_one(content, expected):
     assert re.search(expected, said)
     assert arrived == repr(content if isinstance(content, str) else json.dumps(content))
     example = advice.partition("; for one process")[0]
-    assert from_tf_config(example) == Cluster(("host0:2222", "host1:2222"), 0)
+    assert from_tf_config(example) == Workers(("host0:2222", "host1:2222"), 0)
 
 
 def test_tensorflow_reads_what_is_written(monkeypatch):
     import tensorflow as tf
 
-    written = cluster.to_tf_config(Cluster(("a:1", "b:2", "c:3"), 2))
-    assert from_tf_config(written) == Cluster(("a:1", "b:2", "c:3"), 2)
+    written = to_tf_config(Workers(("a:1", "b:2", "c:3"), 2))
+    assert from_tf_config(written) == Workers(("a:1", "b:2", "c:3"), 2)
     monkeypatch.setenv("TF_CONFIG", written)
     resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
     assert resolver.cluster_spec().as_dict() == {"worker": ["a:1", "b:2", "c:3"]}
@@ -122,21 +121,21 @@ def test_tensorflow_reads_what_is_written(monkeypatch):
 
 
 def test_tasks_of_slurm():
-    found = cluster.from_environment(slurm())
-    hosts = [address.partition(":")[0] for address in found.workers]
-    ports = [int(address.partition(":")[2]) for address in found.workers]
+    found = find_workers(slurm())
+    hosts = [address.partition(":")[0] for address in found.addresses]
+    ports = [int(address.partition(":")[2]) for address in found.addresses]
     assert hosts == ["gpu09", "gpu09", "gpu10", "gpu10", "login1"] and found.index == 3
     assert [port - ports[0] for port in ports] == [0, 1, 0, 1, 0]
     assert 20000 <= ports[0] and ports[0] + 16 <= 32768
     for rank, local in enumerate("01010"):
-        one = cluster.from_environment(slurm(PROCID=str(rank), LOCALID=local))
-        assert one == Cluster(found.workers, rank)
+        one = find_workers(slurm(PROCID=str(rank), LOCALID=local))
+        assert one == Workers(found.addresses, rank)
 
 
 def test_steps_and_jobs_that_follow_one_another_share_no_port():
     def ports(**changes):
-        workers = cluster.from_environment(slurm(**changes)).workers
-        return {int(address.partition(":")[2]) for address in workers}
+        addresses = find_workers(slurm(**changes)).addresses
+        return {int(address.partition(":")[2]) for address in addresses}
 
     first = ports()
     assert not first & ports(STEP_ID="1") and not first & ports(JOB_ID="1235")
@@ -145,17 +144,17 @@ def test_steps_and_jobs_that_follow_one_another_share_no_port():
 
 def test_variables_of_the_step_come_before_those_of_the_job():
     job = {"NTASKS": "40", "JOB_NODELIST": "other", "TASKS_PER_NODE": "40"}
-    assert cluster.from_environment(slurm(**job)) == cluster.from_environment(slurm())
+    assert find_workers(slurm(**job)) == find_workers(slurm())
     of_job = slurm(
         STEP_NUM_TASKS=None, STEP_NODELIST=None, STEP_TASKS_PER_NODE=None, LOCALID=None, NTASKS="5",
         JOB_NODELIST="gpu[09-10],login1", TASKS_PER_NODE="2(x2),1",
     )  # fmt: skip
-    assert cluster.from_environment(of_job) == cluster.from_environment(slurm())
+    assert find_workers(of_job) == find_workers(slurm())
 
 
 def test_tf_config_comes_before_slurm():
     both = slurm() | {"TF_CONFIG": json.dumps(tf_config())}
-    assert cluster.from_environment(both) == Cluster(TWO, 0)
+    assert find_workers(both) == Workers(TWO, 0)
 
 
 @pytest.mark.parametrize(
@@ -173,7 +172,7 @@ def test_tf_config_comes_before_slurm():
     ],
 )
 def test_what_is_no_step_of_several_is_one_process(changes):
-    assert cluster.from_environment(slurm(**changes)) is None
+    assert find_workers(slurm(**changes)) is None
 
 
 @pytest.mark.parametrize(
@@ -193,7 +192,7 @@ def test_what_is_no_step_of_several_is_one_process(changes):
 )
 def test_a_contradictory_slurm_environment_is_refused(changes, expected):
     with pytest.raises(ConfigurationError, match=expected):
-        cluster.from_environment(slurm(**changes))
+        find_workers(slurm(**changes))
 
 
 @pytest.mark.parametrize(
@@ -211,12 +210,12 @@ def test_a_contradictory_slurm_environment_is_refused(changes, expected):
 def test_hostlists_as_tensorflow_reads_them(hostlist, expected):
     from tensorflow.python.distribute.cluster_resolver import slurm_cluster_resolver
 
-    assert cluster.expand_hosts(hostlist) == expected
+    assert expand_hosts(hostlist) == expected
     assert slurm_cluster_resolver.expand_hostlist(hostlist) == expected
 
 
 def test_hostlists_that_tensorflow_refuses():
-    assert cluster.expand_hosts("r[0-1]n[8-9]-ib,x") == ["r0n8-ib", "r0n9-ib", "r1n8-ib", "r1n9-ib", "x"]
+    assert expand_hosts("r[0-1]n[8-9]-ib,x") == ["r0n8-ib", "r0n9-ib", "r1n8-ib", "r1n9-ib", "x"]
 
 
 @pytest.mark.parametrize(
@@ -224,7 +223,7 @@ def test_hostlists_that_tensorflow_refuses():
 )
 def test_bad_hostlists(hostlist):
     with pytest.raises(ConfigurationError, match="not of the form"):
-        cluster.expand_hosts(hostlist)
+        expand_hosts(hostlist)
 
 
 @pytest.mark.parametrize(
@@ -234,11 +233,11 @@ def test_bad_hostlists(hostlist):
 def test_tasks_per_node_as_tensorflow_reads_them(counts, expected):
     from tensorflow.python.distribute.cluster_resolver import slurm_cluster_resolver
 
-    assert cluster.expand_counts(counts) == expected
+    assert expand_counts(counts) == expected
     assert slurm_cluster_resolver.expand_tasks_per_node(counts) == expected
 
 
 @pytest.mark.parametrize("counts", ["", "x", "2(x)", "2x3", "1,,2", "-1", "2 (x3)"])
 def test_bad_tasks_per_node(counts):
     with pytest.raises(ConfigurationError, match=r"not of the form 2\(x3\),1"):
-        cluster.expand_counts(counts)
+        expand_counts(counts)
