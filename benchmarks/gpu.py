@@ -20,12 +20,13 @@ import tensorflow as tf
 from absl import flags
 
 from benchmarks.utilization import Sampler
-from vaeflow import command_line, config, settings
+from vaeflow import command_line, config
 from vaeflow.benchmark import cases, report
 from vaeflow.benchmark.cases import Case
 from vaeflow.benchmark.processes import Measurer
 from vaeflow.errors import ConfigurationError, RunError
 from vaeflow.runs.workdir import write_atomically
+from vaeflow.training import settings
 
 _WORKLOADS = pathlib.Path(__file__).parent / "workloads"
 _PRECISIONS = ("float32", "mixed_bfloat16")

@@ -9,7 +9,7 @@ from vaeflow import flops
 from vaeflow.datasets import InMemorySplit
 from vaeflow.layers import ConvDecoder, ConvEncoder
 from vaeflow.models import VAE
-from vaeflow.trainer import Trainer
+from vaeflow.training.trainer import Trainer
 
 
 def count(function, *shapes):

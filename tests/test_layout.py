@@ -19,13 +19,10 @@ ROWS = [
     ],
     ["layers", "datasets", "samplers"],
     ["models", "metrics"],
-    [
-        "evaluation", "importance_sampling", "embedding", "sampling", "projector", "export",
-        "replica_step", "step_loop", "moving_average", "settings", "pace",
-    ],
+    ["evaluation", "importance_sampling", "embedding", "sampling", "projector", "export"],
     ["callbacks"],
-    ["trainer", "run_loop", "trained"],
-    ["benchmark"],
+    ["training"],
+    ["trained", "benchmark"],
     ["commands", "testing", "clusters"],
 ]  # fmt: skip
 LEVEL = {name: level for level, row in enumerate(ROWS) for name in row}
@@ -45,6 +42,7 @@ SHARED = {
     "clusters": ["ray_worker"],
     "runs": ["totals", "heartbeats"],
     "devices": ["workers"],
+    "training": ["pace", "moving_average", "settings", "replica_step", "step_loop"],
     "commands": [],
     "callbacks": ["base"],
     "config": ["syntax", "files", "messages", "check", "loading"],

@@ -13,7 +13,7 @@ _OBJECTS = {
     "VAE": "vaeflow.models",
     "BetaVAE": "vaeflow.models",
     "ConvVAE": "vaeflow.models",
-    "Trainer": "vaeflow.trainer",
+    "Trainer": "vaeflow.training.trainer",
     "load": "vaeflow.trained",
 }
 

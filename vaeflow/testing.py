@@ -19,14 +19,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from vaeflow import random, settings
+from vaeflow import random
 from vaeflow.datasets import InMemorySplit
 from vaeflow.devices import strategies
 from vaeflow.models.terms import Term, check_groups
 from vaeflow.models.vae import VAE
 from vaeflow.optimizers import Adam
-from vaeflow.replica_step import ReplicaStep
-from vaeflow.trainer import Trainer
+from vaeflow.training import settings
+from vaeflow.training.replica_step import ReplicaStep
+from vaeflow.training.trainer import Trainer
 
 _BATCH_SIZE = 8
 _NUM_STEPS = 6

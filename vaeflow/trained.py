@@ -7,13 +7,14 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from vaeflow import config, settings
+from vaeflow import config
 from vaeflow.callbacks import Checkpoints
 from vaeflow.datasets import pipeline
 from vaeflow.devices import strategies
 from vaeflow.errors import ConfigurationError
 from vaeflow.runs.checkpoints import CheckpointStore
 from vaeflow.runs.workdir import WorkDir
+from vaeflow.training import settings
 
 # What gin must not set on a command that uses a trained model.
 FLAG_ADVICE = {"workdir": "use the flag --workdir instead", "checkpoint": "use the flag --checkpoint instead"}

@@ -11,7 +11,7 @@ from tests.fixtures import tiny_runs
 from vaeflow import registry, testing
 from vaeflow.devices import cores
 from vaeflow.models import VAE
-from vaeflow.replica_step import ReplicaStep
+from vaeflow.training.replica_step import ReplicaStep
 
 registry.load_builtins()
 MODELS = {entry.name: entry.target for entry in registry.entries("model") if entry.package == "vaeflow"}

@@ -12,9 +12,9 @@ from vaeflow.errors import ConfigurationError
 from vaeflow.models import VAE
 from vaeflow.models.factor_vae import FactorVAE
 from vaeflow.optimizers import Adam
-from vaeflow.replica_step import ReplicaStep
 from vaeflow.runs.checkpoints import CheckpointStore
 from vaeflow.schedules import LinearSchedule
+from vaeflow.training.replica_step import ReplicaStep
 
 STEP = 7
 NUM_LATENTS = 3

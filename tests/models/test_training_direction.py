@@ -9,7 +9,7 @@ import tensorflow as tf
 from vaeflow.datasets import InMemorySplit, RenderedSprites
 from vaeflow.layers import DenseDecoder, DenseEncoder
 from vaeflow.models import DIPVAE, WAE, AnnealedVAE, BetaTCVAE, BetaVAE, FactorVAE, InfoVAE
-from vaeflow.trainer import Trainer
+from vaeflow.training.trainer import Trainer
 
 NUM_STEPS = 200
 

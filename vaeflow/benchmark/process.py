@@ -10,13 +10,14 @@ import time
 import tensorflow as tf
 from absl import logging
 
-from vaeflow import config, settings
+from vaeflow import config
 from vaeflow.benchmark import measuring
 from vaeflow.datasets import pipeline
 from vaeflow.devices import cores, strategies
 from vaeflow.errors import ConfigurationError, RunError
 from vaeflow.runs import failures
-from vaeflow.trainer import Trainer
+from vaeflow.training import settings
+from vaeflow.training.trainer import Trainer
 
 
 def main(request_path, answer_path):

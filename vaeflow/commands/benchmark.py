@@ -4,7 +4,7 @@ import functools
 import sys
 import time
 
-from vaeflow import config, registry, settings, validation
+from vaeflow import config, registry, validation
 from vaeflow.benchmark import cases, chart, report
 from vaeflow.benchmark.cases import Case
 from vaeflow.benchmark.processes import Measurer
@@ -12,6 +12,7 @@ from vaeflow.devices.workers import find_workers
 from vaeflow.errors import ConfigurationError
 from vaeflow.images import write_png
 from vaeflow.runs.workdir import WorkDir, write_atomically
+from vaeflow.training import settings
 
 _REPLICAS_ON_CPU = 2
 _FLAG_ADVICE = {

@@ -6,7 +6,7 @@ import shutil
 
 import tensorflow as tf
 
-from vaeflow import config, registry, settings, trained, validation
+from vaeflow import config, registry, trained, validation
 from vaeflow.errors import EnvironmentFailure
 from vaeflow.export import (
     FORMATS,
@@ -18,6 +18,7 @@ from vaeflow.export import (
     refuse_precision,
     write,
 )
+from vaeflow.training import settings
 
 _FINAL = "export"
 _UNFINISHED = ".unfinished-export"

@@ -7,7 +7,7 @@ import math
 import tensorflow as tf
 
 from vaeflow import callbacks as standard_callbacks
-from vaeflow import config, registry, run_loop, settings, validation
+from vaeflow import config, registry, validation
 from vaeflow.callbacks import Callback, Run
 from vaeflow.datasets import pipeline
 from vaeflow.devices import cores, replicas, strategies
@@ -21,7 +21,8 @@ from vaeflow.runs.signals import StopRequest
 from vaeflow.runs.watchdog import Watchdog
 from vaeflow.runs.workdir import WorkDir
 from vaeflow.serialization import weights_sha256
-from vaeflow.trainer import Trainer
+from vaeflow.training import run_loop, settings
+from vaeflow.training.trainer import Trainer
 
 _FLAG_ADVICE = {
     "workdir": "use the flag --workdir instead",

@@ -10,10 +10,10 @@ from vaeflow import optimizers, validation
 from vaeflow.datasets.order import ExampleOrder
 from vaeflow.devices import compile_modes, cores, graph_rewrites, replicas
 from vaeflow.errors import ConfigurationError, TrainingDiverged
-from vaeflow.moving_average import MovingAverage
-from vaeflow.replica_step import ReplicaStep, norm_name
 from vaeflow.runs.totals import Totals
-from vaeflow.step_loop import StepLoop
+from vaeflow.training.moving_average import MovingAverage
+from vaeflow.training.replica_step import ReplicaStep, norm_name
+from vaeflow.training.step_loop import StepLoop
 
 
 class Trainer:

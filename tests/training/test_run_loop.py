@@ -10,13 +10,14 @@ import pytest
 
 from tests.fixtures import tiny_runs
 from tests.fixtures.threads import Threads
-from vaeflow import callbacks, run_loop
+from vaeflow import callbacks
 from vaeflow.callbacks import Run
 from vaeflow.devices import replicas
 from vaeflow.errors import Preempted
 from vaeflow.runs.checkpoints import CheckpointStore
 from vaeflow.runs.signals import StopRequest
 from vaeflow.runs.totals import Totals
+from vaeflow.training import run_loop
 
 TIMES = ("wall_seconds", "examples_per_second", "train/input_wait_fraction")
 

@@ -3,9 +3,9 @@
 import pytest
 
 from tests.fixtures.threads import Threads
-from vaeflow import pace
 from vaeflow.devices import replicas
-from vaeflow.pace import Pace
+from vaeflow.training import pace
+from vaeflow.training.pace import Pace
 
 STRATEGY = object()
 

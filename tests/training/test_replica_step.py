@@ -12,8 +12,8 @@ from vaeflow.errors import ConfigurationError
 from vaeflow.layers import DenseEncoder
 from vaeflow.models import VAE, Term
 from vaeflow.optimizers import ParameterGroup
-from vaeflow.replica_step import ReplicaStep, share_of_loss
 from vaeflow.schedules import LinearSchedule
+from vaeflow.training.replica_step import ReplicaStep, share_of_loss
 
 BATCH = 8
 

@@ -4,7 +4,7 @@ import time
 
 from vaeflow.devices import replicas
 from vaeflow.errors import Preempted
-from vaeflow.pace import Pace
+from vaeflow.training.pace import Pace
 
 
 def train_to_end(run, callbacks, watchdog):

@@ -7,7 +7,6 @@ import tensorflow as tf
 
 from tests.fixtures import numpy_vae
 from vaeflow import random
-from vaeflow import trainer as trainer_module
 from vaeflow.datasets import InMemorySplit
 from vaeflow.datasets.base import Split
 from vaeflow.datasets.order import ExampleOrder
@@ -18,7 +17,8 @@ from vaeflow.layers.base import build_chain, run_chain
 from vaeflow.models import VAE, BetaVAE
 from vaeflow.runs.totals import Totals
 from vaeflow.schedules import LinearSchedule
-from vaeflow.trainer import Trainer
+from vaeflow.training import trainer as trainer_module
+from vaeflow.training.trainer import Trainer
 
 NUM_EXAMPLES = 21
 BATCH = 8
