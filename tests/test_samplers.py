@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vaeflow import registry, samplers
-from vaeflow.embedding import Embedding
+from vaeflow.analysis.embedding import Embedding
 from vaeflow.errors import ConfigurationError
 from vaeflow.layers import StandardNormalPrior
 

@@ -10,8 +10,8 @@ import tensorflow as tf
 import vaeflow
 from tests.fixtures import tiny_runs, trained_runs
 from vaeflow import config, trained
+from vaeflow.analysis.evaluator import Evaluator
 from vaeflow.errors import ConfigurationError, EnvironmentFailure
-from vaeflow.evaluation import Evaluator
 from vaeflow.serialization import weights_sha256
 
 

@@ -21,10 +21,10 @@ from tests.fixtures.small_objectives import (
     terms_of_parts,
 )
 from vaeflow import random
+from vaeflow.analysis.evaluator import Evaluator
 from vaeflow.datasets import InMemorySplit
 from vaeflow.devices import strategies
 from vaeflow.errors import ConfigurationError
-from vaeflow.evaluation import Evaluator
 from vaeflow.models import WAE
 from vaeflow.schedules import LinearSchedule
 

@@ -3,9 +3,10 @@
 import numpy as np
 import tensorflow as tf
 
-from vaeflow import images, random, registry, sampling, validation
+from vaeflow import random, registry, validation
+from vaeflow.analysis import grids, traversals
+from vaeflow.analysis.embedding import spread_indices
 from vaeflow.callbacks.base import Callback
-from vaeflow.embedding import spread_indices
 
 _COLUMNS = 8
 
@@ -35,7 +36,7 @@ class Images(Callback):
         # Spread over the split: neighbours may look alike.
         chosen = spread_indices(split.num_examples, self.num_examples)
         dtype = run.trainer.model.variable_dtype
-        self._inputs = sampling.read_images(split, chosen, run.evaluator.binarization, dtype)
+        self._inputs = traversals.read_images(split, chosen, run.evaluator.binarization, dtype)
 
     def on_log(self, run, metrics):
         model = run.trainer.model
@@ -48,21 +49,21 @@ class Images(Callback):
         with run.summaries():
             for name, pixels in pictures.items():
                 tf.summary.image(name, pixels[None])
-                images.write_png(run.workdir.images / f"{name}-{run.step:08d}.png", pixels)
+                grids.write_png(run.workdir.images / f"{name}-{run.step:08d}.png", pixels)
 
     def _reconstructions(self, model):
-        outputs = sampling.reconstruct(model, self._inputs)
-        return images.grid(images.in_pairs_of_rows(self._inputs, outputs, _COLUMNS), _COLUMNS)
+        outputs = traversals.reconstruct(model, self._inputs)
+        return grids.grid(grids.in_pairs_of_rows(self._inputs, outputs, _COLUMNS), _COLUMNS)
 
     def _samples(self, model):
         with random.keyed(0, "images", 0):
-            return images.grid(model.sample(self.num_examples), _COLUMNS)
+            return grids.grid(model.sample(self.num_examples), _COLUMNS)
 
     def _traversals(self, model):
         posterior = model.encode(self._inputs)
-        kl = sampling.mean_kl(model, posterior)
+        kl = traversals.mean_kl(model, posterior)
         dimensions = np.argsort(-kl, kind="stable")[: self.max_traversals]
         values = np.linspace(-3, 3, _COLUMNS)
-        latents = sampling.traverse(posterior.mean[0].numpy(), dimensions, values)
-        drawn = sampling.decode(model, latents)
-        return images.grid(drawn.reshape(-1, *drawn.shape[2:]), _COLUMNS)
+        latents = traversals.traverse(posterior.mean[0].numpy(), dimensions, values)
+        drawn = traversals.decode(model, latents)
+        return grids.grid(drawn.reshape(-1, *drawn.shape[2:]), _COLUMNS)

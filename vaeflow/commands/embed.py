@@ -9,7 +9,8 @@ import tempfile
 import numpy as np
 import tensorflow as tf
 
-from vaeflow import config, embedding, projector, registry, trained, validation
+from vaeflow import config, registry, trained, validation
+from vaeflow.analysis import embedding, projector
 from vaeflow.datasets.base import SPLITS
 from vaeflow.errors import ConfigurationError, EnvironmentFailure
 

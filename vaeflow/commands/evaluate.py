@@ -7,11 +7,12 @@ import time
 
 import tensorflow as tf
 
-from vaeflow import config, divergences, embedding, registry, trained, validation
+from vaeflow import config, registry, trained, validation
+from vaeflow.analysis import aggregate_posterior, embedding
+from vaeflow.analysis.evaluator import Evaluator
+from vaeflow.analysis.importance_sampling import ImportanceSampler, bits_per_dimension
 from vaeflow.datasets.base import SPLITS
 from vaeflow.errors import ConfigurationError
-from vaeflow.evaluation import Evaluator
-from vaeflow.importance_sampling import ImportanceSampler, bits_per_dimension
 from vaeflow.metrics import Metric, ReconstructionQuality
 
 # The mutual information compares every example with every other.
@@ -83,7 +84,7 @@ def evaluate(
     batch_size = run.checked_batch_size("evaluate.batch_size", batch_size)
     results = _in_units(Evaluator(*data, batch_size, seed, metrics).evaluate())
     codes = embedding.embed(*data, batch_size, seed, _MOST_EXAMPLES_COMPARED)
-    results["mutual_information_nats"] = divergences.mutual_information(
+    results["mutual_information_nats"] = aggregate_posterior.mutual_information(
         codes.latents, codes.mean, codes.log_variance
     )
     if num_samples:

@@ -6,9 +6,10 @@ import tempfile
 
 import numpy as np
 
-from vaeflow import config, images, registry, sampling, trained, validation
+from vaeflow import config, registry, trained, validation
 from vaeflow import samplers as standard_samplers
-from vaeflow.embedding import embed, spread_indices
+from vaeflow.analysis import grids, traversals
+from vaeflow.analysis.embedding import embed, spread_indices
 from vaeflow.errors import ConfigurationError, EnvironmentFailure
 from vaeflow.samplers import Sampler
 
@@ -108,18 +109,18 @@ def sample(
 
     def read_images(indices):
         binarization, dtype = run.dataset.binarization, run.model.variable_dtype
-        return sampling.read_images(evaluation_split, indices, binarization, dtype, seed)
+        return traversals.read_images(evaluation_split, indices, binarization, dtype, seed)
 
     arrays = _draw(run.model, samplers, embedding_of(train_split), num_samples, seed)
     indices = spread_indices(evaluation_split.num_examples, num_reconstructions)
     arrays |= _reconstruct(run.model, indices, read_images(indices))
     pairs = _pairs(order, num_interpolations)
     arrays |= _interpolate(run.model, pairs, read_images(pairs.ravel()), num_interpolation_steps)
-    start = sampling.posterior_means(run.model, read_images(order[:1]))[0]
+    start = traversals.posterior_means(run.model, read_images(order[:1]))[0]
     if traverse_from == "prior":
         start = np.zeros_like(start)
     values = np.linspace(-traversal_range, traversal_range, num_traversal_steps, dtype=np.float32)
-    kl = sampling.mean_kl(run.model, embedding_of(evaluation_split))
+    kl = traversals.mean_kl(run.model, embedding_of(evaluation_split))
     arrays |= _traverse(run.model, start, kl, max_traversals, values)
     files = _write(run.workdir.path, arrays, seconds_per_frame)
     _report(run, arrays, files)
@@ -163,7 +164,7 @@ def _draw(model, samplers, embedding, num_samples, seed):
                 f"{latents.shape}"
             )
         arrays[f"samples_{name}_latents"] = latents
-        arrays[f"samples_{name}_images"] = sampling.decode(model, latents)
+        arrays[f"samples_{name}_images"] = traversals.decode(model, latents)
     return arrays
 
 
@@ -171,8 +172,8 @@ def _reconstruct(model, indices, inputs):
     return {
         "reconstruction_indices": indices,
         "reconstruction_inputs": np.asarray(inputs, np.float32),
-        "reconstruction_latents": sampling.posterior_means(model, inputs),
-        "reconstruction_images": sampling.reconstruct(model, inputs),
+        "reconstruction_latents": traversals.posterior_means(model, inputs),
+        "reconstruction_images": traversals.reconstruct(model, inputs),
     }
 
 
@@ -183,28 +184,28 @@ def _pairs(order, num_pairs):
 
 
 def _interpolate(model, pairs, inputs, num_steps):
-    ends = sampling.posterior_means(model, inputs).reshape(*pairs.shape, -1)
+    ends = traversals.posterior_means(model, inputs).reshape(*pairs.shape, -1)
     arrays = {
         "interpolation_indices": pairs,
         "interpolation_inputs": np.asarray(inputs, np.float32).reshape(*pairs.shape, *inputs.shape[1:]),
     }
-    for path in sampling.PATHS:
-        latents = sampling.interpolate(ends[:, 0], ends[:, 1], num_steps, path)
+    for path in traversals.PATHS:
+        latents = traversals.interpolate(ends[:, 0], ends[:, 1], num_steps, path)
         arrays[f"interpolation_{path}_latents"] = latents
-        arrays[f"interpolation_{path}_images"] = sampling.decode(model, latents)
+        arrays[f"interpolation_{path}_images"] = traversals.decode(model, latents)
     return arrays
 
 
 def _traverse(model, start, kl, max_traversals, values):
     dimensions = np.argsort(-kl, kind="stable")[:max_traversals]
-    latents = sampling.traverse(start, dimensions, values)
+    latents = traversals.traverse(start, dimensions, values)
     return {
         "traversal_dimensions": dimensions,
         "traversal_kl": kl[dimensions].astype(np.float32),
         "traversal_values": values,
         "traversal_start": start,
         "traversal_latents": latents,
-        "traversal_images": sampling.decode(model, latents),
+        "traversal_images": traversals.decode(model, latents),
     }
 
 
@@ -214,16 +215,16 @@ def _pictures(arrays):
     for name, drawn in arrays.items():
         if name.startswith("samples_") and name.endswith("_images"):
             sampler = name.removeprefix("samples_").removesuffix("_images")
-            pictures[f"samples-{sampler}.png"] = images.grid(images.enlarge(drawn, _COLUMNS), _COLUMNS)
-    rows = images.in_pairs_of_rows(arrays["reconstruction_inputs"], arrays["reconstruction_images"], _COLUMNS)
-    pictures["reconstructions.png"] = images.grid(images.enlarge(rows, _COLUMNS), _COLUMNS)
-    for path in sampling.PATHS:
+            pictures[f"samples-{sampler}.png"] = grids.grid(grids.enlarge(drawn, _COLUMNS), _COLUMNS)
+    rows = grids.in_pairs_of_rows(arrays["reconstruction_inputs"], arrays["reconstruction_images"], _COLUMNS)
+    pictures["reconstructions.png"] = grids.grid(grids.enlarge(rows, _COLUMNS), _COLUMNS)
+    for path in traversals.PATHS:
         drawn = arrays[f"interpolation_{path}_images"]
-        pictures[f"interpolations-{path}.png"] = images.rows(drawn)
-        pictures[f"interpolations-{path}.gif"] = images.frames(drawn)
+        pictures[f"interpolations-{path}.png"] = grids.rows(drawn)
+        pictures[f"interpolations-{path}.gif"] = grids.frames(drawn)
     labels = [_label(*pair) for pair in zip(arrays["traversal_dimensions"], arrays["traversal_kl"])]
-    pictures["traversals.png"] = images.rows(arrays["traversal_images"], row_labels=labels)
-    pictures["traversals.gif"] = images.frames(arrays["traversal_images"], captions=labels)
+    pictures["traversals.png"] = grids.rows(arrays["traversal_images"], row_labels=labels)
+    pictures["traversals.gif"] = grids.frames(arrays["traversal_images"], captions=labels)
     return pictures
 
 
@@ -240,9 +241,9 @@ def _write(workdir, arrays, seconds_per_frame):
             unfinished = pathlib.Path(name)
             for file, pixels in pictures.items():
                 if file.endswith(".gif"):
-                    images.write_gif(unfinished / file, pixels, seconds_per_frame)
+                    grids.write_gif(unfinished / file, pixels, seconds_per_frame)
                 else:
-                    images.write_png(unfinished / file, pixels)
+                    grids.write_png(unfinished / file, pixels)
             np.savez_compressed(unfinished / "samples.npz", **arrays)
             folder.mkdir(exist_ok=True)
             return [(unfinished / file).rename(folder / file) for file in [*pictures, "samples.npz"]]

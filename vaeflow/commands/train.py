@@ -8,12 +8,12 @@ import tensorflow as tf
 
 from vaeflow import callbacks as standard_callbacks
 from vaeflow import config, registry, validation
+from vaeflow.analysis.evaluator import Evaluator
 from vaeflow.callbacks import Callback, Run
 from vaeflow.datasets import pipeline
 from vaeflow.devices import cores, replicas, strategies
 from vaeflow.devices.workers import check_port, find_workers
 from vaeflow.errors import ConfigurationError, EnvironmentFailure
-from vaeflow.evaluation import Evaluator
 from vaeflow.optimizers import Adam
 from vaeflow.runs import failures
 from vaeflow.runs.checkpoints import CheckpointStore

@@ -13,7 +13,7 @@ from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 from tensorboard.plugins.projector.projector_plugin import ProjectorPlugin
 from werkzeug.test import Client
 
-from vaeflow import projector
+from vaeflow.analysis import projector
 from vaeflow.datasets import InMemorySplit
 
 

@@ -17,9 +17,10 @@ from tests.fixtures.importance_sampling_on_replicas import (
     sampler,
     split,
 )
-from vaeflow import importance_sampling, random
+from vaeflow import random
+from vaeflow.analysis import importance_sampling
+from vaeflow.analysis.importance_sampling import ImportanceSampler, bits_per_dimension
 from vaeflow.datasets import InMemorySplit
-from vaeflow.importance_sampling import ImportanceSampler, bits_per_dimension
 from vaeflow.layers import BernoulliLikelihood, DenseDecoder, DenseEncoder, GaussianLikelihood
 from vaeflow.models import VAE
 

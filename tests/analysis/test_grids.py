@@ -5,12 +5,12 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageSequence
 
-from vaeflow import images
+from vaeflow.analysis import grids
 
 
 def test_images_go_from_left_to_right_then_down():
     values = np.arange(5, dtype=np.float32).reshape(5, 1, 1, 1) / 10
-    pixels = images.grid(np.broadcast_to(values, (5, 2, 3, 1)), columns=2, gap=1)
+    pixels = grids.grid(np.broadcast_to(values, (5, 2, 3, 1)), columns=2, gap=1)
     assert pixels.shape == (3 * 3 + 1, 2 * 4 + 1, 1) and pixels.dtype == np.uint8
     expected = np.full((10, 9, 1), 255)
     expected[1:3, 1:4], expected[1:3, 5:8] = 0, 26  # 25.5 rounds to the even 26.
@@ -21,13 +21,13 @@ def test_images_go_from_left_to_right_then_down():
 
 def test_pixels_are_scaled_rounded_and_clipped():
     row = np.array([-3.0, 0.0, 0.4999, 1.0, 7.0]).reshape(1, 1, 5, 1)
-    assert images.grid(row, columns=1, gap=0).ravel().tolist() == [0, 0, 127, 255, 255]
+    assert grids.grid(row, columns=1, gap=0).ravel().tolist() == [0, 0, 127, 255, 255]
 
 
 @pytest.mark.parametrize(("channels", "shown"), [(1, 1), (2, 1), (3, 3), (4, 3), (9, 3)])
 def test_the_first_channels_are_shown(channels, shown):
     picture = np.random.default_rng(0).random((2, 3, 4, channels))
-    pixels = images.grid(picture, columns=2, gap=0)
+    pixels = grids.grid(picture, columns=2, gap=0)
     assert pixels.shape == (3, 8, shown)
     np.testing.assert_array_equal(pixels[:, :4], np.round(picture[0, ..., :shown].astype(np.float32) * 255))
 
@@ -36,16 +36,16 @@ def test_the_first_channels_are_shown(channels, shown):
 def test_a_png_keeps_every_pixel(tmp_path, channels):
     pixels = np.random.default_rng(0).integers(0, 256, (7, 5, channels), np.uint8)
     path = tmp_path / "new" / "folder" / "grid.png"
-    images.write_png(path, pixels)
+    grids.write_png(path, pixels)
     np.testing.assert_array_equal(tf.io.decode_png(path.read_bytes()), pixels)
 
 
 def test_texts_stand_beside_rows_and_above_images():
     values = np.random.default_rng(0).random((5, 20, 30, 3)).astype(np.float32)
-    plain = images.grid(values, columns=3)
+    plain = grids.grid(values, columns=3)
     captions = ["a", "b", "", "a", "wide"]
-    captioned = images.grid(values, columns=3, captions=captions)
-    labelled = images.grid(values, columns=3, row_labels=["z03  2.41", "z00  0.10"])
+    captioned = grids.grid(values, columns=3, captions=captions)
+    labelled = grids.grid(values, columns=3, row_labels=["z03  2.41", "z00  0.10"])
     line, margin = (captioned.shape[0] - plain.shape[0]) // 2, labelled.shape[1] - plain.shape[1]
     assert captioned.shape[1] == plain.shape[1] and labelled.shape[0] == plain.shape[0]
     assert line > 10 and margin > 50
@@ -64,7 +64,7 @@ def test_texts_stand_beside_rows_and_above_images():
 
 def test_rows_in_pairs():
     above = np.arange(5, dtype=np.float32).reshape(5, 1, 1, 1) / 10
-    ordered = images.in_pairs_of_rows(above, above + 0.5, columns=3).ravel()
+    ordered = grids.in_pairs_of_rows(above, above + 0.5, columns=3).ravel()
     expected = [0.0, 0.1, 0.2, 0.5, 0.6, 0.7, 0.3, 0.4, 1.0, 0.8, 0.9, 1.0]
     np.testing.assert_allclose(ordered, expected, rtol=1e-6)
 
@@ -74,7 +74,7 @@ def test_rows_in_pairs():
 )
 def test_small_images_are_enlarged(width, columns, factor):
     picture = np.random.default_rng(0).random((2, 3, width, 1))
-    enlarged = images.enlarge(picture, columns)
+    enlarged = grids.enlarge(picture, columns)
     assert enlarged.shape == (2, 3 * factor, width * factor, 1)
     for row, column in np.ndindex(factor, min(factor, 4)):
         np.testing.assert_array_equal(enlarged[:, row::factor, column::factor], picture)
@@ -93,7 +93,7 @@ def read_gif(path):
 def test_a_gif_keeps_every_grey_level(tmp_path):
     frames = np.random.default_rng(0).integers(0, 256, (6, 40, 30, 1), np.uint8)
     frames[0, :16, :16, 0] = np.arange(256).reshape(16, 16)
-    images.write_gif(tmp_path / "new" / "grey.gif", frames, 0.12)
+    grids.write_gif(tmp_path / "new" / "grey.gif", frames, 0.12)
     np.testing.assert_array_equal(read_gif(tmp_path / "new" / "grey.gif"), frames.repeat(3, axis=-1))
 
 
@@ -101,7 +101,7 @@ def test_a_gif_keeps_up_to_256_colours(tmp_path):
     generator = np.random.default_rng(0)
     palette = generator.integers(0, 256, (256, 3), np.uint8)
     frames = palette[generator.integers(0, 256, (5, 20, 30))]
-    images.write_gif(tmp_path / "colours.gif", list(frames), 0.12)
+    grids.write_gif(tmp_path / "colours.gif", list(frames), 0.12)
     np.testing.assert_array_equal(read_gif(tmp_path / "colours.gif"), frames)
 
 
@@ -110,7 +110,7 @@ def test_a_gif_of_more_colours_is_near_and_does_not_flicker(tmp_path):
     picture = np.stack(np.broadcast_arrays(row[:, None], row[None], 128.0), axis=-1).astype(np.uint8)
     frames = np.stack([picture] * 4)
     frames[:, 60:, 60:] = np.arange(0, 240, 60)[:, None, None, None]
-    images.write_gif(tmp_path / "colours.gif", frames, 0.12)
+    grids.write_gif(tmp_path / "colours.gif", frames, 0.12)
     shown = read_gif(tmp_path / "colours.gif").astype(int)
     assert shown.shape == frames.shape and np.mean(np.abs(shown - frames)) < 6
     np.testing.assert_array_equal(shown[1:, :60], np.broadcast_to(shown[0, :60], (3, 60, 64, 3)))
@@ -120,9 +120,9 @@ def test_rows_and_frames_show_the_same_images():
     values = np.random.default_rng(0).random((5, 4, 6, 50, 1)).astype(np.float32)
     # Four columns of 50 pixels are enlarged by 4, three by 5.
     pixels = np.round(values * 255)[..., 0]
-    rows = images.rows(values)
+    rows = grids.rows(values)
     assert rows.shape == (5 * (24 + 2) + 2, 4 * (200 + 2) + 2, 1)
-    frames = np.array(images.frames(values))
+    frames = np.array(grids.frames(values))
     assert frames.shape == (6, 2 * (30 + 2) + 2, 3 * (250 + 2) + 2, 1)
     for each, step in np.ndindex(5, 4):
         shown = rows[2 + each * 26 :, 2 + step * 202 :][:24, :200, 0]
@@ -131,4 +131,4 @@ def test_rows_and_frames_show_the_same_images():
         np.testing.assert_array_equal(shown[::5, ::5], pixels[each, step])
     # And back.
     np.testing.assert_array_equal(frames[4:], frames[[2, 1]])
-    assert len(images.frames(values[:, :2])) == 2
+    assert len(grids.frames(values[:, :2])) == 2

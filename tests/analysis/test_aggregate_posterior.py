@@ -6,8 +6,8 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from vaeflow import divergences
-from vaeflow.divergences import log_aggregate_posterior, mutual_information
+from vaeflow.analysis import aggregate_posterior
+from vaeflow.analysis.aggregate_posterior import log_aggregate_posterior, mutual_information
 
 
 def posteriors(num_examples=7, num_latents=3, seed=0):
@@ -25,7 +25,7 @@ def density(value, mean, log_variance):
 
 @pytest.mark.parametrize("chunk_bytes", [1, 3 * 56, 1 << 20])
 def test_it_equals_a_double_loop(monkeypatch, chunk_bytes):
-    monkeypatch.setattr(divergences, "_CHUNK_BYTES", chunk_bytes)
+    monkeypatch.setattr(aggregate_posterior, "_CHUNK_BYTES", chunk_bytes)
     _, mean, log_variance = posteriors()
     latents = np.random.default_rng(1).normal(size=(11, 3))
     expected = [math.log(np.mean([density(z, *other) for other in zip(mean, log_variance)])) for z in latents]

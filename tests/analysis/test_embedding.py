@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tests.fixtures.evaluate_on_replicas import evaluator
 from vaeflow import random
-from vaeflow.embedding import embed, spread_indices
+from vaeflow.analysis.embedding import embed, spread_indices
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 from tensorboard.plugins import projector
 
-from vaeflow import images
+from vaeflow.analysis import grids
 from vaeflow.datasets import pipeline
 
 # TensorBoard shows no more points than this, whatever the file holds.
@@ -53,7 +53,7 @@ def write(folder, points, indices, factors, factor_names, sprites):
     """
     if points.shape[1] == 1:
         points = np.pad(points, [(0, 0), (0, 1)])  # TensorBoard shows nothing of one dimension.
-    images.write_png(folder / "sprites.png", sprites.pixels)
+    grids.write_png(folder / "sprites.png", sprites.pixels)
     write_table(folder / "points.tsv", [points], delimiter="\t")
     # The factors first: TensorBoard shows the first column beside a point. It takes the
     # first line of a single column for an example, not for a header.
