@@ -12,11 +12,8 @@ REPOSITORY = pathlib.Path(__file__).parents[1]
 # A module imports only from the rows above its own.
 ROWS = [
     ["errors"],
-    ["registry", "validation", "random", "runs"],
-    [
-        "devices", "distributions", "minibatch_divergences", "schedules", "optimizers", "serialization",
-        "listing", "flops",
-    ],
+    ["registry", "validation", "random", "kernels", "runs"],
+    ["devices", "distributions", "schedules", "optimizers", "serialization", "listing", "flops"],
     ["layers", "datasets", "samplers"],
     ["models", "metrics"],
     ["analysis", "export"],
@@ -24,7 +21,7 @@ ROWS = [
     ["training"],
     ["trained", "benchmark"],
     ["commands", "testing", "clusters"],
-]  # fmt: skip
+]
 LEVEL = {name: level for level, row in enumerate(ROWS) for name in row}
 
 # Reading the configuration stands beside the rows: it knows errors and the registry, and
@@ -33,9 +30,9 @@ CONFIGURATION = ["config", "command_line"]
 
 # The files of a package that its other files may import; each of these imports those before it.
 SHARED = {
-    "layers": ["group_normalization", "base", "dense", "conv2d_transpose", "conv"],
+    "layers": ["base", "dense", "conv"],
     "datasets": ["base", "cache", "decoding", "record_files", "binarization"],
-    "models": ["terms", "vae"],
+    "models": ["terms", "minibatch_divergences", "vae"],
     "metrics": ["base"],
     "export": ["formats"],
     "benchmark": ["cases", "measuring", "report"],

@@ -9,6 +9,8 @@ import math
 
 import tensorflow as tf
 
+from vaeflow.kernels.bernoulli import bernoulli_log_prob
+
 
 def _full_precision(value):
     value = tf.convert_to_tensor(value)
@@ -97,29 +99,4 @@ class Bernoulli:
     def log_prob(self, value):
         """Returns log p(value) per example, `[B]`."""
         logits = _full_precision(self.logits)
-        return _bernoulli_log_prob(tf.cast(value, logits.dtype), logits)
-
-
-_MOST_FACTORS = 32  # Their product is at least 2⁻³², far from what float32 cannot hold.
-
-
-@tf.custom_gradient
-def _bernoulli_log_prob(value, logits):
-    """Sums the cross-entropy in fewer passes, with one logarithm for many pixels: `[B, …]` to `[B]`.
-
-    With σ = sigmoid(l), log p(v) = v l − max(l, 0) + log max(σ, 1 − σ). The last is at
-    least log ½, so that many are summed as the logarithm of their product; and σ serves
-    the gradient too.
-    """
-    sigmoid = tf.sigmoid(logits)
-    linear = _sum_per_example(value * logits - tf.nn.relu(logits))
-    probable = tf.maximum(sigmoid, 1 - sigmoid)
-    size = math.prod(logits.shape[1:])
-    factors = max(count for count in range(1, _MOST_FACTORS + 1) if size % count == 0)
-    products = tf.reduce_prod(tf.reshape(probable, (-1, size // factors, factors)), axis=2)
-
-    def gradient(upstream):
-        upstream = tf.reshape(upstream, (-1, *[1] * (logits.shape.rank - 1)))
-        return upstream * logits, upstream * (value - sigmoid)
-
-    return linear + tf.reduce_sum(tf.math.log(products), axis=1), gradient
+        return bernoulli_log_prob(tf.cast(value, logits.dtype), logits)

@@ -4,7 +4,7 @@ import math
 
 import keras
 
-from vaeflow.layers.group_normalization import GroupNormalization
+from vaeflow.kernels.group_normalization import GroupNormalization
 from vaeflow.serialization import ConstructorConfig
 
 

@@ -5,8 +5,8 @@ import math
 import keras
 
 from vaeflow import registry, validation
+from vaeflow.kernels.conv2d_transpose import Conv2DTranspose
 from vaeflow.layers.base import Decoder, Layer, build_chain, normalization_layer, run_chain
-from vaeflow.layers.conv2d_transpose import Conv2DTranspose
 from vaeflow.layers.dense import dense_stack
 
 

@@ -4,6 +4,7 @@ import keras
 import tensorflow as tf
 
 from vaeflow import registry, validation
+from vaeflow.kernels.joint_dense import joint_dense
 from vaeflow.layers.base import Layer, build_chain
 
 
@@ -34,13 +35,6 @@ class GaussianHead(Layer):
 
     def call(self, features):
         if self.constant_log_variance is None:
-            return self._both(features)
+            return joint_dense(features, self.mean, self.log_variance)
         mean = self.mean(features)
         return mean, tf.fill(tf.shape(mean), tf.constant(self.constant_log_variance, mean.dtype))
-
-    def _both(self, features):
-        """Computes both layers as one: its product takes as long as that of either."""
-        layers = self.mean, self.log_variance
-        kernel = tf.concat([tf.convert_to_tensor(layer.kernel) for layer in layers], axis=-1)
-        bias = tf.concat([tf.convert_to_tensor(layer.bias) for layer in layers], axis=-1)
-        return tuple(tf.split(tf.nn.bias_add(tf.matmul(features, kernel), bias), 2, axis=-1))

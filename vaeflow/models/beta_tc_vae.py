@@ -1,8 +1,9 @@
 """The beta-TCVAE."""
 
-from vaeflow import minibatch_divergences, registry, schedules, validation
+from vaeflow import registry, schedules, validation
 from vaeflow.distributions import Gaussian
 from vaeflow.errors import ConfigurationError
+from vaeflow.models import minibatch_divergences
 from vaeflow.models.terms import Term
 from vaeflow.models.vae import VAE
 

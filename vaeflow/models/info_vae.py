@@ -3,8 +3,9 @@
 import math
 import numbers
 
-from vaeflow import minibatch_divergences, random, registry, schedules, validation
+from vaeflow import random, registry, schedules, validation
 from vaeflow.errors import ConfigurationError
+from vaeflow.models import minibatch_divergences
 from vaeflow.models.terms import Term
 from vaeflow.models.vae import VAE
 

@@ -2,9 +2,10 @@
 
 import tensorflow as tf
 
-from vaeflow import minibatch_divergences, random, registry, schedules, validation
+from vaeflow import random, registry, schedules, validation
 from vaeflow.devices import cores
 from vaeflow.errors import ConfigurationError
+from vaeflow.models import minibatch_divergences
 from vaeflow.models.terms import Term
 from vaeflow.models.vae import VAE
 

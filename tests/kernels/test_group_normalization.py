@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from vaeflow.layers.group_normalization import GroupNormalization
+from vaeflow.kernels.group_normalization import GroupNormalization
 
 
 def computed(kind, images, upstream, dtype):

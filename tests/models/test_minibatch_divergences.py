@@ -5,9 +5,9 @@ import pytest
 import tensorflow as tf
 
 from tests.fixtures import numpy_divergences
-from vaeflow import minibatch_divergences
 from vaeflow.distributions import Gaussian
 from vaeflow.errors import ConfigurationError
+from vaeflow.models import minibatch_divergences
 
 B, D, N = 12, 3, 500
 

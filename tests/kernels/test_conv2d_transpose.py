@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from vaeflow.layers import conv2d_transpose
-from vaeflow.layers.conv2d_transpose import Conv2DTranspose
+from vaeflow.kernels import conv2d_transpose
+from vaeflow.kernels.conv2d_transpose import Conv2DTranspose
 
 
 def computed(kind, arguments, images, dtype):
