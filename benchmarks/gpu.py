@@ -20,11 +20,12 @@ import tensorflow as tf
 from absl import flags
 
 from benchmarks.utilization import Sampler
-from vaeflow import command_line, config
-from vaeflow.benchmark import cases, report
-from vaeflow.benchmark.cases import Case
-from vaeflow.benchmark.processes import Measurer
+from vaeflow import config
+from vaeflow.commands import command_line
 from vaeflow.errors import ConfigurationError, RunError
+from vaeflow.profiling import cases, report
+from vaeflow.profiling.cases import Case
+from vaeflow.profiling.processes import Measurer
 from vaeflow.runs.workdir import write_atomically
 from vaeflow.training import settings
 

@@ -12,7 +12,8 @@ benchmark.json and benchmark.png to runs/benchmark-<name of the gin file>; with
 
 import sys
 
-from vaeflow import command_line, config
+from vaeflow import config
+from vaeflow.commands import command_line
 
 _FLAGS = ("gin_file", "gin_param", "gin_bindings", "plugin", "workdir", "virtual_devices")
 

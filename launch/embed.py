@@ -9,7 +9,7 @@ TensorBoard, which shows the images as points in the space of their latents.
 
 import sys
 
-from vaeflow import command_line
+from vaeflow.commands import command_line
 from vaeflow.devices import allocator
 
 

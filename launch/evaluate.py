@@ -10,7 +10,7 @@ log-likelihood by importance sampling, bits per dimension, errors of the reconst
 
 import sys
 
-from vaeflow import command_line
+from vaeflow.commands import command_line
 from vaeflow.devices import allocator
 
 

@@ -10,7 +10,7 @@ README.md, which shows how to load them. Each is loaded again and compared with 
 
 import sys
 
-from vaeflow import command_line
+from vaeflow.commands import command_line
 from vaeflow.devices import allocator
 
 

@@ -9,7 +9,8 @@ Without a kind it lists all of them.
 
 import sys
 
-from vaeflow import command_line, listing, registry
+from vaeflow import registry
+from vaeflow.commands import command_line, listing
 
 
 def run(flags, kind=None):

@@ -11,8 +11,8 @@ import sys
 
 from absl import flags
 
-from vaeflow import command_line
 from vaeflow.clusters.local import LocalCluster
+from vaeflow.commands import command_line
 
 
 def define_flags():

@@ -17,7 +17,8 @@ import sys
 from absl import flags
 
 from launch import train
-from vaeflow import command_line, config
+from vaeflow import config
+from vaeflow.commands import command_line
 from vaeflow.errors import RunError
 
 
@@ -33,8 +34,7 @@ def define_flags():
 
 def train_in_worker(arguments, watchers):
     """Trains as launch.train does with these flags; returns the exit code, and why it is not 0."""
-    values = command_line.define_flags(*command_line.TRAIN_FLAGS)
-    values(arguments)
+    (values := command_line.define_flags(*command_line.TRAIN_FLAGS))(arguments)
     try:
         train.run(values, watchers)
     except RunError as error:

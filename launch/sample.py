@@ -9,7 +9,7 @@ Pictures, animations and the arrays behind them go to <workdir>/samples/.
 
 import sys
 
-from vaeflow import command_line
+from vaeflow.commands import command_line
 from vaeflow.devices import allocator
 
 

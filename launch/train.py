@@ -7,7 +7,7 @@ The run's files (checkpoints, metrics, pictures, TensorBoard) go to runs/<name o
 gin file>. Stop it with Ctrl-C; the same command goes on where it stopped.
 """
 
-from vaeflow import command_line
+from vaeflow.commands import command_line
 from vaeflow.devices import allocator
 
 

@@ -12,7 +12,7 @@ from tests.fixtures import tiny_runs, trained_runs
 from vaeflow import config, trained
 from vaeflow.analysis.evaluator import Evaluator
 from vaeflow.errors import ConfigurationError, EnvironmentFailure
-from vaeflow.serialization import weights_sha256
+from vaeflow.runs.digest import weights_sha256
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,7 @@
 """The best rate of float32 matrix products through TensorFlow: what the machine can give at most."""
 
 from benchmarks import protocol
-from vaeflow import flops
+from vaeflow.profiling import flops
 
 
 def main():

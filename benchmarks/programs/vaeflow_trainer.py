@@ -8,9 +8,10 @@ steps is one call, so a window ends with a loop.
 import math
 
 from benchmarks import protocol, workloads
-from vaeflow import config, errors, flops
+from vaeflow import config, errors
 from vaeflow.callbacks import Callback
 from vaeflow.devices import strategies
+from vaeflow.profiling import flops
 
 
 class Watch(Callback):

@@ -9,9 +9,9 @@ from benchmarks import gpu
 from benchmarks.gpu import Variant
 from tests.fixtures import tiny_runs
 from tests.fixtures.measurements import measurement
-from vaeflow import command_line
-from vaeflow.benchmark.processes import Measurer
+from vaeflow.commands import command_line
 from vaeflow.errors import EnvironmentFailure
+from vaeflow.profiling.processes import Measurer
 
 GIN = """
 train.model = @VAE

@@ -16,8 +16,9 @@ import tensorflow as tf
 from launch import train as command
 from tests.fixtures import tiny_runs
 from tests.fixtures.disk import full_disk
-from vaeflow import callbacks, command_line
+from vaeflow import callbacks
 from vaeflow.callbacks import Callback
+from vaeflow.commands import command_line
 from vaeflow.datasets.base import SPLITS
 from vaeflow.errors import ConfigurationError, Preempted, TrainingDiverged
 from vaeflow.runs.checkpoints import CheckpointStore

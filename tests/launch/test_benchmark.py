@@ -10,9 +10,9 @@ import pytest
 from launch import benchmark
 from tests.fixtures import commands, tiny_runs
 from tests.fixtures.measurements import measurement
-from vaeflow import command_line
-from vaeflow.benchmark.processes import Measurer
+from vaeflow.commands import command_line
 from vaeflow.errors import EnvironmentFailure
+from vaeflow.profiling.processes import Measurer
 
 GIN = """
 train.model = @VAE

@@ -10,7 +10,8 @@ from launch import embed
 from tests.fixtures import tiny_runs, trained_runs
 from tests.fixtures.commands import Command
 from tests.fixtures.disk import full_disk
-from vaeflow import command_line, random, registry, trained
+from vaeflow import random, registry, trained
+from vaeflow.commands import command_line
 from vaeflow.datasets import Dataset, InMemorySplit
 
 LATENTS = ["z00", "z01", "z02"]

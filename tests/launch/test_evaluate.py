@@ -10,7 +10,7 @@ from tensorflow.core.util import event_pb2
 from launch import evaluate
 from tests.fixtures import tiny_runs, trained_runs
 from tests.fixtures.commands import Command
-from vaeflow import command_line
+from vaeflow.commands import command_line
 
 STANDARD = {
     "negative_elbo_nats", "reconstruction_loss_nats", "kl_nats", "active_units", "mutual_information_nats",

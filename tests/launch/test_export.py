@@ -10,7 +10,8 @@ import pytest
 from launch import export
 from tests.fixtures import tiny_runs, trained_runs
 from tests.fixtures.disk import full_disk
-from vaeflow import command_line, config, trained
+from vaeflow import config, trained
+from vaeflow.commands import command_line
 from vaeflow.commands import export as command
 from vaeflow.errors import EnvironmentFailure
 from vaeflow.export import FORMATS, model_card

@@ -3,7 +3,7 @@
 import pytest
 
 from launch import list as list_command
-from vaeflow import command_line
+from vaeflow.commands import command_line
 
 
 @pytest.fixture

@@ -6,11 +6,11 @@ import time
 
 from vaeflow import config, registry, validation
 from vaeflow.analysis.grids import write_png
-from vaeflow.benchmark import cases, chart, report
-from vaeflow.benchmark.cases import Case
-from vaeflow.benchmark.processes import Measurer
 from vaeflow.devices.workers import find_workers
 from vaeflow.errors import ConfigurationError
+from vaeflow.profiling import cases, chart, report
+from vaeflow.profiling.cases import Case
+from vaeflow.profiling.processes import Measurer
 from vaeflow.runs.workdir import WorkDir, write_atomically
 from vaeflow.training import settings
 

@@ -17,10 +17,10 @@ from vaeflow.errors import ConfigurationError, EnvironmentFailure
 from vaeflow.optimizers import Adam
 from vaeflow.runs import failures
 from vaeflow.runs.checkpoints import CheckpointStore
+from vaeflow.runs.digest import weights_sha256
 from vaeflow.runs.signals import StopRequest
 from vaeflow.runs.watchdog import Watchdog
 from vaeflow.runs.workdir import WorkDir
-from vaeflow.serialization import weights_sha256
 from vaeflow.training import run_loop, settings
 from vaeflow.training.trainer import Trainer
 

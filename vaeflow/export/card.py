@@ -6,7 +6,7 @@ import math
 import re
 
 from vaeflow.export.formats import FORMATS, modules_of
-from vaeflow.serialization import weights_sha256
+from vaeflow.runs.digest import weights_sha256
 
 _TEMPLATE = """\
 ---

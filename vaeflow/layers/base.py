@@ -5,7 +5,7 @@ import math
 import keras
 
 from vaeflow.kernels.group_normalization import GroupNormalization
-from vaeflow.serialization import ConstructorConfig
+from vaeflow.layers.constructor_config import ConstructorConfig
 
 
 class Layer(ConstructorConfig, keras.layers.Layer):

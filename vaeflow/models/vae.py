@@ -15,9 +15,9 @@ from vaeflow.layers import (
     StandardNormalPrior,
 )
 from vaeflow.layers.base import build_chain, build_once
+from vaeflow.layers.constructor_config import ConstructorConfig
 from vaeflow.models.terms import Forward, Term, check_groups, losses_by_group
 from vaeflow.optimizers import ParameterGroup, clip
-from vaeflow.serialization import ConstructorConfig
 
 
 @registry.model

@@ -4,10 +4,10 @@ import sys
 
 import pytest
 
-from vaeflow.benchmark import processes
-from vaeflow.benchmark.cases import Case
-from vaeflow.benchmark.processes import Measurer
 from vaeflow.errors import ConfigurationError, EnvironmentFailure, TrainingDiverged
+from vaeflow.profiling import processes
+from vaeflow.profiling.cases import Case
+from vaeflow.profiling.processes import Measurer
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import math
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from vaeflow.benchmark import report
+from vaeflow.profiling import report
 
 _SIZE = (1000, 800)
 _INK, _GREY, _LINES, _GROUND = "#222222", "#6b7280", "#e5e7eb", "#ffffff"

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tests.fixtures.measurements import measurement
-from vaeflow.benchmark import chart, report
-from vaeflow.benchmark.cases import Case, Row
+from vaeflow.profiling import chart, report
+from vaeflow.profiling.cases import Case, Row
 
 ONE, TWO, THREE = Case(), Case(devices=2), Case(devices=3)
 MEASURED = {

@@ -72,7 +72,7 @@ class Measurer:
 
 def _run(folder):
     """Runs the process to its end, which comes with ours too; returns its exit code."""
-    command = [sys.executable, "-m", "vaeflow.benchmark.process", "request.json", "answer.json"]
+    command = [sys.executable, "-m", "vaeflow.profiling.process", "request.json", "answer.json"]
     command[-2:] = [str(folder / name) for name in command[-2:]]
     with open(folder / "output", "wb") as output:
         process = subprocess.Popen(

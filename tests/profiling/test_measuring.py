@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.fixtures import tiny_runs
-from vaeflow.benchmark import measuring
+from vaeflow.profiling import measuring
 
 
 @pytest.mark.parametrize("resident", [True, False])

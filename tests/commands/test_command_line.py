@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from tests.fixtures.commands import FIXTURES, REPOSITORY, Command
-from vaeflow import command_line
+from vaeflow.commands import command_line
 from vaeflow.errors import ConfigurationError, DataError, Preempted, TrainingDiverged
 
 GIVEN = "rehearse.data = @ToyGrid()\nToyGrid.width = 3\n"

@@ -5,8 +5,8 @@ import time
 
 import tensorflow as tf
 
-from vaeflow import flops
 from vaeflow.devices import cores
+from vaeflow.profiling import flops
 
 _WINDOWS = 3
 _MOST_MATRIX_SECONDS = 1.0

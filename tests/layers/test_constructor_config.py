@@ -8,8 +8,8 @@ import pytest
 import tensorflow as tf
 
 from vaeflow.layers import Layer
+from vaeflow.runs.digest import weights_sha256
 from vaeflow.schedules import LinearSchedule
-from vaeflow.serialization import weights_sha256
 
 
 @keras.saving.register_keras_serializable(package="tests")

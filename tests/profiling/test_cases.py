@@ -3,9 +3,9 @@
 import pytest
 
 from tests.fixtures.measurements import measurement
-from vaeflow.benchmark import cases
-from vaeflow.benchmark.cases import Case, Row
 from vaeflow.errors import EnvironmentFailure
+from vaeflow.profiling import cases
+from vaeflow.profiling.cases import Case, Row
 
 RUN = Case()
 VALUES = {"compile_mode": "auto", "gradient_accumulation_steps": 2}

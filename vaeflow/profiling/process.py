@@ -1,4 +1,4 @@
-"""The process that measures one configuration: `python -m vaeflow.benchmark.process <request> <answer>`."""
+"""The process that measures one configuration: `python -m vaeflow.profiling.process <request> <answer>`."""
 
 import inspect
 import json
@@ -11,10 +11,10 @@ import tensorflow as tf
 from absl import logging
 
 from vaeflow import config
-from vaeflow.benchmark import measuring
 from vaeflow.datasets import pipeline
 from vaeflow.devices import cores, strategies
 from vaeflow.errors import ConfigurationError, RunError
+from vaeflow.profiling import measuring
 from vaeflow.runs import failures
 from vaeflow.training import settings
 from vaeflow.training.trainer import Trainer

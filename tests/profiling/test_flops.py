@@ -5,10 +5,10 @@ import pytest
 import tensorflow as tf
 
 from tests.fixtures import tiny_runs
-from vaeflow import flops
 from vaeflow.datasets import InMemorySplit
 from vaeflow.layers import ConvDecoder, ConvEncoder
 from vaeflow.models import VAE
+from vaeflow.profiling import flops
 from vaeflow.training.trainer import Trainer
 
 

@@ -1,8 +1,6 @@
-"""`get_config` and `from_config` for every block and model; the digest of weights."""
+"""`get_config` and `from_config` for every block and model."""
 
-import hashlib
 import inspect
-import json
 
 import keras
 
@@ -58,13 +56,3 @@ def _deserialize(value):
     if isinstance(value, (list, tuple)):
         return [_deserialize(item) for item in value]
     return value
-
-
-def weights_sha256(weights):
-    """Returns the SHA-256 of weights: shape, dtype and bytes of each, in order."""
-    digest = hashlib.sha256()
-    for weight in weights:
-        value = weight.numpy()
-        digest.update(json.dumps([list(value.shape), value.dtype.name]).encode())
-        digest.update(value.tobytes())
-    return digest.hexdigest()
