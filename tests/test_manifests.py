@@ -83,7 +83,8 @@ def action_for(code):
     for rule in JOB["podFailurePolicy"]["rules"]:
         exits = rule.get("onExitCodes")
         if exits is not None:
-            assert exits["containerName"] == CONTAINER["name"] and exits["operator"] == "In"
+            assert exits["containerName"] == CONTAINER["name"]
+            assert exits["operator"] == "In"
             if code in exits["values"]:
                 return rule["action"]
     return "Count"
@@ -93,7 +94,8 @@ def test_exit_codes_are_treated_as_what_they_mean():
     assert action_for(ConfigurationError.exit_code) == "FailJob"
     assert action_for(TrainingDiverged.exit_code) == "FailJob"
     assert action_for(Preempted.exit_code) == "Ignore"
-    assert action_for(EnvironmentFailure.exit_code) == "Count" and JOB["backoffLimit"] > JOB["completions"]
+    assert action_for(EnvironmentFailure.exit_code) == "Count"
+    assert JOB["backoffLimit"] > JOB["completions"]
     assert POD["restartPolicy"] == "Never"  # Else Kubernetes refuses a podFailurePolicy.
 
 
@@ -128,7 +130,8 @@ def test_each_pod_learns_who_the_workers_are(tmp_path, num_workers):
         assert find_workers({"TF_CONFIG": tf_config}) == Workers(workers, index)
         assert arguments[:2] == ["-m", "launch.train"]
         # The training is the process that Kubernetes signals, and its exit code the pod's.
-        assert int(pid) == process.pid and process.returncode == 42
+        assert int(pid) == process.pid
+        assert process.returncode == 42
         (workdir,) = [argument for argument in arguments if argument.startswith("--workdir=")]
         assert workdir.removeprefix("--workdir=").startswith(CONTAINER["volumeMounts"][0]["mountPath"])
 
@@ -137,7 +140,8 @@ def test_one_pod_alone_is_one_process(tmp_path):
     found = put_on_path(tmp_path, "python", 'printf "%s" "$TF_CONFIG"')
     variables = {"NUM_WORKERS": "1", "JOB_COMPLETION_INDEX": "0"} | found
     text = subprocess.check_output([*CONTAINER["command"], *CONTAINER["args"]], env=variables, text=True)
-    assert "vaeflow-0" in text and find_workers({"TF_CONFIG": text}) is None
+    assert "vaeflow-0" in text
+    assert find_workers({"TF_CONFIG": text}) is None
 
 
 def sbatch(folder, code, *arguments, before=""):
@@ -158,9 +162,12 @@ def test_the_slurm_script_is_well_formed():
     # Slurm reads no options after the first command.
     first_command = next(number for number, line in enumerate(lines) if line and not line.startswith("#"))
     options = [number for number, line in enumerate(lines) if line.startswith("#SBATCH")]
-    assert options and max(options) < first_command
+    assert options
+    assert max(options) < first_command
     given = dict(re.fullmatch("#SBATCH --([a-z-]+)=?(.*)", lines[number]).groups() for number in options)
-    assert given["signal"] == "TERM@120" and given["ntasks-per-node"] == "1" and "requeue" in given
+    assert given["signal"] == "TERM@120"
+    assert given["ntasks-per-node"] == "1"
+    assert "requeue" in given
 
 
 @pytest.mark.parametrize("code", [0, 1, 2, 3, 4, 137])
@@ -168,7 +175,8 @@ def test_a_job_that_ended_stays_ended(tmp_path, code):
     ended, calls = sbatch(tmp_path, code, "--gin_file=x.gin", "--workdir=w")
     assert ended == code
     (call,) = calls
-    assert call[0] == "srun" and call[-5:] == [
+    assert call[0] == "srun"
+    assert call[-5:] == [
         "python",
         "-m",
         "launch.train",
@@ -181,9 +189,11 @@ def test_a_job_that_ended_stays_ended(tmp_path, code):
 def test_a_preempted_job_goes_back_to_the_queue(tmp_path):
     ended, calls = sbatch(tmp_path, 42, "--gin_file=x.gin")
     assert ended == 42
-    assert [call[0] for call in calls] == ["srun", "scontrol"] and calls[1] == ["scontrol", "requeue", "1234"]
+    assert [call[0] for call in calls] == ["srun", "scontrol"]
+    assert calls[1] == ["scontrol", "requeue", "1234"]
 
 
 def test_the_script_outlives_a_signal_to_itself(tmp_path):
     ended, calls = sbatch(tmp_path, 42, before="kill -TERM $PPID; sleep 0.2")
-    assert ended == 42 and calls[-1] == ["scontrol", "requeue", "1234"]
+    assert ended == 42
+    assert calls[-1] == ["scontrol", "requeue", "1234"]

@@ -194,7 +194,7 @@ def test_factor_vae_by_loops(same_batch):
 
 def test_factor_vae_with_an_undecided_discriminator_is_the_vae():
     losses, mean, log_variance, latents = batch()
-    layers = discriminator()[:-1] + [(np.zeros((5, 1)), np.zeros(1))]
+    layers = [*discriminator()[:-1], (np.zeros((5, 1)), np.zeros(1))]
     terms, loss = objectives.factor_vae(
         losses, mean, log_variance, latents, layers, permutations(B), same_batch=True
     )
@@ -214,7 +214,8 @@ def test_schedules_that_rise_once(schedule, expected):
     values = [schedule(step, 2.0, 10.0, 1000) for step in (0, 250, 500, 1000, 5000)]
     np.testing.assert_allclose(values, expected, rtol=1e-12)
     rising = [schedule(step, 0.0, 1.0, 50) for step in range(60)]
-    assert rising == sorted(rising) and len(set(rising)) == 51
+    assert rising == sorted(rising)
+    assert len(set(rising)) == 51
 
 
 def test_the_cyclical_schedule():

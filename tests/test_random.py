@@ -109,7 +109,8 @@ def test_later_draws_are_sliced_too():
 @pytest.mark.parametrize("kind", ["normal", "uniform"])
 def test_float32_gives_the_numbers_of_float64(kind):
     single, double = draw(kind, (500, 7), "float32"), draw(kind, (500, 7))
-    assert single.dtype == np.float32 and double.dtype == np.float64
+    assert single.dtype == np.float32
+    assert double.dtype == np.float64
     np.testing.assert_allclose(single, double, atol=2e-4 if kind == "normal" else 1e-7)
     assert np.median(np.abs(single - double)) < 1e-7
 
@@ -185,7 +186,8 @@ def largest_gap(values, cumulative):
 
 def test_uniform_noise_is_uniform():
     values = draw("uniform", (5000, 7)).ravel()
-    assert values.min() > 0 and values.max() <= 1
+    assert values.min() > 0
+    assert values.max() <= 1
     assert largest_gap(values, lambda x: x) < 1.95  # Exceeded by chance in 1 of 1000 seeds.
 
 

@@ -49,7 +49,8 @@ def test_gin_injects_into_the_configured_class_only():
     gin.parse_config("RegistryInjected.size = 5")
     assert RegistryInjected().size == 1
     made = registry.configured(RegistryInjected)()
-    assert made.size == 5 and type(made) is RegistryInjected
+    assert made.size == 5
+    assert type(made) is RegistryInjected
     gin.clear_config()
 
 
@@ -140,9 +141,9 @@ def test_did_you_mean_ignores_case_and_stays_silent_where_nothing_is_near():
 
 
 def test_a_kind_asks_for_its_keras_class():
-    with pytest.raises(ConfigurationError, match="@registry.layer expects a subclass of keras.layers.Layer"):
+    with pytest.raises(ConfigurationError, match=r"@registry.layer expects a subclass of keras.layers.Layer"):
         registry.layer(type("RegistryNoLayer", (), {}))
-    with pytest.raises(ConfigurationError, match="keras.Model"):
+    with pytest.raises(ConfigurationError, match=r"keras.Model"):
         registry.model(lambda: None)
 
 

@@ -51,7 +51,8 @@ ALL = [samplers.PriorSampler, samplers.AggregatePosteriorSampler, samplers.Gauss
 @pytest.mark.parametrize("make", ALL)
 def test_a_seed_gives_the_same_samples_and_another_others(make):
     first = fitted(make()).sample(50, seed=7)
-    assert first.shape == (50, 2) and np.isfinite(first).all()
+    assert first.shape == (50, 2)
+    assert np.isfinite(first).all()
     np.testing.assert_array_equal(fitted(make()).sample(50, seed=7), first)
     assert not np.intersect1d(fitted(make()).sample(50, seed=8), first).size
     assert len(np.unique(first[:, 0])) == 50
@@ -89,7 +90,8 @@ def test_the_aggregate_posterior_picks_every_image_equally_often():
     narrow = Embedding(np.arange(count), mean, np.full_like(mean, -30.0), mean)
     latents = fitted(samplers.AggregatePosteriorSampler(), embedding=narrow).sample(5000, 0)
     picked = np.bincount(np.round(latents[:, 0]).astype(int), minlength=count)
-    assert len(picked) == count and np.all(np.abs(picked - 1000) < 4 * np.sqrt(5000 * 0.2 * 0.8))
+    assert len(picked) == count
+    assert np.all(np.abs(picked - 1000) < 4 * np.sqrt(5000 * 0.2 * 0.8))
 
 
 @pytest.mark.parametrize("covariance_type", samplers.COVARIANCE_TYPES)

@@ -51,7 +51,7 @@ def test_a_fault_is_found_and_named(factory, check, message):
 @pytest.mark.parametrize("factory", ["LocalCovariance", "DividedTwice"])
 def test_one_and_two_replicas_are_compared(factory):
     with pytest.raises(
-        AssertionError, match="one and two replicas train different weights: .* ends .* elsewhere"
+        AssertionError, match=r"one and two replicas train different weights: .* ends .* elsewhere"
     ):
         testing.check_replicas(getattr(broken_models, factory), SHAPE)
 
@@ -62,5 +62,5 @@ def test_what_another_process_cannot_import_is_refused():
 
 
 def test_what_makes_no_model_is_refused():
-    with pytest.raises(AssertionError, match="the factory makes 3, not a vaeflow.VAE"):
+    with pytest.raises(AssertionError, match=r"the factory makes 3, not a vaeflow.VAE"):
         testing.check_terms(lambda: 3, SHAPE)

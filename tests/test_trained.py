@@ -121,7 +121,7 @@ def test_a_damaged_checkpoint_is_passed_over_or_refused_by_name(damageable, capl
     set_metric(damageable, 20, 0.0)
     flip_a_byte(data_file(damageable, 20))
     assert restored(damageable).step == restored(damageable, "last").step == 10
-    with pytest.raises(EnvironmentFailure, match="step-00000020 is damaged: variables.data.* differs"):
+    with pytest.raises(EnvironmentFailure, match=r"step-00000020 is damaged: variables.data.* differs"):
         restored(damageable, "20")
     flip_a_byte(data_file(damageable, 10))
     with pytest.raises(EnvironmentFailure, match="none of the 2 checkpoints"):
@@ -131,7 +131,7 @@ def test_a_damaged_checkpoint_is_passed_over_or_refused_by_name(damageable, capl
 def test_no_checkpoint(damageable):
     for path in damageable.glob("checkpoints/*"):
         path.rename(damageable / path.name)
-    with pytest.raises(ConfigurationError, match="no checkpoint in .*train first"):
+    with pytest.raises(ConfigurationError, match=r"no checkpoint in .*train first"):
         restored(damageable)
 
 
@@ -142,28 +142,28 @@ def test_a_folder_that_is_not_there_names_its_neighbours(finished):
 
 def test_a_folder_of_another_kind(finished):
     with pytest.raises(
-        ConfigurationError, match="not the work folder of a run: it holds no config.gin that binds"
+        ConfigurationError, match=r"not the work folder of a run: it holds no config.gin that binds"
     ):
         vaeflow.load(finished / "checkpoints")
 
 
 def test_a_configuration_of_another_kind(tmp_path):
     (tmp_path / "config.gin").write_text("Adam.learning_rate = 0.1\ntrain.optimizer = @Adam\n")
-    with pytest.raises(ConfigurationError, match="no config.gin that binds `train.model`"):
+    with pytest.raises(ConfigurationError, match=r"no config.gin that binds `train.model`"):
         vaeflow.load(tmp_path)
 
 
 def test_a_plug_in_needs_consent(damageable):
     path = damageable / "config.gin"
     path.write_text("import tests.fixtures.gin_canary\n" + path.read_text())
-    with pytest.raises(ConfigurationError, match="--plugin=tests.fixtures.gin_canary if you trust it"):
+    with pytest.raises(ConfigurationError, match=r"--plugin=tests.fixtures.gin_canary if you trust it"):
         vaeflow.load(damageable)
 
 
 def test_another_model_than_that_of_the_checkpoint(finished):
     with pytest.raises(ConfigurationError, match=r"of another model.*shape \(3, 8\).*has \(4, 8\)"):
         restored(finished, parameters=["VAE.num_latents = 4"])
-    with pytest.raises(ConfigurationError, match="of another model.*it holds 10 weights, this model 12"):
+    with pytest.raises(ConfigurationError, match=r"of another model.*it holds 10 weights, this model 12"):
         restored(finished, parameters=["DenseDecoder.units = (8, 64)"])
 
 
@@ -190,5 +190,5 @@ def test_precision_is_that_of_the_run_and_ends_with_it(tmp_path):
 
 def test_a_run_from_python_cannot_be_read_back_without_its_configuration(tmp_path):
     tiny_runs.train(tmp_path)
-    with pytest.raises(ConfigurationError, match="no config.gin that binds `train.model`"):
+    with pytest.raises(ConfigurationError, match=r"no config.gin that binds `train.model`"):
         vaeflow.load(tmp_path)

@@ -29,5 +29,5 @@ def test_borders(check, accepted, refused):
 
 def test_one_of_lists_the_choices():
     assert validation.one_of("Some.setting", "a", ("a", None)) == "a"
-    with pytest.raises(ValueError, match="`Some.setting` must be one of 'a', None; got 'b'"):
+    with pytest.raises(ValueError, match=r"`Some.setting` must be one of 'a', None; got 'b'"):
         validation.one_of("Some.setting", "b", ("a", None))

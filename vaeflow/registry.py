@@ -293,7 +293,7 @@ def _check_class(kind, target):
 
 def _location(target):
     try:
-        lines, number = inspect.getsourcelines(target)
+        _lines, number = inspect.getsourcelines(target)
         return f"{inspect.getsourcefile(target)}:{number}"
     except (OSError, TypeError):
         return target.__module__

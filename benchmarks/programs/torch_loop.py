@@ -101,7 +101,7 @@ def main():
     torch.manual_seed(0)
     pixels = torch.from_numpy(np.load(sprites.array_path(workload.array)).transpose(0, 3, 1, 2))
     compiled = arguments.variant == "compile"
-    channels_last = arguments.variant == "channels_last" or compiled and workload.kind != "dense"
+    channels_last = arguments.variant == "channels_last" or (compiled and workload.kind != "dense")
     memory_format = torch.channels_last if channels_last else torch.contiguous_format
     pixels = pixels.contiguous(memory_format=memory_format)
     trainer = Trainer(workload, memory_format, compiled)

@@ -70,5 +70,6 @@ def test_some_examples_are_spread_over_the_split(subject):
 def test_spread_indices():
     assert spread_indices(4).tolist() == spread_indices(4, 9).tolist() == [0, 1, 2, 3]
     chosen = spread_indices(60_000, 10_000)
-    assert len(set(chosen)) == 10_000 and (chosen[0], chosen[-1]) == (0, 59_999)
+    assert len(set(chosen)) == 10_000
+    assert (chosen[0], chosen[-1]) == (0, 59_999)
     assert spread_indices(10, 1).tolist() == [0]

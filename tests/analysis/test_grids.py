@@ -11,7 +11,8 @@ from vaeflow.analysis import grids
 def test_images_go_from_left_to_right_then_down():
     values = np.arange(5, dtype=np.float32).reshape(5, 1, 1, 1) / 10
     pixels = grids.grid(np.broadcast_to(values, (5, 2, 3, 1)), columns=2, gap=1)
-    assert pixels.shape == (3 * 3 + 1, 2 * 4 + 1, 1) and pixels.dtype == np.uint8
+    assert pixels.shape == (3 * 3 + 1, 2 * 4 + 1, 1)
+    assert pixels.dtype == np.uint8
     expected = np.full((10, 9, 1), 255)
     expected[1:3, 1:4], expected[1:3, 5:8] = 0, 26  # 25.5 rounds to the even 26.
     expected[4:6, 1:4], expected[4:6, 5:8] = 51, 76
@@ -47,19 +48,25 @@ def test_texts_stand_beside_rows_and_above_images():
     captioned = grids.grid(values, columns=3, captions=captions)
     labelled = grids.grid(values, columns=3, row_labels=["z03  2.41", "z00  0.10"])
     line, margin = (captioned.shape[0] - plain.shape[0]) // 2, labelled.shape[1] - plain.shape[1]
-    assert captioned.shape[1] == plain.shape[1] and labelled.shape[0] == plain.shape[0]
-    assert line > 10 and margin > 50
+    assert captioned.shape[1] == plain.shape[1]
+    assert labelled.shape[0] == plain.shape[0]
+    assert line > 10
+    assert margin > 50
     # Without the texts it is the same grid.
     np.testing.assert_array_equal(labelled[:, margin:], plain)
     np.testing.assert_array_equal(captioned[2 + line :][:22], plain[2:24])
     np.testing.assert_array_equal(captioned[24 + 2 * line :], plain[24:])
     texts = [captioned[2 + r * (22 + line) :, 2 + c * 32 :][:line, :30] for r, c in np.ndindex(2, 3)]
     dark = [np.sum(text < 128) for text in texts]
-    assert dark[0] == dark[3] > 10 and dark[2] == dark[5] == 0 and dark[4] > dark[0]
+    assert dark[0] == dark[3] > 10
+    assert dark[2] == dark[5] == 0
+    assert dark[4] > dark[0]
     rows = [labelled[2 + r * 22 :, :margin][:20] for r in range(2)]
-    assert all(np.sum(row < 128) > 50 for row in rows) and np.any(rows[0] != rows[1])
+    assert all(np.sum(row < 128) > 50 for row in rows)
+    assert np.any(rows[0] != rows[1])
     # Nothing of a text is cut off.
-    assert (labelled[:, :2] == 255).all() and (labelled[:, margin - 2 : margin] == 255).all()
+    assert (labelled[:, :2] == 255).all()
+    assert (labelled[:, margin - 2 : margin] == 255).all()
 
 
 def test_rows_in_pairs():
@@ -112,7 +119,8 @@ def test_a_gif_of_more_colours_is_near_and_does_not_flicker(tmp_path):
     frames[:, 60:, 60:] = np.arange(0, 240, 60)[:, None, None, None]
     grids.write_gif(tmp_path / "colours.gif", frames, 0.12)
     shown = read_gif(tmp_path / "colours.gif").astype(int)
-    assert shown.shape == frames.shape and np.mean(np.abs(shown - frames)) < 6
+    assert shown.shape == frames.shape
+    assert np.mean(np.abs(shown - frames)) < 6
     np.testing.assert_array_equal(shown[1:, :60], np.broadcast_to(shown[0, :60], (3, 60, 64, 3)))
 
 

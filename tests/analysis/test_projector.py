@@ -54,7 +54,8 @@ def test_thumbnails_stand_in_rows(monkeypatch, channels, dtype, chunk_images):
     sheet = projector.sprite_sheet(InMemorySplit(stored), indices)
     assert (sheet.height, sheet.width) == (8, 6)
     shown = 1 if channels < 3 else 3
-    assert sheet.pixels.shape == (3 * 8, 3 * 6, shown) and sheet.pixels.dtype == np.uint8
+    assert sheet.pixels.shape == (3 * 8, 3 * 6, shown)
+    assert sheet.pixels.dtype == np.uint8
     for position, index in enumerate(indices):
         expected = stored[index, ..., :shown] * (1.0 if dtype == "uint8" else 255.0)
         found = tile(sheet.pixels, position, 3, 8, 6)
@@ -81,7 +82,8 @@ def test_images_are_shrunk_where_the_sheet_would_be_too_large(shape, count, heig
 def test_any_number_of_any_size_fits(shape, count):
     columns = int(np.ceil(np.sqrt(count)))
     height, width = projector.thumbnail_size(shape, columns)
-    assert 1 <= height <= shape[0] and 1 <= width <= shape[1]
+    assert 1 <= height <= shape[0]
+    assert 1 <= width <= shape[1]
     assert columns * max(height, width) <= 8192
     if columns * max(shape) <= 8192:
         assert (height, width) == shape[:2]
@@ -99,7 +101,8 @@ def test_a_table_reads_back_bit_for_bit(tmp_path):
     projector.write_table(tmp_path / "table.csv", [integers, single, double], names)
     header, *lines = (tmp_path / "table.csv").read_text(encoding="utf-8").split("\n")
     assert header == "a b,c d,é,x,y,z"
-    assert lines.pop() == "" and len(lines) == 2500
+    assert lines.pop() == ""
+    assert len(lines) == 2500
     cells = [line.split(",") for line in lines]
     np.testing.assert_array_equal([list(map(int, row[:2])) for row in cells], integers)
     np.testing.assert_array_equal(np.array([row[2:5] for row in cells], np.float32), single)
@@ -165,7 +168,8 @@ def test_tensorboard_serves_it(written, tmp_path):
     assert get("/tensor", **named).data == points.tobytes()
     assert len(get("/metadata", **named).text.splitlines()) == 1 + len(indices)
     served = get("/sprite_image", **named)
-    assert served.mimetype == "image/png" and served.data == (folder / "sprites.png").read_bytes()
+    assert served.mimetype == "image/png"
+    assert served.data == (folder / "sprites.png").read_bytes()
 
 
 def test_without_factors_the_metadata_has_no_header(tmp_path):

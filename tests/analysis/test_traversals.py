@@ -57,7 +57,8 @@ def test_slerp_turns_and_grows_evenly():
 def test_both_ends_are_exact(path, size):
     starts, ends = np.random.default_rng(0).normal(size=(2, 50, size)).astype(np.float32)
     latents = traversals.interpolate(starts, ends, 5, path)
-    assert latents.shape == (50, 5, size) and latents.dtype == np.float32
+    assert latents.shape == (50, 5, size)
+    assert latents.dtype == np.float32
     np.testing.assert_array_equal(latents[:, 0], starts)
     np.testing.assert_array_equal(latents[:, -1], ends)
 
@@ -102,7 +103,8 @@ def test_a_traversal_changes_one_dimension_only():
     start = np.arange(4, dtype=np.float32) + 10
     values = np.array([-2.0, 0.0, 1.0], np.float32)
     latents = traversals.traverse(start, [2, 0], values)
-    assert latents.shape == (2, 3, 4) and latents.dtype == np.float32
+    assert latents.shape == (2, 3, 4)
+    assert latents.dtype == np.float32
     np.testing.assert_array_equal(latents[0], [[10, 11, value, 13] for value in values])
     np.testing.assert_array_equal(latents[1], [[value, 11, 12, 13] for value in values])
     np.testing.assert_array_equal(start, [10, 11, 12, 13])
@@ -123,7 +125,8 @@ def test_pictures_are_those_of_a_numpy_model(model, monkeypatch):
     monkeypatch.setattr(traversals, "_BATCH_SIZE", 4)
     inputs = numpy_vae.images(11, SHAPE)
     mean, _, latents, outputs = numpy_vae.forward(model, inputs, epsilon=0.0)
-    assert np.min(outputs) < 0 and np.max(outputs) > 1
+    assert np.min(outputs) < 0
+    assert np.max(outputs) > 1
     tensor = keras.ops.convert_to_tensor(inputs)
     np.testing.assert_allclose(traversals.posterior_means(model, tensor), mean, rtol=1e-6, atol=1e-6)
     clipped = np.clip(outputs, 0, 1)
@@ -160,7 +163,8 @@ def test_images_are_read_as_the_model_is_given_them():
     plain = traversals.read_images(split, [3, 0], "none", "float64").numpy()
     np.testing.assert_allclose(plain, array[[3, 0]] / 255.0, rtol=1e-12)
     first = traversals.read_images(split, range(20), "dynamic", "float32", seed=1).numpy()
-    assert set(np.unique(first)) == {0.0, 1.0} and abs(np.mean(first) - np.mean(array) / 255) < 0.05
+    assert set(np.unique(first)) == {0.0, 1.0}
+    assert abs(np.mean(first) - np.mean(array) / 255) < 0.05
     assert np.corrcoef(first.ravel(), array.ravel())[0, 1] > 0.5
     again = traversals.read_images(split, range(20), "dynamic", "float32", seed=1)
     np.testing.assert_array_equal(again, first)

@@ -40,9 +40,13 @@ def test_variants_of_several_gpus_and_streamed_data():
 
 def test_a_case_has_the_same_batch_on_each_device():
     case = Variant("float32", "none", False, 4).case(64)
-    assert case.devices == 4 and dict(case.settings) == {
-        "precision": "float32", "compile_mode": "none", "resident_data": False, "batch_size": 256,
-    }  # fmt: skip
+    assert case.devices == 4
+    assert dict(case.settings) == {
+        "precision": "float32",
+        "compile_mode": "none",
+        "resident_data": False,
+        "batch_size": 256,
+    }
 
 
 def fake_measure(self, case, arithmetic=False, trace=None):
@@ -81,7 +85,8 @@ def test_the_tables(run, tmp_path):
     rows = json.loads((tmp_path / "runs/benchmark-gpu/gpu.json").read_text())["tiny"]
     assert len(rows) == 2 * (3 + 2 + 2)
     two = next(row for row in rows if row["devices"] == 2)
-    assert two["efficiency"] == pytest.approx(1200 / 2 / 800) and two["utilization"] is None
+    assert two["efficiency"] == pytest.approx(1200 / 2 / 800)
+    assert two["utilization"] is None
     # 1 GFLOP for a step of 8 images; 100 GFLOP/s each.
     assert two["flops_per_second"] == pytest.approx(1200 / 8 * 1e9)
     assert two["fraction_of_matrix_product"] == pytest.approx(0.75)
@@ -97,15 +102,21 @@ def test_the_tables(run, tmp_path):
 def test_one_workload_that_fails_does_not_end_the_others(run, tmp_path):
     (tmp_path / "bad.gin").write_text(GIN.replace("images.npy", "missing.npy"))
     code, out, error = run("--gin_file=bad.gin", "--gin_file=tiny.gin", "--virtual_devices=1")
-    assert code == 0 and "bad.gin cannot be measured: " in error and "missing.npy" in error
+    assert code == 0
+    assert "bad.gin cannot be measured: " in error
+    assert "missing.npy" in error
     assert "## tiny" in out
     code, _, error = run("--gin_file=bad.gin", "--virtual_devices=1")
-    assert code == 2 and error.startswith("benchmarks.gpu: error:") and "missing.npy" in error
+    assert code == 2
+    assert error.startswith("benchmarks.gpu: error:")
+    assert "missing.npy" in error
 
 
 def test_without_a_gpu_or_a_workload(run, monkeypatch, tmp_path):
     code, _, error = run("--gin_file=tiny.gin")
-    assert code == 2 and "sees no GPU; to rehearse on the CPU give --virtual_devices=2" in error
+    assert code == 2
+    assert "sees no GPU; to rehearse on the CPU give --virtual_devices=2" in error
     monkeypatch.setattr(gpu, "_WORKLOADS", tmp_path / "nothing")
     code, _, error = run("--virtual_devices=1")
-    assert code == 2 and "there is no gin file in" in error
+    assert code == 2
+    assert "there is no gin file in" in error

@@ -52,8 +52,10 @@ def test_a_program_trains_in_windows_and_sleeps_between(tmp_path):
         second = program.run(0.05)
         for answer in (first, second):
             assert 0.05 <= answer["seconds"] < 0.2, "the sleep between the windows is in none of them"
-            assert answer["steps"] > 0 and answer["images"] == 4 * answer["steps"]
-            assert answer["peak_mebibytes"] > 1 and answer["others_cores"] >= 0
+            assert answer["steps"] > 0
+            assert answer["images"] == 4 * answer["steps"]
+            assert answer["peak_mebibytes"] > 1
+            assert answer["others_cores"] >= 0
         program.end()
 
 
@@ -72,7 +74,7 @@ def test_a_program_ends_when_the_runner_is_gone(tmp_path):
 
 
 def test_a_program_that_breaks_says_why(tmp_path):
-    with pytest.raises(ProgramFailed, match="^the net has no layers$"):
+    with pytest.raises(ProgramFailed, match=r"^the net has no layers$"):
         start(tmp_path, BROKEN)
 
 
@@ -94,7 +96,8 @@ def test_without_a_compiler_the_line_says_so(tmp_path, monkeypatch):
 def test_the_allocator_is_tuned_only_where_asked():
     inherited = {"MALLOC_TOP_PAD_": "5", "GLIBC_TUNABLES": "glibc.malloc.top_pad=6", "HOME": "here"}
     default = Line("toy", "toy").environment(inherited)
-    assert default["HOME"] == "here" and not default.keys() & {"MALLOC_TOP_PAD_", "GLIBC_TUNABLES"}
+    assert default["HOME"] == "here"
+    assert not default.keys() & {"MALLOC_TOP_PAD_", "GLIBC_TUNABLES"}
     tuned = Line("toy", "toy", tuned_allocator=True).environment(inherited)
     assert tuned == allocator.tuned(default)
     assert Line("toy", "toy", tunes_itself=True).environment(inherited) == tuned
@@ -122,9 +125,13 @@ def test_a_workload_is_measured_although_a_program_breaks(toy_lines, tmp_path):
     toy_lines(good=TOY, broken=BROKEN)
     result = measure.measure("dense_128", settings(tmp_path))
     good, broken = result["lines"]
-    assert result["parameters"] == 7 and result["matrix_product"] is None
-    assert len(good["windows"]) == 2 and good["failure"] is None and good["resume_seconds"] > 0
-    assert broken["failure"] == "the net has no layers" and broken["windows"] == []
+    assert result["parameters"] == 7
+    assert result["matrix_product"] is None
+    assert len(good["windows"]) == 2
+    assert good["failure"] is None
+    assert good["resume_seconds"] > 0
+    assert broken["failure"] == "the net has no layers"
+    assert broken["windows"] == []
 
 
 def test_different_nets_are_not_compared(toy_lines, tmp_path):

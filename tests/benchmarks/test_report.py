@@ -130,7 +130,8 @@ def test_the_table_of_a_workload():
         }
     )
     rows = text.splitlines()
-    assert "| processor | Abacus |" in rows and "| keras | 9.9 |" in rows
+    assert "| processor | Abacus |" in rows
+    assert "| keras | 9.9 |" in rows
     assert "Rounds: 3, each with 2 s of every program." in rows
     assert "| vaeflow | 200 (100–300) | 2.00 | tunes it itself |  | 512 | 4.2 | – | 0% |" in rows
     assert (

@@ -11,7 +11,7 @@ from benchmarks.environments import machine
 
 
 @pytest.mark.parametrize(
-    "option, said",
+    ("option", "said"),
     [
         ("--workloads=dense_12", "no workload is called 'dense_12'; did you mean 'dense_"),
         ("--rounds=0", "argument --rounds: expected a number above 0, got '0'"),
@@ -25,20 +25,23 @@ def test_a_wrong_option_is_one_message(option, said, capsys, monkeypatch):
     monkeypatch.setattr(run, "run", lambda options: pytest.fail("it began to measure"))
     assert run.main([option]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("benchmarks.run: error: ") and said in line
+    assert line.startswith("benchmarks.run: error: ")
+    assert said in line
     assert line.endswith("--help describes the options")
 
 
 def test_the_defaults():
     options = run._parse([])
     assert (options.rounds, options.seconds) == (5, 3.0)
-    assert options.results.name == "benchmarks" and len(options.workloads) == 7
+    assert options.results.name == "benchmarks"
+    assert len(options.workloads) == 7
 
 
 def test_a_quick_look_leaves_the_results_alone():
     options = run._parse(["--quick", "--workloads=conv64_64,dense_128"])
     assert (options.rounds, options.seconds) == (1, 1.0)
-    assert options.results.name == "quick" and options.workloads == ["conv64_64", "dense_128"]
+    assert options.results.name == "quick"
+    assert options.workloads == ["conv64_64", "dense_128"]
     assert run._parse(["--quick", "--rounds=2"]).rounds == 2
 
 
@@ -66,7 +69,8 @@ def test_it_writes_both_tables_after_each_workload(tmp_path, monkeypatch):
 
 
 def test_the_machine_is_described():
-    assert int(machine()["cores"]) > 0 and machine()["memory"].endswith("GiB")
+    assert int(machine()["cores"]) > 0
+    assert machine()["memory"].endswith("GiB")
 
 
 def test_the_seconds_of_a_process_and_of_the_machine_grow_with_work():

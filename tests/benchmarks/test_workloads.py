@@ -70,7 +70,8 @@ def test_workloads_of_one_net_state_the_same_number():
     def header(name):
         return gin_file(name).read_text().splitlines()[2]
 
-    assert header("dense_128") == header("dense_512") and header("conv64_64") == header("conv64_256")
+    assert header("dense_128") == header("dense_512")
+    assert header("conv64_64") == header("conv64_256")
 
 
 @pytest.mark.parametrize("name", WORKLOADS)
@@ -84,10 +85,12 @@ def test_the_sprites_are_whole_and_coloured(tmp_path, monkeypatch):
     monkeypatch.setattr(sprites, "NUM_EVALUATION", 256)
     sprites.make("small")
     images = np.load(sprites.array_path("small"))
-    assert images.shape == (512, 16, 16, 3) and images.dtype == np.uint8
+    assert images.shape == (512, 16, 16, 3)
+    assert images.dtype == np.uint8
     assert np.load(sprites.array_path("small_evaluation")).shape == (256, 16, 16, 3)
     inside = images.max(axis=-1) > 0
-    assert (0.01 < inside.mean(axis=(1, 2))).all() and inside.mean() < 0.3
+    assert (inside.mean(axis=(1, 2)) > 0.01).all()
+    assert inside.mean() < 0.3
     assert len(np.unique(images[inside], axis=0)) > 400, "nearly each has a colour of its own"
     before = sprites.array_path("small").stat().st_mtime_ns
     sprites.make("small")

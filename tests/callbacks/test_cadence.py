@@ -46,7 +46,8 @@ def test_cadences_count_from_the_first_step_of_the_run_after_a_resumption(tmp_pa
     tiny_runs.train(tmp_path, num_steps=12, callbacks=[Checkpoints(5)])
     record = Record(5)
     tiny_runs.train(tmp_path, num_steps=21, callbacks=[record], steps_per_loop=100)
-    assert record.calls[0] == ("begin", 12) and record.calls[-1] == ("end", 21)
+    assert record.calls[0] == ("begin", 12)
+    assert record.calls[-1] == ("end", 21)
     assert record.steps == [15, 20, 21]
 
 

@@ -54,7 +54,8 @@ def test_a_metric_that_nothing_measures_is_told_once(tmp_path, caplog, best_metr
     found = [record.getMessage() for record in caplog.records if "best_metric" in record.getMessage()]
     assert len(found) == (advice is not None)
     if advice is not None:
-        assert repr(best_metric) in found[0] and found[0].endswith(advice)
+        assert repr(best_metric) in found[0]
+        assert found[0].endswith(advice)
 
 
 def test_what_a_killed_run_left_is_removed_though_no_step_is_left(tmp_path):
@@ -65,7 +66,8 @@ def test_what_a_killed_run_left_is_removed_though_no_step_is_left(tmp_path):
     left.mkdir()
     (left / "variables.index").touch()
     tiny_runs.train(tmp_path, callbacks=[Checkpoints(5)])
-    assert not left.exists() and (tmp_path / "result.json").exists()
+    assert not left.exists()
+    assert (tmp_path / "result.json").exists()
 
 
 def test_without_it_nothing_is_saved(tmp_path):
@@ -75,5 +77,5 @@ def test_without_it_nothing_is_saved(tmp_path):
 
 @pytest.mark.parametrize("keep", [0, -1, 2.5, None])
 def test_keep_is_checked(keep):
-    with pytest.raises(ValueError, match="`Checkpoints.keep` must be a positive integer"):
+    with pytest.raises(ValueError, match=r"`Checkpoints.keep` must be a positive integer"):
         Checkpoints(keep=keep)

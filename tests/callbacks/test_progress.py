@@ -45,20 +45,26 @@ def test_a_bar_in_a_terminal(tmp_path, monkeypatch):
     with terminal(monkeypatch) as written:
         tiny_runs.train(tmp_path, callbacks=[Progress(), Evaluation(20)])
     lines = written().split("\r\033[K")
-    assert len(lines) == 5 and lines[0].count("\n") == 5 and lines[0].startswith("model         VAE")
+    assert len(lines) == 5
+    assert lines[0].count("\n") == 5
+    assert lines[0].startswith("model         VAE")
     assert lines[1].startswith("█" * 5 + "░" * 15 + "  step 5/20  ")
-    assert "images/s" in lines[1] and "0:0" not in lines[1]  # The first loop says nothing of the next.
+    assert "images/s" in lines[1]
+    assert "0:0" not in lines[1]
     assert re.match("█{10}░{10}  step 10/20  [0-9,]+ images/s  0:0[0-9] left  loss ", lines[2])
-    assert lines[4].startswith("█" * 20 + "  step 20/20") and "negative elbo (evaluation) 4" in lines[4]
+    assert lines[4].startswith("█" * 20 + "  step 20/20")
+    assert "negative elbo (evaluation) 4" in lines[4]
     # The prompt of the shell comes below it.
-    assert lines[4].endswith("\n") and "\n" not in "".join(lines[1:4])
+    assert lines[4].endswith("\n")
+    assert "\n" not in "".join(lines[1:4])
 
 
 def test_the_bar_does_not_wrap(tmp_path, monkeypatch):
     with terminal(monkeypatch, columns=60) as written:
         tiny_runs.train(tmp_path, callbacks=[Progress(), Evaluation(5)])
     lines = written().split("\r\033[K")[1:]
-    assert len(lines) == 4 and max(len(line.strip("\n")) for line in lines) == 59
+    assert len(lines) == 4
+    assert max(len(line.strip("\n")) for line in lines) == 59
 
 
 def test_plain_lines_without_a_terminal(tmp_path, monkeypatch):
@@ -70,7 +76,9 @@ def test_plain_lines_without_a_terminal(tmp_path, monkeypatch):
     facts = {line.split("  ")[0]: line for line in lines[:5]}
     assert "VAE, 1,156 weights, 2 latents, float32" in facts["model"]
     assert "40 training and 11 evaluation images of 8 x 8 x 1, uint8, on the device" in facts["data"]
-    assert "\033" not in stream.getvalue() and "\r" not in stream.getvalue() and "█" not in stream.getvalue()
+    assert "\033" not in stream.getvalue()
+    assert "\r" not in stream.getvalue()
+    assert "█" not in stream.getvalue()
 
 
 def test_plain_lines_are_rare_but_the_last_step_has_one(tmp_path, monkeypatch):

@@ -136,4 +136,5 @@ def test_what_a_killed_run_wrote_after_its_last_checkpoint_is_forgotten(tmp_path
     assert [event.step for event in losses] == [2, 4, 6, 8, 10, 12]
     written = [line["train/loss"] for line in tiny_runs.metrics_lines(tmp_path)]
     assert [float(tf.make_ndarray(event.tensor_proto)) for event in losses] == pytest.approx(written)
-    assert accumulator.Tensors("configuration") and accumulator.Tensors("run")
+    assert accumulator.Tensors("configuration")
+    assert accumulator.Tensors("run")

@@ -92,7 +92,8 @@ def test_workers_find_each_other_through_tf_config(folder):
     assert run("pathlib.Path(f'config-{index}').write_text(os.environ['TF_CONFIG'])", num_workers=3) == 0
     found = [find_workers({"TF_CONFIG": (folder / f"config-{index}").read_text()}) for index in range(3)]
     assert [one.index for one in found] == [0, 1, 2]
-    assert len({one.addresses for one in found}) == 1 and len(set(found[0].addresses)) == 3
+    assert len({one.addresses for one in found}) == 1
+    assert len(set(found[0].addresses)) == 3
     assert all(address.startswith("127.0.0.1:") for address in found[0].addresses)
 
 
@@ -226,7 +227,8 @@ def test_ctrl_c_in_a_terminal_reaches_the_workers_once(launcher, folder):
     process = launcher(STOPPABLE)
     wait_until(both(folder, "ready"))
     groups = {os.getpgid(found[0]) for found in pids(folder).values()}
-    assert len(groups) == 2 and os.getpgid(process.pid) not in groups
+    assert len(groups) == 2
+    assert os.getpgid(process.pid) not in groups
 
 
 def test_a_signal_between_two_starts_ends_the_job(launcher, folder):
@@ -318,4 +320,6 @@ def test_wrong_flags_are_refused(arguments, expected):
         capture_output=True,
         text=True,
     )
-    assert done.returncode == 2 and expected in done.stderr and done.stderr.count("\n") == 1
+    assert done.returncode == 2
+    assert expected in done.stderr
+    assert done.stderr.count("\n") == 1

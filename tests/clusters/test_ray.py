@@ -122,7 +122,8 @@ def test_a_signal_and_a_killed_worker_change_nothing(runs, cluster):
     assert code == 42, error
     (message,) = re.findall("^launch.ray_train: .*", error, re.MULTILINE)
     step = int(re.fullmatch(r".*: preempted: SIGTERM at step (\d+): the state is saved; .*", message)[1])
-    assert 20 <= step < 100 and runs.store("disturbed").steps()[-1] == step
+    assert 20 <= step < 100
+    assert runs.store("disturbed").steps()[-1] == step
 
     command = runs.start_ray("disturbed", max_failures=1)
     command.wait_until(lambda: runs.last_step("disturbed") >= 130, _PATIENCE)
@@ -130,18 +131,18 @@ def test_a_signal_and_a_killed_worker_change_nothing(runs, cluster):
     os.kill(killed, signal.SIGKILL)
     code, out, error = command.finish(_PATIENCE)
     assert code == 0, error
-    assert (
-        "launch.ray_train: worker 1 failed: its process died\n" in error
-        and runs.worker("disturbed", 1) != killed
-    )
+    assert "launch.ray_train: worker 1 failed: its process died\n" in error
+    assert runs.worker("disturbed", 1) != killed
     assert json.loads((workdir / "environment.json").read_text())["resumed"] in ("at step 120", "at step 160")
 
     assert list(runs.lines("disturbed")) == list(range(10, 201, 10))
     result = runs.result("disturbed")
     assert (result["step"], result["num_replicas"]) == (200, 2)
     reported = reports(out)
-    assert len(reported) > 2 and {report["step"] for report in reported} <= runs.lines("disturbed").keys()
-    assert reported[-1].items() <= result.items() and reported[-1]["step"] == 200
+    assert len(reported) > 2
+    assert {report["step"] for report in reported} <= runs.lines("disturbed").keys()
+    assert reported[-1].items() <= result.items()
+    assert reported[-1]["step"] == 200
 
     assert undisturbed.finish(_PATIENCE).code == 0
     expected, weights = (runs.store(name).read_weights(200) for name in ("undisturbed", "disturbed"))
@@ -214,9 +215,10 @@ def test_the_chief_hears_of_a_signal_between_two_logs(monkeypatch, is_chief):
 
 def test_the_folder_must_be_there_on_every_machine(monkeypatch, tmp_path):
     worker = Worker(monkeypatch)
-    with pytest.raises(RunError, match="nowhere cannot be entered on .*No such file"):
+    with pytest.raises(RunError, match=r"nowhere cannot be entered on .*No such file"):
         worker.work(0, tmp_path / "nowhere")
-    assert worker.job.end_so_far()[0] == 2 and not worker.started
+    assert worker.job.end_so_far()[0] == 2
+    assert not worker.started
 
 
 def test_a_bad_configuration_is_refused_before_ray_is_asked(runs):

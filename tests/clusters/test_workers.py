@@ -137,7 +137,8 @@ def test_signals_and_losses(undisturbed):
     workers[1].send_signal(signal.SIGTERM)
     chief, other = [worker.finish(30) for worker in workers]
     assert (chief.code, other.code) == (42, 42), (chief, other)
-    assert "SIGTERM at step" in other.error and "a signal to another worker at step" in chief.error
+    assert "SIGTERM at step" in other.error
+    assert "a signal to another worker at step" in chief.error
 
     workers = undisturbed.start_and_reach(name, 40)
     workers[1].kill()
@@ -206,7 +207,8 @@ def test_a_port_that_is_taken(job):
 def test_a_malformed_tf_config(job):
     command = Command("launch.train", job.arguments("bad"), job.folder, {"TF_CONFIG": '{"cluster": '})
     finished = command.finish()
-    assert finished.code == 2 and "TF_CONFIG is wrong: it is not JSON" in message(finished)
+    assert finished.code == 2
+    assert "TF_CONFIG is wrong: it is not JSON" in message(finished)
     assert not job.workdir("bad").exists()
 
 

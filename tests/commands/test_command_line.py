@@ -50,7 +50,7 @@ def test_help_prints_usage_and_flags_without_tensorflow(command, flag, tmp_path)
 
 
 @pytest.mark.parametrize(
-    "arguments, expected",
+    ("arguments", "expected"),
     [
         (["--gin_fil=x"], "unknown flag --gin_fil; did you mean 'gin_file'"),
         (["--zzzzzz"], "unknown flag --zzzzzz; --help lists the flags"),
@@ -87,7 +87,8 @@ def test_both_spellings_of_a_parameter_keep_their_order(tmp_path):
         "--gin_bindings=ToyGrid.height = 2",
         "--gin_param=ToyGrid.height = 3",
     )
-    assert "rehearse.num_steps = 8" in result.out and "ToyGrid.height = 3" in result.out
+    assert "rehearse.num_steps = 8" in result.out
+    assert "ToyGrid.height = 3" in result.out
 
 
 def test_a_configuration_error_has_no_traceback(tmp_path):
@@ -112,7 +113,8 @@ def test_a_defect_keeps_its_traceback(tmp_path):
     (tmp_path / "x.gin").write_text(GIVEN)
     result = rehearse_forked(tmp_path, "--gin_file=x.gin", "--gin_param=rehearse.num_steps = 13")
     assert result.code == 1
-    assert "Traceback" in result.error and "a defect of the command itself" in result.error
+    assert "Traceback" in result.error
+    assert "a defect of the command itself" in result.error
 
 
 @pytest.mark.parametrize(
@@ -149,7 +151,7 @@ def test_the_canary_sings_when_it_is_trusted(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "error, code, kind",
+    ("error", "code", "kind"),
     [
         (ConfigurationError("m"), 2, "error"),
         (TrainingDiverged("m"), 3, "error"),

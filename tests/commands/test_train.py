@@ -103,19 +103,24 @@ def test_a_bad_value_is_refused_and_nothing_is_made(run, parameter):
     code, out, error = run(parameter)
     assert (code, out) == (2, "")
     (message,) = re.findall(r"^launch\.train: error: .*", error, re.MULTILINE)
-    assert REFUSED[parameter] in message and "Traceback" not in error
+    assert REFUSED[parameter] in message
+    assert "Traceback" not in error
     assert not WORKDIR.exists()
 
 
 def test_a_missing_gin_file(run):
     code, _, error = run(gin_file="tiy.gin")
-    assert code == 2 and "tiy.gin" in error and not pathlib.Path("runs").exists()
+    assert code == 2
+    assert "tiy.gin" in error
+    assert not pathlib.Path("runs").exists()
 
 
 def test_what_is_required(run, folder):
     (folder / "tiny.gin").write_text(GIN.replace("train.model = @VAE\n", ""))
     code, _, error = run()
-    assert code == 2 and "model" in error and "Traceback" not in error
+    assert code == 2
+    assert "model" in error
+    assert "Traceback" not in error
     assert not WORKDIR.exists()
 
 
@@ -125,7 +130,9 @@ def test_a_bad_pixel_is_found_before_training(run, folder, pixel):
     array[7, 3, 5] = pixel
     np.save(folder / "images.npy", array)
     code, _, error = run()
-    assert code == 4 and "images.npy, record 7: a pixel is" in error and "Traceback" not in error
+    assert code == 4
+    assert "images.npy, record 7: a pixel is" in error
+    assert "Traceback" not in error
     assert not WORKDIR.exists()
 
 
@@ -133,7 +140,9 @@ def test_a_bad_pixel_is_found_before_training(run, folder, pixel):
 def test_unreadable_data(run, folder, content):
     (folder / "images.npy").write_bytes(content)
     code, _, error = run()
-    assert code == 4 and "images.npy cannot be read" in error and "Traceback" not in error
+    assert code == 4
+    assert "images.npy cannot be read" in error
+    assert "Traceback" not in error
     assert not WORKDIR.exists()
 
 
@@ -152,7 +161,9 @@ def test_a_file_among_the_images_that_is_none(run, split, callback):
         "ImageFolder.image_size = (8, 8)",
         "ImageFolder.channels = 1",
     )
-    assert code == 4 and "7.png cannot be decoded" in error and "Traceback" not in error
+    assert code == 4
+    assert "7.png cannot be decoded" in error
+    assert "Traceback" not in error
 
 
 def test_another_configuration_is_refused(run):
@@ -160,12 +171,14 @@ def test_another_configuration_is_refused(run):
     before = (WORKDIR / "config.gin").read_text()
     code, _, error = run("VAE.num_latents = 3")
     assert code == 2
-    assert "  -VAE.num_latents = 2\n  +VAE.num_latents = 3\n" in error and "--allow_config_change" in error
+    assert "  -VAE.num_latents = 2\n  +VAE.num_latents = 3\n" in error
+    assert "--allow_config_change" in error
     assert (WORKDIR / "config.gin").read_text() == before
     # Comments and the order of statements are not the configuration.
     pathlib.Path("tiny.gin").write_text("# A comment.\n" + "\n".join(reversed(GIN.splitlines())))
     code, out, _ = run()
-    assert code == 0 and "this run is finished" in out
+    assert code == 0
+    assert "this run is finished" in out
 
 
 def test_config_gin_is_a_whole_configuration(run, folder):
@@ -189,7 +202,8 @@ def test_divergence_names_step_and_term_and_keeps_the_last_checkpoint(run, compi
         "PiecewiseConstantDecay.boundaries = [11]",
         "PiecewiseConstantDecay.values = [0.0001, 1e20]",
     )
-    assert code == 3 and "Traceback" not in error
+    assert code == 3
+    assert "Traceback" not in error
     # The update of step 12 is the first that is too large; step 13 computes with it.
     assert re.search(r"training diverged at step 13: \w+ is not finite; its update was skipped", error)
     assert any(f": {term} is not" in error for term in ("reconstruction_loss", "kl", "gradient_norm"))
@@ -211,9 +225,11 @@ def test_a_full_disk_is_told_and_the_run_goes_on_when_there_is_room(run, kilobyt
     callbacks = f"train.callbacks = [@{callback}()]"
     with full_disk(kilobytes):
         code, _, error = run(callbacks)
-    assert code == 4 and "Traceback" not in error
+    assert code == 4
+    assert "Traceback" not in error
     (message,) = re.findall(r"^launch\.train: error: .*", error, re.MULTILINE)
-    assert named in message and "File too large" in message
+    assert named in message
+    assert "File too large" in message
     assert not list(pathlib.Path().rglob(".unfinished*"))
     assert run(callbacks)[0] == 0
     disturbed = json.loads((WORKDIR / "result.json").read_text())["weights_sha256"]
@@ -261,7 +277,8 @@ def test_a_run_that_broke_off_ends_with_the_same_bits(tmp_path, name):
     assert resumed["weights_sha256"] == straight["weights_sha256"]
     assert resumed["train/loss"] == straight["train/loss"]
     steps = [line["step"] for line in tiny_runs.metrics_lines(tmp_path / "broken")]
-    assert steps == sorted(set(steps)) and steps[-1] == 13
+    assert steps == sorted(set(steps))
+    assert steps[-1] == 13
 
 
 def test_a_signal_saves_the_state_and_tells_the_callbacks(tmp_path):

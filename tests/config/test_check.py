@@ -22,7 +22,7 @@ def message(folder, text, *parameters):
 
 
 @pytest.mark.parametrize(
-    "line, expected",
+    ("line", "expected"),
     [
         ("ToyGird.width = 1", "nothing is registered as 'ToyGird'; did you mean 'ToyGrid'"),
         ("rehearse.callbacks = [{'a': (@ToyRecoder(), 1)}]", "'ToyRecoder'; did you mean 'ToyRecorder'"),
@@ -53,12 +53,14 @@ def test_command_line_is_shown_as_typed(toys):
 
 def test_several_problems_are_told_at_once_and_the_rest_counted(toys):
     found = message(toys, GIVEN + "".join(f"ToyGrid.bad{i} = 1\n" for i in range(8)))
-    assert "bad0" in found and "bad4" in found and "bad5" not in found
+    assert "bad0" in found
+    assert "bad4" in found
+    assert "bad5" not in found
     assert "3 more" in found
 
 
 @pytest.mark.parametrize(
-    "text, expected",
+    ("text", "expected"),
     [
         ("rehearse.num_steps = 3", "`rehearse.data` must be given: add --gin_param='rehearse.data = …'"),
         ("rehearse.data = @ToyGrid()", "x.gin:1: `rehearse.data = @ToyGrid()`: `ToyGrid.width` must"),
@@ -86,7 +88,7 @@ def test_a_function_handed_over_uncalled_gets_its_arguments_from_its_caller(toys
 
 
 @pytest.mark.parametrize(
-    "lines, expected",
+    ("lines", "expected"),
     [
         ("a = %b\nb = %a\nrehearse.num_steps = %a", "is defined by itself"),
         ("ToyGrid.corner = @ToyCorner()\nToyCorner.inner = @ToyCorner()", "@ToyCorner() needs another"),
@@ -98,7 +100,7 @@ def test_circles(toys, lines, expected):
 
 
 @pytest.mark.parametrize(
-    "lines, expected",
+    ("lines", "expected"),
     [
         (
             "ToyWideGrid.height = 4",

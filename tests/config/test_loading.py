@@ -105,7 +105,8 @@ def test_text_reads_back_as_the_same_values(toys):
         text = syntax.format_statements([], [binding])
         reader.read_parameter(text)
         (read,) = reader.bindings
-        assert repr(read.value) == repr(value) and read.key == binding.key
+        assert repr(read.value) == repr(value)
+        assert read.key == binding.key
         assert syntax.format_statements([], [read]) == text
 
 
@@ -118,13 +119,14 @@ def test_text_is_a_configuration_of_its_own(toys):
         + repr("long " * 50),
     )
     second = load(toys, first.text)
-    assert first.warnings and not second.warnings
+    assert first.warnings
+    assert not second.warnings
     assert second.text == first.text
     assert max(map(len, first.text.splitlines())) <= 100
 
 
 @pytest.mark.parametrize(
-    "text, expected",
+    ("text", "expected"),
     [
         ("ToyGrid.width = = 3", "x.gin:1: `ToyGrid.width = = 3`: Unable to parse value."),
         ("\nToyGrid.width = wide", "x.gin:2: `ToyGrid.width = wide`: `wide` is not a value; write text"),
@@ -152,7 +154,7 @@ def test_unknown_root(toys):
 
 
 @pytest.mark.parametrize(
-    "statement, module",
+    ("statement", "module"),
     [
         ("import os", "os"),
         ("import gin_canary", "gin_canary"),
@@ -233,7 +235,8 @@ def test_a_wrong_type_is_told_with_what_was_being_made(toys):
         config.call("rehearse")
     found = str(caught.value)
     assert found.startswith('can only concatenate str (not "int") to str (while making `ToyWideGrid`')
-    assert "asked for at x.gin:1" in found and "gin_toys.py:" in found
+    assert "asked for at x.gin:1" in found
+    assert "gin_toys.py:" in found
     assert "configurable" not in found
 
 
@@ -258,9 +261,9 @@ def test_defects_of_the_command_keep_their_type(toys):
 def test_values_checked_leaves_defects_and_run_errors_alone():
     with pytest.raises(TypeError), config.values_checked():
         len(3)
-    with pytest.raises(DataError, match="^file gone$"), config.values_checked():
+    with pytest.raises(DataError, match=r"^file gone$"), config.values_checked():
         raise DataError("file gone")
-    with pytest.raises(ConfigurationError, match="^too small"), config.values_checked():
+    with pytest.raises(ConfigurationError, match=r"^too small"), config.values_checked():
         raise ValueError("too small")
 
 

@@ -33,7 +33,8 @@ def both(dataset):
 def test_every_format_gives_the_same_splits(tmp_path, suffix):
     train, evaluation = both(Arrays(save(tmp_path / f"a{suffix}", BYTES), evaluation_fraction=0.2))
     assert (train.num_examples, evaluation.num_examples) == (16, 4)
-    assert train.dtype == "uint8" and train.shape == (5, 7, 3)
+    assert train.dtype == "uint8"
+    assert train.shape == (5, 7, 3)
     joined = np.concatenate([train.array, evaluation.array])
     # Every record is in one split, once.
     assert sorted(map(bytes, joined)) == sorted(map(bytes, BYTES))
@@ -52,7 +53,8 @@ def test_small_chunks_change_nothing(tmp_path, suffix, monkeypatch):
 def test_floats_become_float32_with_a_channel(tmp_path):
     evaluation = save(tmp_path / "b.npy", FLOATS[:3].astype(np.float64))
     split = Arrays(save(tmp_path / "a.npy", FLOATS), evaluation).load("evaluation")
-    assert split.dtype == "float32" and split.shape == (5, 7, 1)
+    assert split.dtype == "float32"
+    assert split.shape == (5, 7, 1)
     np.testing.assert_array_equal(split.array[..., 0], FLOATS[:3].astype(np.float32))
     images = split.examples(tf.constant([2, 0], tf.int64))
     np.testing.assert_array_equal(images[..., 0], FLOATS[[2, 0]].astype(np.float32))
@@ -63,7 +65,7 @@ def test_a_key_chooses_the_array(tmp_path):
         path = save(tmp_path / f"a{suffix}", BYTES, labels=np.arange(20))
         assert Arrays(path, key="images").load("train").num_examples == 18
         for key in (None, "pictures"):
-            with pytest.raises(DataError, match="holds the arrays images, labels; set `Arrays.key`"):
+            with pytest.raises(DataError, match=r"holds the arrays images, labels; set `Arrays.key`"):
                 Arrays(path, key=key).load("train")
     nested = save(tmp_path / "nested.h5", BYTES, key="group/images")
     assert Arrays(nested).load("train").num_examples == 18
@@ -119,9 +121,9 @@ def test_evaluation_must_look_like_training(tmp_path):
 
 def test_settings_are_checked_when_made(tmp_path):
     path = save(tmp_path / "a.npy", BYTES)
-    with pytest.raises(ConfigurationError, match="`Arrays.train` must be an existing file"):
+    with pytest.raises(ConfigurationError, match=r"`Arrays.train` must be an existing file"):
         Arrays(tmp_path / "missing.npy")
-    with pytest.raises(ConfigurationError, match="`Arrays.evaluation` must be a file that ends in"):
+    with pytest.raises(ConfigurationError, match=r"`Arrays.evaluation` must be a file that ends in"):
         Arrays(path, tmp_path / "a.csv")
     with pytest.raises(ValueError, match="evaluation_fraction"):
         Arrays(path, evaluation_fraction=1)

@@ -10,9 +10,11 @@ from vaeflow.errors import ConfigurationError
 def test_the_two_splits_share_out_the_examples():
     train = held_out_split("train", 100, 7, "X.y")
     evaluation = held_out_split("evaluation", 100, 7, "X.y")
-    assert len(evaluation) == 7 and evaluation.dtype == np.int64
+    assert len(evaluation) == 7
+    assert evaluation.dtype == np.int64
     np.testing.assert_array_equal(np.sort(np.concatenate([train, evaluation])), np.arange(100))
-    assert np.all(np.diff(train) > 0) and np.all(np.diff(evaluation) > 0)
+    assert np.all(np.diff(train) > 0)
+    assert np.all(np.diff(evaluation) > 0)
 
 
 def test_what_is_held_out_never_changes():

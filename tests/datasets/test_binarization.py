@@ -34,11 +34,13 @@ def draw(split, indices):
 @pytest.mark.parametrize("images", [GRAY, (GRAY / 255).astype(np.float32)], ids=["uint8", "float32"])
 def test_memory_and_streams_give_the_same_pixels(images, monkeypatch):
     whole = binarize_split(InMemorySplit(images), "train")
-    assert whole.dtype == "uint8" and set(np.unique(whole.array)) == {0, 255}
+    assert whole.dtype == "uint8"
+    assert set(np.unique(whole.array)) == {0, 255}
     monkeypatch.setattr(binarization, "_CHUNK_PIXELS", 4 * 105)
     np.testing.assert_array_equal(binarize_split(InMemorySplit(images), "train").array, whole.array)
     streamed = binarize_split(Streamed(images), "train")
-    assert streamed.array is None and streamed.dtype == "uint8"
+    assert streamed.array is None
+    assert streamed.dtype == "uint8"
     shuffled = np.random.RandomState(1).permutation(23)
     np.testing.assert_array_equal(draw(streamed, shuffled), whole.array[shuffled])
     for index in (0, 22):
@@ -56,7 +58,8 @@ def test_each_pixel_is_white_as_often_as_it_is_bright():
     p = levels / 255
     deviation = np.sqrt(p * (1 - p) / 200_000)
     assert np.all(abs(share - p) <= 4 * deviation)
-    assert share[0] == 0 and share[-1] == 1
+    assert share[0] == 0
+    assert share[-1] == 1
 
 
 def test_noise_differs_between_pixels_examples_and_splits():

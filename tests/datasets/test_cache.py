@@ -41,7 +41,8 @@ def test_each_is_decoded_once():
     assert sorted(set(source.decoded)) == [0, 1, 3, 4, 5]
     assert len(source.decoded) == 6  # 4 twice, in one batch.
     assert (split.num_examples, split.shape, split.dtype) == (NUM_EXAMPLES, (3, 2, 1), "uint8")
-    assert split.factor_names == ("label",) and split.factors(np.array([2])).tolist() == [[2]]
+    assert split.factor_names == ("label",)
+    assert split.factors(np.array([2])).tolist() == [[2]]
 
 
 def test_in_a_pipeline_of_several_threads():

@@ -25,7 +25,8 @@ def test_lossless_formats_give_the_same_pixels(kind, options):
     data = encode(NOISE, kind, **options)
     np.testing.assert_array_equal(decode_image(data, "x", 3), NOISE)
     gray = decode_image(data, "x", 1)
-    assert gray.shape == (11, 13, 1) and gray.dtype == np.uint8
+    assert gray.shape == (11, 13, 1)
+    assert gray.dtype == np.uint8
     weights = np.array([0.299, 0.587, 0.114])
     # PNG's own weights differ a little.
     assert abs(gray[..., 0] - NOISE @ weights).max() < 8
@@ -51,22 +52,25 @@ def test_scaling_keeps_the_aspect_and_antialiases():
     # Fine noise becomes gray, where picking single pixels would keep it; a disc stays round.
     noise = np.random.RandomState(1).randint(0, 256, (120, 200)).astype(np.uint8)
     small = decode_image(encode(noise), "x", 1, (15, 15))
-    assert abs(small.mean() - 127.5) < 5 and small.std() < 12
+    assert abs(small.mean() - 127.5) < 5
+    assert small.std() < 12
     y, x = np.mgrid[:120, :200]
     disc = (((x - 99.5) ** 2 + (y - 59.5) ** 2 < 40**2) * 255).astype(np.uint8)
     white = decode_image(encode(disc), "x", 1, (30, 30))[..., 0] > 127
     assert white.any(0).sum() == white.any(1).sum() == 20
     np.testing.assert_array_equal(white, white[::-1, ::-1])
     large = decode_image(encode(disc), "x", 1, (241, 241))
-    assert large.shape == (241, 241, 1) and large.max() == 255 and large.min() == 0
+    assert large.shape == (241, 241, 1)
+    assert large.max() == 255
+    assert large.min() == 0
 
 
 def test_errors_name_the_source_and_the_reason():
     with pytest.raises(
-        DataError, match="file.png cannot be decoded as an image with 3 channels: Unknown image"
+        DataError, match=r"file.png cannot be decoded as an image with 3 channels: Unknown image"
     ):
         decode_image(b"words", "file.png", 3)
-    with pytest.raises(DataError, match="file.jpg .*4 channels: JPEG does not support 4 channels; replace"):
+    with pytest.raises(DataError, match=r"file.jpg .*4 channels: JPEG does not support 4 channels; replace"):
         decode_image(encode(NOISE, "JPEG"), "file.jpg", 4)
     for kind in ("PNG", "JPEG", "WEBP"):
         with pytest.raises(DataError, match="half"):

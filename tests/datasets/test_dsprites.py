@@ -41,7 +41,8 @@ def test_reads_images_and_factors(tmp_path, monkeypatch):
     train, evaluation = dataset.load("train"), dataset.load("evaluation")
     # Asked for 10,000, held out a tenth.
     assert (train.num_examples, evaluation.num_examples) == (54, 6)
-    assert train.shape == (8, 8, 1) and train.factor_names[0] == "shape"
+    assert train.shape == (8, 8, 1)
+    assert train.factor_names[0] == "shape"
     places = np.concatenate([s.factors(np.arange(s.num_examples)) for s in (train, evaluation)])
     np.testing.assert_array_equal(np.sort(places[:, 4]), np.arange(NUM))
     np.testing.assert_array_equal(places, members["latents_classes"][places[:, 4], 1:])
@@ -50,7 +51,7 @@ def test_reads_images_and_factors(tmp_path, monkeypatch):
 
 
 def test_a_missing_file_is_refused_when_made(tmp_path):
-    with pytest.raises(ConfigurationError, match="`DSprites.file`.*RenderedSprites"):
+    with pytest.raises(ConfigurationError, match=r"`DSprites.file`.*RenderedSprites"):
         DSprites(tmp_path / "d.npz")
     write(tmp_path / "d.npz")
     with pytest.raises(ValueError, match="num_evaluation"):

@@ -29,11 +29,15 @@ def test_every_format_is_read(tmp_path):
         (tmp_path / ignored).parent.mkdir(exist_ok=True)
         (tmp_path / ignored).write_bytes(b"nothing to see")
     split = loaded(tmp_path, evaluation_fraction=0.0)
-    assert split.num_examples == 5 and split.shape == (5, 7, 3) and split.dtype == "uint8"
+    assert split.num_examples == 5
+    assert split.shape == (5, 7, 3)
+    assert split.dtype == "uint8"
     result = images(split)
-    assert result.dtype == np.uint8 and result.shape == (5, 5, 7, 3)
+    assert result.dtype == np.uint8
+    assert result.shape == (5, 5, 7, 3)
     assert abs(result.astype(int) - [10, 20, 30]).max() <= 3
-    assert split.factors(np.arange(5)) is None and split.factor_names == ()
+    assert split.factors(np.arange(5)) is None
+    assert split.factor_names == ()
     assert images(loaded(tmp_path, channels=1, evaluation_fraction=0.0)).shape == (5, 5, 7, 1)
 
 
@@ -64,7 +68,8 @@ def test_adding_files_moves_no_other(tmp_path):
         (tmp_path / f"{place}.png").touch()
     assert before == {path for path in paths("evaluation") if int(path.split("/")[-1][:-4]) < 200}
     train, held_out = paths("train"), paths("evaluation")
-    assert not train & held_out and len(train | held_out) == 260
+    assert not train & held_out
+    assert len(train | held_out) == 260
 
 
 def test_the_first_folder_is_the_label(tmp_path):
@@ -85,7 +90,7 @@ def test_own_size_must_be_the_same(tmp_path):
     assert split.shape == (6, 9, 3)
     np.testing.assert_array_equal(images(split)[0, 5, 8], [10, 20, 30])
     save(tmp_path / "train" / "b.png", (9, 6))
-    with pytest.raises(DataError, match="train/b.png is 9x6 pixels, expected 6x9 as in .*/a.png"):
+    with pytest.raises(DataError, match=r"train/b.png is 9x6 pixels, expected 6x9 as in .*/a.png"):
         images(loaded(tmp_path, image_size=None))
 
 
@@ -95,7 +100,7 @@ def test_what_is_no_image_is_named_inside_tf_data(tmp_path, content):
         save(tmp_path / part / "good.png")
     (tmp_path / "train" / "bad.png").write_bytes(content)
     stream = tf.data.Dataset.range(2).batch(2).map(loaded(tmp_path).examples, tf.data.AUTOTUNE)
-    with pytest.raises(tf.errors.UnknownError, match="DataError: .*train/bad.png cannot be decoded"):
+    with pytest.raises(tf.errors.UnknownError, match=r"DataError: .*train/bad.png cannot be decoded"):
         list(stream)
     (tmp_path / "train" / "bad.png").unlink()
     save(tmp_path / "train" / "bad.png")
@@ -106,7 +111,7 @@ def test_a_vanished_file_is_named(tmp_path):
     save(tmp_path / "a.png")
     split = loaded(tmp_path, evaluation_fraction=0.0)
     (tmp_path / "a.png").unlink()
-    with pytest.raises(DataError, match="a.png cannot be read"):
+    with pytest.raises(DataError, match=r"a.png cannot be read"):
         images(split)
 
 
@@ -122,15 +127,15 @@ def test_the_order_of_a_batch_is_that_of_the_indices(tmp_path):
 
 
 def test_settings_and_empty_splits(tmp_path):
-    with pytest.raises(ConfigurationError, match="`ImageFolder.folder` must be an existing folder"):
+    with pytest.raises(ConfigurationError, match=r"`ImageFolder.folder` must be an existing folder"):
         ImageFolder(tmp_path / "none")
     for size in ((64,), (64, 64, 3), (0, 4), 64, "64"):
-        with pytest.raises(ValueError, match="`ImageFolder.image_size`"):
+        with pytest.raises(ValueError, match=r"`ImageFolder.image_size`"):
             ImageFolder(tmp_path, image_size=size)
-    with pytest.raises(ValueError, match="`ImageFolder.channels` must be one of 1, 3, 4"):
+    with pytest.raises(ValueError, match=r"`ImageFolder.channels` must be one of 1, 3, 4"):
         ImageFolder(tmp_path, channels=2)
-    with pytest.raises(DataError, match="holds no file for the train split that ends in .png"):
+    with pytest.raises(DataError, match=r"holds no file for the train split that ends in .png"):
         ImageFolder(tmp_path).load("train")
     save(tmp_path / "a.png")
-    with pytest.raises(DataError, match="evaluation split.*`ImageFolder.evaluation_fraction`, which is 0.0"):
+    with pytest.raises(DataError, match=r"evaluation split.*`ImageFolder.evaluation_fraction`, which is 0.0"):
         loaded(tmp_path, "evaluation", evaluation_fraction=0.0)

@@ -43,7 +43,9 @@ def test_reads_both_splits(folder, arrays):
     evaluation = MNIST(str(folder)).load("evaluation")
     np.testing.assert_array_equal(train.array[..., 0], arrays["train-images-idx3-ubyte"])
     np.testing.assert_array_equal(evaluation.array[..., 0], arrays["t10k-images-idx3-ubyte"])
-    assert train.shape == (28, 28, 1) and train.dtype == "uint8" and train.num_examples == 5
+    assert train.shape == (28, 28, 1)
+    assert train.dtype == "uint8"
+    assert train.num_examples == 5
     assert train.factors(np.array([4, 0])).tolist() == [[5], [3]]
     assert train.factor_names == ("digit",)
     assert FashionMNIST(folder).load("train").factor_names == ("article",)
@@ -123,7 +125,7 @@ def test_a_failed_download_names_the_alternatives(monkeypatch):
         raise Exception("URL fetch failure on https://example.org")
 
     monkeypatch.setattr(keras.datasets.mnist, "load_data", fail)
-    with pytest.raises(DataError, match="URL fetch failure.*`MNIST.folder`.*RenderedSprites"):
+    with pytest.raises(DataError, match=r"URL fetch failure.*`MNIST.folder`.*RenderedSprites"):
         MNIST().load("train")
 
 

@@ -25,7 +25,8 @@ def test_batches_are_full_and_straddle_epochs(num_examples, batch_size):
     order = ExampleOrder(num_examples, batch_size, seed=0)
     for step in range(10):
         batch = order.batch(step)
-        assert batch.shape == (batch_size,) and batch.dtype == np.int64
+        assert batch.shape == (batch_size,)
+        assert batch.dtype == np.int64
 
 
 def test_the_batch_size_does_not_change_the_sequence():
@@ -58,7 +59,8 @@ def test_the_first_place_of_an_epoch_is_uniform():
     order = ExampleOrder(8, 8, seed=0)
     counts = np.bincount([order.batch(epoch)[0] for epoch in range(1600)], minlength=8)
     # 200 each, with a deviation of 13.
-    assert counts.min() > 130 and counts.max() < 270
+    assert counts.min() > 130
+    assert counts.max() < 270
 
 
 def test_memory_holds_two_permutations_at_most():

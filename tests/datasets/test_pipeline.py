@@ -31,7 +31,8 @@ def test_streamed_batches_of_a_source_that_draws(strategy):
     split = RenderedSprites(image_size=16).load("train")
     order = ExampleOrder(split.num_examples, 6, seed=0)
     batch = next(pipeline.training_batches(split, order, strategy, 12))
-    assert batch.dtype == tf.uint8 and batch.shape == (6, 16, 16, 1)
+    assert batch.dtype == tf.uint8
+    assert batch.shape == (6, 16, 16, 1)
     np.testing.assert_array_equal(batch, split.examples(tf.constant(order.batch(12))))
 
 
@@ -83,7 +84,8 @@ def test_dynamic_binarization_keeps_the_mean_of_each_pixel():
     images = np.broadcast_to(pixels[:, None, None], (4000, 8, 4, 1))
     drawn = np.mean(binarize(images, step=0), axis=(0, 2, 3))
     np.testing.assert_allclose(drawn, pixels / 255, atol=0.02)  # 16,000 draws: a deviation of 0.004.
-    assert drawn[0] == 0.0 and drawn[-1] == 1.0
+    assert drawn[0] == 0.0
+    assert drawn[-1] == 1.0
     # A step draws anew.
     assert np.any(binarize(images, 0) != binarize(images, 1))
 

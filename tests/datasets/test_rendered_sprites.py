@@ -53,7 +53,8 @@ def test_images_match_an_independent_drawing(size):
     split = RenderedSprites(size).load("train")
     indices = np.random.RandomState(0).randint(split.num_examples, size=40)
     images = draw(split, indices)
-    assert images.dtype == np.uint8 and set(np.unique(images)) == {0, 255}
+    assert images.dtype == np.uint8
+    assert set(np.unique(images)) == {0, 255}
     assert set(split.factors(indices)[:, 0]) == {0, 1, 2}
     for image, factors in zip(images, split.factors(indices), strict=True):
         # One pixel may lie on an edge.
@@ -73,7 +74,8 @@ def test_areas_and_centroids_follow_the_factors():
             assert mean == pytest.approx(full[shape] * scales[scale] ** 2, rel=0.02)
     for centroid, places in ((x, factors[:, 3]), (y, factors[:, 4])):
         error = centroid - np.linspace(15, 49, 32)[places]
-        assert abs(error).max() < 0.8 and abs(error.mean()) < 0.02
+        assert abs(error).max() < 0.8
+        assert abs(error.mean()) < 0.02
 
 
 @pytest.mark.parametrize("size", [48, 64, 101])
@@ -92,9 +94,11 @@ def test_the_heart_has_a_notch_above_and_a_tip_below():
     heart = draw(dataset.load("train"), [500])[0, ..., 0] > 0
     rows = np.flatnonzero(heart.any(1))
     runs = (np.diff(np.pad(heart, ((0, 0), (1, 1))).astype(int), axis=1) == 1).sum(1)[rows]
-    assert runs[0] == 2 and runs[-1] == 1
+    assert runs[0] == 2
+    assert runs[-1] == 1
     widths = heart.sum(1)[rows]
-    assert widths[-1] <= 2 and widths.max() >= 20
+    assert widths[-1] <= 2
+    assert widths.max() >= 20
     assert np.argmax(widths) < len(widths) / 2
 
 
@@ -125,7 +129,9 @@ def test_the_splits_share_out_the_published_grid():
     dataset = RenderedSprites()
     train, evaluation = dataset.load("train"), dataset.load("evaluation")
     assert (train.num_examples, evaluation.num_examples) == (727_280, 10_000)
-    assert train.shape == (64, 64, 1) and train.dtype == "uint8" and train.array is None
+    assert train.shape == (64, 64, 1)
+    assert train.dtype == "uint8"
+    assert train.array is None
     points = [np.ravel_multi_index(all_factors(split).T, SIZES) for split in (train, evaluation)]
     assert all(np.all(np.diff(part) > 0) for part in points)
     np.testing.assert_array_equal(np.sort(np.concatenate(points)), np.arange(737_280))

@@ -64,7 +64,9 @@ def test_both_splits_are_read(folders, kind):
     for name, places in (("train", range(10)), ("evaluation", range(10, 14))):
         split = dataset.load(name)
         assert isinstance(split, InMemorySplit) == (kind == "tfrecord")
-        assert split.shape == (6, 9, 3) and split.dtype == "uint8" and split.factor_names == ("number",)
+        assert split.shape == (6, 9, 3)
+        assert split.dtype == "uint8"
+        assert split.factor_names == ("number",)
         order = np.random.RandomState(0).permutation(split.num_examples)
         numbers = split.factors(order)[:, 0]
         assert sorted(numbers) == list(places)
@@ -80,17 +82,20 @@ def test_sizes_and_parts_of_splits(folders, kind):
     dataset = TFDS("tiny_images", folders[kind], **settings)
     train, evaluation = dataset.load("train"), dataset.load("evaluation")
     assert (train.num_examples, evaluation.num_examples) == (7, 3)
-    assert train.shape == (3, 5, 3) and images(train, [6, 0]).shape == (2, 3, 5, 3)
-    assert train.factors(np.array([0])) is None and train.factor_names == ()
+    assert train.shape == (3, 5, 3)
+    assert images(train, [6, 0]).shape == (2, 3, 5, 3)
+    assert train.factors(np.array([0])) is None
+    assert train.factor_names == ()
 
 
 def test_what_is_not_prepared_is_prepared_for_random_access(tmp_path):
     split = TFDS("tiny_images", str(tmp_path), image_key="fixed").load("train")
-    assert split.num_examples == 10 and split.array is None
+    assert split.num_examples == 10
+    assert split.array is None
 
 
 def test_a_failed_download_says_what_was_tried(tmp_path):
-    with pytest.raises(DataError, match="tfds out_of_reach .*no route to example.org.*`TFDS.data_dir`"):
+    with pytest.raises(DataError, match=r"tfds out_of_reach .*no route to example.org.*`TFDS.data_dir`"):
         TFDS("out_of_reach", str(tmp_path)).load("train")
 
 
@@ -129,7 +134,7 @@ def test_a_name_that_would_run_the_code_of_others_is_refused():
 
 def test_settings_are_checked_when_made(monkeypatch):
     for size in ((3,), 3, (0, 3)):
-        with pytest.raises(ValueError, match="`TFDS.image_size`"):
+        with pytest.raises(ValueError, match=r"`TFDS.image_size`"):
             TFDS("tiny_images", image_size=size)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ConfigurationError, match=r"pip install 'vaeflow\[tfds\]'"):

@@ -48,7 +48,9 @@ def test_a_part_is_held_out(pattern, settings):
     assert (train.num_examples, evaluation.num_examples) == (16, 4)
     places = []
     for split in (train, evaluation):
-        assert split.shape == (5, 7, 3) and split.dtype == "uint8" and split.factor_names == ("label",)
+        assert split.shape == (5, 7, 3)
+        assert split.dtype == "uint8"
+        assert split.factor_names == ("label",)
         order = np.random.RandomState(1).permutation(split.num_examples)
         numbers = split.factors(order)[:, 0]
         np.testing.assert_array_equal(images(split, order), IMAGES[numbers])
@@ -62,7 +64,8 @@ def test_evaluation_files_of_their_own(pattern, tmp_path):
     assert dataset.load("train").num_examples == 20
     evaluation = dataset.load("evaluation")
     np.testing.assert_array_equal(images(evaluation, [0]), IMAGES[[7]])
-    assert evaluation.factors(np.array([0])) is None and evaluation.factor_names == ()
+    assert evaluation.factors(np.array([0])) is None
+    assert evaluation.factor_names == ()
 
 
 def test_a_shape_fits_encoded_images(pattern):
@@ -105,16 +108,16 @@ def test_raw_images_must_have_their_size(pattern):
 
 
 def test_settings_and_missing_files(pattern, tmp_path):
-    with pytest.raises(DataError, match="no file matches .*none-"):
+    with pytest.raises(DataError, match=r"no file matches .*none-"):
         TFRecords(str(tmp_path / "none-*")).load("train")
-    with pytest.raises(ConfigurationError, match="`TFRecords.train`"):
+    with pytest.raises(ConfigurationError, match=r"`TFRecords.train`"):
         TFRecords([])
-    with pytest.raises(ConfigurationError, match="`TFRecords.evaluation`.*got 3"):
+    with pytest.raises(ConfigurationError, match=r"`TFRecords.evaluation`.*got 3"):
         TFRecords(pattern, 3)
-    with pytest.raises(ConfigurationError, match="`TFRecords.shape` must be .* for raw images, got None"):
+    with pytest.raises(ConfigurationError, match=r"`TFRecords.shape` must be .* for raw images, got None"):
         TFRecords(pattern, image_format="raw")
     for shape in ((5, 7), (5, 7, 2), (0, 1, 3)):
-        with pytest.raises(ValueError, match="`TFRecords.shape`"):
+        with pytest.raises(ValueError, match=r"`TFRecords.shape`"):
             TFRecords(pattern, shape=shape)
-    with pytest.raises(ValueError, match="`TFRecords.image_format` must be one of 'encoded', 'raw'"):
+    with pytest.raises(ValueError, match=r"`TFRecords.image_format` must be one of 'encoded', 'raw'"):
         TFRecords(pattern, image_format="png")

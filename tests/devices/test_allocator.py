@@ -77,7 +77,8 @@ def test_every_command_that_computes_is_tuned(command, tmp_path):
     # Python imports this module whenever it begins.
     (tmp_path / "sitecustomize.py").write_text("import os; print(os.environ.get('GLIBC_TUNABLES'))")
     [before, after, *text] = run("-m", f"launch.{command}", "--help", PYTHONPATH=str(tmp_path))
-    assert before == "None" and after == allocator.tuned({})["GLIBC_TUNABLES"]
+    assert before == "None"
+    assert after == allocator.tuned({})["GLIBC_TUNABLES"]
     assert any("usage" in line or "--" in line for line in text)
 
 
@@ -87,7 +88,8 @@ def test_what_is_tuned_already_stays():
     assert environment["HOME"] == "here"
     tunables = environment["GLIBC_TUNABLES"].split(":")
     assert set(theirs.split(":")) < set(tunables)
-    assert "glibc.malloc.hugetlb=1" not in tunables and "glibc.malloc.top_pad=268435456" in tunables
+    assert "glibc.malloc.hugetlb=1" not in tunables
+    assert "glibc.malloc.top_pad=268435456" in tunables
     assert allocator.tuned(environment) == environment
 
 

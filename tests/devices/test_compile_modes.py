@@ -32,7 +32,7 @@ def test_a_compiled_loop_needs_resident_data():
 
 
 def test_an_unknown_mode_is_refused():
-    with pytest.raises(ValueError, match="`train.compile_mode` must be one of 'auto', .*; got 'xla'"):
+    with pytest.raises(ValueError, match=r"`train.compile_mode` must be one of 'auto', .*; got 'xla'"):
         compile_modes.resolve("xla", strategy(1), resident=True)
 
 

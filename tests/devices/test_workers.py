@@ -49,7 +49,9 @@ def test_it_reads_the_environment_of_the_process(monkeypatch):
 def test_workers_of_tf_config():
     found = from_tf_config(tf_config(index=1))
     assert found == Workers(TWO, 1)
-    assert found.size == 2 and not found.is_chief and found.describe(1) == "worker 1 (b:2)"
+    assert found.size == 2
+    assert not found.is_chief
+    assert found.describe(1) == "worker 1 (b:2)"
     assert from_tf_config(tf_config(index=0)).is_chief
     # As platforms write it: more keys, the index as a string.
     assert from_tf_config(tf_config(index="1") | {"environment": "cloud"}) == found
@@ -75,7 +77,7 @@ def test_bad_addresses(address):
 
 
 @pytest.mark.parametrize(
-    "content, expected",
+    ("content", "expected"),
     [
         ("{'cluster': 1}", "it is not JSON"),
         ("[1]", 'it has no "cluster"'),
@@ -92,7 +94,7 @@ def test_bad_addresses(address):
         (tf_config(index=None), "index must be 0 to 1, got null"),
         (tf_config(worker=["a:1", "b:2", "a:1"]), "several workers have the address a:1$"),
         (tf_config(worker=["a:1"], chief=["a:1"]), "several workers have the address a:1$"),
-        (tf_config(worker=[]), 'must be a list of "host:port", got \[\]'),
+        (tf_config(worker=[]), r'must be a list of "host:port", got \[\]'),
         (tf_config(worker="a:1"), 'must be a list of "host:port", got "a:1"'),
         (tf_config(worker=["a:1"], ps=["b:2"]), "tasks of type ps; only"),
         (tf_config(kind="evaluator", worker=["a:1"], evaluator=["b:2"]), "tasks of type evaluator; only"),
@@ -124,9 +126,11 @@ def test_tasks_of_slurm():
     found = find_workers(slurm())
     hosts = [address.partition(":")[0] for address in found.addresses]
     ports = [int(address.partition(":")[2]) for address in found.addresses]
-    assert hosts == ["gpu09", "gpu09", "gpu10", "gpu10", "login1"] and found.index == 3
+    assert hosts == ["gpu09", "gpu09", "gpu10", "gpu10", "login1"]
+    assert found.index == 3
     assert [port - ports[0] for port in ports] == [0, 1, 0, 1, 0]
-    assert 20000 <= ports[0] and ports[0] + 16 <= 32768
+    assert ports[0] >= 20000
+    assert ports[0] + 16 <= 32768
     for rank, local in enumerate("01010"):
         one = find_workers(slurm(PROCID=str(rank), LOCALID=local))
         assert one == Workers(found.addresses, rank)
@@ -138,7 +142,8 @@ def test_steps_and_jobs_that_follow_one_another_share_no_port():
         return {int(address.partition(":")[2]) for address in addresses}
 
     first = ports()
-    assert not first & ports(STEP_ID="1") and not first & ports(JOB_ID="1235")
+    assert not first & ports(STEP_ID="1")
+    assert not first & ports(JOB_ID="1235")
     assert first == ports()
 
 
@@ -176,7 +181,7 @@ def test_what_is_no_step_of_several_is_one_process(changes):
 
 
 @pytest.mark.parametrize(
-    "changes, expected",
+    ("changes", "expected"),
     [
         ({"STEP_NUM_TASKS": "6"}, r"3 hosts \(gpu09, gpu10, login1\), \[2, 2, 1\] tasks on them, 6 tasks"),
         ({"STEP_NODELIST": "gpu[09-10]"}, "2 hosts"),
@@ -196,7 +201,7 @@ def test_a_contradictory_slurm_environment_is_refused(changes, expected):
 
 
 @pytest.mark.parametrize(
-    "hostlist, expected",
+    ("hostlist", "expected"),
     [
         ("n1", ["n1"]),
         ("my-host-1,other.domain", ["my-host-1", "other.domain"]),
@@ -227,7 +232,7 @@ def test_bad_hostlists(hostlist):
 
 
 @pytest.mark.parametrize(
-    "counts, expected",
+    ("counts", "expected"),
     [("1", [1]), ("3(x2),2,1", [3, 3, 2, 1]), ("2(x3),1", [2, 2, 2, 1]), ("10,4(x1)", [10, 4])],
 )
 def test_tasks_per_node_as_tensorflow_reads_them(counts, expected):

@@ -11,7 +11,7 @@ from vaeflow.export import InferenceModule, modules_of, refuse_missing_packages,
 
 
 @pytest.mark.parametrize(
-    "name, message",
+    ("name", "message"),
     [
         ("onnx", r"'onnx' needs tf2onnx and onnxruntime; run pip install 'vaeflow\[onnx\]'"),
         ("tflite", r"'tflite' needs ai-edge-litert; run pip install 'vaeflow\[tflite\]'"),

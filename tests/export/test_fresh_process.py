@@ -45,7 +45,9 @@ def test_what_was_written_is_the_model_and_a_changed_weight_is_found(written):
     before = bias.numpy()
     bias.assign_add(np.full(bias.shape, 1e-4, "float32"))
     try:
-        with pytest.raises(EnvironmentFailure, match="saved_model was written, but .* decode.images differs"):
+        with pytest.raises(
+            EnvironmentFailure, match=r"saved_model was written, but .* decode.images differs"
+        ):
             check(module, folder, ("saved_model",))
     finally:
         bias.assign(before)
@@ -65,7 +67,7 @@ def call(name, arguments):
 
 
 @pytest.mark.parametrize(
-    "changed, message",
+    ("changed", "message"),
     [
         ("value + np.float32(2e-5)", r"differs from the model by 2.0e-05, where 1e-05 is allowed"),
         ("value * np.float32('nan')", "differs from the model by nan"),
@@ -92,7 +94,7 @@ def test_the_saved_model_is_loaded_without_vaeflow_and_keras(monkeypatch, writte
 
 def test_a_process_that_hangs(monkeypatch, written):
     monkeypatch.setattr("vaeflow.export.fresh_process._TIMEOUT_SECONDS", 0.5)
-    with pytest.raises(EnvironmentFailure, match="saved_model was not loaded again within 0.5 seconds"):
+    with pytest.raises(EnvironmentFailure, match=r"saved_model was not loaded again within 0.5 seconds"):
         check_with(monkeypatch, written[1], "import time; time.sleep(100)")
 
 
@@ -106,5 +108,5 @@ def test_formats_of_other_runtimes(tmp_path, name):
     assert 0 < check(module, tmp_path, (name,))[name] < 1e-5
     bias = model.decoder.weights[-1]
     bias.assign_add(np.full(bias.shape, 1e-2, "float32"))
-    with pytest.raises(EnvironmentFailure, match="decode.images differs from the model by"):
+    with pytest.raises(EnvironmentFailure, match=r"decode.images differs from the model by"):
         check(module, tmp_path, (name,))

@@ -15,7 +15,8 @@ def test_a_disk_that_fills_up_at_a_checkpoint_and_at_the_log(runs, completes):
     assert finished.code == 4
     assert "error: the checkpoint of step 20 cannot be written to runs/full/checkpo" in message(finished)
     assert "File too large" in message(finished)
-    assert runs.store("full").steps() == [10] and runs.store("full").problem_with(10) is None
+    assert runs.store("full").steps() == [10]
+    assert runs.store("full").problem_with(10) is None
     assert not list(runs.workdir("full").rglob(".unfinished*"))
 
     finished = runs.run("full", environment={"FAULT": "log cannot grow"})
@@ -42,7 +43,8 @@ def test_a_real_disk_that_is_full(runs, completes, small_disk):
     finished = runs.run("small/run", environment={"FAULT": "disk full", "FAULT_STEP": 20})
     assert finished.code == 4
     assert re.search("cannot be written.*No space left on device", message(finished))
-    assert runs.store("small/run").steps() == [10] and runs.store("small/run").problem_with(10) is None
+    assert runs.store("small/run").steps() == [10]
+    assert runs.store("small/run").problem_with(10) is None
     assert not list(small_disk.rglob(".unfinished*"))
     (small_disk / "ballast").unlink()
     completes("small/run")
@@ -61,7 +63,8 @@ def test_a_folder_in_use_by_a_live_run(runs, completes):
     process = runs.start("shared", environment={"PAUSE_SECONDS": 1})
     process.wait_until(lambda: runs.last_step("shared") == 10)
     refused(runs, "shared", "is in use by a live run")
-    assert process.poll() is None and runs.last_step("shared") < 60
+    assert process.poll() is None
+    assert runs.last_step("shared") < 60
     # The lock dies with its run.
     process.kill()
     process.finish()

@@ -40,7 +40,8 @@ def test_one_bad_image(runs, completes, replicas):
     fault = {"FAULT": "one bad image", "FAULT_STEP": 25 * replicas}
     step, term = diverged(runs.run(name, f"--virtual_devices={replicas}", environment=fault))
     assert term == "reconstruction_loss"
-    assert step >= 24 and POISONED in ExampleOrder(40, 12, seed=0).batch(step)
+    assert step >= 24
+    assert POISONED in ExampleOrder(40, 12, seed=0).batch(step)
     assert runs.store(name).steps() == list(range(10, step + 1, 10))
     assert weights_are_finite(runs.store(name))
     if replicas == 1:
@@ -51,7 +52,9 @@ def test_nothing_but_bad_images(runs, completes):
     """Row 8."""
     finished = runs.run("bad images", environment={"FAULT": "all images bad", "FAULT_STEP": 30})
     step, term = diverged(finished)
-    assert 20 <= step < 30 and term == "reconstruction_loss"
-    assert runs.store("bad images").steps() == [10, 20] and weights_are_finite(runs.store("bad images"))
+    assert 20 <= step < 30
+    assert term == "reconstruction_loss"
+    assert runs.store("bad images").steps() == [10, 20]
+    assert weights_are_finite(runs.store("bad images"))
     assert all(math.isfinite(value) for line in runs.lines("bad images").values() for value in line.values())
     completes("bad images")

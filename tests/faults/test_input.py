@@ -16,7 +16,8 @@ FAULTS = {
 def test_a_source_that_fails(runs, completes, fault):
     """Row 17. As TensorFlow passes it on, it is a page of traceback and code 1."""
     finished = runs.run(fault, environment={"FAULT": fault, "FAULT_STEP": 20})
-    assert finished.code == 4 and message(finished).endswith(FAULTS[fault])
+    assert finished.code == 4
+    assert message(finished).endswith(FAULTS[fault])
     assert runs.store(fault).steps() == [10]
     completes(fault)
 

@@ -9,6 +9,7 @@ def test_out_of_memory_in_a_step(runs, completes):
     assert finished.code == 4
     line = message(finished)
     assert line.startswith("launch.train: error: out of memory: OOM when allocating tensor with shape[")
-    assert "lower `train.batch_size`" in line and line.endswith("the last checkpoint is kept")
+    assert "lower `train.batch_size`" in line
+    assert line.endswith("the last checkpoint is kept")
     assert runs.store("hungry").steps() == [10, 20]
     completes("hungry")

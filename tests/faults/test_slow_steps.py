@@ -23,7 +23,8 @@ def test_a_signal_in_mid_loop_is_answered_in_seconds(runs, completes):
     assert finished.code == 42
     told = r"launch.train: preempted: SIGTERM at step (\d+): the state is saved; .*"
     step = int(re.fullmatch(told, message(finished))[1])
-    assert 10 < step <= 10 + 67 and runs.store("slow").steps() == [step]
+    assert 10 < step <= 10 + 67
+    assert runs.store("slow").steps() == [step]
     assert runs.text("slow") == ""
     assert runs.store("slow").record(step)["totals"].num_steps == step
     completes("slow", *ONE_LOOP, undisturbed="one loop")

@@ -80,7 +80,8 @@ def test_what_is_measured(run, asked):
     others += ["batch_size 8, 2 devices", "batch_size 16, 2 devices"]
     second = ["as configured", *(case for case in others if case != "steps_per_loop 1")]
     assert asked == ["as configured", *others, *second]
-    assert "  1: out of memory: OOM" in out and "loop: `train.compile_mode` 'loop' needs the data" in out
+    assert "  1: out of memory: OOM" in out
+    assert "loop: `train.compile_mode` 'loop' needs the data" in out
     assert "[2/12] measuring: compile_mode step, about 0:00 left" in error
     assert {path.name for path in WORKDIR.iterdir()} == {
         ".lock", "benchmark.gin", "benchmark.json", "benchmark.png",
@@ -89,8 +90,10 @@ def test_what_is_measured(run, asked):
 
 def test_virtual_devices_are_the_run_and_the_most_replicas(run, asked):
     assert run("benchmark.rounds = 1", flags=["--gin_file=tiny.gin", "--virtual_devices=4"])[0] == 0
-    assert asked[0] == "4 devices" and "batch_size 8, 2 devices" in asked
-    assert "batch_size 2, 1 device" in asked and "batch_size 8, 4 devices" not in asked
+    assert asked[0] == "4 devices"
+    assert "batch_size 8, 2 devices" in asked
+    assert "batch_size 2, 1 device" in asked
+    assert "batch_size 8, 4 devices" not in asked
 
 
 def test_what_is_chosen(run, asked):
@@ -119,29 +122,37 @@ def test_what_is_chosen(run, asked):
 )
 def test_bad_settings(run, asked, parameter, message):
     code, out, error = run(parameter)
-    assert (code, out, asked) == (2, "", []) and message in error and "Traceback" not in error
+    assert (code, out, asked) == (2, "", [])
+    assert message in error
+    assert "Traceback" not in error
     assert not WORKDIR.exists()
 
 
 def test_no_gin_file(run, asked):
     code, _, error = run(flags=[])
-    assert code == 2 and "give --gin_file=configs/vae.gin" in error
+    assert code == 2
+    assert "give --gin_file=configs/vae.gin" in error
     code, _, error = run(flags=["--gin_file=tny.gin"])
-    assert code == 2 and "tny.gin" in error and asked == []
+    assert code == 2
+    assert "tny.gin" in error
+    assert asked == []
 
 
 def test_the_folder_of_a_run_is_left_alone(run, asked, folder):
     (folder / "mine" / "checkpoints").mkdir(parents=True)
     code, _, error = run(flags=["--gin_file=tiny.gin", "--workdir=mine"])
-    assert code == 2 and "mine is the work folder of a run; choose another with `--workdir`" in error
-    assert asked == [] and len(list((folder / "mine").iterdir())) == 1
+    assert code == 2
+    assert "mine is the work folder of a run; choose another with `--workdir`" in error
+    assert asked == []
+    assert len(list((folder / "mine").iterdir())) == 1
 
 
 def test_several_workers(run, asked, monkeypatch):
     workers = {"cluster": {"worker": ["a:1", "b:2"]}, "task": {"type": "worker", "index": 0}}
     monkeypatch.setenv("TF_CONFIG", json.dumps(workers))
     code, _, error = run()
-    assert code == 2 and "this measures one machine" in error
+    assert code == 2
+    assert "this measures one machine" in error
 
 
 def test_the_run_itself_cannot_be_measured(run, monkeypatch):
@@ -150,7 +161,8 @@ def test_the_run_itself_cannot_be_measured(run, monkeypatch):
 
     monkeypatch.setattr(Measurer, "measure", measure)
     code, out, error = run()
-    assert (code, out) == (4, "") and "launch.benchmark: error: out of memory: OOM" in error
+    assert (code, out) == (4, "")
+    assert "launch.benchmark: error: out of memory: OOM" in error
     assert not WORKDIR.exists()
 
 
@@ -178,10 +190,12 @@ def test_the_command_itself(folder):
         assert all(seconds >= 0 for seconds in parts.values())
         assert sum(parts.values()) == pytest.approx(total)
         assert total == pytest.approx(each["batch_size"] / each["images_per_second"]["median"])
-        assert each["first_step_seconds"] > 0 and 2**26 < each["peak_memory_bytes"] < 2**33
+        assert each["first_step_seconds"] > 0
+        assert 2**26 < each["peak_memory_bytes"] < 2**33
     assert found["compile_modes"][1].keys() == {"compile_mode", "reason"}
     assert list((folder / WORKDIR / "trace").rglob("*.xplane.pb"))
-    assert "Weak scaling" in finished.out and "benchmark.json" in finished.out
+    assert "Weak scaling" in finished.out
+    assert "benchmark.json" in finished.out
     assert not (folder / "runs" / "tiny").exists()
 
 
@@ -189,7 +203,9 @@ def test_a_bad_value_is_told_by_the_first_process(folder):
     flags = ["--gin_file=tiny.gin", "--gin_param=train.batch_size = 9", "--virtual_devices=2"]
     finished = commands.Command("launch.benchmark", flags, folder).finish()
     message = commands.message(finished)
-    assert finished.code == 2 and "(2)" in message and "got 9" in message
+    assert finished.code == 2
+    assert "(2)" in message
+    assert "got 9" in message
     assert not (folder / WORKDIR).exists()
 
 

@@ -84,8 +84,10 @@ def test_the_files_equal_a_numpy_encoding(folder, capsys):
     out = capsys.readouterr().out
     written = ["embeddings/evaluation.npz", "embeddings/evaluation.csv", "tensorboard/projector/evaluation"]
     for path in written:
-        assert f"  {folder / path}\n" in out and (folder / path).exists()
-    assert f"tensorboard --logdir {folder}\n" in out and "#projector" in out
+        assert f"  {folder / path}\n" in out
+        assert (folder / path).exists()
+    assert f"tensorboard --logdir {folder}\n" in out
+    assert "#projector" in out
     assert "11 of 11 images of the evaluation split of LabelledNoise" in out
     assert not list(folder.glob(".unfinished*"))
 
@@ -187,7 +189,9 @@ def test_a_bad_setting_is_refused(plain, capsys, monkeypatch, parameter, message
     monkeypatch.setattr(trained, "restore", lambda *arguments: pytest.fail("the model was restored"))
     assert call(plain, parameter) == 2
     error = capsys.readouterr().err
-    assert message in error and error.startswith("launch.embed: error: ") and "Traceback" not in error
+    assert message in error
+    assert error.startswith("launch.embed: error: ")
+    assert "Traceback" not in error
 
 
 def test_a_full_disk_leaves_what_was_there(folder, capsys):

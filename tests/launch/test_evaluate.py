@@ -79,7 +79,8 @@ def test_what_it_writes(workdir, capsys):
     assert value["bits_per_dimension_is50"] == pytest.approx(value["nll_is50_nats"] / (64 * math.log(2)))
     assert 0 <= value["mutual_information_nats"] <= math.log(11)
     out = capsys.readouterr().out
-    assert f"{value['nll_is50_nats']:.4f}" in out and "KL of each latent" in out
+    assert f"{value['nll_is50_nats']:.4f}" in out
+    assert "KL of each latent" in out
     tag = "evaluate/nll_is50_nats[dynamic]"
     assert scalars(workdir)[tag] == (best, pytest.approx(value["nll_is50_nats"]))
 
@@ -120,7 +121,7 @@ def test_another_dataset_by_override(workdir, capsys):
 
 
 @pytest.mark.parametrize(
-    "parameter, message",
+    ("parameter", "message"),
     [
         ("evaluate.num_samples = 0", "`evaluate.num_samples` must be a positive integer, got 0"),
         ("evaluate.num_samples = (1, -5)", "must be a positive integer, got -5"),
@@ -136,7 +137,8 @@ def test_bad_settings(workdir, capsys, parameter, message):
     before = (workdir / "evaluation.json").stat().st_mtime_ns if (workdir / "evaluation.json").exists() else 0
     assert run(workdir, parameter) == 2
     error = capsys.readouterr().err
-    assert message in error and "Traceback" not in error
+    assert message in error
+    assert "Traceback" not in error
     if before:
         assert (workdir / "evaluation.json").stat().st_mtime_ns == before
 

@@ -133,10 +133,8 @@ def test_a_new_export_replaces_the_old_one(unexported, unchecked, capsys):
     assert "trained for 10 steps" in card(unexported)
     assert hidden(unexported) == []
     printed = capsys.readouterr().out
-    assert (
-        "step-00000010 (step 10)" in printed
-        and "export/model.keras (differs from the model by 0.0e+00)" in printed
-    )
+    assert "step-00000010 (step 10)" in printed
+    assert "export/model.keras (differs from the model by 0.0e+00)" in printed
 
 
 @pytest.mark.parametrize("old", [False, True])
@@ -161,11 +159,12 @@ def test_a_full_disk(unexported, unchecked, capsys):
     with full_disk(kilobytes=1):
         assert run(unexported) == 4
     assert "cannot be written" in capsys.readouterr().err
-    assert hidden(unexported) == [] and not (unexported / "export").exists()
+    assert hidden(unexported) == []
+    assert not (unexported / "export").exists()
 
 
 @pytest.mark.parametrize(
-    "formats, message",
+    ("formats", "message"),
     [
         (
             "['saved_model', 'pickle']",
@@ -186,7 +185,8 @@ def test_a_missing_package(unexported, capsys, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert run(unexported, "export.formats = ['onnx']") == 2
     assert "pip install 'vaeflow[onnx]'" in capsys.readouterr().err
-    assert not (unexported / "export").exists() and hidden(unexported) == []
+    assert not (unexported / "export").exists()
+    assert hidden(unexported) == []
 
 
 def test_a_precision_that_a_format_lacks(tmp_path, capsys, monkeypatch):

@@ -183,7 +183,8 @@ def test_two_replicas_draw_the_same(folder, drawn, tmp_path):
     code, out, error = Command("launch.sample", flags, tmp_path).finish()
     assert code == 0, error
     assert all(str(folder / "samples" / file) in out for file in FILES)
-    assert "KL (nats)  z0" in out and f"model      step 20, {folder}/checkpoints" in out
+    assert "KL (nats)  z0" in out
+    assert f"model      step 20, {folder}/checkpoints" in out
     again = arrays(folder)
     assert again.keys() == drawn.keys()
     for name, array in drawn.items():
@@ -225,7 +226,8 @@ def test_a_samplers_of_ones_own(folder, capsys):
     assert call(folder, "sample.samplers = [@WideSampler()]", "sample.num_samples = 9") == 0
     latents = arrays(folder)["samples_wide_latents"]
     deviation = latents[0] / np.random.default_rng(0).normal(size=(9, 3))[0]
-    assert latents.shape == (9, 3) and (deviation > 0).all()
+    assert latents.shape == (9, 3)
+    assert (deviation > 0).all()
     assert (folder / "samples" / "samples-wide.png").exists()
     capsys.readouterr()
     assert call(folder, "sample.samplers = [@CrookedSampler()]") == 2
@@ -244,7 +246,8 @@ def test_colour_odd_sizes_and_one_latent(tmp_path):
     )
     # Places left over are white; 9 pixels become 90.
     pixels = png(folder / "samples" / "samples-prior.png")
-    assert pixels.shape == (74, 8 * 92 + 2, 3) and (pixels[:, 3 * 92 + 2 :] == 255).all()
+    assert pixels.shape == (74, 8 * 92 + 2, 3)
+    assert (pixels[:, 3 * 92 + 2 :] == 255).all()
     with Image.open(folder / "samples" / "interpolations-spherical.gif") as file:
         assert np.ptp(np.asarray(file.convert("RGB")), axis=-1).max() > 0
 
@@ -279,7 +282,8 @@ def test_bad_settings_are_refused_before_the_model_is_restored(
     monkeypatch.setattr(trained, "restore", None)
     assert call(folder, parameter) == 2
     error = capsys.readouterr().err
-    assert message in error and "Traceback" not in error
+    assert message in error
+    assert "Traceback" not in error
 
 
 def test_more_components_than_images(folder, capsys):

@@ -74,14 +74,17 @@ def test_the_work_folder(undisturbed):
         ".lock", "checkpoints", "config.gin", "environment.json", "images", "metrics.jsonl",
         "operative_config.gin", "result.json", "tensorboard",
     }  # fmt: skip
-    assert f"{folder.relative_to(folder.parents[1])}/result.json" in out and "tensorboard --logdir" in out
-    assert "step 300/300" in error and "VAE, 1,156 weights" not in out
+    assert f"{folder.relative_to(folder.parents[1])}/result.json" in out
+    assert "tensorboard --logdir" in out
+    assert "step 300/300" in error
+    assert "VAE, 1,156 weights" not in out
 
     lines = tiny_runs.metrics_lines(folder)
     # Loops of 50, cut at the multiples of 60, 120 and 150.
     assert [line["step"] for line in lines] == [50, 60, 100, 120, 150, 180, 200, 240, 250, 300]
     for line in lines:
-        assert line["examples_seen"] == 8 * line["step"] and line["examples_per_second"] > 0
+        assert line["examples_seen"] == 8 * line["step"]
+        assert line["examples_per_second"] > 0
         assert np.isfinite(list(line.values())).all()
         assert ("evaluation/negative_elbo" in line) == (line["step"] in (120, 240, 300))
         loss = line["train/reconstruction_loss"] + line["train/kl"]
@@ -91,7 +94,9 @@ def test_the_work_folder(undisturbed):
     assert lines[-1]["train/learning_rate"] == pytest.approx(0, abs=1e-6)
 
     result = json.loads((folder / "result.json").read_text())
-    assert result["step"] == 300 and result["num_replicas"] == 1 and result["wall_seconds"] > 0
+    assert result["step"] == 300
+    assert result["num_replicas"] == 1
+    assert result["wall_seconds"] > 0
     assert re.fullmatch("[0-9a-f]{64}", result["weights_sha256"])
     assert {name: result[name] for name in lines[-1]} == lines[-1]
 
@@ -125,13 +130,15 @@ def test_a_finished_run_says_so_and_changes_nothing(command, undisturbed):
     before = contents()
     code, out, error = command.run("tiny")
     assert (code, error) == (0, "")
-    assert out.startswith("this run is finished: ") and out.count("\n") == 1 and "step 300" in out
+    assert out.startswith("this run is finished: ")
+    assert out.count("\n") == 1
+    assert "step 300" in out
     assert contents() == before
 
 
 def test_the_forked_command_of_the_tests_is_the_command(command, undisturbed):
     """Else what follows, and the tests of faults, show nothing of what people run."""
-    out, error, folder = undisturbed
+    out, _error, _folder = undisturbed
     forked = command.run("forked")
     assert (forked.code, forked.out.replace("forked", "tiny")) == (0, out)
     assert command.result("forked")["weights_sha256"] == command.result("tiny")["weights_sha256"]
@@ -139,7 +146,8 @@ def test_the_forked_command_of_the_tests_is_the_command(command, undisturbed):
     one, other = (
         json.loads((command.workdir(name) / "environment.json").read_text()) for name in ("tiny", "forked")
     )
-    assert one.pop("command")[0] == other.pop("command")[0] and one == other
+    assert one.pop("command")[0] == other.pop("command")[0]
+    assert one == other
     assert run_plainly(command, "bad", "--no_such_flag") == command.run("bad", "--no_such_flag")
 
 
@@ -155,7 +163,8 @@ def test_stopped_at_120_and_resumed_it_ends_with_the_same_bits(command, undistur
     code, _, error = command.run("halves")
     assert code == 2
     assert error.startswith("launch.train: error: the work folder runs/halves was made with another config")
-    assert "  -train.num_steps = 120\n  +train.num_steps = 300\n" in error and "Traceback" not in error
+    assert "  -train.num_steps = 120\n  +train.num_steps = 300\n" in error
+    assert "Traceback" not in error
     assert command.result("halves")["step"] == 120
 
     assert command.run("halves", "--allow_config_change").code == 0
@@ -209,8 +218,11 @@ def test_two_virtual_devices(command, undisturbed):
     *_, folder = undisturbed
     code, _, error = command.run("two", "--virtual_devices=2", "--gin_param=train.batch_size = 9")
     assert code == 2
-    assert "launch.train: error: `train.batch_size`" in error and "replicas (2)" in error and "got 9" in error
-    assert "Traceback" not in error and not command.workdir("two").exists()
+    assert "launch.train: error: `train.batch_size`" in error
+    assert "replicas (2)" in error
+    assert "got 9" in error
+    assert "Traceback" not in error
+    assert not command.workdir("two").exists()
 
     code, _, error = command.run("two", "--virtual_devices=2")
     assert code == 0, error

@@ -72,7 +72,8 @@ def test_nested_blocks(arrange, find):
 
 def test_blocks_in_blocks_and_schedules():
     again = there_and_back(Holder(Holder(Holder(3)), second=LinearSchedule(1.0, 2.0, 9)))
-    assert isinstance(again.first, Holder) and again.first.first.first == 3
+    assert isinstance(again.first, Holder)
+    assert again.first.first.first == 3
     assert again.second.get_config() == {"start": 1.0, "end": 2.0, "num_steps": 9}
 
 

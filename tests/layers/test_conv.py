@@ -195,5 +195,5 @@ def test_faulty_settings_are_refused(block, arguments, message):
 
 
 def test_a_decoder_without_filters_is_refused():
-    with pytest.raises(ValueError, match="`ConvDecoder.filters` must name at least one"):
+    with pytest.raises(ValueError, match=r"`ConvDecoder.filters` must name at least one"):
         ConvDecoder(filters=())

@@ -67,7 +67,8 @@ def test_encoder(name, shape):
     encoder = ENCODERS[name](dtype="float64")
     images = random_images(3, shape)
     features = encoder(images)
-    assert features.shape == (3, 5) and features.dtype == tf.float64
+    assert features.shape == (3, 5)
+    assert features.dtype == tf.float64
     assert np.all(np.isfinite(features))
     assert_examples_do_not_mix(encoder, images)
     assert_every_weight_has_a_gradient(encoder, images)
@@ -80,7 +81,8 @@ def test_decoder(name, shape):
     decoder = DECODERS[name](target_shape=shape, dtype="float64")
     latents = np.random.default_rng(0).normal(size=(3, 4))
     outputs = decoder(latents)
-    assert outputs.shape == (3, *shape) and outputs.dtype == tf.float64
+    assert outputs.shape == (3, *shape)
+    assert outputs.dtype == tf.float64
     assert np.all(np.isfinite(outputs))
     assert_examples_do_not_mix(decoder, latents)
     assert_every_weight_has_a_gradient(decoder, latents)
@@ -128,5 +130,5 @@ def test_widths_are_validated(block):
 
 @pytest.mark.parametrize("decoder", [DenseDecoder, ConvDecoder, ResNetDecoder])
 def test_a_decoder_alone_asks_for_its_target_shape(decoder):
-    with pytest.raises(ValueError, match="target_shape` must be .height, width, channels., got None"):
+    with pytest.raises(ValueError, match=r"target_shape` must be .height, width, channels., got None"):
         decoder().build((None, 3))

@@ -39,7 +39,7 @@ def test_the_head_computes_in_the_precision_of_its_policy(policy):
 
 @pytest.mark.parametrize("num_latents", [0, -3, 2.0, None, True])
 def test_the_number_of_latents_must_be_positive(num_latents):
-    with pytest.raises(ValueError, match="`GaussianHead.num_latents` must be a positive integer, got"):
+    with pytest.raises(ValueError, match=r"`GaussianHead.num_latents` must be a positive integer, got"):
         GaussianHead(num_latents)
 
 

@@ -119,11 +119,12 @@ def test_faulty_settings_are_refused(arguments, message):
 
 
 def test_free_bits_of_each_example_are_refused():
-    with pytest.raises(ConfigurationError, match="no meaning for each example, got 0.5 with.*set one"):
+    with pytest.raises(ConfigurationError, match=r"no meaning for each example, got 0.5 with.*set one"):
         AnnealedVAE(per_example=True, free_bits=0.5)
 
 
 def test_settings_come_back(tmp_path):
     made(AnnealedVAE, gamma=LinearSchedule(0.0, 9.0, 10), max_capacity=5.0).save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras")
-    assert again.max_capacity == 5.0 and float(again.gamma(10)) == 9.0
+    assert again.max_capacity == 5.0
+    assert float(again.gamma(10)) == 9.0

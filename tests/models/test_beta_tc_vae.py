@@ -115,10 +115,10 @@ def test_weighted_sampling_without_a_number_of_examples_has_the_same_gradient():
 
 def test_stratified_sampling_needs_the_number_of_examples():
     with pytest.raises(
-        ConfigurationError, match="`BetaTCVAE.num_examples` must be the size.*elsewhere set it"
+        ConfigurationError, match=r"`BetaTCVAE.num_examples` must be the size.*elsewhere set it"
     ):
         terms_of(made(BetaTCVAE, estimator="mss"), images())
-    with pytest.raises(ConfigurationError, match="must be at least the batch size, 6, .* got 5; lower"):
+    with pytest.raises(ConfigurationError, match=r"must be at least the batch size, 6, .* got 5; lower"):
         terms_of(made(BetaTCVAE, estimator="mss", num_examples=5), images())
     terms = terms_of(made(BetaTCVAE, estimator="mss", num_examples=6), images())
     assert np.isfinite(loss_of(terms))
@@ -135,7 +135,8 @@ def test_free_bits_are_those_of_the_analytic_kl():
     parameters, _ = pass_through(model, images())
     deficit = numpy_objectives.vae(*parameters, free_bits=2.0)[1] - numpy_objectives.vae(*parameters)[1]
     term = terms_of(model, images())["free_bits"]
-    assert deficit > 0.1 and term.weight == 1.0
+    assert deficit > 0.1
+    assert term.weight == 1.0
     assert float(term.value) == pytest.approx(deficit, rel=1e-9)
 
 

@@ -54,7 +54,7 @@ def test_fit_reports_the_schedule_of_its_own_steps(monkeypatch):
 
 @pytest.mark.parametrize("beta", [-1.0, "4", None, float("nan")])
 def test_a_faulty_beta_is_refused(beta):
-    with pytest.raises(ValueError, match="`BetaVAE.beta` must be a number of at least 0, got"):
+    with pytest.raises(ValueError, match=r"`BetaVAE.beta` must be a number of at least 0, got"):
         BetaVAE(beta=beta)
 
 

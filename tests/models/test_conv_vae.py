@@ -24,5 +24,6 @@ def test_any_size_of_image(shape):
 
 def test_given_blocks_are_used():
     model = ConvVAE(num_latents=2, encoder=DenseEncoder((4,)))
-    assert isinstance(model.encoder, DenseEncoder) and isinstance(model.decoder, ConvDecoder)
+    assert isinstance(model.encoder, DenseEncoder)
+    assert isinstance(model.decoder, ConvDecoder)
     assert isinstance(ConvVAE().encoder, ConvEncoder)

@@ -133,4 +133,6 @@ def test_faulty_settings_are_refused(arguments, message):
 def test_settings_come_back(tmp_path):
     made(DIPVAE, kind="ii", lambda_od=LinearSchedule(0.0, 9.0, 10)).save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras")
-    assert again.kind == "ii" and again.lambda_d is None and float(again.lambda_od(10)) == 9.0
+    assert again.kind == "ii"
+    assert again.lambda_d is None
+    assert float(again.lambda_od(10)) == 9.0

@@ -252,7 +252,8 @@ def test_the_state_of_its_optimizer_comes_back(tmp_path):
     model.fit(numpy_vae.images(8), epochs=2, verbose=0)
     model.save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras").discriminator_optimizer
-    assert again.iterations == 2 and again.beta_1 == 0.3
+    assert again.iterations == 2
+    assert again.beta_1 == 0.3
     for one, other in zip(again.variables, optimizer.variables, strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -300,7 +301,7 @@ def test_its_optimizer_is_no_part_of_the_weights():
 
 
 def test_a_batch_without_a_second_half_is_refused():
-    with pytest.raises(ConfigurationError, match="FactorVAE needs at least 2 images in a batch.*same_batch"):
+    with pytest.raises(ConfigurationError, match=r"FactorVAE needs at least 2 images in a batch.*same_batch"):
         terms_of(made(), numpy_vae.images(1))
     assert np.isfinite(loss_of(terms_of(made(same_batch=True), numpy_vae.images(1))))
 

@@ -51,7 +51,9 @@ def test_the_parts_of_a_batch_have_their_rows_of_the_whole(estimator):
 
 @pytest.mark.parametrize("estimator", minibatch_divergences.ESTIMATORS)
 def test_one_example_alone_is_refused(estimator):
-    with pytest.raises(ConfigurationError, match="needs at least 2 of them, got 1; raise `train.batch_size`"):
+    with pytest.raises(
+        ConfigurationError, match=r"needs at least 2 of them, got 1; raise `train.batch_size`"
+    ):
         log_aggregate_posterior(*batch(1), estimator)
 
 
@@ -96,7 +98,8 @@ def test_mmd_of_one_law_is_0_and_of_shifted_laws_is_not(kernel):
         same.append(estimate(samples, others, kernel).mean())
         shifted.append(estimate(samples + 0.8, others, kernel).mean())
     error = np.std(same) / np.sqrt(100)
-    assert abs(np.mean(same)) < 3 * error and min(same) < 0
+    assert abs(np.mean(same)) < 3 * error
+    assert min(same) < 0
     assert np.mean(shifted) > 10 * error
 
 

@@ -139,7 +139,8 @@ def test_fit_takes_the_step_of_the_gradient(monkeypatch):
 def test_a_model_is_built_by_its_first_images():
     model = VAE(num_latents=3, **numpy_vae.blocks())
     posterior = model.encode(numpy_vae.images(2).astype(np.float32))
-    assert posterior.mean.shape == (2, 3) and model.built
+    assert posterior.mean.shape == (2, 3)
+    assert model.built
     # Inside a function too, where its variables must outlive the trace.
     other = VAE(num_latents=3, **numpy_vae.blocks())
     tf.function(lambda images: other.encode(images).mean)(tf.zeros((2, 4, 3, 2)))

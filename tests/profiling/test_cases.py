@@ -14,27 +14,32 @@ VALUES = {"compile_mode": "auto", "gradient_accumulation_steps": 2}
 def test_compile_modes():
     none, step, loop = cases.compare_compile_modes(RUN, measurement(resident=False), ["none", "step", "loop"])
     assert (none, step) == (Row("none", RUN), Row("step", Case((("compile_mode", "step"),))))
-    assert loop.case is None and "needs the data on the device" in loop.reason
+    assert loop.case is None
+    assert "needs the data on the device" in loop.reason
 
 
 def test_compile_modes_of_several_replicas():
     run = Case(devices=2)
     none, step = cases.compare_compile_modes(run, measurement(num_replicas=2), ["none", "step"])
-    assert none == Row("none", run) and "works on one replica" in step.reason
+    assert none == Row("none", run)
+    assert "works on one replica" in step.reason
 
 
 def test_steps_per_loop():
     rows = cases.compare_steps_per_loop(RUN, measurement())
-    assert [row.value for row in rows] == [1, 5, 10] and rows[1].case is RUN
+    assert [row.value for row in rows] == [1, 5, 10]
+    assert rows[1].case is RUN
     assert rows[2].case == Case((("steps_per_loop", 10),))
     assert cases.compare_steps_per_loop(RUN, measurement(), ()) == []
 
 
 def test_strong_scaling():
     one, two, three = cases.compare_replicas(RUN, measurement(), [1, 2, 3], VALUES, weak=False)
-    assert one == Row(1, RUN) and two == Row(2, Case((("batch_size", 32),), 2))
+    assert one == Row(1, RUN)
+    assert two == Row(2, Case((("batch_size", 32),), 2))
     # Each of the replicas accumulates gradients over two parts.
-    assert three.case is None and three.reason == "a batch of 32 images cannot be divided into 6 equal parts"
+    assert three.case is None
+    assert three.reason == "a batch of 32 images cannot be divided into 6 equal parts"
 
 
 def test_weak_scaling_of_a_run_on_several_devices():
@@ -50,7 +55,8 @@ def test_weak_scaling_of_a_run_on_several_devices():
 def test_a_compiled_run_does_not_scale():
     values = VALUES | {"compile_mode": "loop"}
     one, two = cases.compare_replicas(RUN, measurement(), [1, 2], values, weak=True)
-    assert one.case is RUN and "works on one replica" in two.reason
+    assert one.case is RUN
+    assert "works on one replica" in two.reason
 
 
 @pytest.mark.parametrize(
@@ -72,7 +78,8 @@ def test_rounds_alternate_and_failures_are_not_repeated():
 
     measured, failed = cases.alternate(measure, [first, second, third], 2, {first: ["before"]})
     assert asked == [second, third, first, third]
-    assert measured == {first: ["before", 3], third: [2, 4]} and failed == {second: "no memory"}
+    assert measured == {first: ["before", 3], third: [2, 4]}
+    assert failed == {second: "no memory"}
 
 
 def test_how_a_case_is_called():

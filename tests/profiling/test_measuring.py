@@ -17,7 +17,8 @@ def test_the_parts_of_the_time_and_the_steps(resident):
     # Two single steps and the warm-up before.
     assert trainer.step > 2 + sum(window["steps"] for window in windows)
     for window in windows:
-        assert window["compute_seconds"] > 0 and (window["input_seconds"] > 0) != resident
+        assert window["compute_seconds"] > 0
+        assert (window["input_seconds"] > 0) != resident
         assert window["compute_seconds"] + window["input_seconds"] <= window["seconds"]
 
 
@@ -48,5 +49,6 @@ def test_operations_that_cannot_be_counted(monkeypatch):
 
     monkeypatch.setattr(measuring.flops, "training_step_flops", count)
     found = measuring.arithmetic(tiny_runs.trainer(), 0.02)
-    assert found["step_flops"] is None and "(None, 3)" in found["not_counted"]
+    assert found["step_flops"] is None
+    assert "(None, 3)" in found["not_counted"]
     assert found["matrix_product_flops_per_second"] > 0

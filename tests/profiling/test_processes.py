@@ -40,28 +40,30 @@ def test_what_it_is_asked(measure):
     ("code", "expected"), [(2, ConfigurationError), (3, TrainingDiverged), (4, EnvironmentFailure)]
 )
 def test_an_error_keeps_its_message_and_code(measure, code, expected):
-    with pytest.raises(expected, match="^out of memory: OOM$") as caught:
+    with pytest.raises(expected, match=r"^out of memory: OOM$") as caught:
         measure(f"answer({{'error': 'out of memory: OOM'}}); sys.exit({code})")
     assert caught.value.exit_code == code
 
 
 def test_the_place_in_the_file_that_was_written_for_it_is_left_out(measure):
-    with pytest.raises(ConfigurationError, match="^`VAE.num_latents` must be positive$"):
+    with pytest.raises(ConfigurationError, match=r"^`VAE.num_latents` must be positive$"):
         measure("answer({'error': 'a.gin:12: `VAE.num_latents` must be positive'}); sys.exit(2)")
 
 
 def test_a_process_that_is_killed(measure):
-    with pytest.raises(EnvironmentFailure, match="was killed .SIGKILL., as Linux does when memory runs out"):
+    with pytest.raises(EnvironmentFailure, match=r"was killed .SIGKILL., as Linux does when memory runs out"):
         measure("os.kill(os.getpid(), 9)")
 
 
 def test_a_process_that_crashes(measure):
-    with pytest.raises(EnvironmentFailure, match="ended with SIGSEGV: the last words$"):
+    with pytest.raises(EnvironmentFailure, match=r"ended with SIGSEGV: the last words$"):
         measure("print('the last words', flush=True); os.kill(os.getpid(), 11)")
 
 
 def test_a_defect(measure):
-    with pytest.raises(EnvironmentFailure, match="ended with code 1: .*ZeroDivisionError: division by zero$"):
+    with pytest.raises(
+        EnvironmentFailure, match=r"ended with code 1: .*ZeroDivisionError: division by zero$"
+    ):
         measure("1 / 0")
 
 

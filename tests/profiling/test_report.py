@@ -43,7 +43,8 @@ def test_figures(found):
 
 def test_efficiency(found):
     one, two, three, four = found["strong_scaling"]
-    assert one["efficiency"] == 1.0 and two["efficiency"] == pytest.approx(1200 / 2 / 800)
+    assert one["efficiency"] == 1.0
+    assert two["efficiency"] == pytest.approx(1200 / 2 / 800)
     assert three == {"num_replicas": 3, "reason": "no memory"}
     assert four == {"num_replicas": 4, "reason": "a batch of 30 cannot be divided"}
 
@@ -55,8 +56,10 @@ def test_table(found):
     assert "40.0 ms: input 5.00, compute 30.0, host 5.00" in text
     assert "3.0 s, 2.0 of it tracing and compiling" in text
     assert "25 GFLOP/s, 25% of a float32 matrix product's 100 GFLOP/s" in text
-    assert "  loop: no\n" in text and "  3: no memory\n" in text
-    assert "75%" in text and "50% at 2 replicas" in text
+    assert "  loop: no\n" in text
+    assert "  3: no memory\n" in text
+    assert "75%" in text
+    assert "50% at 2 replicas" in text
     assert "Weak scaling" not in text
 
 
@@ -65,8 +68,10 @@ def test_operations_that_could_not_be_counted_and_a_gpu(found):
     measured = [measurement(**changes, peak_gpu_memory_bytes=2**31)]
     run = report.with_arithmetic(report.summarize(measured), measured)
     text = report.as_text(found | {"run": run})
-    assert "not counted (a shape)" in text and "a GPU 2.00 GiB" in text
-    assert "1 GPU replica (H100)" in text and "share one CPU" not in text
+    assert "not counted (a shape)" in text
+    assert "a GPU 2.00 GiB" in text
+    assert "1 GPU replica (H100)" in text
+    assert "share one CPU" not in text
 
 
 def colours(picture):
@@ -75,9 +80,11 @@ def colours(picture):
 
 def test_picture(found):
     picture = chart.draw(found)
-    assert picture.shape == (800, 1000, 3) and picture.dtype == np.uint8
+    assert picture.shape == (800, 1000, 3)
+    assert picture.dtype == np.uint8
     bar = (0x3B, 0x70, 0xB8)
-    assert bar in colours(picture[:460, 500:]) and bar in colours(picture[460:, :500])
+    assert bar in colours(picture[:460, 500:])
+    assert bar in colours(picture[460:, :500])
     # Nothing was measured of weak scaling.
     assert bar not in colours(picture[460:, 500:])
     # The middle of the bar of two replicas ends 1.5 times as high as that of one.
@@ -86,6 +93,6 @@ def test_picture(found):
     assert heights[1] / heights[0] == pytest.approx(1.5, rel=0.03)
 
 
-@pytest.mark.parametrize("least, step", [(0, 1), (0.03, 0.05), (11, 20), (50, 50), (51, 100)])
+@pytest.mark.parametrize(("least", "step"), [(0, 1), (0.03, 0.05), (11, 20), (50, 50), (51, 100)])
 def test_ticks(least, step):
     assert chart._round_step(least) == pytest.approx(step)

@@ -74,7 +74,8 @@ def test_a_restored_trainer_equals_the_saved_one(store):
 
 def test_without_checkpoints_there_is_nothing_to_restore(store):
     assert store.restore(box(0)) is None
-    assert store.steps() == [] and store.best_step() is None
+    assert store.steps() == []
+    assert store.best_step() is None
 
 
 def truncated(part):
@@ -121,7 +122,9 @@ def test_a_damaged_checkpoint_is_refused_for_the_one_before(store, caplog, name,
     assert store.restore(target)["step"] == 1
     assert value_of(target) == 1.0
     (message,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert "step-00000002" in message and name in message and "trying the one before" in message
+    assert "step-00000002" in message
+    assert name in message
+    assert "trying the one before" in message
 
 
 def test_when_all_are_damaged_the_run_does_not_start_anew(store):
@@ -129,7 +132,7 @@ def test_when_all_are_damaged_the_run_does_not_start_anew(store):
     for step in (1, 2):
         flipped(0.5)(store.folder / f"step-{step:08d}" / DATA)
     target = box(0)
-    with pytest.raises(EnvironmentFailure, match="none of the 2 checkpoints.*--workdir"):
+    with pytest.raises(EnvironmentFailure, match=r"none of the 2 checkpoints.*--workdir"):
         store.restore(target)
     assert value_of(target) == 0.0
 
@@ -163,12 +166,14 @@ def test_the_newest_and_the_best_are_kept(tmp_path):
     assert store.steps() == [2, 5, 6]
     assert store.best_step() == 2
     store.save(box(7), 7, {"score": 0.5})
-    assert store.steps() == [6, 7] and store.best_step() == 7
+    assert store.steps() == [6, 7]
+    assert store.best_step() == 7
 
 
 def test_without_the_metric_only_the_newest_are_kept(tmp_path):
     store = saved(CheckpointStore(tmp_path, keep=1), 1, 2, 3)
-    assert store.steps() == [3] and store.best_step() is None
+    assert store.steps() == [3]
+    assert store.best_step() is None
 
 
 def test_a_step_saved_again_is_replaced_only_where_it_is_damaged(store):
@@ -176,11 +181,13 @@ def test_a_step_saved_again_is_replaced_only_where_it_is_damaged(store):
     store.save(box(8), 1, {})
     target = box(0)
     store.restore(target)
-    assert value_of(target) == 1.0 and names(store) == ["step-00000001"]
+    assert value_of(target) == 1.0
+    assert names(store) == ["step-00000001"]
     (store.folder / "step-00000001" / DATA).write_bytes(b"")
     store.save(box(8), 1, {})
     store.restore(target)
-    assert value_of(target) == 8.0 and names(store) == ["step-00000001"]
+    assert value_of(target) == 8.0
+    assert names(store) == ["step-00000001"]
 
 
 def test_damaged_checkpoints_of_later_steps_do_not_push_out_the_one_just_saved(store):
@@ -204,14 +211,16 @@ def test_a_metric_that_is_not_finite_is_null_in_the_record_and_nan_when_read(sto
     path = store.save(box(1), 1, {"score": float("nan"), "kl": 2.0})
     assert '"score": null' in (path / RECORD).read_text()
     metrics = store.record(1)["metrics"]
-    assert np.isnan(metrics["score"]) and metrics["kl"] == 2.0
+    assert np.isnan(metrics["score"])
+    assert metrics["kl"] == 2.0
 
 
 def test_the_totals_of_a_loop_that_was_cut_short_come_back(store):
     totals = Totals(3, 1 / 3, 0.1, {"loss": float(np.float32(2) / 3), "kl": float("nan")})
     store.save(box(1), 1, {}, totals)
     restored = store.restore(box(0))["totals"]
-    assert np.isnan(restored.sums.pop("kl")) and totals.sums.pop("kl")
+    assert np.isnan(restored.sums.pop("kl"))
+    assert totals.sums.pop("kl")
     assert restored == totals
 
 
@@ -232,7 +241,8 @@ def test_a_full_disk_leaves_the_previous_checkpoint_alone(store):
         store.save(box(2, size=100_000), 2)
     assert names(store) == ["step-00000001"]
     target = box(0)
-    assert store.restore(target)["step"] == 1 and value_of(target) == 1.0
+    assert store.restore(target)["step"] == 1
+    assert value_of(target) == 1.0
     saved(store, 3)
     assert store.steps() == [1, 3]
 
@@ -261,7 +271,9 @@ OTHERS = {
 @pytest.mark.parametrize("other", OTHERS)
 def test_another_model_is_refused(store, other):
     store.save(variables((4,)), 1)
-    with pytest.raises(ConfigurationError, match="step-00000001 is of another model or optimizer.*--workdir"):
+    with pytest.raises(
+        ConfigurationError, match=r"step-00000001 is of another model or optimizer.*--workdir"
+    ):
         store.restore(OTHERS[other]())
 
 

@@ -50,12 +50,14 @@ LINES = [
 def test_out_of_memory(line, form):
     error = told(tf.errors.ResourceExhaustedError(None, None, form.format(line=line)))
     assert type(error) is EnvironmentFailure
-    assert str(error).startswith(f"out of memory: {line}") and "\n" not in str(error)
-    assert "`train.batch_size`" in str(error) and "Hint" not in str(error)
+    assert str(error).startswith(f"out of memory: {line}")
+    assert "\n" not in str(error)
+    assert "`train.batch_size`" in str(error)
+    assert "Hint" not in str(error)
 
 
 def test_memory_that_numpy_does_not_get():
-    with pytest.raises(EnvironmentFailure, match="^out of memory: Unable to allocate .*`train.batch_size`"):
+    with pytest.raises(EnvironmentFailure, match=r"^out of memory: Unable to allocate .*`train.batch_size`"):
         with failures.explained(Alone(), "MNIST"):
             np.empty((1 << 25, 1 << 25))
 
@@ -87,7 +89,8 @@ def test_a_source_that_ends():
 
 def test_a_lost_worker():
     error = told(tf.errors.UnavailableError(None, None, "Socket closed"), Bereft())
-    assert type(error) is EnvironmentFailure and str(error).startswith("worker 1 (b:2) has not been heard of")
+    assert type(error) is EnvironmentFailure
+    assert str(error).startswith("worker 1 (b:2) has not been heard of")
 
 
 @pytest.mark.parametrize(

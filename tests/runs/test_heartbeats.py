@@ -63,24 +63,32 @@ def test_a_beat_says_who_and_what(start, tmp_path):
     first = content(tmp_path, 1)
     worker.beat("step 7")
     second = content(tmp_path, 1)
-    assert first["address"] == "b:2" and first["doing"] == "the start" and second["doing"] == "step 7"
-    assert second["beat"] == first["beat"] + 1 and second["start"] == first["start"]
-    assert {"pid", "host", "time"} <= first.keys() and "ended" not in second
+    assert first["address"] == "b:2"
+    assert first["doing"] == "the start"
+    assert second["doing"] == "step 7"
+    assert second["beat"] == first["beat"] + 1
+    assert second["start"] == first["start"]
+    assert {"pid", "host", "time"} <= first.keys()
+    assert "ended" not in second
     assert [path.name for path in (tmp_path / "workers").iterdir()] == ["1.json"]
 
 
 def test_workers_find_each_other(start):
     one, other = start(0), start(1)
-    assert one.missing() == [1] and other.missing() == [0]
+    assert one.missing() == [1]
+    assert other.missing() == [0]
     go_on(one, other)
-    assert one.missing() == [] and other.missing() == []
-    assert one.problem(30) is None and other.problem(30) is None
+    assert one.missing() == []
+    assert other.missing() == []
+    assert one.problem(30) is None
+    assert other.problem(30) is None
 
 
 def test_of_three_the_one_that_never_came_is_missing(start):
     workers = start(0, size=3), start(2, size=3)
     go_on(*workers)
-    assert workers[0].missing() == [1] and workers[1].missing() == [1]
+    assert workers[0].missing() == [1]
+    assert workers[1].missing() == [1]
     assert workers[0].problem(30) is None
 
 
@@ -101,7 +109,8 @@ def test_a_worker_of_the_earlier_job_that_still_runs_is_not_joined(start, pair):
 
     old.beat("the end", ended=4, reason="the other was started anew")
     new.look()
-    assert new.missing() == [1] and new.problem(30) is None
+    assert new.missing() == [1]
+    assert new.problem(30) is None
     go_on(start(1), new)
     assert new.missing() == []
 
@@ -168,7 +177,8 @@ def test_a_worker_that_ended_as_soon_as_all_had_come_is_not_waited_for(start):
     go_on(one, other, times=1)
     one.beat("the start")
     go_on(other, times=1)
-    assert other._joined is not None and one.missing() == [1]
+    assert other._joined is not None
+    assert one.missing() == [1]
     other.beat("the end", ended=4)
     go_on(one, times=1)
     assert one.problem(30) == "worker 1 (b:2) ended with code 4"

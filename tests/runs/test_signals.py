@@ -51,7 +51,8 @@ def test_other_signals_are_none_of_its_business():
         with StopRequest().listening() as request:
             os.kill(os.getpid(), signal.SIGUSR1)
             time.sleep(0.1)
-            assert seen == ["SIGUSR1"] and request.name is None
+            assert seen == ["SIGUSR1"]
+            assert request.name is None
     finally:
         signal.signal(signal.SIGUSR1, previous)
 
@@ -85,7 +86,8 @@ def test_in_another_thread_it_does_nothing():
     thread = threading.Thread(target=listen)
     thread.start()
     thread.join()
-    assert requests[0][0].name is None and requests[0][1] == before
+    assert requests[0][0].name is None
+    assert requests[0][1] == before
 
 
 @pytest.mark.parametrize(

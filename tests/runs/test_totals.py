@@ -19,17 +19,21 @@ def test_json_keeps_every_bit(dtype):
     sums = {f"metric {place}": float(number) for place, number in enumerate(numbers)}
     totals = Totals(7, 0.1 + 0.2, 1 / 3, sums)
     restored = through_json(totals)
-    assert restored == totals and list(restored.sums) == list(sums)
+    assert restored == totals
+    assert list(restored.sums) == list(sums)
     assert np.array_equal(np.array(list(restored.sums.values()), dtype), numbers)
 
 
 def test_a_sum_that_overflowed_is_not_a_number_afterwards():
     sums = through_json(Totals(1, 1.0, 0.0, {"loss": math.inf, "kl": 2.0})).sums
-    assert math.isnan(sums["loss"]) and sums["kl"] == 2.0
+    assert math.isnan(sums["loss"])
+    assert sums["kl"] == 2.0
 
 
 def test_no_steps_are_nothing():
-    assert Totals().to_json() is None and Totals.from_json(None) == Totals() and Totals().means() == {}
+    assert Totals().to_json() is None
+    assert Totals.from_json(None) == Totals()
+    assert Totals().means() == {}
 
 
 def test_means_divide_by_the_steps():
@@ -41,8 +45,17 @@ GOOD = {"num_steps": 1, "seconds": 1.0, "input_seconds": 0.0, "sums": {"loss": 1
 
 @pytest.mark.parametrize(
     "content",
-    [7, "x", [], {}, {"sums": {}, "more": 1}, {"sums": 7}]
-    + [GOOD | {"seconds": None}, GOOD | {"num_steps": "1"}, GOOD | {"sums": {"loss": "1"}}],
+    [
+        7,
+        "x",
+        [],
+        {},
+        {"sums": {}, "more": 1},
+        {"sums": 7},
+        GOOD | {"seconds": None},
+        GOOD | {"num_steps": "1"},
+        GOOD | {"sums": {"loss": "1"}},
+    ],
 )
 def test_anything_else_is_refused(content):
     assert Totals.from_json(GOOD).num_steps == 1

@@ -42,7 +42,7 @@ def held_elsewhere(path):
 def test_a_folder_in_use_is_refused_until_the_other_run_ends(tmp_path):
     folder = WorkDir(tmp_path / "run")
     with held_elsewhere(folder.path) as holder:
-        with pytest.raises(EnvironmentFailure, match="in use by a live run.*--workdir"), folder.claim():
+        with pytest.raises(EnvironmentFailure, match=r"in use by a live run.*--workdir"), folder.claim():
             pytest.fail("two runs hold one folder")
         holder.stdin.close()
         assert holder.wait(timeout=20) == 0
@@ -91,7 +91,7 @@ def test_a_file_in_place_of_the_folder(tmp_path):
     path = tmp_path / "run"
     path.write_text("mine")
     for taken in (path, path / "below"):
-        with pytest.raises(EnvironmentFailure, match="cannot be written.*--workdir"), WorkDir(taken).claim():
+        with pytest.raises(EnvironmentFailure, match=r"cannot be written.*--workdir"), WorkDir(taken).claim():
             pytest.fail("claimed a file")
     assert path.read_text() == "mine"
     with pytest.raises(EnvironmentFailure, match="it is a file"), WorkDir(path).claim():
@@ -123,7 +123,7 @@ def test_a_folder_without_write_permission(public_folder, request):
     closed.mkdir(mode=0o555)
     request.getfixturevalue("as_somebody_without_rights")
     for path in (closed, closed / "run"):
-        with pytest.raises(EnvironmentFailure, match="Permission denied.*--workdir"), WorkDir(path).claim():
+        with pytest.raises(EnvironmentFailure, match=r"Permission denied.*--workdir"), WorkDir(path).claim():
             pytest.fail("claimed a read-only folder")
     # The same user may claim another.
     with WorkDir(open_).claim():
@@ -139,7 +139,9 @@ def test_another_configuration_is_refused_with_the_difference(tmp_path):
         folder.check_configuration("train.num_steps = 2\ntrain.seed = 3\n")
     message = str(caught.value)
     assert "  -train.num_steps = 1\n  +train.num_steps = 2\n" in message
-    assert "train.seed" not in message and "--allow_config_change" in message and str(tmp_path) in message
+    assert "train.seed" not in message
+    assert "--allow_config_change" in message
+    assert str(tmp_path) in message
     folder.check_configuration("train.num_steps = 2\n", allow_change=True)
     assert (tmp_path / "config.gin").read_text() == "train.num_steps = 1\ntrain.seed = 3\n"
 
@@ -211,7 +213,8 @@ def test_what_is_not_finite_is_null_in_the_file_and_nan_when_read(tmp_path):
         metrics = json.loads(line, parse_constant=refuse)
         assert metrics == {"step": 1, "loss": None, "kl": None, "elbo": -1.5}
         (read,) = folder.read_metrics()
-        assert math.isnan(read.pop("loss")) and math.isnan(read.pop("kl"))
+        assert math.isnan(read.pop("loss"))
+        assert math.isnan(read.pop("kl"))
         assert read == {"step": 1, "elbo": -1.5}
         folder.start_metrics(1)
 
@@ -250,4 +253,5 @@ def test_a_full_disk_at_a_log(tmp_path):
         for step in range(1000):
             folder.append_metrics({"step": step})
     lines = folder.read_metrics()
-    assert [line["step"] for line in lines] == list(range(len(lines))) and len(lines) > 100
+    assert [line["step"] for line in lines] == list(range(len(lines)))
+    assert len(lines) > 100

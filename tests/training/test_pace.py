@@ -22,7 +22,8 @@ def parts(pace, num_steps, seconds_of):
 def test_a_quick_model_soon_trains_a_loop_in_one_part():
     own = Pace(STRATEGY)
     first = parts(own, 100, lambda steps: 0.001 * steps + (20.0 if own._num_steps == 0 else 0.0))
-    assert first[:5] == [1, 1, 2, 4, 8] and len(first) <= 8
+    assert first[:5] == [1, 1, 2, 4, 8]
+    assert len(first) <= 8
     assert [parts(own, 100, lambda steps: 0.001 * steps) for _ in range(3)] == [[100]] * 3
 
 
@@ -30,7 +31,8 @@ def test_a_part_of_a_slow_model_takes_seconds():
     own = Pace(STRATEGY)
     parts(own, 100, lambda steps: 0.2 * steps)
     later = parts(own, 100, lambda steps: 0.2 * steps)
-    assert later == [20] * 5 and pace._PART_SECONDS == 0.2 * 20
+    assert later == [20] * 5
+    assert pace._PART_SECONDS == 0.2 * 20
 
 
 def test_a_part_is_a_step_at_least():
@@ -62,4 +64,5 @@ def test_workers_agree_on_every_part(monkeypatch, seconds_per_step):
         return [parts(own, 100, lambda steps: seconds_per_step[index] * steps) for _ in range(2)]
 
     one, other = threads.run(work)
-    assert one == other and [sum(loop) for loop in one] == [100, 100]
+    assert one == other
+    assert [sum(loop) for loop in one] == [100, 100]

@@ -152,7 +152,8 @@ def global_norm(gradients):
 def test_clipping_by_the_global_norm(factor):
     [free], metrics, finite = made().gradient(images(), 5)
     norm = global_norm(free)
-    assert bool(finite) and float(metrics["gradient_norm"]) == pytest.approx(norm, rel=1e-12)
+    assert bool(finite)
+    assert float(metrics["gradient_norm"]) == pytest.approx(norm, rel=1e-12)
     [clipped], metrics, _ = made(gradient_clip_norm=factor * norm).gradient(images(), 5)
     assert float(metrics["gradient_norm"]) == pytest.approx(norm, rel=1e-12)  # As it was before.
     for one, other in zip(clipped, free):
@@ -224,7 +225,8 @@ def test_of_an_objective_that_couples_examples_only_blocks_are_cut(monkeypatch, 
     monkeypatch.setattr(cores, "operations_at_a_time", lambda: 2)
     sizes = noted_sizes(step.model)
     [cut], _, _ = step.gradient(images(), 5)
-    assert step.parallel_parts == 1 and sizes == [BATCH // 2] * 2
+    assert step.parallel_parts == 1
+    assert sizes == [BATCH // 2] * 2
     for one, other in zip(cut, whole, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-14)
 
@@ -244,7 +246,8 @@ def test_what_cannot_be_cut_stays_whole(monkeypatch, kind, encoder):
     monkeypatch.setattr(cores, "operations_at_a_time", lambda: 2)
     sizes = noted_sizes(step.model)
     step.gradient(images(), 5)
-    assert step.parallel_parts == 1 and sizes == [BATCH]
+    assert step.parallel_parts == 1
+    assert sizes == [BATCH]
 
 
 def test_apply_takes_the_step_of_plain_gradient_descent():
@@ -268,7 +271,8 @@ class Idle(VAE):
 def test_a_variable_that_the_loss_does_not_reach_has_a_gradient_of_zero():
     step = made(Idle)
     [gradients], _, finite = step.gradient(images(), 5)
-    assert len(gradients) == len(step.model.trainable_variables) and bool(finite)
+    assert len(gradients) == len(step.model.trainable_variables)
+    assert bool(finite)
     assert sum(not np.any(gradient) for gradient in gradients) == 2
 
 
@@ -318,7 +322,8 @@ def test_each_group_has_its_loss_its_clipping_and_its_optimizer():
     gradients, metrics, finite = step.gradient(images(), 5)
     step.apply(gradients)
     moves = [variable.numpy() - old for variable, old in zip((*own, *critic), before)]
-    assert bool(finite) and float(metrics["gradient_norm"]) > 0.5
+    assert bool(finite)
+    assert float(metrics["gradient_norm"]) > 0.5
     assert float(metrics["critic_gradient_norm"]) > 0.01
     lengths = [np.sqrt(sum(np.sum(m**2) for m in part)) for part in (moves[: len(own)], moves[len(own) :])]
     assert lengths == pytest.approx([0.125 * 0.5, 0.5 * 0.01], rel=1e-10)  # Learning rate times norm.
@@ -338,7 +343,8 @@ def test_a_loss_that_is_not_finite_in_one_group_only_stops_all():
     bad = Term(tf.fill([BATCH], tf.constant(np.inf, tf.float64)), group="critic")
     step.model.objective = lambda *arguments: objective(*arguments) | {"bad": bad}
     losses, _ = step.loss(images(), 5)
-    assert np.isfinite(losses[None]) and not np.isfinite(losses["critic"])
+    assert np.isfinite(losses[None])
+    assert not np.isfinite(losses["critic"])
     assert not bool(step.gradient(images(), 5)[2])
 
 

@@ -71,7 +71,8 @@ def test_the_log_has_the_same_bits_however_loops_are_cut(train, tmp_path):
     whole, cut = Cuts(), Cuts(1, 3, 2, 2, 7, 1, 1, 1)
     one, other = train("whole", whole), train("cut", cut)
     assert (whole.parts, cut.parts) == ([8, 8, 4], [1, 3, 2, 2, 7, 1, 1, 1, 2])
-    assert lines(tmp_path / "whole") == lines(tmp_path / "cut") and len(lines(tmp_path / "cut")) == 3
+    assert lines(tmp_path / "whole") == lines(tmp_path / "cut")
+    assert len(lines(tmp_path / "cut")) == 3
     assert one["weights_sha256"] == other["weights_sha256"]
 
 
@@ -82,7 +83,8 @@ def test_a_signal_stops_in_mid_loop_and_the_log_goes_on_where_it_was(train, tmp_
         train("stopped", Cuts(*parts, stop_at=step))
     before = lines(tmp_path / "stopped")
     record = CheckpointStore(tmp_path / "stopped" / "checkpoints").record(step)
-    assert record["totals"].num_steps == step % 8 and len(before) == step // 8
+    assert record["totals"].num_steps == step % 8
+    assert len(before) == step // 8
     # What is logged at once is the mean so far.
     assert record["metrics"]["train/loss"] == record["totals"].means()["loss"]
 
@@ -121,7 +123,8 @@ def test_a_run_shortened_to_where_it_stopped_logs_that_step(train, tmp_path):
     assert lines(tmp_path / "stopped") == []
     result = train("stopped", Cuts(), num_steps=5)
     (line,) = tiny_runs.metrics_lines(tmp_path / "stopped")
-    assert line["step"] == result["step"] == 5 and line["train/loss"] == result["train/loss"]
+    assert line["step"] == result["step"] == 5
+    assert line["train/loss"] == result["train/loss"]
 
 
 class Steps:

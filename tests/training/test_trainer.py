@@ -117,7 +117,8 @@ def test_plain_gradient_descent_equals_a_hand_written_loop(compile_mode):
         assert metrics["loss"] == pytest.approx(loss, rel=1e-10)
         assert metrics["reconstruction_loss"] == pytest.approx(reconstruction, rel=1e-10)
         assert metrics["kl"] == pytest.approx(kl, rel=1e-10)
-        assert metrics["gradient_norm"] > 0 and metrics["input_seconds"] >= 0
+        assert metrics["gradient_norm"] > 0
+        assert metrics["input_seconds"] >= 0
     assert trainer.step == 11
 
 
@@ -188,10 +189,13 @@ def test_time_is_added_up_over_the_parts_of_a_loop():
     trainer = made(resident_data=False)
     seconds = trainer.advance(1) + trainer.advance(2)
     waited = trainer.totals.input_seconds
-    assert trainer.totals.seconds == pytest.approx(seconds) and trainer.totals.num_steps == 3
+    assert trainer.totals.seconds == pytest.approx(seconds)
+    assert trainer.totals.num_steps == 3
     trainer.advance(1)
-    assert seconds > waited > 0 and trainer.totals.input_seconds > waited
-    assert trainer.take_totals().num_steps == 4 and trainer.totals == Totals()
+    assert seconds > waited > 0
+    assert trainer.totals.input_seconds > waited
+    assert trainer.take_totals().num_steps == 4
+    assert trainer.totals == Totals()
 
 
 def test_totals_are_carried_over_where_the_same_is_measured():
@@ -326,7 +330,7 @@ def test_a_loss_that_overflows_is_named():
     trainer = made()
     bias = trainer.model.head.log_variance.bias
     bias.assign(np.full(bias.shape, 800.0))
-    with pytest.raises(TrainingDiverged, match="at step 0: (kl|reconstruction_loss) is not finite"):
+    with pytest.raises(TrainingDiverged, match=r"at step 0: (kl|reconstruction_loss) is not finite"):
         trainer.run(2)
 
 
@@ -446,7 +450,8 @@ def test_making_a_trainer_takes_no_step():
     normalization = trainer.model.encoder.blocks[1]
     np.testing.assert_array_equal(normalization.moving_mean.numpy(), np.zeros(6))
     np.testing.assert_array_equal(normalization.moving_variance.numpy(), np.ones(6))
-    assert trainer.step == 0 and trainer.optimizer.iterations.numpy() == 0
+    assert trainer.step == 0
+    assert trainer.optimizer.iterations.numpy() == 0
     trainer.run(1)
     assert np.any(normalization.moving_mean.numpy())
 

@@ -141,8 +141,10 @@ def write_table(path, columns, names=(), delimiter=","):
         if names:
             file.write(delimiter.join(_without_breaks(name, delimiter) for name in names) + "\n")
         for first in range(0, len(columns[0]), _CHUNK_LINES):
-            for row in zip(*(column[first : first + _CHUNK_LINES].tolist() for column in columns)):
-                file.write(line % tuple(itertools.chain.from_iterable(row)))
+            file.writelines(
+                line % tuple(itertools.chain.from_iterable(row))
+                for row in zip(*(column[first : first + _CHUNK_LINES].tolist() for column in columns))
+            )
 
 
 def _format(dtype):

@@ -141,7 +141,7 @@ class _Reach:
         self._require_parameters(name, source, evaluate, bound)
         for binding in bound.values():
             self.used.add(binding.key)
-            self._walk(binding, (scope, scope), path + ((name, scope),), ())
+            self._walk(binding, (scope, scope), (*path, (name, scope)), ())
 
     def _bindings_in_force(self, name, scope):
         bound = {}
@@ -184,7 +184,7 @@ class _Reach:
             definition = self._final[_macro_key(macro.name)]
             self.used.add(definition.key)
             scopes = (tuple(macro.name.split("/")), later)
-            self._walk(definition, scopes, path, macros + (macro.name,))
+            self._walk(definition, scopes, path, (*macros, macro.name))
 
 
 def _drop_unused(root, bindings, final, reach):
@@ -201,9 +201,9 @@ def _drop_unused(root, bindings, final, reach):
         elif reach.holds_somewhere(binding):
             kept.append(binding)
             warnings.append(f"{binding.location}: has no effect: every scope that reads it binds its own")
-        elif binding.location.origin == "included":
-            warnings.append(f"{binding.location}: {_why_unused(binding, root, reach)}")
-        elif binding.location.origin == "given" and key in without_overrides:
+        elif binding.location.origin == "included" or (
+            binding.location.origin == "given" and key in without_overrides
+        ):
             warnings.append(f"{binding.location}: {_why_unused(binding, root, reach)}")
         else:
             problems.append(f"{binding.location}: {_why_unused(binding, root, reach)}")

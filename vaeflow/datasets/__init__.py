@@ -10,15 +10,15 @@ from vaeflow.datasets.tfds import TFDS
 from vaeflow.datasets.tfrecords import TFRecords
 
 __all__ = [
+    "MNIST",
+    "TFDS",
     "Arrays",
     "DSprites",
     "Dataset",
     "FashionMNIST",
     "ImageFolder",
     "InMemorySplit",
-    "MNIST",
     "RenderedSprites",
     "Split",
-    "TFDS",
     "TFRecords",
 ]

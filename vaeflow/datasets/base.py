@@ -114,7 +114,7 @@ class Split(abc.ABC):
 
     def factors(self, indices):
         """Gives the factors at `indices` (NumPy `[n]`) as int64 `[n, F]`, or None."""
-        return None
+        return
 
 
 class InMemorySplit(Split):

@@ -7,6 +7,7 @@ trains on 49,000, and the 64x64 net of Burgess et al. on 2,230 instead of 1,870 
 """
 
 import contextlib
+import itertools
 import os
 import threading
 
@@ -65,7 +66,7 @@ def num_parts(num_examples, num_replicas):
 def bounds(num_examples, count):
     """Lists the first example of each part and the one after its last."""
     edges = [num_examples * part // count for part in range(count + 1)]
-    return list(zip(edges, edges[1:]))
+    return list(itertools.pairwise(edges))
 
 
 @contextlib.contextmanager

@@ -12,15 +12,15 @@ from vaeflow.models.vae import VAE
 from vaeflow.models.wae import WAE
 
 __all__ = [
+    "DIPVAE",
+    "VAE",
+    "WAE",
     "AnnealedVAE",
     "BetaTCVAE",
     "BetaVAE",
     "ConvVAE",
-    "DIPVAE",
     "FactorVAE",
     "Forward",
     "InfoVAE",
     "Term",
-    "VAE",
-    "WAE",
 ]

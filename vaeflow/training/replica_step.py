@@ -45,7 +45,7 @@ def share_of_loss(terms, block_losses, batch_size, num_parts):
 def _check_shapes(terms, num_examples):
     for name, term in terms.items():
         shape = term.value.shape
-        if shape.rank not in (0, 1) or shape.rank == 1 and shape[0] not in (None, num_examples):
+        if shape.rank not in (0, 1) or (shape.rank == 1 and shape[0] not in (None, num_examples)):
             raise ConfigurationError(
                 f"the objective's term {name!r} must be a scalar or have one value for each "
                 f"of the {num_examples} examples, got shape {tuple(shape)}; reduce it over all but the first "
