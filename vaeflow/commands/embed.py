@@ -91,8 +91,7 @@ def _check_settings(split, num_examples, max_projector_examples, batch_size, see
         )
     if batch_size is not None:
         validation.positive_integer("embed.batch_size", batch_size)
-    if validation.non_negative_integer("embed.seed", seed) >= 2**32:
-        raise ConfigurationError(f"`embed.seed` must be below 2**32, got {seed}")
+    validation.seed("embed.seed", seed)
 
 
 def _factors(split, indices):

@@ -12,7 +12,6 @@ from vaeflow.analysis import aggregate_posterior, embedding
 from vaeflow.analysis.evaluator import Evaluator
 from vaeflow.analysis.importance_sampling import ImportanceSampler, bits_per_dimension
 from vaeflow.datasets.base import SPLITS
-from vaeflow.errors import ConfigurationError
 from vaeflow.metrics import Metric, ReconstructionQuality
 
 # The mutual information compares every example with every other.
@@ -71,8 +70,9 @@ def evaluate(
         num_samples = validation.positive_integers("evaluate.num_samples", num_samples)
         if batch_size is not None:
             validation.positive_integer("evaluate.batch_size", batch_size)
-        validation.non_negative_integer("evaluate.seed", seed)
-        metrics = [ReconstructionQuality()] if metrics is None else _checked_metrics(metrics)
+        validation.seed("evaluate.seed", seed)
+        metrics = [ReconstructionQuality()] if metrics is None else metrics
+        metrics = validation.list_of("evaluate.metrics", metrics, Metric, "[@ReconstructionQuality()]")
     run = trained.restore(workdir, checkpoint)
     images = run.split(split)
     data = (run.model, images, run.dataset.binarization, run.strategy)
@@ -114,15 +114,6 @@ def _likelihoods(data, num_samples, seed):
         if bits is not None:
             results[f"bits_per_dimension_is{k}"] = bits
     return results
-
-
-def _checked_metrics(metrics):
-    if isinstance(metrics, (list, tuple)) and all(isinstance(each, Metric) for each in metrics):
-        return metrics
-    raise ConfigurationError(
-        f"`evaluate.metrics` must be a list of Metrics, got {metrics!r}; in a gin file write "
-        "evaluate.metrics = [@ReconstructionQuality()] with brackets and parentheses"
-    )
 
 
 def _in_units(results):

@@ -95,8 +95,7 @@ def sample(
         _check_steps("sample.num_traversal_steps", num_traversal_steps)
         validation.positive_integer("sample.max_traversals", max_traversals)
         validation.positive_number("sample.seconds_per_frame", seconds_per_frame)
-        if validation.non_negative_integer("sample.seed", seed) >= 2**32:
-            raise ConfigurationError(f"`sample.seed` must be below 2**32, got {seed}")
+        validation.seed("sample.seed", seed)
 
     run = trained.restore(workdir, checkpoint)
     train_split, evaluation_split = run.split("train"), run.split()
@@ -140,13 +139,9 @@ def _checked_samplers(samplers):
             standard_samplers.AggregatePosteriorSampler(),
             standard_samplers.GaussianMixtureSampler(),
         ]
-    if not (isinstance(samplers, (list, tuple)) and all(isinstance(each, Sampler) for each in samplers)):
-        raise ConfigurationError(
-            f"`sample.samplers` must be a list of Samplers, got {samplers!r}; in a gin file write "
-            "sample.samplers = [@PriorSampler(), @GaussianMixtureSampler()] with brackets and parentheses"
-        )
+    example = "[@PriorSampler(), @GaussianMixtureSampler()]"
     named = {}
-    for sampler in samplers:
+    for sampler in validation.list_of("sample.samplers", samplers, Sampler, example):
         alike = sum(each.name == sampler.name for each in named.values())
         named[f"{sampler.name}_{alike + 1}" if alike else sampler.name] = sampler
     return named
