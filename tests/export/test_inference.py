@@ -26,7 +26,7 @@ CASES = {
 }
 
 
-def made(name="dense"):
+def make_module(name="dense"):
     """A model with weights that are not their initial zeros, and its module."""
     make, shape = CASES[name]
     model = make()
@@ -48,7 +48,7 @@ def examples(module, count):
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_saved_model_computes_what_the_model_does(tmp_path, name):
-    model, module = made(name)
+    model, module = make_module(name)
     loaded = saved(module, tmp_path)
     for count in (1, 7, 64):
         images = examples(module, count)
@@ -71,7 +71,7 @@ def test_a_saved_model_computes_what_the_model_does(tmp_path, name):
 
 
 def test_samples_are_decoded_from_the_prior_and_a_function_of_the_seed(tmp_path):
-    model, module = made()
+    model, module = make_module()
     loaded = saved(module, tmp_path)
     samples = loaded.sample(num_samples=64, seed=5)["images"]
     np.testing.assert_array_equal(loaded.sample(64, 5)["images"], samples)
@@ -95,7 +95,7 @@ class ShiftedPrior(layers.StandardNormalPrior):
 
 
 def test_samples_come_from_the_prior_of_the_model(tmp_path):
-    model, _ = made()
+    model, _ = make_module()
     shifted = models.VAE(
         3, layers.DenseEncoder(units=(8,)), layers.DenseDecoder(units=(8,)), prior=ShiftedPrior()
     )
@@ -112,7 +112,7 @@ def test_samples_come_from_the_prior_of_the_model(tmp_path):
 def test_precisions(tmp_path, precision, dtype):
     keras.config.set_dtype_policy(precision)
     keras.config.set_floatx(dtype)
-    model, module = made()
+    model, module = make_module()
     loaded = saved(module, tmp_path)
     images = examples(module, 7)
     assert images.dtype == dtype
@@ -129,6 +129,6 @@ def test_precisions(tmp_path, precision, dtype):
 
 
 def test_another_size_is_refused_by_tensorflow(tmp_path):
-    loaded = saved(made()[1], tmp_path)
+    loaded = saved(make_module()[1], tmp_path)
     with pytest.raises(TypeError, match=r"8, 8, 1"):
         loaded.encode(np.zeros((2, 9, 8, 1), "float32"))

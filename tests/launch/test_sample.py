@@ -1,16 +1,13 @@
-"""The command on a run's folder: its files, their content, and what it refuses."""
+"""The command on a run's folder: its files and their content."""
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
 
-from launch import sample
 from tests.fixtures import tiny_runs, trained_runs
 from tests.fixtures.commands import Command
-from tests.fixtures.disk import full_disk
 from vaeflow import random, registry, trained
-from vaeflow.commands import command_line
 from vaeflow.samplers import Sampler
 
 NAMES = ("prior", "aggregate_posterior", "gaussian_mixture")
@@ -42,14 +39,6 @@ class CrookedSampler(WideSampler):
         return super().sample(num_samples, seed)[:, 1:]
 
 
-def call(folder, *parameters):
-    """Runs the command in this process and returns its exit code."""
-    arguments = [f"--workdir={folder}", *(f"--gin_param={parameter}" for parameter in parameters)]
-    with tiny_runs.configuration_of_its_own():
-        values = command_line.define_flags(*command_line.TRAINED_FLAGS)
-        return command_line.main(sample.run, sample.__doc__, values, argv=["launch/sample.py", *arguments])
-
-
 def arrays(folder):
     with np.load(folder / "samples" / "samples.npz") as file:
         return dict(file)
@@ -73,7 +62,7 @@ def model(folder):
 @pytest.fixture(scope="module")
 def drawn(folder):
     """The arrays of a call with the standard settings."""
-    assert call(folder) == 0
+    assert trained_runs.call_sample(folder) == 0
     return arrays(folder)
 
 
@@ -200,7 +189,7 @@ def test_seeds_and_settings(folder, drawn):
         "sample.traverse_from = 'prior'", "sample.traversal_range = 2", "sample.num_traversal_steps = 5",
         "sample.max_traversals = 2", "sample.num_fit_examples = 20", "sample.seconds_per_frame = 0.5",
     ]  # fmt: skip
-    assert call(folder, *settings) == 0
+    assert trained_runs.call_sample(folder, *settings) == 0
     other = arrays(folder)
     assert {name for name in other if name.startswith("samples_")} == {
         f"samples_{name}_{kind}"
@@ -217,27 +206,29 @@ def test_seeds_and_settings(folder, drawn):
     assert other["traversal_latents"].shape == (2, 5, 3)
     with Image.open(folder / "samples" / "traversals.gif") as file:
         assert (file.n_frames, file.info["duration"]) == (8, 500)
-    assert call(folder, *settings) == 0
+    assert trained_runs.call_sample(folder, *settings) == 0
     for name, array in arrays(folder).items():
         np.testing.assert_array_equal(array, other[name], err_msg=name)
 
 
 def test_a_samplers_of_ones_own(folder, capsys):
-    assert call(folder, "sample.samplers = [@WideSampler()]", "sample.num_samples = 9") == 0
+    assert (
+        trained_runs.call_sample(folder, "sample.samplers = [@WideSampler()]", "sample.num_samples = 9") == 0
+    )
     latents = arrays(folder)["samples_wide_latents"]
     deviation = latents[0] / np.random.default_rng(0).normal(size=(9, 3))[0]
     assert latents.shape == (9, 3)
     assert (deviation > 0).all()
     assert (folder / "samples" / "samples-wide.png").exists()
     capsys.readouterr()
-    assert call(folder, "sample.samplers = [@CrookedSampler()]") == 2
+    assert trained_runs.call_sample(folder, "sample.samplers = [@CrookedSampler()]") == 2
     message = "`CrookedSampler.sample` must return latents of shape (64, 3), it returned (64, 2)"
     assert message in capsys.readouterr().err
 
 
 def test_colour_odd_sizes_and_one_latent(tmp_path):
     folder = trained_runs.trained_folder(tmp_path, "VAE.num_latents = 1", shape=(7, 9, 3))
-    assert call(folder, "sample.num_samples = 3") == 0
+    assert trained_runs.call_sample(folder, "sample.num_samples = 3") == 0
     drawn = arrays(folder)
     assert drawn["samples_prior_images"].shape == (3, 7, 9, 3)
     assert drawn["traversal_images"].shape == (1, 11, 7, 9, 3)
@@ -250,58 +241,3 @@ def test_colour_odd_sizes_and_one_latent(tmp_path):
     assert (pixels[:, 3 * 92 + 2 :] == 255).all()
     with Image.open(folder / "samples" / "interpolations-spherical.gif") as file:
         assert np.ptp(np.asarray(file.convert("RGB")), axis=-1).max() > 0
-
-
-@pytest.mark.parametrize(
-    ("parameter", "message"),
-    [
-        *(
-            (f"sample.{name} = 0", f"`sample.{name}` must be a positive integer, got 0")
-            for name in (
-                "num_samples", "num_fit_examples", "num_reconstructions", "num_interpolations",
-                "max_traversals",
-            )
-        ),
-        *(
-            (f"sample.{name} = 1", f"`sample.{name}` must be at least 2, to show both ends, got 1")
-            for name in ("num_interpolation_steps", "num_traversal_steps")
-        ),
-        ("sample.traversal_range = 0", "`sample.traversal_range` must be a number above 0, got 0"),
-        ("sample.seconds_per_frame = -1", "`sample.seconds_per_frame` must be a number above 0, got -1"),
-        ("sample.traverse_from = 'here'", "`sample.traverse_from` must be one of 'data', 'prior'; got"),
-        ("sample.seed = 4294967296", "`sample.seed` must be below 2**32, got 4294967296"),
-        ("sample.samplers = @PriorSampler()", "`sample.samplers` must be a list of Samplers, got"),
-        ("sample.samplers = [@PriorSampler]", "`sample.samplers` must be a list of Samplers, got"),
-        ("GaussianMixtureSampler.num_components = 2", "nothing that `sample` uses refers to @Gaussian"),
-        ("sample.workdir = 'x'", "use the flag --workdir instead"),
-    ],
-)  # fmt: skip
-def test_bad_settings_are_refused_before_the_model_is_restored(
-    folder, monkeypatch, capsys, parameter, message
-):
-    monkeypatch.setattr(trained, "restore", None)
-    assert call(folder, parameter) == 2
-    error = capsys.readouterr().err
-    assert message in error
-    assert "Traceback" not in error
-
-
-def test_more_components_than_images(folder, capsys):
-    parameters = ["sample.samplers = [@GaussianMixtureSampler()]", "sample.num_fit_examples = 9"]
-    assert call(folder, *parameters) == 2
-    message = (
-        "`GaussianMixtureSampler.num_components` must be at most the number of images it is fitted on, 9"
-    )
-    assert message in capsys.readouterr().err
-
-
-def test_a_full_disk_changes_nothing(folder, drawn, capsys):
-    def contents():
-        return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-    before = contents()
-    with full_disk(kilobytes=8):
-        code = call(folder, "sample.seed = 3")
-    assert code == 4
-    assert f"{folder / 'samples'} cannot be written (" in capsys.readouterr().err
-    assert contents() == before

@@ -16,7 +16,7 @@ from tests.fixtures.small_objectives import (
     forward_of,
     images,
     loss_of,
-    made,
+    make_model,
     pass_through,
     terms_of,
     terms_of_parts,
@@ -35,7 +35,7 @@ def capacity_of(step):
     "arguments", [{}, {"gamma": 7.0}, {"per_example": True}, {"free_bits": 0.9}], ids=lambda value: str(value)
 )
 def test_objective(step, arguments):
-    model = made(AnnealedVAE, max_capacity=3.0, capacity_steps=100, **arguments)
+    model = make_model(AnnealedVAE, max_capacity=3.0, capacity_steps=100, **arguments)
     parameters, _ = pass_through(model, images(), step)
     expected, loss = numpy_objectives.annealed_vae(*parameters, capacity_of(step), **arguments)
     terms = terms_of(model, images(), step)
@@ -46,7 +46,7 @@ def test_objective(step, arguments):
 
 
 def test_only_the_gap_weighs():
-    terms = terms_of(made(AnnealedVAE, free_bits=0.5), images())
+    terms = terms_of(make_model(AnnealedVAE, free_bits=0.5), images())
     weights = {name: float(term.weight) for name, term in terms.items()}
     assert weights == {
         "reconstruction_loss": 1.0,
@@ -58,17 +58,17 @@ def test_only_the_gap_weighs():
 
 
 def test_a_capacity_that_is_the_kl_leaves_the_reconstruction():
-    parameters, _ = pass_through(made(AnnealedVAE), images(), 20)
+    parameters, _ = pass_through(make_model(AnnealedVAE), images(), 20)
     kl = numpy_objectives.vae(*parameters)[0]["kl"]
-    model = made(AnnealedVAE, max_capacity=kl.mean(), capacity_steps=10)
+    model = make_model(AnnealedVAE, max_capacity=kl.mean(), capacity_steps=10)
     assert loss_of(terms_of(model, images(), 20)) == pytest.approx(parameters[0].mean(), rel=1e-10)
     # Of each example it is not.
-    model = made(AnnealedVAE, max_capacity=kl.mean(), capacity_steps=10, per_example=True)
+    model = make_model(AnnealedVAE, max_capacity=kl.mean(), capacity_steps=10, per_example=True)
     assert loss_of(terms_of(model, images(), 20)) > parameters[0].mean() + 1
 
 
 def test_two_replicas_share_one_gap(monkeypatch):
-    model = made(AnnealedVAE, free_bits=0.9)
+    model = make_model(AnnealedVAE, free_bits=0.9)
     parts = terms_of_parts(monkeypatch, model, images())
     whole = terms_of(model, images())
     assert_parts_make_the_whole(parts, whole)
@@ -76,7 +76,7 @@ def test_two_replicas_share_one_gap(monkeypatch):
 
 
 def test_a_replica_on_its_own(monkeypatch):
-    model = made(AnnealedVAE, scope="replica")
+    model = make_model(AnnealedVAE, scope="replica")
     for part, rows in zip(terms_of_parts(monkeypatch, model, images()), (slice(0, 3), slice(3, 6))):
         gap = abs(part["kl"].value.numpy().mean() - float(part["capacity"].value[0]))
         assert float(part["capacity_gap"].value) == pytest.approx(gap, rel=1e-12)
@@ -86,20 +86,22 @@ def test_a_replica_on_its_own(monkeypatch):
 
 def test_the_gap_of_each_example_couples_nothing():
     """So that such a model may accumulate gradients."""
-    terms = terms_of(made(AnnealedVAE, per_example=True), images())
+    terms = terms_of(make_model(AnnealedVAE, per_example=True), images())
     assert all(term.value.shape == (6,) for term in terms.values())
     assert not AnnealedVAE.couples_examples
 
 
 def test_the_gap_pulls_from_both_sides():
-    model = made(AnnealedVAE, max_capacity=2.0, capacity_steps=1)
+    model = make_model(AnnealedVAE, max_capacity=2.0, capacity_steps=1)
     for mean, expected in ((np.zeros((4, 3)), 2.0), (np.full((4, 3), 2.0), 4.0)):
         terms = model.objective(forward_of(model, mean, np.zeros((4, 3))), 5)
         assert float(terms["capacity_gap"].value) == pytest.approx(expected, rel=1e-12)
 
 
 def test_gamma_and_the_kl_weight_may_be_schedules():
-    model = made(AnnealedVAE, gamma=LinearSchedule(0.0, 100.0, 10), kl_weight=LinearSchedule(0.0, 1.0, 20))
+    model = make_model(
+        AnnealedVAE, gamma=LinearSchedule(0.0, 100.0, 10), kl_weight=LinearSchedule(0.0, 1.0, 20)
+    )
     weights = [float(terms_of(model, images(), step)["capacity_gap"].weight) for step in (0, 5, 40)]
     np.testing.assert_allclose(weights, [0.0, 12.5, 100.0], rtol=1e-6)
 
@@ -124,7 +126,9 @@ def test_free_bits_of_each_example_are_refused():
 
 
 def test_settings_come_back(tmp_path):
-    made(AnnealedVAE, gamma=LinearSchedule(0.0, 9.0, 10), max_capacity=5.0).save(tmp_path / "model.keras")
+    make_model(AnnealedVAE, gamma=LinearSchedule(0.0, 9.0, 10), max_capacity=5.0).save(
+        tmp_path / "model.keras"
+    )
     again = keras.saving.load_model(tmp_path / "model.keras")
     assert again.max_capacity == 5.0
     assert float(again.gamma(10)) == 9.0

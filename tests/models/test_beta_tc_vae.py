@@ -18,7 +18,7 @@ from tests.fixtures.small_objectives import (
     assert_parts_make_the_whole,
     images,
     loss_of,
-    made,
+    make_model,
     pass_through,
     terms_of,
     terms_of_parts,
@@ -38,7 +38,7 @@ def estimator(request):
 
 
 def test_objective(estimator):
-    model = made(BetaTCVAE, alpha=0.7, beta=5.0, gamma=1.3, estimator=estimator, num_examples=N)
+    model = make_model(BetaTCVAE, alpha=0.7, beta=5.0, gamma=1.3, estimator=estimator, num_examples=N)
     parameters, latents = pass_through(model, images())
     expected, loss = numpy_objectives.beta_tc_vae(*parameters, latents, N, 0.7, 5.0, 1.3, estimator)
     terms = terms_of(model, images())
@@ -52,7 +52,7 @@ def test_objective(estimator):
 
 
 def test_the_parts_sum_to_the_sampled_kl(estimator):
-    model = made(BetaTCVAE, estimator=estimator, num_examples=N)
+    model = make_model(BetaTCVAE, estimator=estimator, num_examples=N)
     terms = terms_of(model, images())
     (_, mean, log_variance), latents = pass_through(model, images())
     noise = (latents - mean) / np.exp(0.5 * log_variance)
@@ -61,7 +61,7 @@ def test_the_parts_sum_to_the_sampled_kl(estimator):
 
 
 def test_with_weights_of_1_it_is_the_vae_in_expectation(estimator):
-    model = made(BetaTCVAE, beta=1.0, estimator=estimator, num_examples=N)
+    model = make_model(BetaTCVAE, beta=1.0, estimator=estimator, num_examples=N)
     examples = tf.constant(images())
 
     @tf.function
@@ -76,7 +76,7 @@ def test_with_weights_of_1_it_is_the_vae_in_expectation(estimator):
     assert standard_error < 0.1
     assert abs(sampled.mean() - analytic[0]) < 3 * standard_error
     # And its reconstruction loss is the VAE's.
-    vae = made(VAE)
+    vae = make_model(VAE)
     np.testing.assert_array_equal(
         terms_of(vae, images())["reconstruction_loss"].value,
         terms_of(model, images())["reconstruction_loss"].value,
@@ -84,13 +84,13 @@ def test_with_weights_of_1_it_is_the_vae_in_expectation(estimator):
 
 
 def test_two_replicas_have_their_rows(monkeypatch, estimator):
-    model = made(BetaTCVAE, estimator=estimator, num_examples=N)
+    model = make_model(BetaTCVAE, estimator=estimator, num_examples=N)
     parts = terms_of_parts(monkeypatch, model, images())
     assert_parts_make_the_whole(parts, terms_of(model, images()))
 
 
 def test_a_replica_on_its_own(monkeypatch, estimator):
-    model = made(BetaTCVAE, estimator=estimator, num_examples=N, scope="replica")
+    model = make_model(BetaTCVAE, estimator=estimator, num_examples=N, scope="replica")
     for part, rows in zip(terms_of_parts(monkeypatch, model, images()), (slice(0, 3), slice(3, 6))):
         parameters, latents = pass_through(model, images()[rows], first_position=rows.start)
         _, loss = numpy_objectives.beta_tc_vae(*parameters, latents, N, estimator=estimator)
@@ -98,7 +98,7 @@ def test_a_replica_on_its_own(monkeypatch, estimator):
 
 
 def gradient_of(**arguments):
-    model = made(BetaTCVAE, **arguments)
+    model = make_model(BetaTCVAE, **arguments)
     with tf.GradientTape() as tape:
         terms = terms_of(model, images())
         loss = tf.add_n([term.weight_as("float64") * tf.reduce_mean(term.value) for term in terms.values()])
@@ -108,8 +108,8 @@ def gradient_of(**arguments):
 def test_weighted_sampling_without_a_number_of_examples_has_the_same_gradient():
     """`fit` needs no number; the parts are shifted."""
     np.testing.assert_allclose(gradient_of(), gradient_of(num_examples=N), rtol=1e-9, atol=1e-12)
-    shifted = terms_of(made(BetaTCVAE), images())["mutual_information"].value
-    values = terms_of(made(BetaTCVAE, num_examples=N), images())["mutual_information"].value
+    shifted = terms_of(make_model(BetaTCVAE), images())["mutual_information"].value
+    values = terms_of(make_model(BetaTCVAE, num_examples=N), images())["mutual_information"].value
     np.testing.assert_allclose(values - shifted, np.full(6, np.log(N)), rtol=1e-10)
 
 
@@ -117,21 +117,21 @@ def test_stratified_sampling_needs_the_number_of_examples():
     with pytest.raises(
         ConfigurationError, match=r"`BetaTCVAE.num_examples` must be the size.*elsewhere set it"
     ):
-        terms_of(made(BetaTCVAE, estimator="mss"), images())
+        terms_of(make_model(BetaTCVAE, estimator="mss"), images())
     with pytest.raises(ConfigurationError, match=r"must be at least the batch size, 6, .* got 5; lower"):
-        terms_of(made(BetaTCVAE, estimator="mss", num_examples=5), images())
-    terms = terms_of(made(BetaTCVAE, estimator="mss", num_examples=6), images())
+        terms_of(make_model(BetaTCVAE, estimator="mss", num_examples=5), images())
+    terms = terms_of(make_model(BetaTCVAE, estimator="mss", num_examples=6), images())
     assert np.isfinite(loss_of(terms))
 
 
 def test_weights_may_be_schedules():
-    model = made(BetaTCVAE, beta=LinearSchedule(0.0, 8.0, 20), kl_weight=LinearSchedule(0.0, 1.0, 10))
+    model = make_model(BetaTCVAE, beta=LinearSchedule(0.0, 8.0, 20), kl_weight=LinearSchedule(0.0, 1.0, 10))
     terms = terms_of(model, images(), 5)
     np.testing.assert_allclose([float(terms[name].weight) for name in PARTS], [0.5, 1.0, 0.5], rtol=1e-6)
 
 
 def test_free_bits_are_those_of_the_analytic_kl():
-    model = made(BetaTCVAE, free_bits=2.0)
+    model = make_model(BetaTCVAE, free_bits=2.0)
     parameters, _ = pass_through(model, images())
     deficit = numpy_objectives.vae(*parameters, free_bits=2.0)[1] - numpy_objectives.vae(*parameters)[1]
     term = terms_of(model, images())["free_bits"]
@@ -156,7 +156,7 @@ def test_faulty_settings_are_refused(arguments, message):
 
 
 def test_settings_come_back(tmp_path):
-    model = made(BetaTCVAE, beta=3.0, estimator="mss")
+    model = make_model(BetaTCVAE, beta=3.0, estimator="mss")
     model.num_examples = N  # As the Trainer does.
     model.save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras")

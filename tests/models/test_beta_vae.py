@@ -11,7 +11,7 @@ from vaeflow.models import VAE, BetaVAE
 from vaeflow.schedules import LinearSchedule
 
 
-def made(**arguments):
+def make_beta_vae(**arguments):
     model = BetaVAE(num_latents=3, dtype="float64", **numpy_vae.blocks(dtype="float64"), **arguments)
     model.build((None, 4, 3, 2))
     return model
@@ -26,7 +26,7 @@ def loss_of(model, images, step):
 @pytest.mark.parametrize("beta", [0.0, 0.25, 1, 4.0])
 @pytest.mark.parametrize(("step", "warm_up"), [(0, 0.1), (5, 0.325), (20, 1.0), (50, 1.0)])
 def test_loss(beta, step, warm_up):
-    model, images = made(beta=beta, kl_weight=LinearSchedule(0.1, 1.0, 20)), numpy_vae.images(5)
+    model, images = make_beta_vae(beta=beta, kl_weight=LinearSchedule(0.1, 1.0, 20)), numpy_vae.images(5)
     mean, log_variance, _, outputs = numpy_vae.forward(model, images, numpy_vae.noise(step, (5, 3)))
     expected = np.mean(
         numpy_vae.bernoulli_loss(outputs, images) + beta * warm_up * numpy_vae.kl(mean, log_variance)
@@ -35,7 +35,7 @@ def test_loss(beta, step, warm_up):
 
 
 def test_beta_of_1_is_the_vae():
-    model, images = made(beta=1.0), numpy_vae.images(5)
+    model, images = make_beta_vae(beta=1.0), numpy_vae.images(5)
     vae = VAE(num_latents=3, dtype="float64", **numpy_vae.blocks(dtype="float64"))
     vae.build((None, 4, 3, 2))
     vae.set_weights(model.get_weights())
@@ -45,7 +45,7 @@ def test_beta_of_1_is_the_vae():
 def test_fit_reports_the_schedule_of_its_own_steps(monkeypatch):
     """The step of `fit` is the optimizer's: the second step has half of β."""
     numpy_vae.silence(monkeypatch)
-    model, images = made(beta=4.0, kl_weight=LinearSchedule(0.0, 1.0, 2)), numpy_vae.images(4)
+    model, images = make_beta_vae(beta=4.0, kl_weight=LinearSchedule(0.0, 1.0, 2)), numpy_vae.images(4)
     model.compile(optimizer=keras.optimizers.SGD(0.0))
     history = model.fit(images, batch_size=4, epochs=4, verbose=0).history
     weights = (np.array(history["loss"]) - history["reconstruction_loss"]) / history["kl"]
@@ -59,7 +59,7 @@ def test_a_faulty_beta_is_refused(beta):
 
 
 def test_beta_and_the_schedule_come_back(tmp_path):
-    model = made(beta=2.5, kl_weight=LinearSchedule(0.0, 1.0, 10))
+    model = make_beta_vae(beta=2.5, kl_weight=LinearSchedule(0.0, 1.0, 10))
     model.save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras")
     assert again.beta == 2.5

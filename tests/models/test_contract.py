@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from tests.fixtures import tiny_runs
+from tests.fixtures.noted_calls import note_batch_sizes
 from vaeflow import registry, testing
 from vaeflow.devices import cores
 from vaeflow.models import VAE
@@ -68,8 +69,7 @@ def test_parts_for_the_cores_give_the_gradients_of_the_whole_batch(small, monkey
     whole, metrics, _ = step.gradient(pixels, 3)
     step.use_cores(3)
     monkeypatch.setattr(cores, "operations_at_a_time", lambda: 2)
-    sizes, call = [], model.encoder.call
-    model.encoder.call = lambda part, training=None: sizes.append(part.shape[0]) or call(part, training)
+    sizes = note_batch_sizes(model.encoder)
     cut, other_metrics, _ = step.gradient(pixels, 3)
     assert sizes == [4, 4, 4]
     for one, other in zip(tf.nest.flatten(cut), tf.nest.flatten(whole), strict=True):

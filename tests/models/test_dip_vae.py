@@ -14,7 +14,7 @@ from tests.fixtures.small_objectives import (
     forward_of,
     images,
     loss_of,
-    made,
+    make_model,
     pass_through,
     terms_of,
     terms_of_parts,
@@ -40,7 +40,7 @@ def penalties(terms):
     "arguments", [{}, {"lambda_od": 3.0}, {"lambda_d": 4.0}, {"free_bits": 0.9}], ids=str
 )
 def test_objective(kind, arguments):
-    model = made(DIPVAE, kind=kind, **arguments)
+    model = make_model(DIPVAE, kind=kind, **arguments)
     parameters, _ = pass_through(model, images())
     expected, loss = numpy_objectives.dip_vae(*parameters, kind, **arguments)
     terms = terms_of(model, images())
@@ -51,18 +51,18 @@ def test_objective(kind, arguments):
 
 
 def test_decorrelated_codes_of_variance_1_cost_nothing():
-    one = made(DIPVAE, kind="i")
+    one = make_model(DIPVAE, kind="i")
     values, _ = penalties(one.objective(forward_of(one, SIGNS + 5.0, np.full((4, 3), 3.0)), 0))
     np.testing.assert_allclose(values, [0.0, 0.0], atol=1e-24)
     # Type II counts the posteriors' own variance.
-    other = made(DIPVAE, kind="ii")
+    other = make_model(DIPVAE, kind="ii")
     means, log_variance = SIGNS * np.sqrt(0.75), np.full((4, 3), np.log(0.25))
     values, _ = penalties(other.objective(forward_of(other, means, log_variance), 0))
     np.testing.assert_allclose(values, [0.0, 0.0], atol=1e-24)
 
 
 def test_each_correlated_pair_counts_twice():
-    model = made(DIPVAE)
+    model = make_model(DIPVAE)
     means = SIGNS.copy()
     means[:, 1] = means[:, 0]
     values, _ = penalties(model.objective(forward_of(model, means, np.zeros((4, 3))), 0))
@@ -100,18 +100,18 @@ def test_far_means_do_not_cancel():
     ids=["I", "II", "both given", "a schedule of both", "a schedule"],
 )
 def test_weights(arguments, expected):
-    _, weights = penalties(terms_of(made(DIPVAE, **arguments), images(), 7))
+    _, weights = penalties(terms_of(make_model(DIPVAE, **arguments), images(), 7))
     np.testing.assert_allclose(weights, expected, rtol=1e-6)
 
 
 def test_two_replicas_share_one_covariance(monkeypatch, kind):
-    model = made(DIPVAE, kind=kind)
+    model = make_model(DIPVAE, kind=kind)
     parts = terms_of_parts(monkeypatch, model, images())
     assert_parts_make_the_whole(parts, terms_of(model, images()))
 
 
 def test_a_replica_on_its_own(monkeypatch, kind):
-    model = made(DIPVAE, kind=kind, scope="replica")
+    model = make_model(DIPVAE, kind=kind, scope="replica")
     for part, rows in zip(terms_of_parts(monkeypatch, model, images()), (slice(0, 3), slice(3, 6))):
         parameters, _ = pass_through(model, images()[rows], first_position=rows.start)
         assert loss_of(part) == pytest.approx(numpy_objectives.dip_vae(*parameters, kind)[1], rel=1e-10)
@@ -131,7 +131,7 @@ def test_faulty_settings_are_refused(arguments, message):
 
 
 def test_settings_come_back(tmp_path):
-    made(DIPVAE, kind="ii", lambda_od=LinearSchedule(0.0, 9.0, 10)).save(tmp_path / "model.keras")
+    make_model(DIPVAE, kind="ii", lambda_od=LinearSchedule(0.0, 9.0, 10)).save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras")
     assert again.kind == "ii"
     assert again.lambda_d is None

@@ -16,7 +16,7 @@ from tests.fixtures.small_objectives import (
     forward_of,
     images,
     loss_of,
-    made,
+    make_model,
     pass_through,
     terms_of,
     terms_of_parts,
@@ -34,7 +34,7 @@ def kernel(request):
 
 @pytest.mark.parametrize("arguments", [{}, {"alpha": 0.3, "mmd_scale": 4.0}, {"free_bits": 0.9}], ids=str)
 def test_objective(kernel, arguments):
-    model = made(InfoVAE, kernel=kernel, **arguments)
+    model = make_model(InfoVAE, kernel=kernel, **arguments)
     parameters, latents = pass_through(model, images())
     prior_samples = draws()[1]
     expected, loss = numpy_objectives.info_vae(
@@ -47,9 +47,9 @@ def test_objective(kernel, arguments):
 
 
 def test_alpha_0_and_lambda_1_is_the_vae():
-    terms = terms_of(made(InfoVAE, alpha=0.0, mmd_scale=1.0), images())
+    terms = terms_of(make_model(InfoVAE, alpha=0.0, mmd_scale=1.0), images())
     assert terms["mmd"].weight == 0.0
-    assert loss_of(terms) == loss_of(terms_of(made(VAE), images()))
+    assert loss_of(terms) == loss_of(terms_of(make_model(VAE), images()))
 
 
 def test_prior_samples_are_not_the_noise_of_the_posterior():
@@ -61,7 +61,7 @@ def test_prior_samples_are_not_the_noise_of_the_posterior():
 
 
 def test_the_mmd_of_posteriors_that_are_the_prior_is_0_in_the_mean(kernel):
-    model = made(InfoVAE, kernel=kernel)
+    model = make_model(InfoVAE, kernel=kernel)
     same, shifted = [], []
     for step in range(50):
         with random.keyed(0, "train", step):
@@ -75,13 +75,13 @@ def test_the_mmd_of_posteriors_that_are_the_prior_is_0_in_the_mean(kernel):
 
 
 def test_two_replicas_see_one_mmd(monkeypatch, kernel):
-    model = made(InfoVAE, kernel=kernel)
+    model = make_model(InfoVAE, kernel=kernel)
     parts = terms_of_parts(monkeypatch, model, images())
     assert_parts_make_the_whole(parts, terms_of(model, images()))
 
 
 def test_a_replica_on_its_own_draws_its_own_prior_samples(monkeypatch, kernel):
-    model = made(InfoVAE, kernel=kernel, scope="replica")
+    model = make_model(InfoVAE, kernel=kernel, scope="replica")
     for part, rows in zip(terms_of_parts(monkeypatch, model, images()), (slice(0, 3), slice(3, 6))):
         _, latents = pass_through(model, images()[rows], first_position=rows.start)
         prior_samples = draws(3, first_position=rows.start, shared=False)[1]
@@ -90,7 +90,7 @@ def test_a_replica_on_its_own_draws_its_own_prior_samples(monkeypatch, kernel):
 
 
 def test_weights_follow_their_schedules():
-    model = made(
+    model = make_model(
         InfoVAE, alpha=0.5, mmd_scale=LinearSchedule(1.0, 5.0, 10), kl_weight=LinearSchedule(0.0, 1.0, 10)
     )
     terms = terms_of(model, images(), 5)
@@ -119,10 +119,10 @@ def test_faulty_settings_are_refused(arguments, message):
 
 def test_one_example_is_refused():
     with pytest.raises(ConfigurationError, match="needs at least 2 of them, got 1"):
-        terms_of(made(InfoVAE), images(1))
+        terms_of(make_model(InfoVAE), images(1))
 
 
 def test_settings_come_back(tmp_path):
-    made(InfoVAE, alpha=-0.5, mmd_scale=3.0, kernel="rbf").save(tmp_path / "model.keras")
+    make_model(InfoVAE, alpha=-0.5, mmd_scale=3.0, kernel="rbf").save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras")
     assert (again.alpha, again.mmd_scale, again.kernel) == (-0.5, 3.0, "rbf")

@@ -14,7 +14,7 @@ from vaeflow.schedules import LinearSchedule
 STEP = 7
 
 
-def made(likelihood=None, **arguments):
+def make_vae(likelihood=None, **arguments):
     blocks = numpy_vae.blocks(dtype="float64")
     model = VAE(num_latents=3, likelihood=likelihood, dtype="float64", **blocks, **arguments)
     model.build((None, 4, 3, 2))
@@ -52,7 +52,7 @@ def negative_log_likelihood(model, outputs, images):
     ids=["Bernoulli", "Gaussian", "unnormalized", "learned sigma", "sigma per pixel"],
 )
 def test_objective(make_likelihood):
-    model, images = made(make_likelihood()), numpy_vae.images(5)
+    model, images = make_vae(make_likelihood()), numpy_vae.images(5)
     mean, log_variance, _, outputs = numpy_vae.forward(model, images, numpy_vae.noise(STEP, (5, 3)))
     terms = terms_of(model, images)
     assert list(terms) == ["reconstruction_loss", "kl"]
@@ -63,13 +63,13 @@ def test_objective(make_likelihood):
 
 
 def test_the_kl_weight_follows_its_schedule():
-    model = made(kl_weight=LinearSchedule(0.0, 0.5, 20))
+    model = make_vae(kl_weight=LinearSchedule(0.0, 0.5, 20))
     weights = [float(terms_of(model, numpy_vae.images(2), step)["kl"].weight) for step in (0, 5, 20, 30)]
     np.testing.assert_allclose(weights, [0.0, 0.125, 0.5, 0.5], rtol=1e-6)
 
 
 def test_forward_gives_what_the_twin_gives():
-    model, images = made(), numpy_vae.images(5)
+    model, images = make_vae(), numpy_vae.images(5)
     with random.keyed(0, "train", STEP):
         forward = model.forward(tf.constant(images))
     mean, log_variance, latents, outputs = numpy_vae.forward(model, images, numpy_vae.noise(STEP, (5, 3)))
@@ -81,14 +81,14 @@ def test_forward_gives_what_the_twin_gives():
 
 
 def test_predict_reconstructs_from_the_posterior_mean():
-    model, images = made(), numpy_vae.images(5)
+    model, images = make_vae(), numpy_vae.images(5)
     *_, outputs = numpy_vae.forward(model, images, np.zeros((5, 3)))
     predicted = model.predict(images, batch_size=2, verbose=0)
     np.testing.assert_allclose(predicted, numpy_vae.sigmoid(outputs), rtol=1e-5)
 
 
 def test_sample_decodes_draws_from_the_prior():
-    model = made()
+    model = make_vae()
     with random.keyed(0, "sample", 0):
         samples = model.sample(4)
     with random.keyed(0, "sample", 0):
@@ -99,7 +99,7 @@ def test_sample_decodes_draws_from_the_prior():
 @pytest.mark.parametrize("batch_size", [2, 3, 5])
 def test_evaluate_averages_over_examples_not_batches(monkeypatch, batch_size):
     numpy_vae.silence(monkeypatch)
-    model, images = made(kl_weight=0.3), numpy_vae.images(5)
+    model, images = make_vae(kl_weight=0.3), numpy_vae.images(5)
     images[-1] = 1.0  # So that the last, smaller batch is unlike the others.
     mean, log_variance, _, outputs = numpy_vae.forward(model, images, np.zeros((5, 3)))
     reconstruction = numpy_vae.bernoulli_loss(outputs, images).mean()
@@ -115,7 +115,7 @@ def test_evaluate_averages_over_examples_not_batches(monkeypatch, batch_size):
 def test_fit_takes_the_step_of_the_gradient(monkeypatch):
     """By finite differences of the twin's loss."""
     numpy_vae.silence(monkeypatch)
-    model, images = made(kl_weight=0.3), numpy_vae.images(5).astype(np.float32)
+    model, images = make_vae(kl_weight=0.3), numpy_vae.images(5).astype(np.float32)
 
     def loss():
         mean, log_variance, _, outputs = numpy_vae.forward(model, images, np.zeros((5, 3)))

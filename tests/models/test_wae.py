@@ -16,7 +16,7 @@ from tests.fixtures.small_objectives import (
     draws,
     images,
     loss_of,
-    made,
+    make_model,
     terms_of,
     terms_of_parts,
 )
@@ -57,7 +57,7 @@ def pass_through(model, examples, noise):
 @pytest.mark.parametrize("deterministic", [False, True])
 @pytest.mark.parametrize("mmd_weight", [0.0, 10.0, 3.5])
 def test_objective(kernel, deterministic, mmd_weight):
-    model = made(WAE, kernel=kernel, deterministic=deterministic, mmd_weight=mmd_weight)
+    model = make_model(WAE, kernel=kernel, deterministic=deterministic, mmd_weight=mmd_weight)
     noise, prior_samples = draws()
     costs, latents = pass_through(model, images(), noise)
     expected, loss = numpy_objectives.wae_mmd(costs, latents, prior_samples, mmd_weight, kernel)
@@ -69,13 +69,13 @@ def test_objective(kernel, deterministic, mmd_weight):
 
 
 def test_two_replicas_see_one_mmd(monkeypatch, kernel):
-    model = made(WAE, kernel=kernel)
+    model = make_model(WAE, kernel=kernel)
     parts = terms_of_parts(monkeypatch, model, images())
     assert_parts_make_the_whole(parts, terms_of(model, images()))
 
 
 def test_a_replica_on_its_own(monkeypatch, kernel):
-    model = made(WAE, kernel=kernel, scope="replica")
+    model = make_model(WAE, kernel=kernel, scope="replica")
     for part, rows in zip(terms_of_parts(monkeypatch, model, images()), (slice(0, 3), slice(3, 6))):
         noise, prior_samples = draws(3, first_position=rows.start, shared=False)
         _, latents = pass_through(model, images()[rows], noise)
@@ -96,14 +96,15 @@ def test_a_deterministic_encoder_gives_its_mean(dtype):
 
 
 def test_a_deterministic_encoder_trains_all_it_has():
-    model = made(WAE, deterministic=True)
+    model = make_model(WAE, deterministic=True)
     assert not model.head.log_variance.built
     assert len(model.head.trainable_variables) == 2
     with tf.GradientTape() as tape:
         terms = terms_of(model, images())
         loss = tf.add_n([tf.reduce_mean(term.value) for term in terms.values()])
     for variable, gradient in zip(model.trainable_variables, tape.gradient(loss, model.trainable_variables)):
-        assert gradient is not None and np.any(gradient), variable.path
+        assert gradient is not None, variable.path
+        assert np.any(gradient), variable.path
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -120,7 +121,7 @@ def test_a_deterministic_encoder_can_be_evaluated(dtype):
 
 
 def test_a_deterministic_model_comes_back(tmp_path):
-    model = made(WAE, deterministic=True, mmd_weight=3.0, kernel="rbf")
+    model = make_model(WAE, deterministic=True, mmd_weight=3.0, kernel="rbf")
     model.save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras")
     assert (again.deterministic, again.mmd_weight, again.kernel) == (True, 3.0, "rbf")
@@ -140,7 +141,7 @@ def test_a_confident_pixel_keeps_its_gradient_in_half_precision():
 
 
 def test_the_mmd_weight_may_be_a_schedule():
-    model = made(WAE, mmd_weight=LinearSchedule(0.0, 10.0, 10))
+    model = make_model(WAE, mmd_weight=LinearSchedule(0.0, 10.0, 10))
     assert float(terms_of(model, images(), 3)["mmd"].weight) == pytest.approx(3.0)
 
 
@@ -162,4 +163,4 @@ def test_faulty_settings_are_refused(arguments, message):
 
 def test_one_example_is_refused():
     with pytest.raises(ConfigurationError, match="needs at least 2 of them, got 1"):
-        terms_of(made(WAE), images(1))
+        terms_of(make_model(WAE), images(1))
