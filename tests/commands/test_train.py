@@ -1,4 +1,4 @@
-"""Runs of the command in this process: settings that are refused, bad data, divergence, and a failing disk."""
+"""Runs of the command in this process: refused settings, bad data, divergence, and a failing disk."""
 
 import json
 import pathlib
