@@ -1,28 +1,33 @@
-"""Noise that does not depend on the number of replicas, workers or the compile mode.
+"""Noise that does not depend on the number of replicas and workers, nor on the compile mode.
 
-Every number is a pure function of (seed, stream, step, position of the example in
-the global batch, number of the draw), by the counter-based generator Philox
-(Salmon et al. 2011). A replica computes only its own part: it starts the counter
-where its examples begin. The bits are turned into floats here, since XLA and
-TensorFlow's own kernels order the same bits differently.
+Every number is a pure function of the seed, the stream, the step, the example's position in
+the global batch and the number of the draw. It comes from the counter-based generator Philox
+(Salmon et al. 2011). A replica computes only the noise of its own examples: it starts the
+counter at the first of them. The bits become floats here, since XLA and TensorFlow's own
+kernels order the same bits differently.
 """
 
 import contextlib
 import hashlib
 import math
 import threading
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
 
-_PHILOX = 1  # tf.random.Algorithm.PHILOX, as the raw ops take it.
+_PHILOX = 1  # The value of tf.random.Algorithm.PHILOX, which the raw ops take.
 _NUMBERS_PER_COUNT = 4  # Philox gives four 32-bit numbers for each value of its counter.
+
+Shape = Sequence[Any]  # Ints, but for the first size, which may be a tensor.
+DType = str | tf.DType
 
 
 class _Scope:
-    """The key of the draws made inside `keyed`, and how many there were."""
+    """The key of the draws inside `keyed`, and the number of draws so far."""
 
-    def __init__(self, seed, stream, step, first_position):
+    def __init__(self, seed: int, stream: str, step: int | tf.Tensor, first_position: int | tf.Tensor):
         self.seed = seed
         self.stream = stream
         self.step = step
@@ -34,15 +39,21 @@ _local = threading.local()
 
 
 @contextlib.contextmanager
-def keyed(seed, stream, step, first_position=0):
-    """Makes the draws inside a pure function of these arguments.
+def keyed(
+    seed: int, stream: str, step: int | tf.Tensor, first_position: int | tf.Tensor = 0
+) -> Iterator[None]:
+    """Makes all draws inside the context a pure function of these arguments.
 
     Args:
-      seed: an int, the run's seed.
+      seed: the run's seed.
       stream: a name that separates uses of one seed, e.g. `"train"`.
-      step: an int or scalar tensor, the global step.
-      first_position: an int or scalar tensor, the position in the global batch of
-        the first example on this replica.
+      step: the global step; a tensor is a scalar.
+      first_position: the position in the global batch of this replica's first example; a
+        tensor is a scalar.
+
+    Example:
+        with random.keyed(1, "train", step=5):
+            noise = random.normal((batch_size, num_latents))
     """
     previous = getattr(_local, "scope", None)
     _local.scope = _Scope(seed, stream, step, first_position)
@@ -52,11 +63,13 @@ def keyed(seed, stream, step, first_position=0):
         _local.scope = previous
 
 
-def in_parts(bounds):
-    """Yields each part's bounds; what is then drawn is what all examples together would have drawn.
+def in_parts(bounds: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Yields the bounds of each part of the examples, and sets the draws to that part.
+
+    Together the parts draw the same noise as all examples at once.
 
     Args:
-      bounds: the first example of each part and the one after its last, ints.
+      bounds: for each part, its first example and the one after its last.
     """
     scope = getattr(_local, "scope", None)
     if scope is None:
@@ -69,27 +82,27 @@ def in_parts(bounds):
     scope.first_position = first_position
 
 
-def normal(shape, dtype="float32", shared=False):
+def normal(shape: Shape, dtype: DType = "float32", shared: bool = False) -> tf.Tensor:
     """Draws standard normal noise.
 
     Outside `keyed` (in `model.fit`, or a direct call) it draws from Keras' global
     generator, which `keras.utils.set_random_seed` seeds.
 
     Args:
-      shape: `[examples, …]`; the first size may be a tensor, the others are ints.
-      dtype: of the result; half precisions are drawn in float32 and cast.
-      shared: True for noise that does not belong to examples (samples from a
-        prior, say): every replica gets the same.
+      shape: `[examples, …]`. The first size may be a tensor, the others are ints.
+      dtype: the dtype of the result. Half precisions are drawn in float32 and cast.
+      shared: True gives every replica the same noise, for noise that does not belong to
+        examples, e.g. samples from a prior.
 
     Returns:
       A tensor of `shape`.
 
     Raises:
-      RuntimeError: on several replicas outside `keyed`, where every replica would
-        get the same noise.
+      RuntimeError: called outside `keyed` on several replicas, which would all get the
+        same noise.
     """
-    if _outside():
-        return keras.random.normal(shape, dtype=dtype)
+    if _draws_globally():
+        return keras.random.normal(shape, dtype=dtype)  # pyright: ignore[reportReturnType] A backend's tensor.
     size = math.prod(shape[1:])
     half = -(-size // 2)
     bits = _bits(shape[0], 2 * half, shared)
@@ -101,16 +114,17 @@ def normal(shape, dtype="float32", shared=False):
     return tf.cast(tf.reshape(flat, shape), dtype)
 
 
-def uniform(shape, dtype="float32", shared=False):
+def uniform(shape: Shape, dtype: DType = "float32", shared: bool = False) -> tf.Tensor:
     """Draws uniform noise in (0, 1]; arguments and errors as for `normal`."""
-    if _outside():
-        return keras.random.uniform(shape, dtype=dtype)
+    if _draws_globally():
+        return keras.random.uniform(shape, dtype=dtype)  # pyright: ignore[reportReturnType]
     size = math.prod(shape[1:])
     flat = _unit_interval(_bits(shape[0], size, shared)[:, :size], dtype)
     return tf.cast(tf.reshape(flat, shape), dtype)
 
 
-def _outside():
+def _draws_globally() -> bool:
+    """Whether Keras' global generator serves: outside `keyed`, on one replica."""
     if getattr(_local, "scope", None) is not None:
         return False
     context = tf.distribute.get_replica_context()
@@ -123,8 +137,8 @@ def _outside():
     return True
 
 
-def _bits(num_examples, width, shared):
-    """Returns uint32 `[num_examples, width rounded up to 4]` for the next draw."""
+def _bits(num_examples: int | tf.Tensor, width: int, shared: bool) -> tf.Tensor:
+    """Returns uint32 `[num_examples, W]` for the next draw; W is `width` rounded up to a multiple of 4."""
     scope = _local.scope
     counts = -(-width // _NUMBERS_PER_COUNT)
     first = 0 if shared else scope.first_position
@@ -140,7 +154,7 @@ def _bits(num_examples, width, shared):
     )
 
 
-def _unit_interval(bits, dtype):
-    """Maps 32 random bits to (0, 1], in float32 or, for float64, in float64."""
+def _unit_interval(bits: tf.Tensor, dtype: DType) -> tf.Tensor:
+    """Maps uint32 to (0, 1]: float64 if `dtype` is that, else float32."""
     dtype = tf.float64 if tf.as_dtype(dtype) == tf.float64 else tf.float32
     return (tf.cast(bits, dtype) + 0.5) * tf.constant(2.0**-32, dtype)

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from vaeflow.layers import ConvDecoder, ConvEncoder, GaussianHead
-from vaeflow.layers.conv import sizes_before_stride
+from vaeflow.layers.conv import strided_sizes
 
 
 def kernel_shapes(block):
@@ -92,8 +92,8 @@ def test_published_nets(encoder, decoder, encoder_weights, decoder_weights, tota
         (5, (), [5]),
     ],
 )
-def test_sizes_before_stride(size, strides, expected):
-    assert sizes_before_stride(size, strides) == expected
+def test_strided_sizes(size, strides, expected):
+    assert strided_sizes(size, strides) == expected
 
 
 def feature_map(block, images, blocks):

@@ -1,19 +1,36 @@
-"""Adam and AdamW in one pass over each variable."""
+"""Adam and AdamW in one pass over each variable.
+
+Keras' Adam makes about ten passes over a variable, its gradient and its moments; one fused
+operation makes one. The weights are the same up to rounding. For five million weights on
+CPU a step takes 5 ms of processor time instead of 20. Tested in `tests/kernels/test_adam.py`.
+"""
+
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 
 class _OnePass:
-    """Updates each variable in one pass, where Keras' Adam makes about ten: the same numbers, up to rounding.
+    """A mix-in before a Keras Adam that updates a variable with one fused operation.
 
-    Kingma & Ba 2015 (arXiv:1412.6980, section 2, the more efficient order). For five
-    million weights on CPU it takes 5 ms of processor time instead of 20.
+    Kingma & Ba 2015 (arXiv:1412.6980, section 2, the more efficient order).
     """
 
-    def update_step(self, gradient, variable, learning_rate):
+    # Attributes and methods of the Keras class after this one.
+    amsgrad: bool
+    beta_1: float
+    beta_2: float
+    epsilon: float
+    iterations: Any
+    _momentums: list[Any]
+    _velocities: list[Any]
+    _get_variable_index: Any
+
+    def update_step(self, gradient: tf.Tensor, variable: Any, learning_rate: tf.Tensor) -> None:
+        """Updates `variable` and its moments in place; AMSGrad is left to Keras."""
         if self.amsgrad:
-            super().update_step(gradient, variable, learning_rate)
+            super().update_step(gradient, variable, learning_rate)  # pyright: ignore[reportAttributeAccessIssue]
             return
         dtype = variable.dtype
         index = self._get_variable_index(variable)

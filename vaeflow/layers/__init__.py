@@ -1,4 +1,4 @@
-"""Blocks: the inner computation of a model."""
+"""Layers of models: encoders, decoders, likelihoods and priors."""
 
 from vaeflow.layers.base import Decoder, Layer
 from vaeflow.layers.conv import ConvDecoder, ConvEncoder

@@ -1,96 +1,131 @@
-"""The base classes of blocks."""
+"""The base classes of encoders, decoders and every other layer of a model."""
 
 import math
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import keras
+import tensorflow as tf
 
 from vaeflow.kernels.group_normalization import GroupNormalization
 from vaeflow.layers.constructor_config import ConstructorConfig
+
+# With None for the batch, and for each size that is unknown.
+Shape = tuple[int | None, ...]
 
 
 class Layer(ConstructorConfig, keras.layers.Layer):
     """A `keras.layers.Layer` that serializes its constructor's arguments, nested blocks too.
 
-    A block makes its sub-layers in `__init__`, builds them in `build`, computes in
-    `call`, and may `add_loss` a scalar that is a mean over its examples.
+    A subclass makes its sub-layers in `__init__`, builds them in `build` and computes in
+    `call`. It needs no `get_config`. It may `add_loss` a scalar that is a mean over its
+    examples.
+
+    Example:
+        @registry.layer
+        class Scaled(Layer):
+            def __init__(self, units, factor=0.5, **kwargs):
+                super().__init__(**kwargs)
+                self.factor = factor
+                self.dense = keras.layers.Dense(units)
+
+            def build(self, input_shape):
+                self.dense.build(input_shape)
+
+            def call(self, features):
+                return self.factor * self.dense(features)
     """
 
 
 class Decoder(Layer):
-    """A block from latents `[B, D]` to a tensor `[B, H, W, C]`.
+    """A layer from latents `[B, D]` to a tensor `[B, H, W, C]`.
 
     Args:
-      target_shape: `(H, W, C)` of the output. A model sets it, from the images it
-        is built for, before it builds the block; give it only when using the block
-        alone.
+      target_shape: `(H, W, C)` of the output. A model sets it from its images before it
+        builds the layer. Give it only to use the layer alone.
+
+    Example:
+        @registry.layer
+        class LinearDecoder(Decoder):
+            def build(self, input_shape):
+                shape = self.checked_target_shape()
+                self.dense = keras.layers.Dense(math.prod(shape))
+                self.dense.build(input_shape)
+                self.reshape = keras.layers.Reshape(shape)
+
+            def call(self, latents):
+                return self.reshape(self.dense(latents))
     """
 
-    def __init__(self, target_shape=None, **kwargs):
+    def __init__(self, target_shape: Sequence[int] | None = None, **kwargs: Any):
         super().__init__(**kwargs)
         self.target_shape = target_shape
 
-    def checked_target_shape(self):
-        """Returns `target_shape`; raises `ValueError` where nobody has set it."""
+    def checked_target_shape(self) -> tuple[int, ...]:
+        """Returns `target_shape`; raises `ValueError` if it is not set."""
         if self.target_shape is None:
             raise ValueError(
                 f"`{type(self).__name__}.target_shape` must be (height, width, channels), got None; a model "
-                "sets it by itself, give it when using the block alone"
+                "sets it, so give it only to use the layer alone"
             )
         return tuple(self.target_shape)
 
-    def get_config(self):
-        """Returns the constructor's arguments, with the shape that the model has set."""
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments, with the shape that the model set."""
         return super().get_config() | {"target_shape": self.target_shape and list(self.target_shape)}
 
 
-def build_once(block, input_shape):
-    """Builds a block that is not built yet; one that was loaded from a file is."""
+def build_once(block: keras.layers.Layer, input_shape: Shape) -> None:
+    """Builds a layer unless it is built already, as a layer loaded from a file is."""
     if not block.built:
         block.build(input_shape)
 
 
-def build_chain(blocks, input_shape, dtype_policy=None):
-    """Builds blocks that feed one another.
+def build_chain(
+    blocks: Iterable[keras.layers.Layer], input_shape: Shape, dtype_policy: keras.DTypePolicy | None = None
+) -> Shape:
+    """Builds layers that feed one another.
 
     Args:
       blocks: Keras layers, in order.
-      input_shape: the shape of the first one's input, with None for the batch.
-      dtype_policy: of the block they are parts of, which they take over; None
-        leaves each its own.
+      input_shape: the shape of the first layer's input, with None for the batch.
+      dtype_policy: the policy to give to every layer; None leaves each its own.
 
     Returns:
-      The shape of the last one's output.
+      The shape of the last layer's output.
     """
     shape = tuple(input_shape)
     for block in blocks:
         if dtype_policy is not None:
             block.dtype_policy = dtype_policy
         build_once(block, shape)
-        # The trial call also builds what a user's block leaves to its first call.
+        # This trial call also builds a user's layer that builds itself in its first call.
         shape = tuple(block.compute_output_spec(keras.KerasTensor(shape, dtype=block.compute_dtype)).shape)
     return shape
 
 
-def run_chain(blocks, value, training=None):
-    """Calls blocks one after the other."""
+def run_chain(
+    blocks: Iterable[keras.layers.Layer], value: tf.Tensor, training: bool | None = None
+) -> tf.Tensor:
+    """Calls layers one after the other."""
     for block in blocks:
         value = block(value, training=training)
     return value
 
 
-def normalization_layer(kind, channels):
+def normalization_layer(kind: str | None, channels: int) -> list[keras.layers.Layer]:
     """Makes a normalization layer that acts on each example alone.
 
     Args:
-      kind: `"group"` (8 groups, or fewer where 8 does not divide `channels`),
-        `"layer"`, or None.
+      kind: `"group"` (8 groups, or the largest number below that divides both 8 and
+        `channels`), `"layer"`, or None.
       channels: the number of channels of its input.
 
     Returns:
-      A list of no or one layer.
+      A list with the layer; empty if `kind` is None.
 
     Raises:
-      ValueError: any other `kind`.
+      ValueError: `kind` is something else.
     """
     if kind is None:
         return []

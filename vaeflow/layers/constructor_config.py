@@ -1,6 +1,7 @@
-"""`get_config` and `from_config` for every block and model."""
+"""`get_config` and `from_config` for every layer and model."""
 
 import inspect
+from typing import Any, Self
 
 import keras
 
@@ -8,37 +9,39 @@ import keras
 class ConstructorConfig:
     """A mix-in, before a Keras base class, that remembers the constructor's arguments.
 
-    Nested blocks, schedules and lists of them are serialized with it, so a block
-    needs no `get_config` of its own. Arguments must be what Keras can serialize:
-    numbers, strings, lists, dicts, layers, and registered objects.
+    It serializes nested layers, schedules and lists of them too, so a subclass needs no
+    `get_config`. Keras must be able to serialize the arguments: numbers, strings, lists,
+    dicts, layers and registered objects.
     """
 
-    def __new__(cls, *args, **kwargs):
+    _constructor_arguments: dict[str, Any]
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         instance = super().__new__(cls, *args, **kwargs)
-        # Around Keras' attribute tracking, which would count nested blocks twice.
+        # This bypasses Keras' attribute tracking, which would count nested layers twice.
         object.__setattr__(instance, "_constructor_arguments", _arguments(cls, args, kwargs))
         return instance
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments, serialized."""
-        config = super().get_config()
+        config = super().get_config()  # pyright: ignore[reportAttributeAccessIssue] Keras' class has it.
         for name, value in self._constructor_arguments.items():
             config[name] = keras.saving.serialize_keras_object(value)
         return config
 
     @classmethod
-    def from_config(cls, config):
-        """Makes the block or model again from what `get_config` returned."""
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """Makes the layer or model from the result of `get_config`."""
         return cls(**{name: _deserialize(value) for name, value in config.items()})
 
 
-def _arguments(cls, args, kwargs):
-    """Binds a call to `cls`'s constructor: name -> value, defaults included."""
+def _arguments(cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Binds a call to the constructor of `cls`: name -> value, defaults included."""
     signature = inspect.signature(cls.__init__)
     try:
         bound = signature.bind(None, *args, **kwargs)
     except TypeError:
-        return {}  # The constructor itself is about to raise a better error.
+        return {}  # The constructor is about to raise a better error.
     bound.apply_defaults()
     arguments = dict(list(bound.arguments.items())[1:])
     for parameter in signature.parameters.values():
@@ -48,7 +51,7 @@ def _arguments(cls, args, kwargs):
     return {name: value for name, value in arguments.items() if name not in ("name", "dtype", "trainable")}
 
 
-def _deserialize(value):
+def _deserialize(value: Any) -> Any:
     if isinstance(value, dict):
         if "class_name" in value:
             return keras.saving.deserialize_keras_object(value)

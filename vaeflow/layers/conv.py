@@ -1,32 +1,52 @@
 """Convolutional encoder and decoder for images of any size."""
 
 import math
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import keras
+import tensorflow as tf
 
 from vaeflow import registry, validation
 from vaeflow.kernels.conv2d_transpose import Conv2DTranspose
-from vaeflow.layers.base import Decoder, Layer, build_chain, normalization_layer, run_chain
+from vaeflow.layers.base import Decoder, Layer, Shape, build_chain, normalization_layer, run_chain
 from vaeflow.layers.dense import dense_stack
 
 
-def per_layer(name, value, num_layers):
-    """Spreads one positive integer over the layers, or checks a list of one for each."""
+def checked_filters(name: str, filters: Sequence[int]) -> tuple[int, ...]:
+    """Returns a tuple of at least one positive integer; else raises `ValueError`."""
+    filters = validation.positive_integers(name, filters)
+    if not filters:
+        raise ValueError(f"`{name}` must name at least one number of filters, got none")
+    return filters
+
+
+def per_layer(name: str, value: int | Sequence[int], num_layers: int) -> tuple[int, ...]:
+    """Returns one positive integer for each layer, from a single one or from a list.
+
+    Args:
+      name: the setting as a user writes it, for the error.
+      value: a positive integer, or a list of `num_layers` of them.
+      num_layers: the number of layers.
+
+    Raises:
+      ValueError: `value` is neither.
+    """
     if not isinstance(value, (list, tuple)):
         return (validation.positive_integer(name, value),) * num_layers
     values = validation.positive_integers(name, value)
     if len(values) != num_layers:
         raise ValueError(
-            f"`{name}` must be an integer or a list of {num_layers} (one for each of `filters`), "
+            f"`{name}` must be an integer or a list of {num_layers} integers (one for each of `filters`), "
             f"got {value!r}"
         )
     return values
 
 
-def sizes_before_stride(size, strides):
-    """Lists the sizes that stride-s "same" convolutions pass through, the last one last.
+def strided_sizes(size: int, strides: Iterable[int]) -> list[int]:
+    """Lists an image's size before and after each of several strided "same" convolutions.
 
-    Example: `sizes_before_stride(28, (2, 2, 2))` is `[28, 14, 7, 4]`.
+    Example: `strided_sizes(28, (2, 2, 2))` is `[28, 14, 7, 4]`.
     """
     sizes = [size]
     for stride in strides:
@@ -45,22 +65,26 @@ class ConvEncoder(Layer):
 
     Args:
       filters: the number of filters of each convolution.
-      kernel_size: of all convolutions, or a list of one for each.
-      strides: likewise.
-      units: widths of the dense layers; F is the last one, or the flattened size.
-      activation: a Keras activation name.
+      kernel_size: one size for all convolutions, or a list with one for each.
+      strides: one stride for all convolutions, or a list with one for each.
+      units: widths of the dense layers. F is the last of them; without any, F is the
+        flattened size.
+      activation: the name of a Keras activation.
       normalization: `"group"`, `"layer"` or None, after each convolution.
+
+    Raises:
+      ValueError: a setting is out of range.
     """
 
     def __init__(
         self,
-        filters=(32, 32, 32, 32),
-        kernel_size=4,
-        strides=2,
-        units=(256, 256),
-        activation="relu",
-        normalization=None,
-        **kwargs,
+        filters: Sequence[int] = (32, 32, 32, 32),
+        kernel_size: int | Sequence[int] = 4,
+        strides: int | Sequence[int] = 2,
+        units: Sequence[int] = (256, 256),
+        activation: str = "relu",
+        normalization: str | None = None,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         filters = validation.positive_integers("ConvEncoder.filters", filters)
@@ -69,16 +93,16 @@ class ConvEncoder(Layer):
         units = validation.positive_integers("ConvEncoder.units", units)
         validation.one_of("ConvEncoder.normalization", normalization, ("group", "layer", None))
         self.blocks = []
-        for count, size, stride in zip(filters, kernel_sizes, strides):
+        for count, size, stride in zip(filters, kernel_sizes, strides, strict=True):
             self.blocks.append(keras.layers.Conv2D(count, size, stride, padding="same"))
             self.blocks.extend(normalization_layer(normalization, count))
             self.blocks.append(keras.layers.Activation(activation))
         self.blocks += [keras.layers.Flatten(), *dense_stack(units, activation)]
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         build_chain(self.blocks, input_shape, self.dtype_policy)
 
-    def call(self, images, training=None):
+    def call(self, images: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         return run_chain(self.blocks, images, training)
 
 
@@ -86,38 +110,39 @@ class ConvEncoder(Layer):
 class ConvDecoder(Decoder):
     """Dense layers, then transposed convolutions: `[B, D]` to `[B, H, W, C]`.
 
-    It retraces the sizes of a `ConvEncoder` with the same strides; where a size is
-    odd, the row and column too many are cropped. The default is the 64x64 net of
-    Burgess et al. 2018 (arXiv:1804.03599, appendix). The decoder of
-    disentanglement_lib is `filters = (64, 64, 32, 32)`, `units = (256,)`.
+    It retraces the sizes of a `ConvEncoder` with the same strides, and crops the extra row
+    and column where a size is odd. The default is the 64x64 net of Burgess et al. 2018
+    (arXiv:1804.03599, appendix). The decoder of disentanglement_lib is
+    `filters = (64, 64, 32, 32)`, `units = (256,)`.
 
     Args:
-      filters: channels of the feature map that the dense layers make, then of each
-        transposed convolution but the last, which makes the C channels.
-      kernel_size: of all transposed convolutions, or a list of one for each.
-      strides: likewise.
-      units: widths of the dense layers before the feature map.
-      activation: a Keras activation name.
+      filters: the number of channels that the dense layers output, then of each transposed
+        convolution but the last, which outputs C channels.
+      kernel_size: one size for all transposed convolutions, or a list with one for each.
+      strides: one stride for all transposed convolutions, or a list with one for each.
+      units: widths of the dense layers before the first feature map.
+      activation: the name of a Keras activation.
       normalization: `"group"`, `"layer"` or None, after each hidden transposed
         convolution.
       target_shape: `(H, W, C)`, see `Decoder`.
+
+    Raises:
+      ValueError: a setting is out of range.
     """
 
     def __init__(
         self,
-        filters=(32, 32, 32, 32),
-        kernel_size=4,
-        strides=2,
-        units=(256, 256),
-        activation="relu",
-        normalization=None,
-        target_shape=None,
-        **kwargs,
+        filters: Sequence[int] = (32, 32, 32, 32),
+        kernel_size: int | Sequence[int] = 4,
+        strides: int | Sequence[int] = 2,
+        units: Sequence[int] = (256, 256),
+        activation: str = "relu",
+        normalization: str | None = None,
+        target_shape: Sequence[int] | None = None,
+        **kwargs: Any,
     ):
         super().__init__(target_shape, **kwargs)
-        self.filters = validation.positive_integers("ConvDecoder.filters", filters)
-        if not self.filters:
-            raise ValueError("`ConvDecoder.filters` must name at least one number of filters, got none")
+        self.filters = checked_filters("ConvDecoder.filters", filters)
         self.kernel_sizes = per_layer("ConvDecoder.kernel_size", kernel_size, len(self.filters))
         self.strides = per_layer("ConvDecoder.strides", strides, len(self.filters))
         self.units = validation.positive_integers("ConvDecoder.units", units)
@@ -126,16 +151,17 @@ class ConvDecoder(Decoder):
             "ConvDecoder.normalization", normalization, ("group", "layer", None)
         )
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         height, width, channels = self.checked_target_shape()
         encoder_strides = self.strides[::-1]
-        heights = sizes_before_stride(height, encoder_strides)[::-1]
-        widths = sizes_before_stride(width, encoder_strides)[::-1]
+        heights = strided_sizes(height, encoder_strides)[::-1]
+        widths = strided_sizes(width, encoder_strides)[::-1]
         start = (heights[0], widths[0], self.filters[0])
         self.blocks = dense_stack((*self.units, math.prod(start)), self.activation)
         self.blocks.append(keras.layers.Reshape(start))
         outputs = (*self.filters[1:], channels)
-        for index, (count, size, stride) in enumerate(zip(outputs, self.kernel_sizes, self.strides)):
+        layers = zip(outputs, self.kernel_sizes, self.strides, strict=True)
+        for index, (count, size, stride) in enumerate(layers):
             self.blocks.append(Conv2DTranspose(count, size, stride, padding="same"))
             excess = (
                 heights[index] * stride - heights[index + 1],
@@ -148,5 +174,5 @@ class ConvDecoder(Decoder):
                 self.blocks.append(keras.layers.Activation(self.activation))
         build_chain(self.blocks, input_shape, self.dtype_policy)
 
-    def call(self, latents, training=None):
+    def call(self, latents: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         return run_chain(self.blocks, latents, training)

@@ -1,55 +1,66 @@
-"""Likelihoods p(x|z): what a decoder's output means."""
+"""Likelihoods p(x|z): how a decoder's output becomes a distribution over images."""
 
 import math
+from typing import Any
 
 import tensorflow as tf
 
 from vaeflow import registry, validation
-from vaeflow.distributions import Bernoulli, Gaussian
-from vaeflow.layers.base import Layer
+from vaeflow.distributions import Bernoulli, Distribution, Gaussian
+from vaeflow.layers.base import Layer, Shape
 
 
 class Likelihood(Layer):
     """Turns a decoder's output into a distribution over images.
 
     Attributes:
-      channels_per_channel: how many output channels the decoder makes for each
-        channel of an image.
-      measure: what `log_prob` is the logarithm of: `"probability"`, of pixels;
-        `"density"`, over their values in 0 … 1; None for neither, not normalized.
+      channels_per_channel: the number of decoder outputs for each channel of an image.
+      measure: the quantity whose logarithm `log_prob` is: `"probability"` of the pixels;
+        `"density"` over their values in 0 … 1; None if it is not normalized.
+
+    Example:
+        @registry.likelihood
+        class FixedGaussianLikelihood(Likelihood):
+            measure = "density"
+
+            def build(self, input_shape):
+                pass
+
+            def distribution(self, outputs):
+                return Gaussian(outputs, tf.constant(-2.0, outputs.dtype))
     """
 
-    channels_per_channel = 1
-    measure = "probability"
+    channels_per_channel: int = 1
+    measure: str | None = "probability"
 
-    def distribution(self, outputs):
+    def distribution(self, outputs: tf.Tensor) -> Distribution:
         """Returns p(x|z).
 
         Args:
-          outputs: the decoder's, `[B, H, W, C · channels_per_channel]`.
+          outputs: the decoder's output, `[B, H, W, C · channels_per_channel]`.
 
         Returns:
-          A distribution over `[B, H, W, C]` with `mean`, `sample` and `log_prob`.
+          A distribution over `[B, H, W, C]`.
         """
         raise NotImplementedError
 
-    def call(self, outputs):
+    def call(self, outputs: tf.Tensor) -> tf.Tensor:
         """Returns the mean of p(x|z), `[B, H, W, C]`."""
         return self.distribution(outputs).mean
 
 
 @registry.likelihood
 class BernoulliLikelihood(Likelihood):
-    """Each pixel is a Bernoulli with the decoder's output as its logit.
+    """Each pixel is a Bernoulli variable with the decoder's output as its logit.
 
-    On grey pixels this is the cross-entropy, as usual for MNIST (Kingma & Welling
+    Grey pixels are scored by the cross-entropy, as is usual for MNIST (Kingma & Welling
     2014, arXiv:1312.6114, appendix C.1).
     """
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         """Has no variables."""
 
-    def distribution(self, outputs):
+    def distribution(self, outputs: tf.Tensor) -> Bernoulli:
         return Bernoulli(outputs)
 
 
@@ -58,22 +69,25 @@ class GaussianLikelihood(Likelihood):
     """Each pixel is a Gaussian around the decoder's output.
 
     Args:
-      sigma: the standard deviation, in units of the pixels' range 0 … 1; the
-        initial one where it is learned.
-      learned: `"no"`; `"scalar"`, one σ for all pixels, learned (σ-VAE, Rybkin et
-        al. 2021, arXiv:2006.13202); or `"per_pixel"`, the decoder gives a log
-        variance for each pixel.
-      normalized: False drops the constants of the density where σ is fixed; the
-        loss is then no longer in nats of a density.
+      sigma: the standard deviation, in units of the pixels' range 0 … 1; the initial
+        value if it is learned.
+      learned: `"no"`; `"scalar"` learns one σ for all pixels (σ-VAE, Rybkin et al. 2021,
+        arXiv:2006.13202); with `"per_pixel"` the decoder outputs a log variance for each
+        pixel.
+      normalized: False drops the constants of the density, which needs a fixed σ. The
+        loss is then no longer the nats of a density.
+
+    Raises:
+      ValueError: a setting is out of range, or a learned σ is not normalized.
     """
 
-    def __init__(self, sigma=1.0, learned="no", normalized=True, **kwargs):
+    def __init__(self, sigma: float = 1.0, learned: str = "no", normalized: bool = True, **kwargs: Any):
         super().__init__(**kwargs)
         sigma = validation.positive_number("GaussianLikelihood.sigma", sigma)
         self.learned = validation.one_of("GaussianLikelihood.learned", learned, ("no", "scalar", "per_pixel"))
         if learned != "no" and not normalized:
             raise ValueError(
-                "`GaussianLikelihood.normalized` must be True with a learned sigma, got False: without the "
+                "`GaussianLikelihood.normalized` must be True with a learned sigma, got False; without the "
                 "constants sigma would grow without bound"
             )
         self.normalized = normalized
@@ -81,16 +95,16 @@ class GaussianLikelihood(Likelihood):
         self.initial_log_variance = 2.0 * math.log(sigma)
         self.channels_per_channel = 2 if learned == "per_pixel" else 1
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         if self.learned == "scalar":
             self.log_variance = self.add_weight(
                 name="log_variance",
                 shape=(),
-                initializer=lambda shape, dtype: tf.constant(self.initial_log_variance, dtype),
+                initializer=lambda _, dtype: tf.constant(self.initial_log_variance, dtype),
                 autocast=False,
             )
 
-    def distribution(self, outputs):
+    def distribution(self, outputs: tf.Tensor) -> Gaussian:
         if self.learned == "per_pixel":
             mean, excess = tf.split(outputs, 2, axis=-1)
             return Gaussian(mean, excess + tf.constant(self.initial_log_variance, excess.dtype))

@@ -4,16 +4,38 @@ import tensorflow as tf
 
 from vaeflow import registry
 from vaeflow.distributions import Gaussian
-from vaeflow.layers.base import Layer
+from vaeflow.layers.base import Layer, Shape
 
 
 class Prior(Layer):
-    """A distribution over latents; subclasses may hold variables.
+    """A distribution over latents. A subclass may have variables.
 
     `build` gets the shape of the latents, `(None, D)`.
+
+    Example:
+        @registry.prior
+        class WidePrior(Prior):
+            def build(self, input_shape):
+                self.log_variance = self.add_weight(shape=(input_shape[-1],), initializer="zeros")
+
+            def gaussian(self):
+                log_variance = tf.convert_to_tensor(self.log_variance)
+                return Gaussian(tf.zeros_like(log_variance), log_variance)
+
+            def kl(self, posterior: Gaussian, latents: tf.Tensor) -> tf.Tensor:
+                return tf.reduce_sum(self.kl_per_dimension(posterior, latents), axis=1)
+
+            def kl_per_dimension(self, posterior: Gaussian, latents: tf.Tensor) -> tf.Tensor:
+                return posterior.kl_per_dimension(self.gaussian())
+
+            def log_prob(self, latents: tf.Tensor) -> tf.Tensor:
+                return self.gaussian().log_prob(latents)
+
+            def sample(self, noise: tf.Tensor) -> tf.Tensor:
+                return self.gaussian().sample(noise)
     """
 
-    def kl(self, posterior, latents):
+    def kl(self, posterior: Gaussian, latents: tf.Tensor) -> tf.Tensor:
         """Returns KL(q(z|x) ‖ p(z)) per example, in nats, exact or estimated.
 
         Args:
@@ -25,15 +47,15 @@ class Prior(Layer):
         """
         raise NotImplementedError
 
-    def kl_per_dimension(self, posterior, latents):
-        """Returns the same for each latent dimension, `[B, D]`."""
+    def kl_per_dimension(self, posterior: Gaussian, latents: tf.Tensor) -> tf.Tensor:
+        """Returns KL(q(z|x) ‖ p(z)) of each latent dimension, in nats, `[B, D]`."""
         raise NotImplementedError
 
-    def log_prob(self, latents):
+    def log_prob(self, latents: tf.Tensor) -> tf.Tensor:
         """Returns log p(z) per example, in nats, `[B]`, for `latents` `[B, D]`."""
         raise NotImplementedError
 
-    def sample(self, noise):
+    def sample(self, noise: tf.Tensor) -> tf.Tensor:
         """Transforms standard normal `noise` `[n, D]` into samples `[n, D]`."""
         raise NotImplementedError
 
@@ -42,22 +64,22 @@ class Prior(Layer):
 class StandardNormalPrior(Prior):
     """p(z) = N(0, I) (Kingma & Welling 2014, arXiv:1312.6114, section 3)."""
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         """Has no variables."""
 
-    def kl(self, posterior, latents):
+    def kl(self, posterior: Gaussian, latents: tf.Tensor) -> tf.Tensor:
         """Returns the closed form (arXiv:1312.6114, appendix B), `[B]`."""
         return tf.reduce_sum(self.kl_per_dimension(posterior, latents), axis=1)
 
-    def kl_per_dimension(self, posterior, latents):
+    def kl_per_dimension(self, posterior: Gaussian, latents: tf.Tensor) -> tf.Tensor:
         """Returns ½ (mean² + variance − log variance − 1), `[B, D]`."""
         zero = tf.zeros([], posterior.mean.dtype)
         return posterior.kl_per_dimension(Gaussian(zero, zero))
 
-    def log_prob(self, latents):
+    def log_prob(self, latents: tf.Tensor) -> tf.Tensor:
         """Returns −½ Σ (z² + log 2π) over the latents of each example, `[B]`."""
         zero = tf.zeros([], latents.dtype)
         return Gaussian(zero, zero).log_prob(latents)
 
-    def sample(self, noise):
+    def sample(self, noise: tf.Tensor) -> tf.Tensor:
         return noise

@@ -1,16 +1,19 @@
 """A small residual encoder and decoder."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import keras
+import tensorflow as tf
 
 from vaeflow import registry, validation
-from vaeflow.layers.base import Decoder, Layer, build_chain, normalization_layer, run_chain
-from vaeflow.layers.conv import sizes_before_stride
+from vaeflow.layers.base import Decoder, Layer, Shape, build_chain, normalization_layer, run_chain
+from vaeflow.layers.conv import checked_filters, strided_sizes
 
 
 class ResidualBlock(Layer):
-    """Two 3x3 convolutions beside a shortcut, `[B, H, W, C]` to `[B, H, W, filters]`.
+    """Two 3x3 convolutions and a shortcut around them, `[B, H, W, C]` to `[B, H, W, filters]`.
 
     Normalization and activation come before each convolution (He et al. 2016,
     arXiv:1603.05027, Fig. 4e), with group normalization instead of batch
@@ -18,15 +21,15 @@ class ResidualBlock(Layer):
 
     Args:
       filters: the number of output channels.
-      activation: a Keras activation name.
+      activation: the name of a Keras activation.
     """
 
-    def __init__(self, filters, activation="silu", **kwargs):
+    def __init__(self, filters: int, activation: str = "silu", **kwargs: Any):
         super().__init__(**kwargs)
         self.filters = filters
         self.activation = activation
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         self.blocks = []
         for channels in (input_shape[-1], self.filters):
             self.blocks += [
@@ -39,23 +42,31 @@ class ResidualBlock(Layer):
         self.shortcut = keras.layers.Identity() if same else keras.layers.Conv2D(self.filters, 1)
         build_chain([self.shortcut], input_shape, self.dtype_policy)
 
-    def call(self, features, training=None):
+    def call(self, features: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         return self.shortcut(features) + run_chain(self.blocks, features, training)
 
 
 @registry.layer
 class ResNetEncoder(Layer):
-    """Residual stages, each at half the size of the one before: `[B, H, W, C]` to `[B, F]`.
+    """Residual stages, each at half the image size of the previous one: `[B, H, W, C]` to `[B, F]`.
 
     Args:
       filters: the number of channels of each stage.
-      blocks_per_stage: residual blocks in a stage.
-      units: F, the width of the dense layer at the end.
-      activation: a Keras activation name.
+      blocks_per_stage: the number of residual blocks in each stage.
+      units: F, the width of the final dense layer.
+      activation: the name of a Keras activation.
+
+    Raises:
+      ValueError: a setting is out of range.
     """
 
     def __init__(
-        self, filters=(32, 64, 128, 128), blocks_per_stage=1, units=256, activation="silu", **kwargs
+        self,
+        filters: Sequence[int] = (32, 64, 128, 128),
+        blocks_per_stage: int = 1,
+        units: int = 256,
+        activation: str = "silu",
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         filters = validation.positive_integers("ResNetEncoder.filters", filters)
@@ -71,41 +82,47 @@ class ResNetEncoder(Layer):
             keras.layers.Dense(units, activation=activation),
         ]
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         build_chain(self.blocks, input_shape, self.dtype_policy)
 
-    def call(self, images, training=None):
+    def call(self, images: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         return run_chain(self.blocks, images, training)
 
 
 @registry.layer
 class ResNetDecoder(Decoder):
-    """Residual stages, each at twice the size of the one before: `[B, D]` to `[B, H, W, C]`.
+    """Residual stages, each at twice the image size of the previous one: `[B, D]` to `[B, H, W, C]`.
 
     Args:
-      filters: the number of channels of each stage, from the smallest image on.
-      blocks_per_stage: residual blocks in a stage.
-      activation: a Keras activation name.
+      filters: the number of channels of each stage, smallest image first.
+      blocks_per_stage: the number of residual blocks in each stage.
+      activation: the name of a Keras activation.
       target_shape: `(H, W, C)`, see `Decoder`.
+
+    Raises:
+      ValueError: a setting is out of range.
     """
 
     def __init__(
-        self, filters=(128, 128, 64, 32), blocks_per_stage=1, activation="silu", target_shape=None, **kwargs
+        self,
+        filters: Sequence[int] = (128, 128, 64, 32),
+        blocks_per_stage: int = 1,
+        activation: str = "silu",
+        target_shape: Sequence[int] | None = None,
+        **kwargs: Any,
     ):
         super().__init__(target_shape, **kwargs)
-        self.filters = validation.positive_integers("ResNetDecoder.filters", filters)
-        if not self.filters:
-            raise ValueError("`ResNetDecoder.filters` must name at least one number of filters, got none")
+        self.filters = checked_filters("ResNetDecoder.filters", filters)
         self.blocks_per_stage = validation.positive_integer(
             "ResNetDecoder.blocks_per_stage", blocks_per_stage
         )
         self.activation = activation
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         height, width, channels = self.checked_target_shape()
         halvings = (2,) * len(self.filters)
-        heights = sizes_before_stride(height, halvings)[::-1]
-        widths = sizes_before_stride(width, halvings)[::-1]
+        heights = strided_sizes(height, halvings)[::-1]
+        widths = strided_sizes(width, halvings)[::-1]
         start = (heights[0], widths[0], self.filters[0])
         self.blocks = [keras.layers.Dense(math.prod(start)), keras.layers.Reshape(start)]
         for index, count in enumerate(self.filters):
@@ -121,5 +138,5 @@ class ResNetDecoder(Decoder):
         ]
         build_chain(self.blocks, input_shape, self.dtype_policy)
 
-    def call(self, latents, training=None):
+    def call(self, latents: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         return run_chain(self.blocks, latents, training)
