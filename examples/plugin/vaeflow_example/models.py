@@ -8,10 +8,10 @@ from vaeflow.models import VAE, Term
 
 @registry.model
 class SparseVAE(VAE):
-    """A VAE that also pays for the size of its codes.
+    """A VAE that also penalizes the size of its codes.
 
-    Minimizes E[−log p(x|z) + KL(q(z|x) ‖ p(z)) + λ Σ_d |mean_d(x)|]: an illustration of
-    a variant, which overrides one method, and not from a paper.
+    Minimizes E[−log p(x|z) + KL(q(z|x) ‖ p(z)) + λ Σ_d |mean_d(x)|]. It is not from a
+    paper: it illustrates how a variant overrides one method.
 
     Args:
       sparsity: λ, in nats per unit of the latents.
