@@ -7,27 +7,29 @@ from benchmarks.targets import find, of_matrix_product, rates, targets, times
 from benchmarks.workloads import WORKLOADS
 
 _EXPLANATION = """\
-Written by `python -m benchmarks.run`; BUILD.md says how to repeat it.
+Written by `python -m benchmarks.run`; [docs/benchmark.md](../docs/benchmark.md) says how to repeat it.
 
-Every program trains the same net (the numbers of trainable parameters are equal) on the same uint8
-images with the same batch, in float32 with Adam and the number of threads that it picks for itself.
-All stay alive, one trains at a time, and they take turns. **images/s**: the median over the rounds, with the
-least and the most. **times pythae**: the median over the rounds of the ratio to pythae's default in
-the same round. **tuned allocator**: with glibc's allocator set through the environment as vaeflow
-sets it for itself. **memory**: the most that was resident, default / tuned. **start**: from the
-command to the end of the first training step, measured once. **resume**: from the command to the
-end of the first step after the state that was restored; PyTorch's is written by hand with
-`torch.save`, Keras' is `BackupAndRestore`, pythae has none. The files in `benchmarks/programs` say
-what is the same in each program and what is not.
+All programs train the same net (with equal numbers of trainable parameters) on the same uint8 images
+with the same batch, in float32, with Adam and with the number of threads that each program picks by
+default. All programs stay alive and train in turn, one at a time.
 
-**others**: the part of the cores that other processes used while a program trained, the median over
-the rounds, default / tuned. PyTorch's threads spin while they wait for one another, so that it loses
-far more to a busy machine than TensorFlow does: where a program had less than 90 % for itself, its
-ratios mean nothing, and no target is judged by it."""
+- **images/s**: the median over the rounds, with the smallest and the largest.
+- **times pythae**: the median over the rounds of the ratio to pythae's default in the same round.
+- **tuned allocator**: with glibc's allocator set through the environment, as vaeflow sets it for itself.
+- **memory**: peak resident memory, default / tuned.
+- **start**: from the command to the end of the first training step, measured once.
+- **resume**: from the command to the end of the first step after the state was restored. PyTorch's is
+  written by hand with `torch.save`, Keras' is `BackupAndRestore`, pythae has none.
+- **others**: the share of the cores that other processes used while a program trained, the median over
+  the rounds, default / tuned. PyTorch's threads spin while they wait for one another, so a busy machine
+  slows PyTorch down far more than TensorFlow. If a program had less than 90 % of the cores for itself,
+  its ratios mean nothing, and no target is judged by it.
+
+The files in `benchmarks/programs` say what the programs have in common and where they differ."""
 
 _NOTES = {
     "factor64_64": "pythae's FactorVAE trains the VAE on one half of a batch and takes the permuted latents "
-    "from the other: it decodes 32 of 64 images, where the other programs decode all 64, and has 60 % of "
+    "from the other: it decodes 32 of 64 images, while the other programs decode all 64, and needs 60 % of "
     "their operations in a step.",
 }
 

@@ -1,12 +1,17 @@
 """README and docs: their links lead somewhere, their commands exist, and their code runs."""
 
+import functools
+import json
 import pathlib
 import re
+import statistics
 
 import keras
 import numpy as np
 import pytest
 
+from benchmarks import lines, targets
+from benchmarks.workloads import WORKLOADS
 from tests.test_layout import LEVEL
 from vaeflow import models, registry
 
@@ -81,6 +86,24 @@ def test_the_table_of_models_names_registered_models_and_files_that_exist(name):
         assert registry.get(model.strip("`")).kind == "model"
         for file in files.split(", "):
             assert (REPOSITORY / "configs" / file.strip("`")).is_file(), file
+
+
+def rate(line):
+    return f"{statistics.median(targets.rates(line)):,.0f}"
+
+
+def test_the_table_of_speed_shows_what_was_measured():
+    measured = json.loads((REPOSITORY / "benchmarks/results.json").read_text())["workloads"]
+    rows = table_rows(README.read_text(), "net")
+    assert len(rows) == len(WORKLOADS)
+    for (_, *shown), name in zip(rows, WORKLOADS, strict=True):
+        vaeflow, keras_fit, pythae = (
+            targets.find(measured[name], line) for line in (lines.VAEFLOW, lines.KERAS, lines.PYTHAE)
+        )
+        every_torch = filter(None, (targets.find(measured[name], line) for line in lines.TORCH))
+        torch = min(every_torch, key=functools.partial(targets.times, vaeflow))
+        ratios = [f"{targets.times(vaeflow, other):.2f} ×" for other in (pythae, torch)]
+        assert shown == [*map(rate, (pythae, keras_fit, torch, vaeflow)), *ratios], name
 
 
 def test_docs_know_every_model():
