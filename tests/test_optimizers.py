@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.fixtures import tiny_runs
 from tests.fixtures.commands import REPOSITORY, Command
 from vaeflow import optimizers, registry
 from vaeflow.errors import ConfigurationError
@@ -75,12 +76,9 @@ def make_configured_adam(parameter):
 
 @pytest.mark.parametrize("parameter", ["clipnorm", "use_ema"])
 def test_gin_refuses_them_too(parameter):
-    with gin.unlock_config():
-        try:
-            with pytest.raises(ValueError, match=parameter):
-                make_configured_adam(parameter)
-        finally:
-            gin.clear_config()
+    one_refusal = pytest.raises(ValueError, match=parameter)
+    with tiny_runs.configuration_of_its_own(), gin.unlock_config(), one_refusal:
+        make_configured_adam(parameter)
 
 
 def test_an_optimizer_is_registered_once_for_all():

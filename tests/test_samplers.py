@@ -22,13 +22,13 @@ class WidePrior(StandardNormalPrior):
         return 1.0 + 2.0 * noise
 
 
-def model(num_latents=2, prior=None):
+def make_model(num_latents=2, prior=None):
     """What samplers ask of a model."""
     prior = StandardNormalPrior() if prior is None else prior
     return types.SimpleNamespace(num_latents=num_latents, prior=prior, variable_dtype="float32")
 
 
-def embedding(count=3000, seed=0):
+def make_embedding(count=3000, seed=0):
     """Posteriors of variance 0.04, 0.36 around means whose latents are a mixture of three Gaussians."""
     generator = np.random.default_rng(seed)
     variance = np.array([0.04, 0.36])
@@ -40,8 +40,9 @@ def embedding(count=3000, seed=0):
     return Embedding(np.arange(count), *(part.astype(np.float32) for part in parts))
 
 
-def fitted(sampler, *, model=model(), embedding=embedding(), seed=0):
-    sampler.fit(model, embedding, seed)
+def fitted(sampler, *, model=None, embedding=None, seed=0):
+    """Fits a sampler on a model and an embedding, by default those above."""
+    sampler.fit(model or make_model(), embedding or make_embedding(), seed)
     return sampler
 
 
@@ -60,7 +61,7 @@ def test_a_seed_gives_the_same_samples_and_another_others(make):
 
 def test_the_models_prior_is_sampled():
     assert_moments(fitted(samplers.PriorSampler()).sample(4000, 0), [0, 0], np.eye(2))
-    wide = fitted(samplers.PriorSampler(), model=model(2, WidePrior())).sample(4000, 0)
+    wide = fitted(samplers.PriorSampler(), model=make_model(2, WidePrior())).sample(4000, 0)
     assert_moments(wide, [1, 1], 4 * np.eye(2))
 
 
@@ -74,7 +75,7 @@ def assert_moments(latents, mean, covariance):
 
 
 def test_the_aggregate_posterior_has_the_moments_of_the_mixture_of_posteriors():
-    data = embedding()
+    data = make_embedding()
     # Means close together, so that both parts of the variance count.
     data = Embedding(data.indices, 0.1 * data.mean, data.log_variance, data.latents)
     latents = fitted(samplers.AggregatePosteriorSampler(), embedding=data).sample(20000, 0)
@@ -110,16 +111,19 @@ def test_a_mixture_is_recovered(covariance_type):
 
 
 def test_one_latent():
-    data = embedding()
+    data = make_embedding()
     narrow = Embedding(data.indices, data.mean[:, :1], data.log_variance[:, :1], data.latents[:, :1])
     for make in ALL:
-        assert fitted(make(), model=model(1), embedding=narrow).sample(3, 0).shape == (3, 1)
+        assert fitted(make(), model=make_model(1), embedding=narrow).sample(3, 0).shape == (3, 1)
 
 
 def test_fewer_images_than_components():
     with pytest.raises(ConfigurationError, match=r"at most the number of images .*, 9, got 10; lower it"):
-        fitted(samplers.GaussianMixtureSampler(), embedding=embedding(9))
-    assert fitted(samplers.GaussianMixtureSampler(9), embedding=embedding(9)).sample(4, 0).shape == (4, 2)
+        fitted(samplers.GaussianMixtureSampler(), embedding=make_embedding(9))
+    assert fitted(samplers.GaussianMixtureSampler(9), embedding=make_embedding(9)).sample(4, 0).shape == (
+        4,
+        2,
+    )
 
 
 @pytest.mark.parametrize(

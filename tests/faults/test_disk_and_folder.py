@@ -1,6 +1,5 @@
 """A disk that is full, and a work folder that cannot be had."""
 
-import os
 import re
 import subprocess
 
@@ -81,7 +80,7 @@ def test_a_file_in_place_of_the_folder_and_folders_without_write_permission(runs
     closed.mkdir(mode=0o555)
     for name in ("closed", "closed/below"):
         refused(runs, name, r"cannot be written \(Permission denied\)", without_privileges=True)
-    assert not os.listdir(closed)
+    assert not list(closed.iterdir())
     # What refuses is the mode of the folder, not the lack of privileges.
     closed.chmod(0o755)
     assert runs.run("closed", without_privileges=True).code == 0

@@ -3,6 +3,7 @@
 python -m pytest -m roulette        # 20 kills
 """
 
+import functools
 import random
 import signal
 import time
@@ -24,13 +25,12 @@ def play(runs, completes, num_kills, num_steps, seed):
     store = runs.store(name)
     done = [0]
     for _ in range(num_kills):
-        before = runs.text(name)
+        log_before = runs.text(name)
         process = runs.start(name, *settings)
         if choice.random() < 0.25:
             time.sleep(choice.uniform(0, start_seconds))
         else:
-            # The log may still hold steps that were lost.
-            process.wait_until(lambda: runs.text(name) != before and runs.last_step(name) > done[-1])
+            process.wait_until(functools.partial(_has_trained_past, runs, name, done[-1], log_before))
             time.sleep(choice.uniform(0, 1.2 * training_seconds / num_kills))
         process.kill()
         finished = process.finish()
@@ -40,6 +40,11 @@ def play(runs, completes, num_kills, num_steps, seed):
     assert done == sorted(done), "a kill cost a checkpoint"
     assert 0 < done[-1] < num_steps
     completes(name, *settings, undisturbed=undisturbed)
+
+
+def _has_trained_past(runs, name, step, log_before):
+    """Whether a run has logged a later step; the log of before may hold steps that were lost."""
+    return runs.text(name) != log_before and runs.last_step(name) > step
 
 
 def _times(runs, name, settings):

@@ -272,5 +272,7 @@ def test_a_folder_that_cannot_be_written_is_told_at_once(tmp_path):
 
 
 def test_it_knows_nothing_of_tensorflow():
-    program = "import sys, vaeflow.runs.watchdog, vaeflow.devices.workers; sys.exit('tensorflow' in sys.modules)"
+    program = (
+        "import sys, vaeflow.runs.watchdog, vaeflow.devices.workers; sys.exit('tensorflow' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", program], env=os.environ).returncode == 0
