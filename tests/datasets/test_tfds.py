@@ -102,7 +102,7 @@ def test_a_failed_download_says_what_was_tried(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"name": "mnits"}, "`TFDS.name` 'mnits' is no dataset of tfds.*'mnist'"),
+        ({"name": "mnits"}, "`TFDS.name` 'mnits' is not a dataset of tfds.*'mnist'"),
         ({"train_split": "validation"}, "`TFDS.train_split` .* has .*train.*got 'validation'"),
         ({"image_key": "picture"}, "features fixed, image, number; got 'picture'"),
         ({"label_key": "label"}, "got 'label'"),
@@ -126,7 +126,7 @@ def test_damaged_files_are_named(tmp_path):
 
 
 def test_a_name_that_would_run_the_code_of_others_is_refused():
-    with pytest.raises(ConfigurationError, match="would run code of theirs"):
+    with pytest.raises(ConfigurationError, match="would run its owner's code"):
         TFDS("somebody:mnist")
     for name in ("mnist:3.0.1", "mnist:3.*.*", "imagenet_v2/topimages:1.0.0"):
         assert TFDS(name).name == name

@@ -82,7 +82,7 @@ def feature(*values):
     ("payload", "message"),
     [
         (b"\xff\xffnonsense", "is not a tf.train.Example"),
-        (example(0, image=feature()), "feature 'image' has 0 values.*features are image, number, pixels"),
+        (example(0, image=feature()), "feature 'image' has 0 values.*has the features image, number, pixels"),
         (example(0, image=feature(b"a", b"b")), "feature 'image' has 2 values"),
         (example(0, image=feature(b"text")), "cannot be decoded as an image"),
         (

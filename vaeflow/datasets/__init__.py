@@ -1,4 +1,4 @@
-"""Sources of images: each gives a training and an evaluation split, by index."""
+"""Sources of images. Each has a training and an evaluation split, read by index."""
 
 from vaeflow.datasets.arrays import Arrays
 from vaeflow.datasets.base import Dataset, InMemorySplit, Split

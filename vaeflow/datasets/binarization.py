@@ -1,4 +1,4 @@
-"""Static binarization: pixels drawn once from Bernoulli distributions, the same in every run."""
+"""Static binarization: pixels drawn from Bernoulli distributions, the same in every run."""
 
 import math
 
@@ -10,23 +10,26 @@ from vaeflow.datasets.base import SPLITS, InMemorySplit, Split
 
 _KEY = 0x5EED
 _CHUNK_PIXELS = 2**24
-# One step of the Philox counter gives four 64-bit words, so eight pixels.
+# One step of the Philox counter gives four 64-bit words, enough for eight pixels.
 _WORDS_PER_STEP = 4
 _PIXELS_PER_STEP = 8
 
 
-def binarize_split(split, name):
-    """Draws every pixel of a split once, with the pixel as its probability.
+def binarize_split(split: Split, name: str) -> Split:
+    """Draws every pixel of a split once, with its value as the probability of white.
 
-    The noise is a function of the split's name, the example's index and the
-    pixel alone: not of the batch, nor of a run's seed.
+    The noise depends only on the split's name, the example's index and the pixel's place,
+    not on the batch or the run's seed.
 
     Args:
-      split: a `Split`.
+      split: the split to draw from.
       name: `"train"` or `"evaluation"`.
 
     Returns:
-      A `Split` of dtype uint8 with pixels 0 or 255; held in memory where `split` is.
+      A `Split` of dtype uint8 with pixels of 0 or 255, held in memory if `split` is.
+
+    Raises:
+      ValueError: `name` is something else.
     """
     validation.one_of("split", name, SPLITS)
     if split.array is None:
@@ -40,23 +43,23 @@ def binarize_split(split, name):
 
 
 class BinarizedSplit(Split):
-    """A split whose pixels are drawn when they are asked for, always with the same result.
+    """A split whose pixels are drawn on demand, always with the same result.
 
     Args:
       split: the `Split` to draw from.
       name: `"train"` or `"evaluation"`.
     """
 
-    def __init__(self, split, name):
+    def __init__(self, split: Split, name: str):
         super().__init__(split.num_examples, split.shape, "uint8")
         self.factor_names = split.factor_names
         self._split = split
         self._name = name
 
-    def factors(self, indices):
+    def factors(self, indices: np.ndarray) -> np.ndarray | None:
         return self._split.factors(indices)
 
-    def examples(self, indices):
+    def examples(self, indices: tf.Tensor) -> tf.Tensor:
         def draw(images, chosen):
             noise = [_noise(self._name, int(index), 1, self.shape) for index in chosen]
             return _draw(images, np.concatenate(noise)) if noise else images.astype(np.uint8)
@@ -65,11 +68,11 @@ class BinarizedSplit(Split):
         return tf.ensure_shape(images, (None, *self.shape))
 
 
-def _noise(name, start, count, shape):
-    """Uniform 32-bit integers `[count, H, W, C]` for the examples from `start` on."""
+def _noise(name: str, start: int, count: int, shape: tuple[int, ...]) -> np.ndarray:
+    """Returns uniform 32-bit integers `[count, H, W, C]` for the examples from `start` on."""
     pixels = math.prod(shape)
     steps = math.ceil(pixels / _PIXELS_PER_STEP)
-    # A bit generator's raw words, unlike a Generator's methods, never change with NumPy.
+    # NumPy promises the same raw words in every version, but not the same results of a Generator.
     philox = np.random.Philox(key=np.array([_KEY, SPLITS.index(name)], np.uint64))
     philox.advance(start * steps)
     words = philox.random_raw(count * steps * _WORDS_PER_STEP)
@@ -77,9 +80,9 @@ def _noise(name, start, count, shape):
     return noise.reshape(count, steps * _PIXELS_PER_STEP)[:, :pixels].reshape(count, *shape)
 
 
-def _draw(images, noise):
-    """Pixels of 0 or 255: 255 where the noise lies below the pixel's share of its range."""
+def _draw(images: np.ndarray, noise: np.ndarray) -> np.ndarray:
+    """Returns uint8 pixels: 255 where the noise is below the pixel's share of its range, else 0."""
     scale = 255 if images.dtype == np.uint8 else 1
-    # 2^32 for a full pixel, which lies above all noise, needs more than 32 bits.
+    # A white pixel's threshold is 2^32, above all noise; it needs more than 32 bits.
     thresholds = np.rint(images.astype(np.float64) * (2.0**32 / scale))
     return np.where(noise < thresholds, 255, 0).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Decoded images, kept in a temporary file, so that each is decoded once."""
+"""A cache of decoded images in a temporary file."""
 
 import math
 import os
@@ -11,24 +11,24 @@ from absl import logging
 
 from vaeflow.datasets.base import Split
 
-# Of what is free on the disk; the rest is for checkpoints and for others.
+# Of the free space of the disk; the rest is left for checkpoints and other programs.
 _LARGEST_SHARE_OF_DISK = 0.5
 
 
 class CachedSplit(Split):
-    """A split that keeps what another one has decoded.
+    """A split that decodes each image of another split once.
 
-    The file has no name, lies in the folder for temporary files (`TMPDIR`), and is gone
-    when the process ends, however it ends. It takes no memory but the system's own cache
-    of the disk. Of a split that would take more than half of the free disk, the first
-    examples are kept; where the disk refuses, none are from then on. A change to an
-    image's source is seen until it was first decoded.
+    The images are cached in an unnamed file in the folder for temporary files (`TMPDIR`),
+    which disappears when the process ends, however it ends. It uses no memory beyond the
+    page cache. If the split needs more than half of the free disk, only the first examples
+    are cached; once a write fails, nothing more is. An image that changes after it was
+    decoded stays as it was.
 
     Args:
-      source: the `Split` that decodes.
+      source: the split that decodes.
     """
 
-    def __init__(self, source):
+    def __init__(self, source: Split):
         super().__init__(source.num_examples, source.shape, source.dtype)
         self.factor_names = source.factor_names
         self._source = source
@@ -36,45 +36,45 @@ class CachedSplit(Split):
         room = _LARGEST_SHARE_OF_DISK * shutil.disk_usage(tempfile.gettempdir()).free
         self._capacity = min(self.num_examples, int(room) // self._bytes)
         self._kept = np.zeros(self._capacity, bool)
-        self._file = tempfile.TemporaryFile(prefix="vaeflow-", buffering=0)
+        self._file = tempfile.TemporaryFile(prefix="vaeflow-", buffering=0)  # noqa: SIM115 Lives with the split.
 
-    def factors(self, indices):
+    def factors(self, indices: np.ndarray) -> np.ndarray | None:
         return self._source.factors(indices)
 
-    def examples(self, indices):
+    def examples(self, indices: tf.Tensor) -> tf.Tensor:
         missing = tf.numpy_function(self._missing, [indices], tf.int64)
         decoded = self._source.examples(tf.ensure_shape(missing, (None,)))
         images = tf.numpy_function(self._merged, [indices, missing, decoded], self.dtype)
         return tf.ensure_shape(images, (None, *self.shape))
 
-    def _missing(self, indices):
-        """Those of the indices `[n]` whose images must be decoded."""
+    def _missing(self, indices: np.ndarray) -> np.ndarray:
+        """Returns those of the indices `[n]` whose images are not cached."""
         return indices[[not self._is_kept(index) for index in indices]]
 
-    def _merged(self, indices, missing, decoded):
-        """Keeps the decoded images, and gives them in one array with those kept before, `[n, H, W, C]`."""
-        fresh = dict(zip(missing, decoded))
+    def _merged(self, indices: np.ndarray, missing: np.ndarray, decoded: np.ndarray) -> np.ndarray:
+        """Caches the decoded images and merges them with those cached before: `[n, H, W, C]`."""
+        fresh = dict(zip(missing, decoded, strict=True))
         for index, image in fresh.items():
             self._keep(index, image)
         images = np.empty((len(indices), *self.shape), self.dtype)
-        for place, index in zip(images, indices):
+        for place, index in zip(images, indices, strict=True):
             place[:] = fresh[index] if index in fresh else self._read(index)
         return images
 
-    def _is_kept(self, index):
+    def _is_kept(self, index: int) -> bool:
         return index < self._capacity and self._kept[index]
 
-    def _keep(self, index, image):
+    def _keep(self, index: int, image: np.ndarray) -> None:
         if index >= self._capacity:
             return
         try:
             written = os.pwrite(self._file.fileno(), image.tobytes(), int(index) * self._bytes)
         except OSError as error:
-            logging.warning("decoded images are no longer kept: %s", error)
+            logging.warning("decoded images are no longer cached: %s", error)
             self._capacity = 0
             return
         self._kept[index] = written == self._bytes
 
-    def _read(self, index):
+    def _read(self, index: int) -> np.ndarray:
         data = os.pread(self._file.fileno(), self._bytes, int(index) * self._bytes)
         return np.frombuffer(data, self.dtype).reshape(self.shape)

@@ -1,26 +1,47 @@
-"""Turns the bytes of PNG, JPEG and WebP images into arrays; errors name where the bytes came from."""
+"""Turns the bytes of PNG, JPEG and WebP images into arrays."""
 
 import os
+from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
-from vaeflow.errors import DataError
+from vaeflow import validation
+from vaeflow.errors import ConfigurationError, DataError
 
 CHANNELS = (1, 3, 4)
 
 
-def decode_image(data, source, channels, size=None):
+def checked_image_size(name: str, value: Any) -> tuple[int, ...] | None:
+    """Returns `(height, width)`, or None for None.
+
+    Raises:
+      ValueError: a size is not a positive integer.
+      ConfigurationError: `value` has another length.
+    """
+    if value is None:
+        return None
+    size = validation.positive_integers(name, value)
+    if len(size) != 2:
+        raise ConfigurationError(f"`{name}` must be (height, width) or None, got {value!r}")
+    return size
+
+
+def decode_image(
+    data: bytes, source: object, channels: int, size: tuple[int, ...] | None = None
+) -> np.ndarray:
     """Decodes one image and fits it to a size.
 
-    It is scaled, antialiased, until it just covers `size`, keeping its aspect; what
-    sticks out is cut off evenly on both sides.
+    The image is scaled with antialiasing until it just covers `size`, without changing its
+    aspect ratio. What overlaps is cropped equally on both sides.
 
     Args:
       data: the bytes of a PNG, JPEG, WebP, BMP or GIF (its first frame).
-      source: where they came from, for the error.
+      source: the file or record of the bytes, for the error.
       channels: 1 (gray), 3 (RGB; an alpha channel is dropped) or 4 (RGBA; not
         for JPEG).
-      size: `(H, W)`, or None to keep the image's own.
+      size: `(H, W)`; None keeps the image's own.
 
     Returns:
       A NumPy array `[H, W, channels]`, uint8.
@@ -29,7 +50,7 @@ def decode_image(data, source, channels, size=None):
       DataError: the bytes are not such an image.
     """
     try:
-        # Tiny operations: on an accelerator each would wait for a transfer.
+        # On an accelerator each of these tiny operations would wait for a transfer.
         with tf.device("CPU:0"):
             return _decode(data, channels, size).numpy()
     except tf.errors.InvalidArgumentError as error:
@@ -39,21 +60,25 @@ def decode_image(data, source, channels, size=None):
         ) from error
 
 
-def decode_images(items, read, shape, fit, retry):
-    """Decodes many images in parallel, inside a graph, so without Python's interpreter lock.
+def decode_images(
+    items: tf.Tensor,
+    read: Callable[[tf.Tensor], tf.Tensor],
+    shape: tuple[int, ...],
+    fit: bool,
+    retry: Callable[[], tf.Tensor],
+) -> tf.Tensor:
+    """Decodes images in parallel inside a graph, free of Python's interpreter lock.
 
-    An error inside a graph cannot say which file it met. So images that fail are
-    left out first, and where there are any, `retry` decodes all of them again.
+    An error inside a graph cannot name the file. So images that fail are skipped at first;
+    if there are any, `retry` decodes all images again.
 
     Args:
-      items: a tensor `[n]`.
-      read: a function of one item in TensorFlow operations that gives the bytes
-        of its image.
+      items: a tensor `[n]` that identifies the images, e.g. by their paths.
+      read: maps one item to the bytes of its image, in TensorFlow operations.
       shape: `(H, W, C)` of the results.
-      fit: whether images of another size are fitted, as by `decode_image`; if not,
-        they fail.
-      retry: a function without arguments that gives the same images, a tensor, by
-        `decode_image` in Python; its errors name what failed.
+      fit: True fits images of another size as `decode_image` does; False fails on them.
+      retry: returns the same images, decoded by `decode_image` in Python, whose errors name
+        the file or record.
 
     Returns:
       A tensor `[n, H, W, C]`, uint8.
@@ -66,16 +91,16 @@ def decode_images(items, read, shape, fit, retry):
     options = tf.data.Options()
     options.autotune.enabled = False
     decoded = tf.data.Dataset.from_tensor_slices(items).map(decode, os.cpu_count(), deterministic=True)
-    # A batch needs one image at least.
+    # A batch needs at least one image.
     filler = tf.data.Dataset.from_tensors(tf.zeros(shape, tf.uint8))
     batch = decoded.ignore_errors().concatenate(filler).batch(count + 1).with_options(options)
     images = batch.get_single_element()[:-1]
     return tf.cond(tf.shape(images, out_type=tf.int64)[0] == count, lambda: images, retry)
 
 
-def _decode(data, channels, size):
-    """TensorFlow operations, eager or in a graph; see `decode_image`."""
-    # WebP, BMP and GIF give no gray images.
+def _decode(data: bytes | tf.Tensor, channels: int, size: tuple[int, ...] | None) -> Any:
+    """Does the work of `decode_image` in TensorFlow operations, eagerly or in a graph."""
+    # WebP, BMP and GIF cannot be decoded as gray images.
     decoded_channels = 3 if channels == 1 else channels
     image = tf.io.decode_image(data, channels=decoded_channels, expand_animations=False)
     image = tf.ensure_shape(image, (None, None, decoded_channels))
@@ -84,8 +109,8 @@ def _decode(data, channels, size):
     return image if size is None else _cover(image, size)
 
 
-def _cover(image, size):
-    """Scales `[h, w, C]` until it covers `size` and cuts off the rest: uint8 `[H, W, C]`."""
+def _cover(image: tf.Tensor, size: tuple[int, ...]) -> tf.Tensor:
+    """Scales `[h, w, C]` until it covers `size`, and crops it: uint8 `[H, W, C]`."""
     own = tf.cast(tf.shape(image)[:2], tf.float32)
     wanted = tf.constant(size, tf.float32)
     scale = tf.reduce_max(wanted / own)

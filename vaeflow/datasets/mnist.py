@@ -1,13 +1,14 @@
-"""MNIST and Fashion-MNIST, from a folder with their four IDX files or from Keras' cached copy."""
+"""MNIST and Fashion-MNIST, from a folder with their four IDX files or from Keras' cache."""
 
 import gzip
 import pathlib
 import zlib
+from typing import Any
 
 import numpy as np
 
 from vaeflow import registry, validation
-from vaeflow.datasets.base import SPLITS, Dataset, InMemorySplit
+from vaeflow.datasets.base import SPLITS, Dataset, InMemorySplit, Split
 from vaeflow.errors import ConfigurationError, DataError
 
 _PREFIXES = {"train": "train", "evaluation": "t10k"}
@@ -24,18 +25,18 @@ class IDXImages(Dataset):
     Args:
       folder: a folder with the four IDX files, gzipped (`.gz`) or not:
         `train-images-idx3-ubyte`, `train-labels-idx1-ubyte`,
-        `t10k-images-idx3-ubyte` and `t10k-labels-idx1-ubyte`. None takes the copy
-        that Keras cached, or lets Keras download it.
+        `t10k-images-idx3-ubyte` and `t10k-labels-idx1-ubyte`. None takes the files that
+        Keras cached, or lets Keras download them.
       **kwargs: see `Dataset`.
 
     Raises:
       ConfigurationError: `folder` does not exist.
     """
 
-    keras_name = None
-    label_name = None
+    keras_name: str
+    label_name: str
 
-    def __init__(self, folder=None, **kwargs):
+    def __init__(self, folder: str | None = None, **kwargs: Any):
         super().__init__(**kwargs)
         self.folder = None if folder is None else pathlib.Path(folder).expanduser()
         if self.folder is not None and not self.folder.is_dir():
@@ -44,7 +45,7 @@ class IDXImages(Dataset):
                 f"{_file_names()}; got {str(folder)!r}"
             )
 
-    def load(self, name):
+    def load(self, name: str) -> Split:
         """Reads a split: uint8 `[N, 28, 28, 1]`, held in memory; see `Dataset.load`."""
         validation.one_of("split", name, SPLITS)
         if self.folder is None:
@@ -53,12 +54,12 @@ class IDXImages(Dataset):
             images, labels = _load_from_folder(self.folder, _PREFIXES[name])
         return InMemorySplit(images[..., None], labels.astype(np.int64)[:, None], (self.label_name,))
 
-    def _load_from_keras(self, name):
+    def _load_from_keras(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         import keras
 
         try:
             splits = getattr(keras.datasets, self.keras_name).load_data()
-        # Keras raises a plain Exception where the download fails.
+        # Keras raises a plain Exception if the download fails.
         except Exception as error:
             own = type(self).__name__
             raise DataError(
@@ -92,23 +93,24 @@ class FashionMNIST(IDXImages):
     label_name = "article"
 
 
-def read_idx(path):
-    """Reads an IDX file of unsigned bytes, gzipped where its name ends in `.gz`.
+def read_idx(path: pathlib.Path) -> np.ndarray:
+    """Reads an IDX file of unsigned bytes, gzipped if its name ends in `.gz`.
 
     Args:
-      path: a `pathlib.Path`.
+      path: the file.
 
     Returns:
-      A uint8 array of the rank and sizes that the header gives.
+      A uint8 array with the shape that the header gives.
 
     Raises:
-      DataError: it is missing, cut short, or not such a file.
+      DataError: the file is missing, cut short, or not an IDX file of bytes.
     """
     try:
-        with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as stream:
-            content = stream.read()
+        content = path.read_bytes()
+        if path.suffix == ".gz":
+            content = gzip.decompress(content)
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path} cannot be read: {error}; fetch it again") from error
+        raise DataError(f"{path} cannot be read: {error}; download it again") from error
     if len(content) < 4 or content[:2] != b"\0\0":
         raise DataError(f"{path} is not an IDX file: it begins with {content[:4].hex() or 'nothing'}")
     if content[2] != _UNSIGNED_BYTE:
@@ -117,17 +119,18 @@ def read_idx(path):
         )
     start = 4 + 4 * content[3]
     if len(content) < start:
-        raise DataError(f"{path} is cut short inside its header of {start} bytes")
+        raise DataError(f"{path} is cut short inside its header of {start} bytes; download it again")
     shape = tuple(np.frombuffer(content[4:start], ">u4").tolist())
     expected = start + int(np.prod(shape, dtype=object))
     if len(content) != expected:
         raise DataError(
-            f"{path} has {len(content)} bytes, its header {shape} asks for {expected}; fetch it again"
+            f"{path} has {len(content)} bytes, expected {expected} from the shape {shape} in its header; "
+            "download it again"
         )
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
 
 
-def _load_from_folder(folder, prefix):
+def _load_from_folder(folder: pathlib.Path, prefix: str) -> tuple[np.ndarray, np.ndarray]:
     images_path = _find(folder, _IMAGES.format(prefix))
     labels_path = _find(folder, _LABELS.format(prefix))
     images, labels = read_idx(images_path), read_idx(labels_path)
@@ -144,14 +147,14 @@ def _load_from_folder(folder, prefix):
     return images, labels
 
 
-def _find(folder, stem):
+def _find(folder: pathlib.Path, stem: str) -> pathlib.Path:
     for path in (folder / f"{stem}.gz", folder / stem):
         if path.is_file():
             return path
     raise DataError(f"{folder} lacks {stem} (or {stem}.gz); expected the four files {_file_names()}")
 
 
-def _file_names():
+def _file_names() -> str:
     return ", ".join(
         pattern.format(prefix) for prefix in _PREFIXES.values() for pattern in (_IMAGES, _LABELS)
     )

@@ -1,30 +1,32 @@
-"""The order of examples: a pure function of the seed and the step."""
+"""The order of examples, a pure function of the seed and the step."""
 
 import numpy as np
+from numpy.typing import NDArray
+
+Indices = NDArray[np.int64]
 
 
 class ExampleOrder:
     """The seeded permutations of all epochs, one after the other, cut into batches.
 
-    Batch s holds positions s·B … (s+1)·B − 1. It is always full and may straddle
-    epochs, so it works with fewer examples than B, and does not depend on the
-    number of replicas. A permutation sorts the raw 64-bit words of NumPy's Philox
-    with the key (seed, epoch): NumPy keeps that stream, unlike its permutations,
-    the same in every version.
+    Batch s holds positions s·B … (s+1)·B − 1. It is always full and may straddle epochs,
+    so N may be smaller than B, and the order does not depend on the number of replicas. A
+    permutation sorts the raw 64-bit words of NumPy's Philox with the key (seed, epoch).
+    NumPy promises the same words in every version, but not the same permutations.
 
     Args:
       num_examples: N.
-      batch_size: B, global.
+      batch_size: B, the global batch size.
       seed: an int of at least 0.
     """
 
-    def __init__(self, num_examples, batch_size, seed):
+    def __init__(self, num_examples: int, batch_size: int, seed: int):
         self.num_examples = num_examples
         self.batch_size = batch_size
         self.seed = seed
-        self._permutations = {}
+        self._permutations: dict[int, Indices] = {}
 
-    def batch(self, step):
+    def batch(self, step: int) -> Indices:
         """Returns the indices of the examples of batch `step`, int64 `[B]`."""
         positions = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
         epochs, within = np.divmod(positions, self.num_examples)
@@ -34,9 +36,9 @@ class ExampleOrder:
             indices[chosen] = self._permutation(epoch)[within[chosen]]
         return indices
 
-    def _permutation(self, epoch):
+    def _permutation(self, epoch: int) -> Indices:
         if epoch not in self._permutations:
-            # A batch straddles two epochs at most, or many tiny ones.
+            # A batch straddles at most two epochs, or many tiny ones.
             self._permutations = {e: p for e, p in self._permutations.items() if e == epoch - 1}
             words = np.random.Philox(key=[self.seed, epoch]).random_raw(self.num_examples)
             self._permutations[epoch] = np.argsort(words, kind="stable")

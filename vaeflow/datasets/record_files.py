@@ -1,7 +1,9 @@
-"""TFRecord files read by index: where each record lies, and its bytes."""
+"""TFRecord files read by index."""
 
 import os
+import pathlib
 import struct
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -12,19 +14,19 @@ _FOOTER_BYTES = 4
 
 
 class RecordIndex:
-    """Where each record of some local, uncompressed TFRecord files lies.
+    """The positions of all records in some local, uncompressed TFRecord files.
 
-    It is found from the records' headers, whose checksums are verified; the
-    payloads' are not.
+    They are found from the records' headers. The checksums of the headers are verified,
+    those of the payloads are not.
 
     Args:
       paths: the files.
 
     Raises:
-      DataError: a file is damaged, compressed or unreadable, or holds no record at all.
+      DataError: a file is damaged, compressed or unreadable, or all are empty.
     """
 
-    def __init__(self, paths):
+    def __init__(self, paths: Sequence[str]):
         self._paths = paths
         places = [_record_places(path) for path in paths]
         self._offsets = np.concatenate([offsets for offsets, _ in places])
@@ -33,20 +35,24 @@ class RecordIndex:
         if not len(self._offsets):
             raise DataError(f"{', '.join(map(str, paths))}: no records; expected at least one")
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._offsets)
 
-    def describe(self, record):
-        """Names a record for an error: its file and its place therein."""
+    def describe(self, record: int) -> str:
+        """Names a record for an error, by its file and its number in the file."""
         file = int(np.searchsorted(self._ends, record, side="right"))
         return f"{self._paths[file]}, record {record - (self._ends[file - 1] if file else 0)}"
 
-    def read(self, record):
-        """Reads one record's bytes."""
-        path = self._paths[int(np.searchsorted(self._ends, record, side="right"))]
+    def read(self, record: int) -> bytes:
+        """Reads the payload of one record.
+
+        Raises:
+          DataError: the file is gone or was cut short.
+        """
+        path = pathlib.Path(self._paths[int(np.searchsorted(self._ends, record, side="right"))])
         length = int(self._lengths[record])
         try:
-            with open(path, "rb", buffering=0) as file:
+            with path.open("rb", buffering=0) as file:
                 payload = os.pread(file.fileno(), length, int(self._offsets[record]))
             if len(payload) != length:
                 raise EOFError(f"{length - len(payload)} bytes are missing")
@@ -55,13 +61,13 @@ class RecordIndex:
             raise DataError(f"{self.describe(record)} cannot be read: {error}; put the file back") from error
 
 
-def _record_places(path):
-    """Offsets and lengths of a file's payloads, two int64 arrays."""
+def _record_places(path: str) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the offsets and lengths of a file's payloads, two int64 arrays."""
     offsets, lengths = [], []
+    start = end = 0
     try:
-        with open(path, "rb", buffering=0) as file:
+        with pathlib.Path(path).open("rb", buffering=0) as file:
             end = os.fstat(file.fileno()).st_size
-            start = 0
             while start < end:
                 header = os.pread(file.fileno(), _HEADER.size, start)
                 length = _checked_length(header, f"{path}, record {len(offsets)}")
@@ -77,7 +83,7 @@ def _record_places(path):
     return np.array(offsets, np.int64), np.array(lengths, np.int64)
 
 
-def _checked_length(header, record):
+def _checked_length(header: bytes, record: str) -> int:
     if len(header) < _HEADER.size:
         raise DataError(f"{record} is cut short inside its header; write the file again")
     length, checksum = _HEADER.unpack(header)
@@ -85,12 +91,12 @@ def _checked_length(header, record):
         compressed = header[:2] == b"\x1f\x8b"
         raise DataError(
             f"{record}: the header's checksum is wrong; expected an uncompressed TFRecord file"
-            + ("; this one is gzipped, which cannot be read by index: decompress it" if compressed else "")
+            + ("; this one is gzipped and cannot be read by index: decompress it" if compressed else "")
         )
     return length
 
 
-def _crc32c_table():
+def _crc32c_table() -> list[int]:
     table = []
     for value in range(256):
         for _ in range(8):
@@ -102,8 +108,8 @@ def _crc32c_table():
 _CRC32C = _crc32c_table()
 
 
-def _masked_crc32c(data):
-    """The checksum of the TFRecord format: CRC-32C, rotated and shifted."""
+def _masked_crc32c(data: bytes) -> int:
+    """Returns the checksum of the TFRecord format: CRC-32C, rotated and shifted."""
     crc = 0xFFFFFFFF
     for byte in data:
         crc = (crc >> 8) ^ _CRC32C[(crc ^ byte) & 0xFF]

@@ -1,6 +1,8 @@
 """White sprites on black, drawn on the fly from five factors: dSprites without a download."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -14,15 +16,15 @@ FACTOR_SIZES = (3, 6, 40, 32, 32)
 SHAPES = ("square", "ellipse", "heart")
 _SMALLEST_IMAGE = 16
 
-# As fractions of the image's side. A sprite reaches less than the margin from its
-# centre, so that it stays inside wherever it lies and however it is turned.
+# As fractions of the image's side. A sprite extends less than the margin from its
+# centre, so it stays inside the image at every position and orientation.
 _MARGIN = 15 / 64
 _SCALES = np.linspace(0.5, 1, FACTOR_SIZES[1])
 _ORIENTATIONS = np.linspace(0, 2 * np.pi, FACTOR_SIZES[2])
 
 # One formula draws every shape. With U = u / half_width, V = v / half_height and
-# W = V + bend |U|, a pixel is inside where max(U², W²) + round min(U², W²) < 1:
-# a square (round 0), an ellipse (round 1), or, sheared to both sides, a heart.
+# W = V + bend |U|, a pixel is inside if max(U², W²) + round min(U², W²) < 1: a square
+# with round 0, an ellipse with round 1, and a heart if it is also sheared to both sides.
 _HALF_WIDTH = np.array([10, 7, 12]) / 64
 _HALF_HEIGHT = np.array([10, 14, 9.5]) / 64
 _BEND = np.array([0, 0, 0.8])
@@ -35,49 +37,49 @@ _LIFT = _BEND * 4 / (3 * np.pi)
 class RenderedSprites(Dataset):
     """The factor grid of dSprites (Matthey et al. 2017), drawn on the fly: `[S, S, 1]`, uint8 0 or 255.
 
-    Squares, ellipses and hearts at 6 scales (0.5 to 1), 40 orientations (0 to
-    2 pi, the last looking like the first), 32 x and 32 y positions: 737,280 in all,
-    with hard edges. Sizes and places resemble the published images but are not
-    pixel-identical to them. `x_position` grows to the right, `y_position`
-    downwards; a position is that of the sprite's centroid. The factors of an
-    example are its five places in the published grid, even where a range is given.
+    The grid has squares, ellipses and hearts at 6 scales (0.5 to 1), 40 orientations (0 to
+    2 pi, of which the last looks like the first), 32 x and 32 y positions: 737,280 images
+    with hard edges. They resemble the published images but are not pixel-identical to them.
+    `x_position` grows to the right and `y_position` downwards, both of the sprite's
+    centroid. The factors of an example are its five indices on the published grid, also if
+    ranges are given.
 
     Args:
       image_size: the side S in pixels, at least 16; sprites grow with it.
-      shapes: names among `"square"`, `"ellipse"` and `"heart"`; None takes all.
-      scales: the range `(lowest, highest)` of places on the grid, both included,
-        0 … 5; None takes all. So for the next three.
+      shapes: a list of `"square"`, `"ellipse"` and `"heart"`; None takes all three.
+      scales: the range `(lowest, highest)` of indices on the grid, both included, within
+        0 … 5; None takes all. The next three arguments are given in the same way.
       orientations: within 0 … 39.
       x_positions: within 0 … 31.
       y_positions: within 0 … 31.
-      num_evaluation: how many grid points are held out for evaluation, the same
-        for every seed of a run; at most a tenth of the grid, at least one.
+      num_evaluation: the number of grid points held out for evaluation, the same for every
+        seed of a run; at most a tenth of the grid, at least one.
       **kwargs: see `Dataset`.
 
     Raises:
-      ConfigurationError: the grid has fewer than two points, or a name or range
-        is not on it.
+      ConfigurationError: the grid has fewer than two points, or a name or range is not on
+        it.
       ValueError: another setting is out of range.
     """
 
     def __init__(
         self,
-        image_size=64,
-        shapes=None,
-        scales=None,
-        orientations=None,
-        x_positions=None,
-        y_positions=None,
-        num_evaluation=10_000,
-        **kwargs,
+        image_size: int = 64,
+        shapes: Sequence[str] | None = None,
+        scales: Sequence[int] | None = None,
+        orientations: Sequence[int] | None = None,
+        x_positions: Sequence[int] | None = None,
+        y_positions: Sequence[int] | None = None,
+        num_evaluation: int = 10_000,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.image_size = validation.positive_integer("RenderedSprites.image_size", image_size)
         self.num_evaluation = validation.positive_integer("RenderedSprites.num_evaluation", num_evaluation)
         if self.image_size < _SMALLEST_IMAGE:
             raise ConfigurationError(
-                f"`RenderedSprites.image_size` must be at least {_SMALLEST_IMAGE}, got {image_size}: "
-                "smaller sprites have no shape"
+                f"`RenderedSprites.image_size` must be at least {_SMALLEST_IMAGE}, got {image_size}; "
+                "smaller sprites have no recognizable shape"
             )
         ranges = {
             "scales": scales,
@@ -92,8 +94,8 @@ class RenderedSprites(Dataset):
         if math.prod(map(len, self.grid)) < 2:
             raise ConfigurationError("`RenderedSprites` needs a grid of at least two points; widen a range")
 
-    def load(self, name):
-        """Gives a split that draws its images when they are asked for; see `Dataset.load`."""
+    def load(self, name: str) -> Split:
+        """Returns a split that draws its images on demand; see `Dataset.load`."""
         validation.one_of("split", name, SPLITS)
         num_points = math.prod(map(len, self.grid))
         held_out = held_out_split(
@@ -106,44 +108,44 @@ class RenderedSprites(Dataset):
 
 
 class SpriteSplit(Split):
-    """Grid points of one split, drawn when asked for.
+    """The grid points of one split, drawn on demand.
 
     Args:
       image_size: the side of an image in pixels.
-      grid: for each factor, the places of the published grid that are used.
-      held_out: the grid points kept for evaluation, increasing.
+      grid: for each factor, the indices of the published grid that are used.
+      held_out: the grid points held out for evaluation, an increasing int64 array.
       name: `"train"` or `"evaluation"`.
     """
 
     factor_names = FACTOR_NAMES
 
-    def __init__(self, image_size, grid, held_out, name):
+    def __init__(self, image_size: int, grid: tuple[tuple[int, ...], ...], held_out: np.ndarray, name: str):
         num_points = math.prod(map(len, grid))
         count = len(held_out) if name == "evaluation" else num_points - len(held_out)
         super().__init__(count, (image_size, image_size, 1), "uint8")
         self._grid = [np.array(places, np.int64) for places in grid]
         self._held_out = held_out if name == "evaluation" else None
-        # The training points below the k-th held-out point h number h - k: enough to
-        # find the i-th training point without a list of all.
+        # There are h - k training points below the k-th held-out point h. That is enough to
+        # find the i-th training point without a list of them all.
         self._num_below = held_out - np.arange(len(held_out))
 
-    def factors(self, indices):
+    def factors(self, indices: np.ndarray) -> np.ndarray:
         with tf.device("CPU:0"):
             return np.stack([factor.numpy() for factor in self._factors(tf.constant(indices, tf.int64))], 1)
 
-    def examples(self, indices):
-        # An accelerator rounds in its own way; the images must not depend on it.
+    def examples(self, indices: tf.Tensor) -> tf.Tensor:
+        # An accelerator rounds differently; the images must not depend on it.
         with tf.device("CPU:0"):
             return tf.ensure_shape(self._draw(indices), (None, *self.shape))
 
-    def _draw(self, indices):
+    def _draw(self, indices: tf.Tensor) -> tf.Tensor:
         size = self.shape[0]
         shape, scale, orientation, x, y = self._factors(indices)
 
         def column(values):
             return values[:, None, None]
 
-        def of_shape(table):
+        def shape_constant(table):
             return column(tf.gather(tf.constant(table, tf.float32), shape))
 
         side = column(tf.gather(tf.constant(size * _SCALES, tf.float32), scale))
@@ -151,19 +153,19 @@ class SpriteSplit(Split):
         sine = column(tf.gather(tf.constant(np.sin(_ORIENTATIONS), tf.float32), orientation))
         across = tf.gather(tf.constant(_distances(size), tf.float32), x)[:, None, :]
         down = tf.gather(tf.constant(_distances(size), tf.float32), y)[:, :, None]
-        # Only sums, products and comparisons of single elements from here on: they
-        # round alike in every batch. What can be done on a row or column is.
-        width, height = of_shape(_HALF_WIDTH) * side, of_shape(_HALF_HEIGHT) * side
+        # From here on there are only elementwise sums, products and comparisons, which
+        # round alike in every batch. They act on rows or columns as long as possible.
+        width, height = shape_constant(_HALF_WIDTH) * side, shape_constant(_HALF_HEIGHT) * side
         u = across * (cosine / width) + down * (sine / width)
-        v = down * (cosine / height) - of_shape(_LIFT) - across * (sine / height)
+        v = down * (cosine / height) - shape_constant(_LIFT) - across * (sine / height)
         u_squared = tf.square(u)
-        w_squared = tf.math.squared_difference(v, tf.abs(u) * -of_shape(_BEND))
-        rounding = tf.minimum(u_squared, w_squared) * of_shape(_ROUND)
+        w_squared = tf.math.squared_difference(v, tf.abs(u) * -shape_constant(_BEND))
+        rounding = tf.minimum(u_squared, w_squared) * shape_constant(_ROUND)
         inside = tf.maximum(u_squared, w_squared) + rounding < 1
         return tf.cast(inside, tf.uint8)[..., None] * 255
 
-    def _factors(self, indices):
-        """Five int64 tensors `[n]`: the places of the examples on the published grid."""
+    def _factors(self, indices: tf.Tensor) -> list[tf.Tensor]:
+        """Returns five int64 tensors `[n]`: the indices of the examples on the published grid."""
         if self._held_out is not None:
             points = tf.gather(tf.constant(self._held_out), indices)
         else:
@@ -176,13 +178,13 @@ class SpriteSplit(Split):
         return places[::-1]
 
 
-def _distances(size):
-    """Signed distances `[32, S]` of the pixels' middles from each position, in pixels."""
+def _distances(size: int) -> np.ndarray:
+    """Returns the signed distances `[32, S]` of the pixels' centres from each position, in pixels."""
     positions = size * np.linspace(_MARGIN, 1 - _MARGIN, FACTOR_SIZES[3])
     return (np.arange(size) + 0.5)[None, :] - positions[:, None]
 
 
-def _checked_shapes(names):
+def _checked_shapes(names: Sequence[str] | None) -> tuple[int, ...]:
     names = SHAPES if names is None else names
     if (
         not isinstance(names, (list, tuple))
@@ -197,7 +199,7 @@ def _checked_shapes(names):
     return tuple(sorted(SHAPES.index(name) for name in names))
 
 
-def _checked_range(setting, value, size):
+def _checked_range(setting: str, value: Sequence[int] | None, size: int) -> tuple[int, ...]:
     lowest, highest = (0, size - 1) if value is None else _pair(setting, value)
     if not 0 <= lowest <= highest < size:
         raise ConfigurationError(
@@ -207,7 +209,7 @@ def _checked_range(setting, value, size):
     return tuple(range(lowest, highest + 1))
 
 
-def _pair(setting, value):
+def _pair(setting: str, value: Sequence[int]) -> tuple[int, ...]:
     if not isinstance(value, (list, tuple)) or len(value) != 2:
         raise ConfigurationError(f"`RenderedSprites.{setting}` must be (lowest, highest), got {value!r}")
     return tuple(validation.non_negative_integer(f"RenderedSprites.{setting}", place) for place in value)

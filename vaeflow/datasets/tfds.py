@@ -4,13 +4,15 @@ import functools
 import importlib.util
 import math
 import re
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from vaeflow import registry, validation
 from vaeflow.datasets.base import SPLITS, Dataset, InMemorySplit, Split
-from vaeflow.datasets.decoding import CHANNELS, decode_image, decode_images
+from vaeflow.datasets.decoding import CHANNELS, checked_image_size, decode_image, decode_images
 from vaeflow.errors import ConfigurationError, DataError
 
 _RANDOM_ACCESS_FORMAT = "array_record"
@@ -20,41 +22,42 @@ _RANDOM_ACCESS_FORMAT = "array_record"
 class TFDS(Dataset):
     """A dataset of https://www.tensorflow.org/datasets with 8-bit images: `[H, W, C]`, uint8.
 
-    Needs `pip install 'vaeflow[tfds]'`. What is not in `data_dir` yet is
-    downloaded and prepared there for random access, and then read by index. What
-    was prepared there in another file format is loaded into memory instead, up to
-    `memory_limit_bytes`.
+    Needs `pip install 'vaeflow[tfds]'`. A dataset that is not in `data_dir` is downloaded
+    and prepared there for random access, then read by index. A dataset that was prepared
+    there in another file format is loaded into memory, up to `memory_limit_bytes`.
 
     Args:
       name: as for `tfds.builder`, e.g. `"celeb_a"` or `"cifar10:3.0.2"`.
-      data_dir: where prepared datasets are; None takes tfds' own folder.
+      data_dir: the folder of prepared datasets; None takes tfds' own.
       train_split: e.g. `"train"` or `"train[:90%]"`.
       evaluation_split: e.g. `"test"` or `"train[90%:]"`.
       image_key: the name of the image feature.
-      label_key: an integer feature to offer as the factor of that name, or None.
-      image_size: `(H, W)`: images of another size are scaled, antialiased, until
-        they cover it, and cut to it evenly. None needs a dataset of one size.
-      memory_limit_bytes: the most that a split may take in memory where it cannot
-        be read by index.
+      label_key: the name of an integer feature, which becomes the factor of that name; None
+        for no factor.
+      image_size: `(H, W)`. Images of another size are scaled with antialiasing until they
+        cover it, then cropped equally on both sides. None needs a dataset whose images all
+        have the same size.
+      memory_limit_bytes: the most memory that a split may take if it cannot be read by
+        index.
       **kwargs: see `Dataset`.
 
     Raises:
-      ConfigurationError: tensorflow-datasets is not installed, or `image_size` is
-        no pair.
+      ConfigurationError: tensorflow-datasets is not installed, `name` belongs to a community
+        dataset, or `image_size` is not a pair.
       ValueError: another setting is out of range.
     """
 
     def __init__(
         self,
-        name,
-        data_dir=None,
-        train_split="train",
-        evaluation_split="test",
-        image_key="image",
-        label_key=None,
-        image_size=None,
-        memory_limit_bytes=4 * 2**30,
-        **kwargs,
+        name: str,
+        data_dir: str | None = None,
+        train_split: str = "train",
+        evaluation_split: str = "test",
+        image_key: str = "image",
+        label_key: str | None = None,
+        image_size: Sequence[int] | None = None,
+        memory_limit_bytes: int = 4 * 2**30,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         if importlib.util.find_spec("tensorflow_datasets") is None:
@@ -63,29 +66,23 @@ class TFDS(Dataset):
             )
         if re.match(r"[^:/]+:(?![\d*])", name):
             raise ConfigurationError(
-                f"`TFDS.name` must be one of TensorFlow Datasets' own, got {name!r}: that of another person "
-                "(who:dataset) would run code of theirs; register a dataset of your own in a plug-in instead"
+                f"`TFDS.name` must be one of TensorFlow Datasets' own, got {name!r}; a community dataset "
+                "(owner:dataset) would run its owner's code; register your own dataset in a plug-in instead"
             )
         self.name = name
         self.data_dir = data_dir
         self.splits = {"train": train_split, "evaluation": evaluation_split}
         self.image_key = image_key
         self.label_key = label_key
-        self.image_size = image_size
-        if image_size is not None:
-            self.image_size = validation.positive_integers("TFDS.image_size", image_size)
-            if len(self.image_size) != 2:
-                raise ConfigurationError(
-                    f"`TFDS.image_size` must be (height, width) or None, got {image_size!r}"
-                )
+        self.image_size = checked_image_size("TFDS.image_size", image_size)
         self.memory_limit_bytes = validation.positive_integer("TFDS.memory_limit_bytes", memory_limit_bytes)
 
-    def load(self, name):
-        """Prepares the dataset where needed and opens a split; see `Dataset.load`.
+    def load(self, name: str) -> Split:
+        """Opens a split, and prepares the dataset first if needed; see `Dataset.load`.
 
         Raises:
-          ConfigurationError: the name, a split or a feature is not in tfds, or the
-            split is over the memory limit.
+          ConfigurationError: tfds has no such dataset, split or feature, or the split
+            exceeds the memory limit.
           DataError: the download failed, or the prepared files are unreadable.
         """
         validation.one_of("split", name, SPLITS)
@@ -99,8 +96,8 @@ class TFDS(Dataset):
             return self._in_memory(self._builder.as_dataset(**arguments), num_examples, shape)
         return TFDSSplit(records, shape, self)
 
-    def image(self, record, shape, place):
-        """Decodes the image of one record, uint8 `shape`; `place` names it in an error."""
+    def image(self, record: dict[str, Any], shape: tuple[int, ...], place: str) -> np.ndarray:
+        """Decodes the image of one record, uint8 of `shape`; `place` names the record in an error."""
         source = f"tfds {self.name}, {place}"
         image = decode_image(record[self.image_key], source, shape[2], self.image_size)
         if image.shape != shape:
@@ -108,7 +105,7 @@ class TFDS(Dataset):
         return image
 
     @functools.cached_property
-    def _builder(self):
+    def _builder(self) -> Any:
         import tensorflow_datasets as tfds
 
         try:
@@ -117,18 +114,18 @@ class TFDS(Dataset):
                 builder.download_and_prepare(file_format=_RANDOM_ACCESS_FORMAT)
         except tfds.core.DatasetNotFoundError as error:
             near = registry.did_you_mean(self.name, tfds.list_builders(with_community_datasets=False))
-            raise ConfigurationError(f"`TFDS.name` {self.name!r} is no dataset of tfds{near}") from error
-        # A download can fail in as many ways as there are datasets.
+            raise ConfigurationError(f"`TFDS.name` {self.name!r} is not a dataset of tfds{near}") from error
+        # Every dataset has its own ways to fail.
         except Exception as error:
             raise DataError(
                 f"tfds {self.name} is not prepared in {self.data_dir or 'the folder of tfds'} and could not "
                 f"be downloaded and prepared there: {type(error).__name__}: {error}; set `TFDS.data_dir` to "
-                f"where it is, or run where there is a network: tfds build {self.name} "
-                f"--file_format={_RANDOM_ACCESS_FORMAT}"
+                f"a folder that has it, or prepare it on a machine with network access: "
+                f"tfds build {self.name} --file_format={_RANDOM_ACCESS_FORMAT}"
             ) from error
         return builder
 
-    def _image_shape(self):
+    def _image_shape(self) -> tuple[int, ...]:
         import tensorflow_datasets as tfds
 
         features = self._builder.info.features
@@ -147,40 +144,41 @@ class TFDS(Dataset):
         if None in shape or shape[2] not in CHANNELS:
             raise ConfigurationError(
                 f"the images of tfds {self.name} have the shape {feature.shape}; set `TFDS.image_size` to "
-                f"(height, width), and take a dataset with a known number of channels in {CHANNELS}"
+                f"(height, width), or use a dataset whose number of channels is one of {CHANNELS}"
             )
         return shape
 
-    def _decoders(self):
+    def _decoders(self) -> dict[str, Any]:
         import tensorflow_datasets as tfds
 
-        # Ours decodes the image; every other image feature is left alone.
+        # vaeflow decodes the image; the other image features are not needed.
         return {
             key: tfds.decode.SkipDecoding()
             for key, feature in self._builder.info.features.items()
             if isinstance(feature, tfds.features.Image)
         }
 
-    def _num_examples(self, name):
+    def _num_examples(self, name: str) -> int:
+        splits = self._builder.info.splits
         try:
-            return self._builder.info.splits[self.splits[name]].num_examples
+            return splits[self.splits[name]].num_examples
         except (KeyError, ValueError) as error:
             setting = "train_split" if name == "train" else "evaluation_split"
             raise ConfigurationError(
                 f"`TFDS.{setting}` must be a split of {self.name}, which has "
-                f"{', '.join(self._builder.info.splits)}; got {self.splits[name]!r}"
+                f"{', '.join(splits)}; got {self.splits[name]!r}"
             ) from error
 
-    def _check_memory(self, name, num_bytes):
+    def _check_memory(self, name: str, num_bytes: int) -> None:
         if num_bytes > self.memory_limit_bytes:
             raise ConfigurationError(
                 f"tfds {self.name} was not prepared for random access in {self._builder.data_dir}, and its "
                 f"{name} split would take {num_bytes} bytes of memory, over `TFDS.memory_limit_bytes` = "
-                f"{self.memory_limit_bytes}; raise it, or prepare the dataset in another `TFDS.data_dir`: "
-                f"tfds build {self.name} --file_format={_RANDOM_ACCESS_FORMAT}"
+                f"{self.memory_limit_bytes}; raise the limit, or prepare the dataset in another "
+                f"`TFDS.data_dir`: tfds build {self.name} --file_format={_RANDOM_ACCESS_FORMAT}"
             )
 
-    def _in_memory(self, records, num_examples, shape):
+    def _in_memory(self, records: Any, num_examples: int, shape: tuple[int, ...]) -> InMemorySplit:
         images = np.empty((num_examples, *shape), np.uint8)
         labels = np.zeros((num_examples, 1), np.int64)
         try:
@@ -198,18 +196,18 @@ class TFDSSplit(Split):
     """A split that tfds reads by index.
 
     Args:
-      records: what `tfds.data_source` gives.
+      records: a data source of tfds.
       shape: `(H, W, C)` of the images.
-      source: the `TFDS` whose keys and size apply.
+      source: the `TFDS` with the keys and the size.
     """
 
-    def __init__(self, records, shape, source):
+    def __init__(self, records: Any, shape: tuple[int, ...], source: TFDS):
         super().__init__(len(records), shape, "uint8")
         self.factor_names = () if source.label_key is None else (source.label_key,)
         self._records = records
         self._source = source
 
-    def examples(self, indices):
+    def examples(self, indices: tf.Tensor) -> tf.Tensor:
         def retry():
             return tf.numpy_function(self._read, [indices], "uint8", stateful=False)
 
@@ -217,21 +215,21 @@ class TFDSSplit(Split):
         fit = self._source.image_size is not None
         return decode_images(tf.ensure_shape(contents, (None,)), tf.identity, self.shape, fit, retry)
 
-    def factors(self, indices):
-        if not self.factor_names:
-            return None
+    def factors(self, indices: np.ndarray) -> np.ndarray | None:
         key = self._source.label_key
+        if key is None:
+            return None
         return np.array([[record[key]] for record in self._chosen(indices)], np.int64)
 
-    def _chosen(self, indices):
-        # tfds takes no NumPy integers, and no empty list.
+    def _chosen(self, indices: np.ndarray) -> list[dict[str, Any]]:
+        # tfds takes neither NumPy integers nor an empty list.
         return self._records.__getitems__(indices.tolist()) if len(indices) else []
 
-    def _contents(self, indices):
-        """The encoded images, `[n]` bytes."""
+    def _contents(self, indices: np.ndarray) -> np.ndarray:
+        """Returns the encoded images, `[n]` bytes."""
         return np.array([record[self._source.image_key] for record in self._chosen(indices)], object)
 
-    def _read(self, indices):
+    def _read(self, indices: np.ndarray) -> np.ndarray:
         """Decodes images one by one, so that an error names the record: `[n, H, W, C]`, uint8."""
         pairs = zip(indices, self._chosen(indices), strict=True)
         images = [self._source.image(record, self.shape, f"record {index}") for index, record in pairs]
