@@ -175,12 +175,10 @@ def _cells(row):
     ]
 
 
-def define_flags():
-    """Defines the flags of this command; returns an `absl.flags.FlagValues`."""
-    values = command_line.define_flags("gin_file", "gin_param", "plugin", "workdir", "virtual_devices")
+def define_flags(values):
+    """Adds the flags of this command."""
     flags.DEFINE_float("seconds", 5.0, "How long each process measures.", 0.01, flag_values=values)
     flags.DEFINE_integer("rounds", 3, "How often each variant is measured.", 1, flag_values=values)
-    return values
 
 
 def run(values):
@@ -221,5 +219,9 @@ def _measure_file(values, file, num_devices, configuration):
     return measure_workload(measurer, given["batch_size"], num_devices, values.rounds)
 
 
+COMMAND = command_line.Command(
+    "gpu", __doc__, run, ("gin_file", "gin_param", "plugin", "workdir", "virtual_devices"), define_flags
+)
+
 if __name__ == "__main__":
-    sys.exit(command_line.main(run, __doc__, define_flags(), package="benchmarks"))
+    sys.exit(command_line.main(COMMAND, sys.argv[1:], prefix="python -m benchmarks."))

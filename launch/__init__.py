@@ -1,1 +1,1 @@
-"""The commands of vaeflow, each run as `python -m launch.<name>`."""
+"""The commands of a clone, each run as `python -m launch.<name>`; see `vaeflow.commands.programs`."""

@@ -80,8 +80,8 @@ def test_the_header_says_what_it_is(path):
     prose = " ".join(lines)
     assert len(lines[0]) > 20, "the first line says what it is"
     assert re.search(r"arXiv:\d{4}\.\d{4,5}|\(ICLR", prose), "it cites the paper"
-    name = path.relative_to(REPOSITORY).as_posix()
-    assert f"python -m launch.train --gin_file={name}" in prose, "it shows the command"
+    name = path.relative_to(REPOSITORY).as_posix().removeprefix("configs/")
+    assert f"vaeflow train --gin_file={name}" in prose, "it shows the command"
     assert re.search(r"\b(second|minute|hour|day)s?\b", prose), "it says how long it takes"
     assert not re.search(r"[A-Z]+_[A-Z]+", prose), "nothing is left to be filled in"
     assert max(map(len, path.read_text().splitlines())) <= 110

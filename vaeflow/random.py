@@ -131,7 +131,7 @@ def _draws_globally() -> bool:
     if context is not None and context.num_replicas_in_sync > 1:
         raise RuntimeError(
             "noise drawn outside the Trainer would be the same on each of the "
-            f"{context.num_replicas_in_sync} replicas; train with vaeflow.Trainer (python -m launch.train) "
+            f"{context.num_replicas_in_sync} replicas; train with vaeflow.Trainer (`vaeflow train`) "
             "or wrap the call in vaeflow.random.keyed(...)"
         )
     return True

@@ -8,7 +8,7 @@
         ...
 
 A decorated class is returned unchanged. It can then be named in a gin file
-(`VAE.encoder = @Gate()`), is listed by `python -m launch.list`, and is known to
+(`VAE.encoder = @Gate()`), is listed by `vaeflow list`, and is known to
 Keras' `save` and `load_model`.
 """
 
@@ -22,7 +22,6 @@ import inspect
 import os
 import pkgutil
 import sys
-import tempfile
 
 import gin
 
@@ -224,8 +223,6 @@ def did_you_mean(name, candidates):
 
 def load_builtins():
     """Imports every module that registers something of vaeflow's own."""
-    with _without_greetings():
-        importlib.import_module("tensorflow")
     for name in _BUILTIN_PACKAGES:
         package = importlib.import_module(name)
         for module in pkgutil.iter_modules(getattr(package, "__path__", [])):
@@ -237,8 +234,10 @@ def announced_plugins():
     return sorted(point.value for point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP))
 
 
-def load_plugin(module):
+def load_plugin(module: str) -> None:
     """Imports a plug-in module, whose decorators then register its members.
+
+    Modules of the current folder are found too, after all others and for this import only.
 
     Args:
       module: a dotted module name, e.g. `my_pkg.blocks`.
@@ -247,7 +246,8 @@ def load_plugin(module):
       ConfigurationError: it cannot be imported.
     """
     try:
-        importlib.import_module(module)
+        with _current_folder_on_path():
+            importlib.import_module(module)
     except ConfigurationError:
         raise
     except Exception as error:
@@ -258,25 +258,15 @@ def load_plugin(module):
 
 
 @contextlib.contextmanager
-def _without_greetings():
-    """Holds back what is written to stderr, unless it ends in an exception.
-
-    TensorFlow's libraries log half a dozen lines on import before they read the log
-    level, past Python's own stream.
-    """
-    sys.stderr.flush()
-    stderr = os.dup(2)
-    with tempfile.TemporaryFile() as held_back:
-        os.dup2(held_back.fileno(), 2)
-        try:
-            yield
-        except BaseException:
-            held_back.seek(0)
-            os.write(stderr, held_back.read())
-            raise
-        finally:
-            os.dup2(stderr, 2)
-            os.close(stderr)
+def _current_folder_on_path():
+    folder = os.getcwd()
+    sys.path.append(folder)
+    try:
+        yield
+    finally:
+        if folder in sys.path:
+            # The last one: the same folder may be there for another reason.
+            del sys.path[len(sys.path) - 1 - sys.path[::-1].index(folder)]
 
 
 def _check_class(kind, target):

@@ -72,8 +72,7 @@ def run(tmp_path, monkeypatch, capsys):
 
     def run(*arguments):
         with tiny_runs.configuration_of_its_own():
-            argv = ["benchmarks/gpu.py", *arguments]
-            code = command_line.main(gpu.run, "", gpu.define_flags(), argv=argv, package="benchmarks")
+            code = command_line.main(gpu.COMMAND, arguments, prefix="python -m benchmarks.")
         return code, *capsys.readouterr()
 
     return run

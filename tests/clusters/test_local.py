@@ -125,9 +125,7 @@ def test_a_failure_that_would_repeat_is_not_restarted(folder, code, capfd):
     body = f"time.sleep(0.3 * index); sys.exit({code} if index else 4)"
     assert run(body, max_restarts=3, settle_seconds=10) == code
     assert len(pids(folder)["0"]) == 1
-    assert capfd.readouterr().err == (
-        f"launch.local_cluster: error: worker 1 failed with code {code} after 0 restarts\n"
-    )
+    assert capfd.readouterr().err == (f"vaeflow: error: worker 1 failed with code {code} after 0 restarts\n")
 
 
 def test_a_failed_worker_stops_the_others_and_all_are_started_again(folder, capfd):
@@ -146,10 +144,10 @@ def test_a_failed_worker_stops_the_others_and_all_are_started_again(folder, capf
     assert time.monotonic() - started < 20
     assert {worker: len(found) for worker, found in pids(folder).items()} == {"0": 3, "1": 3}
     assert not any(alive(pid) for found in pids(folder).values() for pid in found)
-    lines = [line for line in capfd.readouterr().err.splitlines() if line.startswith("launch")]
+    lines = [line for line in capfd.readouterr().err.splitlines() if line.startswith("vaeflow")]
     assert lines == [
-        "launch.local_cluster: worker 1 failed with code 137 (SIGKILL); restart 1 of 3 in 0 s",
-        "launch.local_cluster: worker 1 failed with code 137 (SIGKILL); restart 2 of 3 in 0 s",
+        "vaeflow: worker 1 failed with code 137 (SIGKILL); restart 1 of 3 in 0 s",
+        "vaeflow: worker 1 failed with code 137 (SIGKILL); restart 2 of 3 in 0 s",
     ]
 
 
@@ -159,7 +157,7 @@ def test_restarts_take_longer_each_time_and_come_to_an_end(folder, capfd):
     assert time.monotonic() - started > 0.3 + 0.6
     assert len(pids(folder)["0"]) == 3
     assert capfd.readouterr().err.splitlines()[-1] == (
-        "launch.local_cluster: error: worker 0 failed with code 4 after 2 restarts"
+        "vaeflow: error: worker 0 failed with code 4 after 2 restarts"
     )
 
 
@@ -281,17 +279,18 @@ def test_the_environment_of_a_worker_holds_its_part_of_the_gpus(monkeypatch, fol
     assert [(folder / f"gpu-{index}").read_text() for index in (0, 1)] == ["4", "6"]
 
 
-def test_the_command_starts_launch_train_with_the_flags_after_the_dashes(folder):
-    # A module of this name that comes first on the path stands in for the training.
-    (folder / "stand_in" / "launch").mkdir(parents=True)
-    for name in ("__init__", "local_cluster"):
-        text = (REPOSITORY / "launch" / f"{name}.py").read_text()
-        (folder / "stand_in" / "launch" / f"{name}.py").write_text(text)
-    (folder / "stand_in" / "launch" / "train.py").write_text(
-        "import json, os, sys\n"
-        "print(json.dumps(sys.argv[1:]))\n"
-        "sys.exit(42 if 'cluster' in os.environ['TF_CONFIG'] else 1)\n"
-    )
+# Python imports this module when it starts: a worker prints its command line and ends.
+STAND_IN = """
+import json, os, sys
+if "TF_CONFIG" in os.environ:
+    print(json.dumps(sys.orig_argv[1:]), flush=True)
+    os._exit(42)
+"""
+
+
+def test_the_workers_run_vaeflow_train_with_the_flags_after_the_dashes(folder):
+    (folder / "stand_in").mkdir()
+    (folder / "stand_in" / "sitecustomize.py").write_text(STAND_IN)
     paths = os.pathsep.join([str(folder / "stand_in"), str(REPOSITORY)])
     arguments = ["--num_workers=2", "--max_restarts=0", "--", "--gin_file=x.gin", "--help", "--", "a b"]
     done = subprocess.run(
@@ -301,7 +300,7 @@ def test_the_command_starts_launch_train_with_the_flags_after_the_dashes(folder)
         text=True,
     )
     assert (done.returncode, done.stderr) == (42, "")
-    expected = json.dumps(["--gin_file=x.gin", "--help", "--", "a b"])
+    expected = json.dumps(["-P", "-m", "vaeflow", "train", "--gin_file=x.gin", "--help", "--", "a b"])
     assert sorted(done.stdout.splitlines()) == [f"[worker 0] {expected}", f"[worker 1] {expected}"]
 
 

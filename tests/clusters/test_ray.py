@@ -13,11 +13,12 @@ import types
 import numpy as np
 import pytest
 
-from launch import ray_train
 from tests.fixtures import tiny_runs
 from tests.fixtures.commands import FIXTURES, REPOSITORY, Command, Runs
 from vaeflow.clusters import ray as ray_cluster
 from vaeflow.clusters import ray_worker
+from vaeflow.commands import command_line
+from vaeflow.commands.programs import ray_train
 from vaeflow.errors import RunError
 from vaeflow.runs.signals import StopRequest
 
@@ -244,12 +245,12 @@ def test_no_cluster_answers(runs, monkeypatch):
     ],
 )
 def test_wrong_flags_are_refused(flags, expected, capsys):
-    assert ray_train.main(["launch/ray_train.py", *flags]) == 2
+    assert command_line.main(ray_train.COMMAND, flags) == 2
     assert expected in capsys.readouterr().err
 
 
 def test_it_says_what_to_install(monkeypatch, capsys):
     monkeypatch.delitem(sys.modules, "vaeflow.clusters.ray")
     monkeypatch.setitem(sys.modules, "ray", None)
-    assert ray_train.main(["launch/ray_train.py", "--", "--gin_file=vae.gin"]) == 2
+    assert command_line.main(ray_train.COMMAND, ["--", "--gin_file=vae.gin"]) == 2
     assert "pip install 'vaeflow[ray]'" in capsys.readouterr().err

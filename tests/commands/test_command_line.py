@@ -6,8 +6,11 @@ import sys
 
 import pytest
 
-from tests.fixtures.commands import FIXTURES, REPOSITORY, Command
+from tests.fixtures import commands
+from tests.fixtures.commands import FIXTURES, REPOSITORY
 from vaeflow.commands import command_line
+from vaeflow.commands.command_line import Command
+from vaeflow.commands.programs import train
 from vaeflow.errors import ConfigurationError, DataError, Preempted, TrainingDiverged
 
 GIVEN = "rehearse.data = @ToyGrid()\nToyGrid.width = 3\n"
@@ -32,7 +35,7 @@ def rehearse(folder, *arguments):
 
 def rehearse_forked(folder, *arguments):
     """The same for what gets so far that TensorFlow is imported."""
-    return Command("run_rehearse", arguments, folder).finish()
+    return commands.Command("run_rehearse", arguments, folder).finish()
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -64,7 +67,7 @@ def test_help_prints_usage_and_flags_without_tensorflow(command, flag, tmp_path)
 def test_bad_flags_end_with_exit_code_2_and_one_line(tmp_path, arguments, expected):
     result = rehearse(tmp_path, *arguments)
     assert result.returncode == 2
-    assert result.stderr.startswith("launch.run_rehearse: error: ")
+    assert result.stderr.startswith("vaeflow rehearse: error: ")
     assert expected in result.stderr
     assert result.stderr.count("\n") == 1
 
@@ -96,7 +99,7 @@ def test_a_configuration_error_has_no_traceback(tmp_path):
     result = rehearse_forked(tmp_path, "--gin_file=x.gin")
     assert result.code == 2
     assert result.error == (
-        "launch.run_rehearse: error: x.gin:3: `ToyGrid.hieght = 3`: `ToyGrid` has no parameter 'hieght'; "
+        "vaeflow rehearse: error: x.gin:3: `ToyGrid.hieght = 3`: `ToyGrid` has no parameter 'hieght'; "
         "did you mean 'height'?"
     )
 
@@ -163,20 +166,18 @@ def test_exit_codes(error, code, kind, capsys):
     def fail(flags):
         raise error
 
-    assert command_line.main(fail, "Fails.", argv=["/x/launch/train.py"]) == code
-    assert capsys.readouterr().err == f"launch.train: {kind}: m\n"
+    assert command_line.main(Command("train", "Fails.", fail), []) == code
+    assert capsys.readouterr().err == f"vaeflow train: {kind}: m\n"
 
 
 def test_what_a_command_returns_is_its_exit_code():
-    assert command_line.main(lambda flags: None, "", argv=["x"]) == 0
-    assert command_line.main(lambda flags: 5, "", argv=["x"]) == 5
+    assert command_line.main(Command("x", "", lambda flags: None), []) == 0
+    assert command_line.main(Command("x", "", lambda flags: 5), []) == 5
 
 
 def test_the_work_folder_is_named_after_the_first_file():
     def workdir(*arguments):
-        flags = command_line.define_flags()
-        flags(["x", *arguments])
-        return command_line.workdir(flags)
+        return command_line.workdir(command_line.parse(train.COMMAND, list(arguments))[0])
 
     assert workdir("--gin_file=a/conv_vae.gin", "--gin_file=b.gin") == "runs/conv_vae"
     assert workdir("--gin_file=a/conv_vae.gin", "--workdir=w") == "w"
@@ -187,7 +188,7 @@ def test_the_work_folder_is_named_after_the_first_file():
 # What TensorFlow does, and what a plug-in may have registered.
 SLOW_TO_DIE = """
 import atexit, time
-from vaeflow import command_line
+from vaeflow.commands import command_line
 
 class Iterator:
     def __del__(self):
@@ -198,7 +199,8 @@ def run(flags):
     {end}
 
 iterator = Iterator()
-command_line.run_and_exit(run, "Dies slowly.", command_line.define_flags("gin_file"))
+command = command_line.Command("x", "Dies slowly.", run, skips_destructors=True)
+command_line.run_and_exit(command, [], "vaeflow ")
 """
 
 

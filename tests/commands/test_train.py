@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from launch import train as command
 from tests.fixtures import tiny_runs
 from tests.fixtures.disk import full_disk
 from vaeflow.commands import command_line
+from vaeflow.commands.programs import train as command
 from vaeflow.datasets.base import SPLITS
 from vaeflow.runs.checkpoints import CheckpointStore
 
@@ -51,7 +51,7 @@ def run(folder, capsys):
     def run(*parameters, gin_file="tiny.gin"):
         capsys.readouterr()
         flags = [f"--gin_param={parameter}" for parameter in parameters]
-        code = command_line.main(command.run, "", argv=["launch/train.py", f"--gin_file={gin_file}", *flags])
+        code = command_line.main(command.COMMAND, [f"--gin_file={gin_file}", *flags])
         return code, *capsys.readouterr()
 
     return run
@@ -95,7 +95,7 @@ REFUSED = {
 def test_a_bad_value_is_refused_and_nothing_is_made(run, parameter):
     code, out, error = run(parameter)
     assert (code, out) == (2, "")
-    (message,) = re.findall(r"^launch\.train: error: .*", error, re.MULTILINE)
+    (message,) = re.findall(r"^vaeflow train: error: .*", error, re.MULTILINE)
     assert REFUSED[parameter] in message
     assert "Traceback" not in error
     assert not WORKDIR.exists()
@@ -220,7 +220,7 @@ def test_a_full_disk_is_told_and_the_run_goes_on_when_there_is_room(run, kilobyt
         code, _, error = run(callbacks)
     assert code == 4
     assert "Traceback" not in error
-    (message,) = re.findall(r"^launch\.train: error: .*", error, re.MULTILINE)
+    (message,) = re.findall(r"^vaeflow train: error: .*", error, re.MULTILINE)
     assert named in message
     assert "File too large" in message
     assert not list(pathlib.Path().rglob(".unfinished*"))

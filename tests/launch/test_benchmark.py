@@ -7,10 +7,10 @@ import signal
 import numpy as np
 import pytest
 
-from launch import benchmark
 from tests.fixtures import commands, tiny_runs
 from tests.fixtures.measurements import measurement
 from vaeflow.commands import command_line
+from vaeflow.commands.programs import benchmark
 from vaeflow.errors import EnvironmentFailure
 from vaeflow.profiling.processes import Measurer
 
@@ -48,8 +48,7 @@ def run(folder, capsys):
     def run(*parameters, flags=("--gin_file=tiny.gin",)):
         given = [*flags, *(f"--gin_param={parameter}" for parameter in parameters)]
         with tiny_runs.configuration_of_its_own():
-            values = command_line.define_flags(*benchmark._FLAGS)
-            code = command_line.main(benchmark.run, "", values, argv=["launch/benchmark.py", *given])
+            code = command_line.main(benchmark.COMMAND, given)
         return code, *capsys.readouterr()
 
     return run
@@ -162,7 +161,7 @@ def test_the_run_itself_cannot_be_measured(run, monkeypatch):
     monkeypatch.setattr(Measurer, "measure", measure)
     code, out, error = run()
     assert (code, out) == (4, "")
-    assert "launch.benchmark: error: out of memory: OOM" in error
+    assert "vaeflow benchmark: error: out of memory: OOM" in error
     assert not WORKDIR.exists()
 
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from launch import embed
 from tests.fixtures import tiny_runs, trained_runs
 from tests.fixtures.commands import Command
 from tests.fixtures.disk import full_disk
 from vaeflow import random, registry, trained
 from vaeflow.commands import command_line
+from vaeflow.commands.programs import embed
 from vaeflow.datasets import Dataset, InMemorySplit
 
 LATENTS = ["z00", "z01", "z02"]
@@ -37,8 +37,7 @@ def call(folder, *parameters):
     """Runs the command in this process and returns its exit code."""
     arguments = [f"--workdir={folder}", *(f"--gin_param={parameter}" for parameter in parameters)]
     with tiny_runs.configuration_of_its_own():
-        values = command_line.define_flags(*command_line.TRAINED_FLAGS)
-        return command_line.main(embed.run, embed.__doc__, values, argv=["launch/embed.py", *arguments])
+        return command_line.main(embed.COMMAND, arguments)
 
 
 def arrays(folder, split="evaluation"):
@@ -190,7 +189,7 @@ def test_a_bad_setting_is_refused(plain, capsys, monkeypatch, parameter, message
     assert call(plain, parameter) == 2
     error = capsys.readouterr().err
     assert message in error
-    assert error.startswith("launch.embed: error: ")
+    assert error.startswith("vaeflow embed: error: ")
     assert "Traceback" not in error
 
 

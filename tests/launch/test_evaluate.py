@@ -7,10 +7,10 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.util import event_pb2
 
-from launch import evaluate
 from tests.fixtures import tiny_runs, trained_runs
 from tests.fixtures.commands import Command
 from vaeflow.commands import command_line
+from vaeflow.commands.programs import evaluate
 
 STANDARD = {
     "negative_elbo_nats", "reconstruction_loss_nats", "kl_nats", "active_units", "mutual_information_nats",
@@ -27,11 +27,10 @@ def workdir(tmp_path_factory):
 
 def run(workdir, *parameters, flags=()):
     """Runs the command in this process; returns its exit code."""
-    values = command_line.define_flags(*command_line.TRAINED_FLAGS)
     given = [f"--gin_param={parameter}" for parameter in parameters]
     with tiny_runs.configuration_of_its_own():
-        argv = ["launch/evaluate.py", f"--workdir={workdir}", *given, *flags]
-        return command_line.main(evaluate.run, "", values, argv=argv)
+        arguments = [f"--workdir={workdir}", *given, *flags]
+        return command_line.main(evaluate.COMMAND, arguments)
 
 
 def report(workdir, name="evaluation.json"):
@@ -144,17 +143,15 @@ def test_bad_settings(workdir, capsys, parameter, message):
 
 
 def test_without_a_folder(capsys, tmp_path):
-    values = command_line.define_flags(*command_line.TRAINED_FLAGS)
-    assert command_line.main(evaluate.run, "", values, argv=["launch/evaluate.py"]) == 2
+    assert command_line.main(evaluate.COMMAND, []) == 2
     assert "give --workdir=<the folder of a run>" in capsys.readouterr().err
     assert run(tmp_path / "nowhere") == 2
     assert "there is no such folder" in capsys.readouterr().err
 
 
 def test_a_checkpoint_alone_names_the_folder(workdir):
-    values = command_line.define_flags(*command_line.TRAINED_FLAGS)
-    argv = ["launch/evaluate.py", f"--checkpoint={workdir}/checkpoints/step-00000010"]
-    argv += ["--gin_param=evaluate.num_samples = []"]
+    arguments = [f"--checkpoint={workdir}/checkpoints/step-00000010"]
+    arguments += ["--gin_param=evaluate.num_samples = []"]
     with tiny_runs.configuration_of_its_own():
-        assert command_line.main(evaluate.run, "", values, argv=argv) == 0
+        assert command_line.main(evaluate.COMMAND, arguments) == 0
     assert report(workdir)["step"] == 10

@@ -7,12 +7,12 @@ import re
 import numpy as np
 import pytest
 
-from launch import export
 from tests.fixtures import tiny_runs, trained_runs
 from tests.fixtures.disk import full_disk
 from vaeflow import config, trained
 from vaeflow.commands import command_line
 from vaeflow.commands import export as command
+from vaeflow.commands.programs import export
 from vaeflow.errors import EnvironmentFailure
 from vaeflow.export import FORMATS, model_card
 
@@ -39,11 +39,10 @@ def unchecked(monkeypatch):
 
 def run(workdir, *parameters, flags=()):
     """Runs the command in this process; returns its exit code."""
-    values = command_line.define_flags(*command_line.TRAINED_FLAGS)
     given = [f"--gin_param={parameter}" for parameter in parameters]
     with tiny_runs.configuration_of_its_own():
-        argv = ["launch/export.py", f"--workdir={workdir}", *given, *flags]
-        return command_line.main(export.run, "", values, argv=argv)
+        arguments = [f"--workdir={workdir}", *given, *flags]
+        return command_line.main(export.COMMAND, arguments)
 
 
 def card(workdir):
@@ -150,7 +149,7 @@ def test_a_failed_check_leaves_nothing_and_keeps_the_old_export(unexported, monk
 
     monkeypatch.setattr(command, "check", fails)
     assert run(unexported) == 4
-    assert "launch.export: error: it differs" in capsys.readouterr().err
+    assert "vaeflow export: error: it differs" in capsys.readouterr().err
     assert hidden(unexported) == []
     assert (unexported / "export/of-before").exists() == (unexported / "export").exists() == old
 

@@ -1,16 +1,15 @@
-"""`python -m launch.list` shows what a gin file can name."""
+"""`vaeflow list` shows what a gin file can name."""
 
 import pytest
 
-from launch import list as list_command
 from vaeflow.commands import command_line
+from vaeflow.commands.programs import list as list_command
 
 
 @pytest.fixture
 def listed(toys, capsys):
     def run(*arguments):
-        flags = command_line.define_flags("plugin")
-        code = command_line.main(list_command.run, "", flags, ("kind",), ["launch/list.py", *arguments])
+        code = command_line.main(list_command.COMMAND, arguments)
         captured = capsys.readouterr()
         return code, captured.out, captured.err
 
@@ -49,7 +48,38 @@ def test_one_kind_with_summaries_modules_and_parameters(listed):
 def test_an_unknown_kind_names_the_nearest(listed):
     code, out, error = listed("modle")
     assert (code, out) == (2, "")
-    assert "unknown kind 'modle'; did you mean 'model'" in error
+    assert "'modle' is neither a kind nor a registered name; did you mean 'model'" in error
+
+
+def test_a_name_is_described_with_the_meaning_of_each_parameter(listed, toys, monkeypatch):
+    (toys / "described_plugin.py").write_text(
+        "from vaeflow import registry\n\n@registry.dataset\nclass DescribedGrid:\n"
+        "    'A grid.\\n\\n    Args:\\n      width: in pixels.\\n      corner: made by whom.\\n    '\n"
+        "    def __init__(self, width, corner=print, text='a'):\n        pass\n"
+    )
+    code, out, _ = listed("DescribedGrid", "--plugin=described_plugin")
+    assert code == 0
+    assert out == (
+        "DescribedGrid (dataset)\n"
+        "\n"
+        "  A grid.\n"
+        "  from described_plugin\n"
+        "\n"
+        "  DescribedGrid.width, required\n"
+        "      in pixels.\n"
+        "\n"
+        "  DescribedGrid.corner = @print\n"
+        "      made by whom.\n"
+        "\n"
+        "  DescribedGrid.text = 'a'\n"
+    )
+
+
+def test_a_command_is_described_without_what_flags_set(listed):
+    code, out, _ = listed("rehearse")
+    assert code == 0
+    assert out.startswith("rehearse (command)\n")
+    assert "rehearse.num_steps" in out
 
 
 def test_a_plugin_is_listed_too(listed, toys, monkeypatch):

@@ -75,7 +75,7 @@ def test_no_progress_ends_the_process_inside_a_long_call(tmp_path):
     assert time.monotonic() - started < 10
     assert out == "printed before\n"
     pattern = (
-        r"launch\.train: error: no progress for 0 s in step 1200; the stacks of all threads are in (\S+); "
+        r"vaeflow: error: no progress for 0 s in step 1200; the stacks of all threads are in (\S+); "
         r"run the same command to go on from the last checkpoint\n"
     )
     path = re.fullmatch(pattern, error)[1]
@@ -89,7 +89,7 @@ def test_no_progress_ends_the_process_inside_a_long_call(tmp_path):
 def test_where_the_folder_is_gone_the_stacks_go_to_stderr(tmp_path):
     code, _, error = run(tmp_path / "gone", "with watchdog(limit_seconds=0.1): busy()")
     assert code == 4
-    assert error.startswith("launch.train: error: no progress for 0 s in the start; ")
+    assert error.startswith("vaeflow: error: no progress for 0 s in the start; ")
     assert "in busy" in error
 
 
@@ -167,7 +167,7 @@ def test_a_killed_or_frozen_worker_ends_the_other_in_a_long_call(tmp_path, numbe
     assert code == 4
     assert 1 < seconds < 8
     assert error == (
-        "launch.train: error: worker 1 (b:2) has not been heard of for 1 s; run the same command to go on "
+        "vaeflow: error: worker 1 (b:2) has not been heard of for 1 s; run the same command to go on "
         "from the last checkpoint\n"
     )
     assert last_beat(tmp_path, 0)["ended"] == 4
@@ -238,7 +238,7 @@ def test_workers_that_do_not_get_connected_are_told(tmp_path):
     code, _, error = finish(other)
     assert code == 4
     assert error == (
-        "launch.train: error: worker 0 (a:1) ended with code 4: no progress for 2 s in the connection of the "
+        "vaeflow: error: worker 0 (a:1) ended with code 4: no progress for 2 s in the connection of the "
         "workers, whose ports must be reachable; run the same command to go on from the last checkpoint\n"
     )
 

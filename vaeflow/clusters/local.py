@@ -11,6 +11,7 @@ import time
 
 from vaeflow.devices.workers import Workers, to_tf_config
 from vaeflow.errors import ConfigurationError, Preempted, TrainingDiverged
+from vaeflow.runs import program
 from vaeflow.runs.signals import dying_with
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -174,7 +175,7 @@ class LocalCluster:
 
     def _say(self, text):
         with self._printing:
-            print(f"launch.local_cluster: {text}", file=sys.stderr, flush=True)
+            print(f"{program.current.name}: {text}", file=sys.stderr, flush=True)
 
 
 def _decisive(ends):

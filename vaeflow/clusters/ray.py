@@ -10,10 +10,10 @@ import sys
 import threading
 
 from vaeflow import registry
-from vaeflow.devices import allocator
+from vaeflow.devices import allocator, interpreter, quiet_import
 from vaeflow.devices.workers import Workers, to_tf_config
 from vaeflow.errors import ConfigurationError, EnvironmentFailure, Preempted, TrainingDiverged
-from vaeflow.runs import signals
+from vaeflow.runs import program, signals
 
 # Read when Ray is imported. Without its dashboard a part of Ray Train repeats this for ever.
 os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "Failed to query Ray Train Controller actor state")
@@ -167,7 +167,7 @@ class RayCluster:
                 name="ray",
                 storage_path=str(pathlib.Path(workdir).absolute()),
                 failure_config=FailureConfig(max_failures=self._max_failures),
-                callbacks=[Results()],
+                callbacks=[Results(program.current.name)],
                 logging_config=LoggingConfig(log_level="WARNING"),
             ),
         )
@@ -207,11 +207,14 @@ class Job:
 class Results(UserCallback):
     """Prints what the chief reports as a line of JSON, which Ray hands on to the command's stdout."""
 
+    def __init__(self, program_name):
+        self._program_name = program_name
+
     def after_report(self, run_context, metrics, checkpoint):
         print(json.dumps(metrics[0]), flush=True)
 
     def after_exception(self, run_context, worker_exceptions):
-        print(f"launch.ray_train: {_describe(worker_exceptions)}", file=sys.stderr, flush=True)
+        print(f"{self._program_name}: {_describe(worker_exceptions)}", file=sys.stderr, flush=True)
 
 
 class _Tensorflow(BackendConfig):
@@ -247,7 +250,9 @@ def _set_environment(cluster):
 def _work(settings):
     if ray.get(settings["job"].end_so_far.remote()):
         return  # Ray starts the workers again after any failure.
-    # Imports TensorFlow, without which the other processes of Ray start sooner.
+    interpreter.leave_folder(settings["folder"])
+    # Only here: the other processes of Ray start sooner without TensorFlow.
+    quiet_import.import_tensorflow()
     registry.load_builtins()
     from vaeflow.clusters import ray_worker
 

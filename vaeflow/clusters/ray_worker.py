@@ -4,7 +4,6 @@ import contextlib
 import math
 import os
 import socket
-import sys
 import threading
 import time
 
@@ -88,7 +87,7 @@ class Reporting(Callback):
 
 
 def _go_to(folder):
-    """Works in the command's folder, from where modules are imported too, as `python -m` does.
+    """Enters the current folder of the command.
 
     Returns:
       None; or an exit code, and why.
@@ -100,6 +99,4 @@ def _go_to(folder):
             f"the current folder {folder} cannot be entered on {socket.gethostname()} ({error.strerror}); "
             "start the command in a folder that all machines of the cluster share"
         )
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
     return None

@@ -1,1 +1,1 @@
-"""The commands, each run as `python -m launch.<name>`: read a function from top to bottom."""
+"""The commands: what each does, from top to bottom, and how a shell calls it (`entry`, `programs`)."""

@@ -1,109 +1,106 @@
-"""The flags of the commands in `launch/`, their help, and what becomes of an exception.
-
-    def run(flags):
-        ...
-
-    if __name__ == "__main__":
-        sys.exit(command_line.main(run, __doc__))
-
-is all that a file in `launch/` needs.
-"""
+"""The flags of the commands, their help, and how an exception becomes an exit code."""
 
 import atexit
+import dataclasses
 import os
 import pathlib
 import signal
 import sys
 import textwrap
+from collections.abc import Callable
+from typing import Any, NoReturn
 
-from absl import flags, logging
+from absl import flags as absl_flags
+from absl import logging
 
 from vaeflow import config, registry
+from vaeflow.commands import shared_flags
+from vaeflow.devices import quiet_import
 from vaeflow.errors import ConfigurationError, Preempted, RunError
+from vaeflow.runs import program
 
 _HELP_WIDTH = 100
-
-# The flags of training, and of the commands that use what was trained.
-TRAIN_FLAGS = (
-    "gin_file",
-    "gin_param",
-    "gin_bindings",
-    "plugin",
-    "workdir",
-    "virtual_devices",
-    "allow_config_change",
-)
-TRAINED_FLAGS = (
-    "workdir",
-    "checkpoint",
-    "gin_file",
-    "gin_param",
-    "gin_bindings",
-    "plugin",
-    "virtual_devices",
-)
+HELP_FLAGS = frozenset({"-h", "--help", "--helpfull", "-help", "--helpshort"})
 
 
-def define_flags(*names):
-    """Defines the flags that commands share.
+@dataclasses.dataclass(frozen=True)
+class Command:
+    """A command of the shell.
 
-    Args:
-      *names: those wanted; all of them where none is named.
-
-    Returns:
-      An `absl.flags.FlagValues`; a command may define more on it.
+    Attributes:
+      name: what the user types, e.g. `local-cluster`.
+      documentation: what `--help` prints above the flags; it names commands as
+        `vaeflow train`, and help shows them as the user called this one.
+      run: called with the parsed flags, then with the arguments that are not flags; returns
+        the exit code, or None for 0.
+      flags: names of the flags to take from those that several commands share.
+      define_flags: adds the command's own flags to an `absl.flags.FlagValues`, or None.
+      arguments: names of the optional arguments that are not flags.
+      passes_flags_on: whether what follows `--` is handed to `run`, as a list.
+      skips_destructors: whether the process ends without the destructors of its objects,
+        because that of a `tf.data` iterator waits for a thread that sleeps for up to a
+        minute: a run that had saved its state after 4 s ended after 100. Functions
+        registered with `atexit` are still called.
     """
-    values = flags.FlagValues()
-    for name, define in _FLAGS.items():
-        if name in names or not names:
-            define(name, flag_values=values)
-    return values
+
+    name: str
+    documentation: str
+    run: Callable[..., int | None]
+    flags: tuple[str, ...] = ()
+    define_flags: Callable[[absl_flags.FlagValues], None] | None = None
+    arguments: tuple[str, ...] = ()
+    passes_flags_on: bool = False
+    skips_destructors: bool = False
+
+    @property
+    def summary(self) -> str:
+        """The first line of the documentation."""
+        return self.documentation.strip().partition("\n")[0]
+
+    def flag_values(self) -> absl_flags.FlagValues:
+        """Returns the flags of this command, not parsed yet."""
+        values = absl_flags.FlagValues()
+        shared_flags.define(self.flags, values)
+        if self.define_flags is not None:
+            self.define_flags(values)
+        return values
 
 
-def main(run, documentation, values=None, arguments=(), argv=None, package="launch"):
+def main(command: Command, arguments: list[str], prefix: str = "vaeflow ") -> int:
     """Parses the command line, runs a command, and turns what stops it into an exit code.
 
     Args:
-      run: called with the parsed flags, then the arguments that are no flags.
-      documentation: what `--help` prints above the flags.
-      values: what `define_flags` returned; None for all flags.
-      arguments: names of the optional arguments that are no flags.
-      argv: the command line; None for this process's.
-      package: of the command, for its name in messages.
+      command: the command.
+      arguments: what the user typed after its name.
+      prefix: what the user typed before its name; see `Program`.
 
     Returns:
-      The exit code: what `run` returned, or 0. Exceptions other than `RunError` are
-      defects, and pass.
+      The exit code. Exceptions other than `RunError` are defects, and pass.
     """
-    argv = sys.argv if argv is None else argv
-    program = f"{package}.{pathlib.Path(argv[0]).stem}"
-    values = define_flags() if values is None else values
-    if {"-h", "--help", "--helpfull", "-help", "--helpshort"} & set(argv[1:]):
-        print(_help(program, documentation, values, arguments))
-        return 0
-    # TensorFlow's greetings would bury the one message that counts.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    logging.use_absl_handler()
-    flags.FLAGS.mark_as_parsed()  # Else absl's logging complains; the flags are in `values`.
-    logging.set_verbosity(logging.WARNING)
-    try:
-        return run(values, *_parse(argv, values, arguments)) or 0
-    except RunError as error:
-        kind = "preempted" if isinstance(error, Preempted) else "error"
-        print(f"{program}: {kind}: {config.explain(error)}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        # Before a run listens for signals, there is nothing to save.
-        return 128 + signal.SIGINT
+    with program.running(program.Program(prefix, command.name)):
+        own, passed_on = _split(arguments) if command.passes_flags_on else (arguments, None)
+        if HELP_FLAGS & set(own):
+            print(help_text(command))
+            return 0
+        # TensorFlow's start-up lines would bury the one message that counts.
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        logging.use_absl_handler()
+        absl_flags.FLAGS.mark_as_parsed()  # Otherwise absl's logging complains; ours are not in it.
+        logging.set_verbosity(logging.WARNING)
+        try:
+            values, rest = parse(command, own)
+            return command.run(values, *rest, *([] if passed_on is None else [passed_on])) or 0
+        except RunError as error:
+            kind = "preempted" if isinstance(error, Preempted) else "error"
+            print(f"{program.current.name}: {kind}: {config.explain(error)}", file=sys.stderr)
+            return error.exit_code
+        except KeyboardInterrupt:
+            # Before a run listens for signals, there is nothing to save.
+            return 128 + signal.SIGINT
 
 
-def run_and_exit(*arguments):
-    """Runs `main` and ends the process with its exit code, without the destructors.
-
-    What was registered with `atexit` is called. Destructors are not, because that of a
-    `tf.data` iterator waits for a thread that sleeps for up to a minute: a run that had
-    saved its state after 4 s ended after 100.
-    """
+def run_and_exit(command: Command, arguments: list[str], prefix: str) -> NoReturn:
+    """Runs `main` and ends the process with its exit code; see `Command.skips_destructors`."""
     codes = []
 
     def end():
@@ -112,17 +109,54 @@ def run_and_exit(*arguments):
                 stream.flush()
             os._exit(codes[0])
 
-    atexit.register(end)  # What is registered first is called last.
-    codes.append(main(*arguments))
+    if command.skips_destructors:
+        atexit.register(end)  # The function registered first is called last.
+    codes.append(main(command, arguments, prefix))
     sys.exit(codes[0])
 
 
-def load(root, values):
+def _split(arguments):
+    """Returns the arguments before the first `--`, and those after it."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    return arguments[:end], arguments[end + 1 :]
+
+
+def parse(command: Command, arguments: list[str]) -> tuple[absl_flags.FlagValues, list[str]]:
+    """Parses the arguments of a command.
+
+    Returns:
+      The flags, and the arguments that are not flags.
+
+    Raises:
+      ConfigurationError: a flag is unknown or has a bad value, or there are too many arguments.
+    """
+    values = command.flag_values()
+    try:
+        rest = values([command.name, *arguments])[1:]
+    except absl_flags.UnrecognizedFlagError as error:
+        near = registry.did_you_mean(error.flagname, list(values))
+        near = near or "; --help lists the flags"
+        raise ConfigurationError(f"unknown flag --{error.flagname}{near}") from error
+    except absl_flags.Error as error:
+        raise ConfigurationError(f"{error}; --help describes the flags") from error
+    if len(rest) > len(command.arguments):
+        extra = rest[len(command.arguments)]
+        raise ConfigurationError(f"{extra!r} is not a flag; write --gin_file=… or --gin_param='…'")
+    return values, rest
+
+
+def load_builtins() -> None:
+    """Imports TensorFlow without its start-up lines, then all that vaeflow registers."""
+    quiet_import.import_tensorflow()
+    registry.load_builtins()
+
+
+def load(root: str, values: absl_flags.FlagValues) -> config.Configuration:
     """Loads the configuration that the flags name; see `config.load`."""
-    return config.load(root, values.gin_file, values.gin_param, values.plugin)
+    return config.load(root, values.gin_file, values.gin_param, values.plugin, load_builtins)
 
 
-def load_trained(root, values):
+def load_trained(root: str, values: absl_flags.FlagValues) -> str:
     """Loads the configuration of the work folder that the flags name; see `config.load_trained`.
 
     Returns:
@@ -137,11 +171,11 @@ def load_trained(root, values):
         if path.parent.name != "checkpoints":
             raise ConfigurationError("give --workdir=<the folder of a run>, e.g. --workdir=runs/vae")
         folder = str(path.parent.parent)
-    config.load_trained(root, folder, values.gin_file, values.gin_param, values.plugin)
+    config.load_trained(root, folder, values.gin_file, values.gin_param, values.plugin, load_builtins)
     return folder
 
 
-def call(root, values, **arguments):
+def call(root: str, values: absl_flags.FlagValues, **arguments: Any) -> None:
     """Splits the devices if the flags ask for it, and calls a command; see `config.call`."""
     if values.virtual_devices:
         from vaeflow.devices import strategies  # Imports TensorFlow, which `--help` must not.
@@ -150,7 +184,7 @@ def call(root, values, **arguments):
     config.call(root, **arguments)
 
 
-def workdir(values, prefix=""):
+def workdir(values: absl_flags.FlagValues, prefix: str = "") -> str:
     """Returns `--workdir`, or `runs/<prefix><stem of the first gin file>`.
 
     Raises:
@@ -159,85 +193,24 @@ def workdir(values, prefix=""):
     if values.workdir:
         return values.workdir
     if not values.gin_file:
-        raise ConfigurationError("give --gin_file=configs/vae.gin or another file, or --workdir=<folder>")
+        raise ConfigurationError("give --gin_file=vae.gin or another file, or --workdir=<folder>")
     return str(pathlib.Path("runs") / f"{prefix}{pathlib.Path(values.gin_file[0]).stem}")
 
 
-def _parse(argv, values, arguments):
-    try:
-        rest = values(argv)[1:]
-    except flags.UnrecognizedFlagError as error:
-        near = registry.did_you_mean(error.flagname, list(values))
-        near = near or "; --help lists the flags"
-        raise ConfigurationError(f"unknown flag --{error.flagname}{near}") from error
-    except flags.Error as error:
-        raise ConfigurationError(f"{error}; --help describes the flags") from error
-    if len(rest) > len(arguments):
-        extra = rest[len(arguments)]
-        raise ConfigurationError(f"{extra!r} is not a flag; write --gin_file=… or --gin_param='…'")
-    return rest
+def help_text(command: Command) -> str:
+    """Returns what `--help` prints, with commands spelled as the user called this one."""
+    called = dataclasses.replace(program.current, command=command.name)
+    usage = ["usage:", called.invocation, *(f"[{name}]" for name in command.arguments), "[flags]"]
+    if command.passes_flags_on:
+        usage.append("-- [flags of train]")
+    documentation = called.respell(command.documentation.strip())
+    return "\n\n".join([" ".join(usage), documentation, "flags:\n" + "\n".join(_describe(command))])
 
 
-def _help(program, documentation, values, arguments):
-    usage = " ".join(["usage: python -m", program, *(f"[{name}]" for name in arguments), "[flags]"])
-    return "\n\n".join([usage, documentation.strip(), "flags:\n" + "\n".join(_describe(values))])
-
-
-def _describe(values):
+def _describe(command):
+    values = command.flag_values()
     for name in values:
         flag = values[name]
         yield f"  --{name}" if flag.boolean else f"  --{name}=…"
         description = " ".join(flag.help.partition(";\n")[0].split())
         yield textwrap.fill(description, _HELP_WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 6)
-
-
-def _multiple(description):
-    def define(name, flag_values):
-        flags.DEFINE_multi_string(name, [], description, flag_values=flag_values)
-
-    return define
-
-
-_FLAGS = {
-    "gin_file": _multiple(
-        "A gin file: a path, or the name of one of vaeflow's own, e.g. configs/vae.gin. May be repeated; "
-        "later files override earlier ones."
-    ),
-    "gin_param": _multiple(
-        "A gin statement that overrides the files, e.g. --gin_param='train.num_steps = 1000'. May be "
-        "repeated."
-    ),
-    "gin_bindings": lambda name, flag_values: flags.DEFINE_alias(name, "gin_param", flag_values=flag_values),
-    "plugin": _multiple(
-        "A Python module whose classes gin files may name, e.g. my_package.blocks. Naming it here says that "
-        "you trust its code. Packages may also announce modules through the entry point group "
-        f"{registry.ENTRY_POINT_GROUP}. May be repeated."
-    ),
-    "workdir": lambda name, flag_values: flags.DEFINE_string(
-        name,
-        None,
-        "The folder of the run. Training: the same command in the same folder resumes; default: runs/<name "
-        "of the gin file>, of a benchmark runs/benchmark-<name>.",
-        flag_values=flag_values,
-    ),
-    "checkpoint": lambda name, flag_values: flags.DEFINE_string(
-        name,
-        "best",
-        "Which checkpoint of the work folder: best (the lowest negative ELBO in the evaluations of the "
-        "training), last, a step, or the path of a checkpoint, <workdir>/checkpoints/step-….",
-        flag_values=flag_values,
-    ),
-    "virtual_devices": lambda name, flag_values: flags.DEFINE_integer(
-        name,
-        None,
-        "Split the CPU, or the first GPU, into this many devices, to rehearse a run on several.",
-        lower_bound=1,
-        flag_values=flag_values,
-    ),
-    "allow_config_change": lambda name, flag_values: flags.DEFINE_bool(
-        name,
-        False,
-        "Resume although the configuration differs from the one in the work folder.",
-        flag_values=flag_values,
-    ),
-}

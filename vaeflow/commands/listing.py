@@ -3,17 +3,38 @@
 import inspect
 import itertools
 import textwrap
+from collections.abc import Iterable
 
 from vaeflow import registry
+from vaeflow.commands import documentation
 
 _WIDTH = 100
 # Keeps a parameter and its default on one line.
 _NO_BREAK_SPACE = "\N{NO-BREAK SPACE}"
 
 
-def describe(entries):
+def describe(entries: Iterable[registry.Entry]) -> str:
     """Returns name, purpose, module and parameters of `registry.Entry`s, grouped by kind."""
     return "\n".join(_lines(entries)).strip("\n")
+
+
+def describe_one(entry: registry.Entry) -> str:
+    """Returns what one entry is, and the meaning and default of each of its parameters."""
+    lines = [f"{entry.name} ({entry.kind})", ""]
+    lines += [_wrapped(entry.summary, 2), f"  from {entry.target.__module__}"]
+    meanings = documentation.arguments(entry.target)
+    for parameter in _own_parameters(entry):
+        lines += ["", f"  {entry.name}.{parameter.name}{_default(parameter)}"]
+        if meaning := meanings.get(parameter.name):
+            lines.append(_wrapped(meaning, 6))
+    return "\n".join(lines)
+
+
+def _default(parameter):
+    if parameter.default is inspect.Parameter.empty:
+        return ", required"
+    default = parameter.default
+    return f" = {f'@{default.__name__}' if callable(default) else repr(default)}"
 
 
 def _lines(entries):
@@ -28,7 +49,7 @@ def _lines(entries):
 
 
 def _own_parameters(entry):
-    """The parameters but those that every Keras layer has, such as `name` and `dtype`."""
+    """The parameters without those that every Keras layer has, such as `name` and `dtype`."""
     import keras
 
     is_layer = inspect.isclass(entry.target) and issubclass(entry.target, keras.layers.Layer)

@@ -54,7 +54,7 @@ def of_workdir(workdir):
     if not path.is_file() or "\ntrain.model = " not in "\n" + read(path):
         raise ConfigurationError(
             f"--workdir={workdir} is not the work folder of a run: it holds no {_CONFIGURATION} that binds "
-            "`train.model`; give the folder that launch.train wrote, e.g. --workdir=runs/vae"
+            "`train.model`; give the folder that `vaeflow train` wrote, e.g. --workdir=runs/vae"
         )
     return path
 

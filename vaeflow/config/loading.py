@@ -43,7 +43,7 @@ NONE = Configuration("", "", (), (), (), ())
 _in_force = NONE
 
 
-def load(root, files=(), parameters=(), plugins=()):
+def load(root, files=(), parameters=(), plugins=(), load_builtins=None):
     """Reads a configuration, checks it, and puts it in force.
 
     Args:
@@ -51,6 +51,8 @@ def load(root, files=(), parameters=(), plugins=()):
       files: gin files, as given with `--gin_file`; later statements win.
       parameters: statements, as given with `--gin_param`; they win over files.
       plugins: modules that the user trusts and wants imported.
+      load_builtins: imports the modules that register vaeflow's own classes; None for
+        `registry.load_builtins`.
 
     Returns:
       A `Configuration`; its warnings have been logged.
@@ -67,7 +69,7 @@ def load(root, files=(), parameters=(), plugins=()):
         reader.read_parameter(text)
     trusted = list(dict.fromkeys([*plugins, *registry.announced_plugins()]))
     imports = [_consented(module, place, trusted) for module, place in reader.imports]
-    registry.load_builtins()
+    (load_builtins or registry.load_builtins)()
     for module in trusted:
         registry.load_plugin(module)
     bindings, warnings = check.check(root, reader.bindings)
@@ -81,13 +83,14 @@ def load(root, files=(), parameters=(), plugins=()):
     return _in_force
 
 
-def load_trained(root, workdir, files=(), parameters=(), plugins=()):
+def load_trained(root, workdir, files=(), parameters=(), plugins=(), load_builtins=None):
     """Puts in force the configuration that a work folder's model was trained with.
 
     Args:
       root: the name of the command, e.g. `evaluate`.
       workdir: the work folder of a run of `train`.
       files, parameters, plugins: as for `load`; they win over the folder's.
+      load_builtins: as for `load`.
 
     Returns:
       A `Configuration`.
@@ -95,7 +98,7 @@ def load_trained(root, workdir, files=(), parameters=(), plugins=()):
     Raises:
       ConfigurationError: as for `load`; or the folder is not that of a run.
     """
-    return load(root, [gin_files.of_workdir(workdir), *files], parameters, plugins)
+    return load(root, [gin_files.of_workdir(workdir), *files], parameters, plugins, load_builtins)
 
 
 def values_of(root):

@@ -194,7 +194,7 @@ def _from_slurm(environ):
         raise ConfigurationError(
             f"Slurm's environment contradicts itself: {len(hosts)} hosts ({', '.join(hosts)}), "
             f"{counts} tasks on them, {num_tasks} tasks in all, of which this is number {rank}; "
-            "start the workers with `srun python -m launch.train …`"
+            "start the workers with `srun vaeflow train …`"
         )
     # In a job's own order of hosts: task 0 is on the first.
     places = [(host, local) for host, count in zip(hosts, counts) for local in range(count)]
@@ -225,7 +225,7 @@ def _slurm(environ, *names):
             return value
     raise ConfigurationError(
         f"SLURM_STEP_ID is set, but SLURM_{names[0]} is not; start the workers with "
-        "`srun python -m launch.train …`, or unset SLURM_STEP_ID for one process"
+        "`srun vaeflow train …`, or unset SLURM_STEP_ID for one process"
     )
 
 

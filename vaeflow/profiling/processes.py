@@ -8,11 +8,10 @@ import pathlib
 import re
 import signal
 import subprocess
-import sys
 import tempfile
 
 from vaeflow import errors
-from vaeflow.devices import allocator
+from vaeflow.devices import allocator, interpreter
 from vaeflow.errors import EnvironmentFailure
 from vaeflow.runs.signals import dying_with
 
@@ -72,8 +71,8 @@ class Measurer:
 
 def _run(folder):
     """Runs the process to its end, which comes with ours too; returns its exit code."""
-    command = [sys.executable, "-m", "vaeflow.profiling.process", "request.json", "answer.json"]
-    command[-2:] = [str(folder / name) for name in command[-2:]]
+    paths = [str(folder / name) for name in ("request.json", "answer.json")]
+    command = interpreter.command("vaeflow.profiling.process", *paths)
     with open(folder / "output", "wb") as output:
         process = subprocess.Popen(
             command,

@@ -11,6 +11,7 @@ import time
 from absl import logging
 
 from vaeflow.errors import EnvironmentFailure, RunError
+from vaeflow.runs import program as current_program
 from vaeflow.runs.heartbeats import Heartbeats
 
 _EXIT_CODE = EnvironmentFailure.exit_code
@@ -43,7 +44,7 @@ class Watchdog:
       peer_seconds: how long the file of another worker may stay the same.
       beat_seconds: how often this worker's file is written.
       grace_seconds: see above.
-      program: the name of the command in the line on stderr.
+      program: the name of the command in the line on stderr; None for this process's.
     """
 
     def __init__(
@@ -55,7 +56,7 @@ class Watchdog:
         peer_seconds=30.0,
         beat_seconds=2.0,
         grace_seconds=5.0,
-        program="launch.train",
+        program=None,
     ):
         self._folder = pathlib.Path(folder)
         self._workers = workers
@@ -64,7 +65,7 @@ class Watchdog:
         self._peer_seconds = peer_seconds
         self._beat_seconds = beat_seconds
         self._grace_seconds = grace_seconds
-        self._program = program
+        self._program = program or current_program.current.name
         self._closed = threading.Event()
         self._joined = threading.Event()
         self._beating = threading.Lock()

@@ -1,0 +1,43 @@
+"""Where every command starts: `vaeflow train`, `python -m vaeflow train`, or a module of a clone.
+
+The import path and the allocator are set up first, so the other imports wait inside functions.
+"""
+
+import sys
+
+from vaeflow.commands import programs
+from vaeflow.devices import interpreter
+
+_COMPUTING = ("train", "evaluate", "sample", "embed", "export")
+
+
+def main() -> int:
+    """Runs the command that the first argument names; returns the exit code where there is none."""
+    is_module = sys.modules["__main__"].__spec__ is not None
+    prefix = "python -m vaeflow " if is_module else "vaeflow "
+    name, *arguments = sys.argv[1:] or [""]
+    if name in programs.NAMES:
+        start(name, prefix, arguments)
+    interpreter.leave_current_folder()
+    from vaeflow.commands import overview
+
+    return overview.main(prefix, name)
+
+
+def start(name: str, prefix: str, arguments: list[str] | None = None) -> None:
+    """Runs a command and ends the process with its exit code.
+
+    Args:
+      name: one of `programs.NAMES`.
+      prefix: what the user typed before it; see `Program`.
+      arguments: what the user typed after it; None for all of this process's arguments.
+    """
+    interpreter.leave_current_folder()
+    from vaeflow.devices import allocator
+
+    if name in _COMPUTING:
+        allocator.restart_tuned()
+    from vaeflow.commands import command_line
+
+    arguments = sys.argv[1:] if arguments is None else arguments
+    command_line.run_and_exit(programs.load(name), arguments, prefix)

@@ -1,0 +1,21 @@
+"""The commands as a shell knows them: flags, help, and the call of the function that does the work."""
+
+import importlib
+
+# In the order of `vaeflow --help`.
+NAMES = (
+    "train",
+    "evaluate",
+    "sample",
+    "embed",
+    "export",
+    "benchmark",
+    "list",
+    "local-cluster",
+    "ray-train",
+)
+
+
+def load(name: str):
+    """Returns the `command_line.Command` of a name."""
+    return importlib.import_module(f"{__name__}.{name.replace('-', '_')}").COMMAND
