@@ -9,6 +9,7 @@ import sys
 
 from benchmarks.processes import REPOSITORY
 from vaeflow.errors import EnvironmentFailure
+from vaeflow.runs import machine as this_machine
 
 _FOLDER = REPOSITORY / "benchmarks" / ".venv"
 _REQUIREMENTS = REPOSITORY / "benchmarks" / "requirements.txt"
@@ -64,19 +65,13 @@ def versions(python, peers_python):
 
 def machine():
     """Describes the machine, name -> text."""
-    processor = _first_value("/proc/cpuinfo", "model name") or platform.processor()
-    kibibytes = _first_value("/proc/meminfo", "MemTotal")
+    gibibytes = this_machine.memory_gib()
     return {
-        "processor": processor,
-        "cores": str(num_cores()),
-        "memory": f"{int(kibibytes.split()[0]) / 2**20:.0f} GiB" if kibibytes else "unknown",
+        "processor": this_machine.processor() or "unknown",
+        "cores": str(this_machine.num_cores()),
+        "memory": "unknown" if gibibytes is None else f"{gibibytes:.0f} GiB",
         "system": f"{platform.system()} {platform.release()}, {' '.join(platform.libc_ver())}",
     }
-
-
-def num_cores():
-    """Returns how many cores the programs may use."""
-    return len(os.sched_getaffinity(0))
 
 
 def _installed(python, *names):
@@ -99,13 +94,3 @@ def _revision():
     except OSError:
         return []
     return [f"({done.stdout.strip()})"] if done.returncode == 0 else []
-
-
-def _first_value(path, key):
-    """The first value in lines of `key: value`, or None."""
-    try:
-        text = pathlib.Path(path).read_text()
-    except OSError:
-        return None
-    found = [line.partition(":")[2].strip() for line in text.splitlines() if line.startswith(key)]
-    return found[0] if found else None

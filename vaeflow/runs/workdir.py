@@ -14,6 +14,7 @@ import sys
 from importlib import metadata
 
 from vaeflow.errors import ConfigurationError, EnvironmentFailure
+from vaeflow.runs import machine
 
 _LOCK = ".lock"
 _PACKAGES = ("vaeflow", "tensorflow", "keras", "numpy", "gin-config", "tensorboard")
@@ -110,6 +111,7 @@ class WorkDir:
             "platform": platform.platform(),
             "packages": {name: _version(name) for name in _PACKAGES},
             "git_revision": _git_revision(),
+            "machine": machine.describe(),
             **facts,
         }
         self.write_json("environment.json", environment)

@@ -10,6 +10,7 @@ NAMES = (
     "embed",
     "export",
     "benchmark",
+    "record",
     "list",
     "local-cluster",
     "ray-train",

@@ -11,6 +11,7 @@ every few seconds. Needs `pip install 'vaeflow[ray]'`.
 """
 
 import os
+import sys
 from collections.abc import Sequence
 
 from absl import flags
@@ -36,6 +37,11 @@ def train_in_worker(arguments: list[str], watchers: Sequence) -> tuple[int, str 
     Returns:
       The exit code, and the reason if it is not 0.
     """
+    sys.argv = [
+        "vaeflow",
+        "train",
+        *arguments,
+    ]  # What the run's environment.json shows; Ray's own says nothing.
     with program.running(program.Program(command="train")):
         try:
             train.run(command_line.parse(train.COMMAND, arguments)[0], watchers)

@@ -1,0 +1,153 @@
+"""The record of a finished run, to be published: what was run, where, and what came out."""
+
+import json
+import math
+import os
+import pathlib
+import re
+import shlex
+from typing import Any
+
+from vaeflow.errors import ConfigurationError
+from vaeflow.runs.workdir import WorkDir, write_atomically
+
+_SEED = re.compile(r"^train\.seed = (\d+)$", re.MULTILINE)
+_NEGATIVE_ELBO = "evaluation/negative_elbo"
+_NAME = re.compile(r"[\w+-][\w.+-]*")
+
+
+def write(workdir: str, folder: str, name: str | None = None) -> pathlib.Path:
+    """Writes the record of a finished run; the same run gives the same bytes.
+
+    Args:
+      workdir: the work folder of the run.
+      folder: the folder to write to; made if it does not exist.
+      name: the name of the file without `.json`; None for the name of the work folder.
+
+    Returns:
+      The path of the file.
+
+    Raises:
+      ConfigurationError: the work folder is not that of a finished run, or the name is not
+        a file's name.
+      EnvironmentFailure: the file cannot be written.
+    """
+    name = pathlib.Path(workdir).resolve().name if name is None else name
+    if not _NAME.fullmatch(name):
+        raise ConfigurationError(f"--name={name} cannot be the name of a file; use letters, digits and -_.+")
+    record = {"name": name, **make(workdir)}
+    path = pathlib.Path(folder) / f"{name}.json"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(
+            f"--results={folder}: the folder cannot be made ({error.strerror}); choose another"
+        ) from error
+    write_atomically(path, json.dumps(record, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
+    return path
+
+
+def make(workdir: str) -> dict[str, Any]:
+    """Returns the record of a finished run, without paths of the machine; see `write`."""
+    folder = pathlib.Path(workdir)
+    if not folder.is_dir():
+        raise ConfigurationError(f"--workdir={workdir}: there is no such folder")
+    configuration = _text(folder, "config.gin")
+    environment = _json(folder, "environment.json")
+    history = WorkDir(folder).read_metrics()
+    result = _finished(folder, history)
+    digest = result.pop("weights_sha256")
+    seed = _SEED.search(_text(folder, "operative_config.gin"))
+    evaluation = folder / "evaluation.json"
+    return _strict(
+        {
+            "command": _command(environment.pop("command")),
+            "seed": int(seed[1]) if seed else None,
+            "revision": environment.pop("git_revision"),
+            "machine": environment.pop("machine", None),
+            "versions": {
+                "python": environment.pop("python"),
+                "platform": environment.pop("platform"),
+                **environment.pop("packages"),
+            },
+            "run": environment,
+            "seconds": result["wall_seconds"],
+            "metrics": result,
+            "evaluation": _json(folder, evaluation.name) if evaluation.exists() else None,
+            "history": {
+                "step": [line["step"] for line in history if _NEGATIVE_ELBO in line],
+                _NEGATIVE_ELBO: [line[_NEGATIVE_ELBO] for line in history if _NEGATIVE_ELBO in line],
+            },
+            "weights_sha256": digest,
+            "configuration": _without_paths(configuration).splitlines(),
+        }
+    )
+
+
+def _finished(folder, history):
+    """Returns what `result.json` holds, if the run has not gone on since."""
+    path = folder / "result.json"
+    if not path.exists():
+        raise ConfigurationError(
+            f"the run in {folder} is not finished: there is no result.json; run its command again to go on"
+        )
+    result = _json(folder, path.name)
+    last = history[-1]["step"] if history else 0
+    if result["step"] != last:
+        raise ConfigurationError(
+            f"the run in {folder} is not finished: result.json is of step {result['step']}, metrics.jsonl "
+            f"of step {last}; run its command again to go on"
+        )
+    return result
+
+
+def _text(folder, name):
+    try:
+        return (folder / name).read_text()
+    except FileNotFoundError:
+        raise ConfigurationError(
+            f"--workdir={folder} is not the work folder of a run: there is no {name}; give the folder that "
+            "`vaeflow train` wrote, e.g. --workdir=runs/vae"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{folder / name} cannot be read: {error}") from error
+
+
+def _json(folder, name):
+    try:
+        return json.loads(_text(folder, name))
+    except json.JSONDecodeError as error:
+        raise ConfigurationError(f"{folder / name} is not JSON: {error}") from error
+
+
+def _command(arguments):
+    """Writes the command line of a run as a user types it, whichever way it was called."""
+    program, *arguments = arguments
+    name = pathlib.Path(program).stem
+    if name not in ("vaeflow", "__main__"):
+        arguments = [name.replace("_", "-"), *arguments]  # A module of a clone.
+    return shlex.join(["vaeflow", *map(_without_folder, arguments)])
+
+
+def _without_folder(argument):
+    """Shortens an absolute path to its last part, also as the value of a flag."""
+    flag, equals, value = argument.rpartition("=") if argument.startswith("--") else ("", "", argument)
+    if os.path.isabs(value):  # noqa: PTH117 -- the text may be anything
+        return f"{flag}{equals}{pathlib.Path(value).name}"
+    return _without_paths(argument)
+
+
+def _without_paths(text):
+    """Shortens each absolute path in quotes to its last part."""
+    return re.sub(
+        r"""(['"])(/[^'"\n]*)\1""", lambda found: f"{found[1]}{pathlib.Path(found[2]).name}{found[1]}", text
+    )
+
+
+def _strict(value):
+    """Replaces numbers that are not finite by None, since JSON has no NaN."""
+    if isinstance(value, dict):
+        return {key: _strict(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_strict(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
