@@ -1,8 +1,7 @@
-"""The peers' environment, and what is known of the machine and of the programs' versions."""
+"""Makes the peers' environment, and describes the machine and the versions of the programs."""
 
 import json
 import os
-import pathlib
 import platform
 import subprocess
 import sys
@@ -24,10 +23,10 @@ print(json.dumps({name: importlib.metadata.version(name) for name in sys.argv[1:
 
 
 def make_for_peers(log):
-    """Makes the environment with the peers, or completes it; returns its interpreter.
+    """Creates the environment with the peers, or completes it; returns its interpreter.
 
     Raises:
-      EnvironmentFailure: it cannot be made, or a package not be installed.
+      EnvironmentFailure: the environment cannot be created, or a package cannot be installed.
     """
     python = _FOLDER / "bin" / "python"
     log(f"the peers' environment: {_FOLDER}")
@@ -45,7 +44,7 @@ def make_for_peers(log):
 
 
 def versions(python, peers_python):
-    """Returns the versions of all that is compared, name -> text.
+    """Returns the versions of the programs that are compared, name -> text.
 
     Raises:
       EnvironmentFailure: one of the environments lacks one of them.

@@ -6,7 +6,7 @@ import pathlib
 import shutil
 
 from benchmarks import lines
-from benchmarks.processes import Program, ProgramFailed
+from benchmarks.processes import Program, ProgramError
 from benchmarks.workloads import WORKLOADS
 from vaeflow.errors import RunError
 
@@ -14,8 +14,8 @@ _WARM_UP_SECONDS = 1.0
 _OF_A_WINDOW = ("images", "steps", "seconds", "others_cores")
 
 
-class DifferentNets(RunError):
-    """Programs that are to be compared do not train the same net; nothing is measured."""
+class DifferentNetsError(RunError):
+    """The programs do not train the same net, so they cannot be compared; nothing is measured."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,12 +23,12 @@ class Settings:
     """How to measure.
 
     Attributes:
-      num_rounds: how often each program is asked.
+      num_rounds: how often each program trains.
       seconds: how long it trains each time.
-      python: the interpreter for vaeflow and Keras.
-      peers_python: that for pythae and PyTorch.
+      python: the interpreter that runs vaeflow and Keras.
+      peers_python: the interpreter that runs pythae and PyTorch.
       folder: where programs keep their state and logs.
-      log: is told what happens, a line at a time.
+      log: called with each line of progress.
     """
 
     num_rounds: int
@@ -42,19 +42,19 @@ class Settings:
 def measure(name, settings):
     """Measures a workload.
 
-    Every program is a process of its own, which is started once and trains only when asked. The
-    programs are asked one after the other, so that what else the machine does meets all alike.
+    Every program is a process of its own, which is started once and trains only on request. The
+    programs take turns, so that other load on the machine affects all of them alike.
 
     Args:
       name: of the workload.
       settings: a `Settings`.
 
     Returns:
-      A dict for JSON: `parameters`, how many the net has; `lines`, what was measured of each `Line`;
-      `matrix_product`, `flops_per_second` and `others_cores` of each round, or None where that failed.
+      A dict for JSON: `parameters`, their number; `lines`, the measurements of each `Line`;
+      `matrix_product`, `flops_per_second` and `others_cores` of each round, or None if it failed.
 
     Raises:
-      DifferentNets: the numbers of trainable parameters differ.
+      DifferentNetsError: the numbers of trainable parameters differ.
     """
     shutil.rmtree(settings.folder / name, ignore_errors=True)
     with contextlib.ExitStack() as stack:
@@ -86,7 +86,7 @@ def measure(name, settings):
 
 
 class _Entry:
-    """A line, its program, and what was measured of it; a failure ends this line only."""
+    """A line, its program and its measurements; a failure ends this line only."""
 
     def __init__(self, line, settings, workload):
         self.line = line
@@ -118,17 +118,17 @@ class _Entry:
                 self._program.end()
 
     def measure_resume(self):
-        """Starts the program anew on the state it left, up to its first step."""
+        """Restarts the program from its saved state, up to its first step."""
         if self.failure:
             return
         try:
             with self._started() as program:
                 if not program.facts["resumed_at"]:
-                    raise ProgramFailed("it began anew instead of resuming")
+                    raise ProgramError("it started from the beginning instead of resuming")
                 self.resume_seconds = program.start_seconds
                 self._settings.log(f"{self._title}: resumed after {self.resume_seconds:.1f} s")
-        except ProgramFailed as failed:
-            # What it trained before stands.
+        except ProgramError as failed:
+            # The measurements before stay valid.
             self.resume_failure = str(failed)
             self._settings.log(f"{self._title}: no resume: {failed}")
 
@@ -159,15 +159,15 @@ class _Entry:
     def _failures(self):
         try:
             yield
-        except ProgramFailed as failed:
+        except ProgramError as failed:
             self.failure = str(failed)
             self._settings.log(f"{self._title}: failed: {failed}")
 
 
 def _number_of_parameters(name, entries):
-    """Returns the number that all programs report, or raises `DifferentNets`."""
+    """Returns the number that all programs report, or raises `DifferentNetsError`."""
     reported = {entry.line.name: entry.facts["parameters"] for entry in entries if entry.facts}
     if len(set(reported.values())) > 1:
         listed = ", ".join(f"{line} {count:,}" for line, count in reported.items())
-        raise DifferentNets(f"{name}: the numbers of trainable parameters must be equal, got {listed}")
+        raise DifferentNetsError(f"{name}: the numbers of trainable parameters must be equal, got {listed}")
     return next(iter(reported.values()), None)

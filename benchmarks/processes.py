@@ -1,5 +1,6 @@
-"""The runner's end of `benchmarks.protocol`: programs that are started, asked, and ended."""
+"""The runner's end of `benchmarks.protocol`: starts programs, sends them commands, ends them."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -16,28 +17,28 @@ _ANSWER_SECONDS = 600
 _END_SECONDS = 120
 
 
-class ProgramFailed(Exception):
-    """A program ended, or gives no answer; the message is the last that it said."""
+class ProgramError(Exception):
+    """A program ended or does not answer; the message is the last line it printed."""
 
 
 class Program:
-    """A program that was started, and waits for commands once it has answered.
+    """A started program, which waits for commands after its first answer.
 
-    Use it in a `with`, which leaves no process behind.
+    Use it in a `with` statement, which leaves no process behind.
 
     Args:
-      line: the `Line` that it is of.
+      line: the `Line` it belongs to.
       python: the interpreter.
       workload: the name of the workload.
       folder: a folder of its own, made if needed; its standard error goes to `log.txt` there.
 
     Attributes:
-      line: as given.
+      line: see above.
       facts: its first answer, a dict.
       start_seconds: from its start to the end of its first training step.
 
     Raises:
-      ProgramFailed: it did not come so far.
+      ProgramError: it ended before its first answer.
     """
 
     def __init__(self, line, python, workload, folder):
@@ -46,11 +47,11 @@ class Program:
         folder.mkdir(parents=True, exist_ok=True)
         self._log = folder / "log.txt"
         if line.needs_compiler and not _has_compiler():
-            raise ProgramFailed("no C++ compiler (g++ or clang++)")
-        # What one program compiled is no start for the next.
+            raise ProgramError("no C++ compiler (g++ or clang++)")
+        # No program may profit from what another one compiled.
         environment = line.environment(os.environ) | {"TORCHINDUCTOR_CACHE_DIR": str(folder / "inductor")}
         began = time.monotonic()
-        with open(self._log, "w") as log:
+        with self._log.open("w") as log:
             self._process = subprocess.Popen(
                 line.command(python, workload, folder),
                 stdin=subprocess.PIPE,
@@ -59,7 +60,7 @@ class Program:
                 text=True,
                 cwd=REPOSITORY,
                 env=environment,
-                # A group of its own, with the processes that it starts, to be ended as one.
+                # In a group of its own with the processes that it starts, so that all end together.
                 start_new_session=True,
             )
         try:
@@ -76,10 +77,10 @@ class Program:
         self.close()
 
     def run(self, seconds):
-        """Has it train for a window.
+        """Lets it train for a window.
 
         Returns:
-          Its answer, a dict, with `others_cores`: how many cores all others used meanwhile.
+          Its answer, a dict, with `others_cores`: how many cores all other processes used meanwhile.
         """
         began, others = time.monotonic(), -self._cpu_seconds_of_others()
         self._send(f"run {seconds}")
@@ -88,48 +89,44 @@ class Program:
         return answer | {"others_cores": max(0.0, others / (time.monotonic() - began))}
 
     def end(self):
-        """Has it save its state where it can, and exit."""
+        """Asks it to save its state, if it can, and to exit."""
         self._send("end")
         try:
             self._process.wait(_END_SECONDS)
         except subprocess.TimeoutExpired:
-            raise ProgramFailed(f"it did not end within {_END_SECONDS} s") from None
+            raise ProgramError(f"it did not end within {_END_SECONDS} s") from None
         if self._process.returncode:
-            raise ProgramFailed(self._last_words())
+            raise ProgramError(self._last_words())
 
     def close(self):
-        """Ends its process and all that it started, at once."""
-        try:
+        """Kills its process and all that it started."""
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self._process.wait()
         self._process.stdout.close()
-        try:
+        with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
-        except BrokenPipeError:
-            pass
 
     def _cpu_seconds_of_others(self):
         try:
             return load.cpu_seconds_of_machine() - load.cpu_seconds_of_process(self._process.pid)
         except OSError:
-            raise ProgramFailed(self._last_words()) from None
+            raise ProgramError(self._last_words()) from None
 
     def _send(self, command):
         try:
             self._process.stdin.write(command + "\n")
             self._process.stdin.flush()
         except BrokenPipeError:
-            raise ProgramFailed(self._last_words()) from None
+            raise ProgramError(self._last_words()) from None
 
     def _answer(self, seconds):
         if not select.select([self._process.stdout], [], [], seconds)[0]:
-            raise ProgramFailed(f"no answer within {seconds:.0f} s")
+            raise ProgramError(f"no answer within {seconds:.0f} s")
         answer = self._process.stdout.readline()
         if not answer:
             self._process.wait()
-            raise ProgramFailed(self._last_words())
+            raise ProgramError(self._last_words())
         return json.loads(answer)
 
     def _last_words(self):

@@ -1,29 +1,30 @@
-"""How the runner and a program that trains talk: a command a line to it, a JSON object a line back.
+"""The protocol between the runner and a program that trains: lines of commands, answered by lines of JSON.
 
-A program trains one step and says so. From then on it trains only while a window lasts: at
-`run SECONDS` it goes on for that long and answers what it did; `end` ends it. Between the windows it
-sleeps in a read of its standard input, wherever in its own training loop that happens to be.
+A program trains one step and reports it. After that it trains only in windows: on `run SECONDS`
+it trains for that long and answers with what it did; on `end` it ends. Between windows it sleeps
+in a read of its standard input, wherever in its training loop that is.
 
-Imports the standard library only: it runs in the environment of vaeflow and in that of the peers.
+It imports the standard library only, because it runs in vaeflow's environment and in the peers'.
 """
 
 import argparse
 import json
 import os
+import pathlib
 import sys
 import time
 
 
-class Ended(Exception):
-    """The runner wants no more of this program."""
+class EndedError(Exception):
+    """The runner asks this program to end."""
 
 
 def arguments():
-    """Parses what the runner starts every program with.
+    """Parses the arguments that the runner gives to every program.
 
     Returns:
-      A namespace: `workload`, a name; `folder`, where the program may keep its state and finds it
-      again; `variant`, which of a program's ways to train; `num_replicas`, of vaeflow.
+      A namespace: `workload`, a name; `folder`, where the program keeps its state between starts;
+      `variant`, which of a program's ways to train; `num_replicas`, for vaeflow.
     """
     parser = argparse.ArgumentParser()
     parser.add_argument("--workload", required=True)
@@ -34,32 +35,32 @@ def arguments():
 
 
 class Session:
-    """The program's end of the talk.
+    """The program's end of the protocol.
 
     Args:
-      **facts: what the program tells of itself with each answer.
+      **facts: what the program reports about itself with each answer.
 
     Attributes:
-      facts: those, a dict; more may be added.
-      window_seconds: how long the present window is to last.
+      facts: the same as a dict; more may be added.
+      window_seconds: the length of the current window.
     """
 
     def __init__(self, **facts):
-        # Libraries print to standard output too: give them the log instead.
+        # Libraries print to standard output too; their lines go to the log.
         self._answers = os.fdopen(os.dup(1), "w")
         os.dup2(2, 1)
         self.facts = facts
         self.window_seconds = None
 
     def after_step(self, num_images, num_steps=1):
-        """Tells that steps were trained; returns when the program is to train on.
+        """Reports trained steps; returns when the program should continue.
 
         Args:
-          num_images: how many images those steps took together.
-          num_steps: how many steps they were.
+          num_images: the number of images in these steps.
+          num_steps: the number of steps.
 
         Raises:
-          Ended: the program is to save its state, where it can, and to exit.
+          EndedError: the program should save its state, if it can, and exit.
         """
         if self.window_seconds is None:
             self.answer()
@@ -76,22 +77,22 @@ class Session:
             )
 
     def answer(self, **content):
-        """Answers, and waits for the next window to begin; raises as `after_step`."""
+        """Answers, and waits for the next window; raises like `after_step`."""
         self._answers.write(json.dumps(self.facts | content) + "\n")
         self._answers.flush()
         command, _, argument = sys.stdin.readline().strip().partition(" ")
-        if command != "run":  # `end`, or the end of the input: the runner is gone.
-            raise Ended
+        if command != "run":  # `end`, or the end of the input because the runner is gone.
+            raise EndedError
         self.window_seconds = float(argument)
         self._num_images = self._num_steps = 0
         self._began = time.perf_counter()
 
 
 def peak_mebibytes():
-    """Returns the most memory that this process had resident so far, or None where Linux does not say."""
+    """Returns the peak resident memory of this process, or None if the system does not report it."""
     try:
-        with open("/proc/self/status") as status:
-            # Not getrusage: its maximum begins with that of the process that started this one.
+        with pathlib.Path("/proc/self/status").open() as status:
+            # Not getrusage, whose maximum includes the process that started this one.
             kibibytes = [line.split()[1] for line in status if line.startswith("VmHWM:")]
     except OSError:
         return None

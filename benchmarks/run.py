@@ -3,9 +3,9 @@
     python -m benchmarks.run
     python -m benchmarks.run --workloads=dense_128,conv64_64 --quick
 
-It makes an environment for the peers and draws the images, both once. The tables go to
-benchmarks/results.md and, with every single number, benchmarks/results.json. All workloads
-should take about 40 minutes on 2 cores; let nothing else run then.
+The first run creates an environment for the peers and draws the images. The tables go to
+benchmarks/results.md and every single number to benchmarks/results.json. All workloads
+take about 40 minutes on 2 cores; let nothing else run meanwhile.
 """
 
 import argparse
@@ -22,12 +22,13 @@ from benchmarks.processes import REPOSITORY
 from benchmarks.workloads import WORKLOADS
 from vaeflow import registry
 from vaeflow.errors import ConfigurationError, EnvironmentFailure, RunError
+from vaeflow.runs import machine
 
 _CACHE = REPOSITORY / "benchmarks" / ".cache"
 
 
 def run(options):
-    """Measures what the options ask for and writes the tables, anew after each workload."""
+    """Measures the chosen workloads and rewrites the tables after each."""
     peers_python = options.peers_python or environments.make_for_peers(_log)
     whole = {
         "machine": environments.machine(),
@@ -35,7 +36,7 @@ def run(options):
         "settings": {
             "num_rounds": options.rounds,
             "seconds": options.seconds,
-            "num_cores": environments.num_cores(),
+            "num_cores": machine.num_cores(),
         },
         "workloads": {},
     }
@@ -52,6 +53,7 @@ def run(options):
 
 
 def main(argv):
+    """Runs the benchmark; returns the exit code."""
     try:
         run(_parse(argv))
         return 0
@@ -83,13 +85,13 @@ def _parse(argv):
     parser.add_argument("--rounds", type=_positive(int), help="how often each program trains; default: 5")
     parser.add_argument("--seconds", type=_positive(float), help="for how long each time; default: 3")
     parser.add_argument(
-        "--quick", action="store_true", help="one round of one second, to see that all works; results "
-        "go to benchmarks/.cache/quick"
+        "--quick", action="store_true", help="one round of one second, to check that every program works; "
+        "the results go to benchmarks/.cache/quick"
     )  # fmt: skip
     parser.add_argument("--results", type=pathlib.Path, help="the folder of the tables; default: benchmarks")
     parser.add_argument(
         "--peers_python", type=_interpreter, help="an interpreter that has benchmarks/requirements.txt "
-        "installed; default: one in benchmarks/.venv, which is made"
+        "installed; default: one in benchmarks/.venv, created if needed"
     )  # fmt: skip
     options = parser.parse_args(argv)
     options.rounds = options.rounds or (1 if options.quick else 5)
@@ -121,13 +123,14 @@ def _positive(kind):
 
 
 def _interpreter(text):
-    if not os.access(text, os.X_OK) or os.path.isdir(text):
+    if not os.access(text, os.X_OK) or pathlib.Path(text).is_dir():
         raise argparse.ArgumentTypeError(f"expected a Python interpreter, got {text!r}")
-    return os.path.abspath(text)
+    # A virtual environment's interpreter is a link, which must not be followed.
+    return str(pathlib.Path(text).absolute())
 
 
 def _draw_sprites():
-    # In a process of its own: the runner stays small, and TensorFlow's threads out of it.
+    # In a process of its own, which keeps the runner small and free of TensorFlow's threads.
     environment = os.environ | {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.sprites"], cwd=REPOSITORY, env=environment, stdout=sys.stderr

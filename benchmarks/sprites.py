@@ -12,7 +12,7 @@ import numpy as np
 CACHE = pathlib.Path("benchmarks/.cache")
 NUM_EVALUATION = 1024
 
-# Name -> images, side, channels. Multiples of every batch: no program ends an epoch with a smaller one.
+# Name -> images, side, channels. Multiples of every batch size, so that all batches are full.
 ARRAYS = {
     "sprites_28": (59_904, 28, 1),
     "sprites_64": (20_480, 64, 1),
@@ -26,7 +26,7 @@ def array_path(name):
 
 
 def make(name):
-    """Writes an array and one for evaluation, uint8 `[N, S, S, C]`, unless they are there."""
+    """Writes an array and one for evaluation, uint8 `[N, S, S, C]`, unless they exist."""
     num_images, side, channels = ARRAYS[name]
     for path, split, count in (
         (array_path(name), "train", num_images),
@@ -35,14 +35,14 @@ def make(name):
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             unfinished = path.with_suffix(".unfinished")
-            with open(unfinished, "wb") as file:
+            with unfinished.open("wb") as file:
                 np.save(file, _draw(split, count, side, channels))
-            # Under its name only when whole: a run that was stopped here leaves no broken array.
+            # Renamed only when complete, so that an interrupted run leaves no broken array.
             unfinished.rename(path)
 
 
 def _draw(split, count, side, channels):
-    """Draws `count` sprites from all over the grid: white on black, or each in a colour of its own."""
+    """Draws `count` sprites from all over the grid: white on black, or each in its own colour."""
     import tensorflow as tf
 
     from vaeflow.datasets import RenderedSprites

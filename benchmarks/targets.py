@@ -1,4 +1,4 @@
-"""The targets of the comparison, and whether they were reached: pure functions of what was measured."""
+"""The targets of the comparison, and whether the measurements reach them: pure functions."""
 
 import dataclasses
 import statistics
@@ -11,14 +11,14 @@ _MOST_COST_OF_REPLICAS = 0.10
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """What is aimed at.
+    """A target and the measurement that decides it.
 
     Attributes:
-      text: what, for people.
-      value: what was measured, or None.
-      is_reached: whether that is enough.
+      text: the target in words.
+      value: the measurement, or None.
+      is_reached: whether the value is good enough.
       form: how `value` is written, for `str.format`.
-      compared: the windows of each of those who were compared, lists.
+      compared: a list of windows for each line that was compared.
     """
 
     text: str
@@ -34,13 +34,13 @@ def rates(line):
 
 
 def times(line, other):
-    """Returns how many times as fast one line is as another: the median of the rounds' ratios.
+    """Returns the speed of one line relative to another: the median of the ratios of all rounds.
 
     Args:
       line, other: entries of `lines`.
 
     Returns:
-      A float, or None where one of them is None or failed.
+      A float, or None if one of them is None or failed.
     """
     if any(each is None or each["failure"] or not each["windows"] for each in (line, other)):
         return None
@@ -56,7 +56,7 @@ def find(measured, name, tuned_allocator=False):
 
 
 def of_matrix_product(measured):
-    """Returns the part of the matrix product's rate that vaeflow reached, the median of the rounds."""
+    """Returns the share of the matrix product's rate that vaeflow reached, the median of the rounds."""
     line, products = find(measured, lines.VAEFLOW), measured["matrix_product"]
     if line["failure"] or not products:
         return None
@@ -67,7 +67,7 @@ def of_matrix_product(measured):
 
 
 def targets(results, num_cores):
-    """Compares what was measured with what is aimed at.
+    """Compares the measurements with the targets.
 
     Args:
       results: a dict, name of a workload -> what `measure` returned.
@@ -75,7 +75,7 @@ def targets(results, num_cores):
 
     Returns:
       A list of dicts: `workload`; `target` and `measured`, texts; `verdict`, `"reached"`, `"missed"`,
-      `"not measured"`, or `"not judged: …"` where the machine was busy with something else.
+      `"not measured"`, or `"not judged: …"` if other processes kept the machine busy.
     """
     return [
         {
@@ -96,7 +96,7 @@ def cost_of_replicas(measured):
 
 
 def _targets_of(workload, measured):
-    """Gives the `Target`s of one workload."""
+    """Yields the `Target`s of one workload."""
     vaeflow, pythae = find(measured, lines.VAEFLOW), find(measured, lines.PYTHAE)
     ratio, least = times(vaeflow, pythae), workload.times_pythae
     text = f"at least {least:.1f} times pythae"
@@ -107,7 +107,7 @@ def _targets_of(workload, measured):
     best = min(known, key=known.get, default=None)
     ratio = known.get(best)
     text = "at least the best PyTorch line" + (f" ({best.removeprefix('PyTorch, ')})" if best else "")
-    # Of all of them: on a busy machine another would have been the best.
+    # The windows of all: on an idle machine, another line might have been the best.
     compared = _windows(vaeflow, *torch.values())
     yield Target(text, ratio, _at_least(ratio, 1.0), "{:.2f} times", compared)
     if (least := workload.of_matrix_product) is not None:
@@ -135,5 +135,5 @@ def _at_least(value, least):
 
 
 def _windows(*measured_lines):
-    """The windows of those lines that were measured."""
+    """Returns the windows of the lines that were measured."""
     return [line["windows"] for line in measured_lines if line is not None and not line["failure"]]

@@ -1,4 +1,4 @@
-"""How busy the GPUs are, as nvidia-smi tells it while something runs."""
+"""Measures how busy the GPUs are, with nvidia-smi."""
 
 import contextlib
 import statistics
@@ -15,7 +15,7 @@ _COMMAND = [
 
 
 class Sampler:
-    """Samples the utilization of every GPU from a thread, while inside; without nvidia-smi it has no samples.
+    """Samples the utilization of every GPU while the block runs; without nvidia-smi there are no samples.
 
     Attributes:
       samples: tuples of the time in seconds since 1970, the index of a GPU, and a
@@ -44,11 +44,11 @@ class Sampler:
 
         Args:
           windows: a list of dicts with `started_at` and `seconds`.
-          num_gpus: how many GPUs were in use; nvidia-smi counts them in an order of its
-            own, so those count that are busiest.
+          num_gpus: how many GPUs were in use; nvidia-smi numbers them in an order of its
+            own, so the busiest ones count.
 
         Returns:
-          A percentage, or None where nothing was sampled.
+          A percentage, or None without samples.
         """
         of_gpu = {}
         for at, index, percentage in list(self.samples):

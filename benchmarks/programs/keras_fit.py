@@ -99,14 +99,14 @@ class Watch(keras.callbacks.Callback):
         self.batch_size = batch_size
         self.backup = backup
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs=None):  # noqa: ARG002 -- Keras' signature
         # `BackupAndRestore` has restored before.
         self.session.facts["resumed_at"] = int(self.model.optimizer.iterations)
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch, logs=None):  # noqa: ARG002 -- Keras' signature
         try:
             self.session.after_step(self.batch_size)
-        except protocol.Ended:
+        except protocol.EndedError:
             self.backup.save_freq = 1
             self.backup.on_train_batch_end(batch)
             self.model.stop_training = True
@@ -131,6 +131,7 @@ def make_input(pixels, batch_size):
 
 
 def main():
+    """Trains when the runner asks for it; see `benchmarks.protocol`."""
     arguments = protocol.arguments()
     workload = WORKLOADS[arguments.workload]
     session = protocol.Session()

@@ -7,6 +7,8 @@ seen once by the discriminator; the discriminator's loss also runs back through 
 logits are the net's one and a constant 0, which makes the same loss with the same parameters.
 """
 
+import contextlib
+
 import numpy as np
 import torch
 from pythae.data.preprocessors import DataProcessor
@@ -66,7 +68,7 @@ class Watch(TrainingCallback):
         self.session = session
         self.batch_size = batch_size
 
-    def on_train_step_end(self, training_config, **kwargs):
+    def on_train_step_end(self, training_config, **kwargs):  # noqa: ARG002 -- pythae's signature
         self.session.after_step(self.batch_size)
 
 
@@ -108,6 +110,7 @@ def make_trainer(model, workload, dataset, folder, callbacks):
 
 
 def main():
+    """Trains when the runner asks for it; see `benchmarks.protocol`."""
     arguments = protocol.arguments()
     workload = WORKLOADS[arguments.workload]
     session = protocol.Session()
@@ -118,10 +121,8 @@ def main():
     session.facts["parameters"] = torch_nets.num_parameters(model)
     watch = Watch(session, workload.batch_size)
     trainer = make_trainer(model, workload, dataset, arguments.folder, [watch])
-    try:
+    with contextlib.suppress(protocol.EndedError):
         trainer.train()
-    except protocol.Ended:
-        pass
 
 
 if __name__ == "__main__":

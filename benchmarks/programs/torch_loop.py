@@ -95,6 +95,7 @@ def batches(pixels, batch_size):
 
 
 def main():
+    """Trains when the runner asks for it; see `benchmarks.protocol`."""
     arguments = protocol.arguments()
     workload = WORKLOADS[arguments.workload]
     session = protocol.Session()
@@ -115,7 +116,7 @@ def main():
             trainer.step(images)
             step += 1
             session.after_step(len(images))
-    except protocol.Ended:
+    except protocol.EndedError:
         torch.save((step, trainer.state()), saved)
 
 

@@ -94,7 +94,7 @@ def _conv_decoder(workload, side, channels):
     shape = (filters[0], smallest, smallest)
     layers, _ = _dense_layers(workload.num_latents, (*workload.units, math.prod(shape)))
     layers.append(nn.Unflatten(1, shape))
-    for count, following in zip(filters, (*filters[1:], channels)):
+    for count, following in zip(filters, (*filters[1:], channels), strict=True):
         layers += [nn.ConvTranspose2d(count, following, 4, 2, padding=1), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
 

@@ -5,6 +5,7 @@ closed KL divergence, averaged over the batch. The data lies on the device as ui
 steps is one call, so a window ends with a loop.
 """
 
+import contextlib
 import math
 
 from benchmarks import protocol, workloads
@@ -18,7 +19,7 @@ class Watch(Callback):
     """Counts after each loop, and sleeps between the windows."""
 
     def __init__(self, session):
-        # The first loop is one step, so that its end can be told.
+        # The first loop is a single step, so that its end is known.
         super().__init__(every_steps=1)
         self.session = session
 
@@ -31,30 +32,29 @@ class Watch(Callback):
             "compile_mode": run.trainer.compile_mode,
         }
 
-    def on_log(self, run, metrics):
+    def on_log(self, run, metrics):  # noqa: ARG002 -- the hook's signature
         num_steps = run.step - self.last_step
         self.last_step = run.step
         try:
             self.session.after_step(num_steps * run.trainer.batch_size, num_steps)
-        except protocol.Ended:
+        except protocol.EndedError:
             run.stop_request.name = "the benchmark"
             return
         if self.every_steps:
             self.every_steps = None
-            # In the first window, which is for warming up: before it, the start is measured.
+            # In the first window, which warms up; before it the start is timed.
             self.session.facts["flops_per_step"] = flops.training_step_flops(run.trainer)
 
 
 def main():
+    """Trains when the runner asks for it; see `benchmarks.protocol`."""
     arguments = protocol.arguments()
     session = protocol.Session()
     config.load("train", [str(workloads.gin_file(arguments.workload))], ["train.stall_seconds = None"])
     if arguments.num_replicas > 1:
         strategies.split_devices(arguments.num_replicas)
-    try:
+    with contextlib.suppress(errors.Preempted):  # The state is saved.
         config.call("train", workdir=arguments.folder, watchers=[Watch(session)])
-    except errors.Preempted:
-        pass  # The state is saved.
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks import measure
 from benchmarks.lines import Line
-from benchmarks.processes import REPOSITORY, Program, ProgramFailed
+from benchmarks.processes import REPOSITORY, Program, ProgramError
 from vaeflow.devices import allocator
 
 # Steps of 1 ms, each of 4 images; what it prints must disturb nobody.
@@ -25,7 +25,7 @@ try:
         time.sleep(0.001)
         print("noise from a library", flush=True)
         session.after_step(4)
-except protocol.Ended:
+except protocol.EndedError:
     state.write_text("saved")
 """
 BROKEN = "import sys; print('first', file=sys.stderr); sys.exit('the net has no layers')"
@@ -74,7 +74,7 @@ def test_a_program_ends_when_the_runner_is_gone(tmp_path):
 
 
 def test_a_program_that_breaks_says_why(tmp_path):
-    with pytest.raises(ProgramFailed, match=r"^the net has no layers$"):
+    with pytest.raises(ProgramError, match=r"^the net has no layers$"):
         start(tmp_path, BROKEN)
 
 
@@ -82,14 +82,14 @@ def test_a_program_that_is_killed_between_windows_is_a_failure(tmp_path):
     with start(tmp_path) as program:
         os.kill(program._process.pid, 9)
         program._process.wait()
-        with pytest.raises(ProgramFailed):
+        with pytest.raises(ProgramError):
             program.run(0.01)
 
 
 def test_without_a_compiler_the_line_says_so(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
-    with pytest.raises(ProgramFailed, match="no C\\+\\+ compiler"):
+    with pytest.raises(ProgramError, match="no C\\+\\+ compiler"):
         start(tmp_path, needs_compiler=True)
 
 
@@ -136,7 +136,7 @@ def test_a_workload_is_measured_although_a_program_breaks(toy_lines, tmp_path):
 
 def test_different_nets_are_not_compared(toy_lines, tmp_path):
     toy_lines(one=TOY, other=TOY.replace("parameters=7", "parameters=8"))
-    with pytest.raises(measure.DifferentNets, match="must be equal, got one 7, other 8"):
+    with pytest.raises(measure.DifferentNetsError, match="must be equal, got one 7, other 8"):
         measure.measure("dense_128", settings(tmp_path))
 
 
