@@ -128,7 +128,7 @@ def test_each_pod_learns_who_the_workers_are(tmp_path, num_workers):
         tf_config, pid, *arguments = out.splitlines()
         workers = tuple(f"{NAME}-{worker}.{POD['subdomain']}:{port}" for worker in range(num_workers))
         assert find_workers({"TF_CONFIG": tf_config}) == Workers(workers, index)
-        assert arguments[:2] == ["-m", "launch.train"]
+        assert arguments[:3] == ["-m", "vaeflow", "train"]
         # The training is the process that Kubernetes signals, and its exit code the pod's.
         assert int(pid) == process.pid
         assert process.returncode == 42
@@ -176,13 +176,7 @@ def test_a_job_that_ended_stays_ended(tmp_path, code):
     assert ended == code
     (call,) = calls
     assert call[0] == "srun"
-    assert call[-5:] == [
-        "python",
-        "-m",
-        "launch.train",
-        "--gin_file=x.gin",
-        "--workdir=w",
-    ]
+    assert call[-6:] == ["python", "-m", "vaeflow", "train", "--gin_file=x.gin", "--workdir=w"]
     assert {"--kill-on-bad-exit=0", "--wait=0", "--distribution=block", "--cpus-per-task=16"} <= set(call)
 
 
