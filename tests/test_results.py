@@ -13,29 +13,39 @@ RECORDS = sorted((REPOSITORY / "results").glob("*.json"))
 MADE_UP_TABLE = "| `tiny.gin` | sprites | 4,690 | 95.7 nats (90 to 96 with other seeds) | 3 min |\n"
 
 
+def made_up_record(step=4690, negative_elbo=95.7, seconds=180):
+    return {"metrics": {"step": step, "evaluation/negative_elbo": negative_elbo}, "seconds": seconds}
+
+
+def printed(seconds):
+    """A time as the table shows it."""
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
+
+
 def disagreements(name, record, table):
     """Lists what a table says differently from a record.
 
     Args:
       name: of the record, and of the gin file.
-      record: a dict, with `metrics` as in `result.json`.
+      record: a dict, what `vaeflow record` writes.
       table: Markdown, with a row that begins with the gin file's name.
     """
-    rows = re.findall(rf"^\| `{name}\.gin` \| .* \| ([\d,]+) \| ([\d.]+) nats", table, re.MULTILINE)
+    row = rf"^\| `{name}\.gin` \| [^|]+ \| ([\d,]+) \| ([\d.]+) nats[^|]* \| ([^|]+) \|"
+    rows = re.findall(row, table, re.MULTILINE)
     if len(rows) != 1:
         return [f"docs/models.md has {len(rows)} rows of results for `{name}.gin`"]
-    ((steps, nats),) = rows
+    ((steps, nats, time),) = rows
     decimals = len(nats.partition(".")[2])
-    found = {"steps": steps, "nats": nats}
     metrics = record["metrics"]
     recorded = {
-        "steps": f"{metrics['step']:,}",
-        "nats": f"{metrics['evaluation/negative_elbo']:.{decimals}f}",
+        f"{steps} steps": f"{metrics['step']:,} steps",
+        f"{nats} nats": f"{metrics['evaluation/negative_elbo']:.{decimals}f} nats",
+        time: printed(record["seconds"]),
     }
     return [
-        f"results/{name}.json has {recorded[key]} {key}, docs/models.md {found[key]}"
-        for key in found
-        if found[key] != recorded[key]
+        f"docs/models.md has {shown} for `{name}.gin`, results/{name}.json has {right}"
+        for shown, right in recorded.items()
+        if shown != right
     ]
 
 
@@ -44,16 +54,30 @@ def test_the_table_shows_every_record(path):
     assert disagreements(path.stem, json.loads(path.read_text()), TABLE) == []
 
 
+@pytest.mark.parametrize("agreeing", [{}, {"negative_elbo": 95.7499}, {"seconds": 200.0}])
+def test_a_record_that_rounds_to_the_table_agrees(agreeing):
+    assert disagreements("tiny", made_up_record(**agreeing), MADE_UP_TABLE) == []
+
+
 @pytest.mark.parametrize(
-    ("name", "step", "negative_elbo", "count"),
-    [("tiny", 4690, 95.7499, 0), ("tiny", 4690, 95.76, 1), ("tiny", 100, 95.6, 2), ("huge", 4690, 95.7, 1)],
+    ("different", "part"),
+    [
+        ({"step": 100}, "has 100 steps"),
+        ({"negative_elbo": 95.76}, "has 95.8 nats"),
+        ({"seconds": 21.4}, "has 21 s"),
+    ],
 )
-def test_what_differs_from_a_record_is_found(name, step, negative_elbo, count):
-    record = {"metrics": {"step": step, "evaluation/negative_elbo": negative_elbo}}
-    assert len(disagreements(name, record, MADE_UP_TABLE)) == count
+def test_what_differs_from_a_record_is_found(different, part):
+    (problem,) = disagreements("tiny", made_up_record(**different), MADE_UP_TABLE)
+    assert part in problem
+
+
+def test_a_record_without_a_row_is_found():
+    (problem,) = disagreements("huge", made_up_record(), MADE_UP_TABLE)
+    assert "0 rows" in problem
 
 
 @pytest.mark.parametrize("name", ["vae", "mnist_conv_vae", "conv_vae"])
 def test_the_table_has_the_rows_that_are_compared(name):
-    (problem,) = disagreements(name, {"metrics": {"step": 4690, "evaluation/negative_elbo": 0.0}}, TABLE)[-1:]
-    assert "nats" in problem
+    problems = disagreements(name, made_up_record(step=1, negative_elbo=0.0, seconds=1), TABLE)
+    assert len(problems) == 3
