@@ -1,5 +1,6 @@
-"""Keras' optimizers, made visible to gin and safe on several replicas."""
+"""Keras' optimizers, registered for gin and made safe on several replicas."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -10,7 +11,7 @@ from vaeflow.kernels.adam import Adam, AdamW
 
 _CLIPPING = "it would clip each replica's gradient before the sum; set `train.gradient_clip_norm` instead"
 
-# What Keras' optimizers do per replica or behind the Trainer's back.
+# Arguments of Keras' optimizers that would act on each replica, or that the trainer replaces.
 _REFUSED = {
     "clipnorm": _CLIPPING,
     "clipvalue": _CLIPPING,
@@ -37,26 +38,29 @@ for _optimizer in (
 
 
 class ParameterGroup(NamedTuple):
-    """Variables that are trained together, by an optimizer of their own.
+    """Variables that share an optimizer.
 
     Attributes:
-      variables: trainable Keras variables, which are in no other group.
+      variables: trainable Keras variables that are in no other group.
       optimizer: a Keras optimizer, made inside the strategy's scope.
-      gradient_clip_norm: the largest global norm of their gradient, or None.
+      gradient_clip_norm: the largest global norm of the variables' gradients; None does not
+        clip them.
     """
 
-    variables: list
+    variables: list[keras.Variable]
     optimizer: Any
     gradient_clip_norm: float | None = None
 
 
-def clip(gradients, largest_norm, norm=None):
-    """Scales gradients to a global norm of at most `largest_norm`; None leaves them.
+def clip(
+    gradients: list[tf.Tensor], largest_norm: float | None, norm: tf.Tensor | None = None
+) -> list[tf.Tensor]:
+    """Scales gradients down to a global norm of at most `largest_norm`.
 
     Args:
       gradients: a list of tensors.
-      largest_norm: a float or None.
-      norm: their global norm, a scalar tensor, where it is known.
+      largest_norm: a float; None returns the gradients as they are.
+      norm: the global norm of the gradients, a scalar tensor; None computes it.
 
     Returns:
       A list of tensors.
@@ -66,15 +70,18 @@ def clip(gradients, largest_norm, norm=None):
     return tf.clip_by_global_norm(gradients, largest_norm, use_norm=norm)[0]
 
 
-def build_for_reduced_gradients(optimizer, variables):
-    """Builds `optimizer` to take gradients that are summed over the replicas already.
+def build_for_reduced_gradients(
+    optimizer: keras.optimizers.Optimizer, variables: Sequence[keras.Variable]
+) -> None:
+    """Builds `optimizer` for gradients that are already summed over the replicas.
 
-    Inside a replica `Optimizer.apply` sums over the replicas again; a Keras method
-    is replaced on this one object so that it does not.
+    Inside a replica `Optimizer.apply` would sum them again. This replaces the Keras method
+    that does so, on this object only.
 
     Args:
       optimizer: a new Keras optimizer, made inside the strategy's scope.
-      variables: the trainable variables it will update.
+      variables: the trainable variables that it will update.
     """
     optimizer.build(variables)
-    optimizer._all_reduce_sum_gradients = lambda gradients_and_variables: gradients_and_variables
+    # A test pins this private method, for which Keras has no public switch.
+    optimizer._all_reduce_sum_gradients = lambda pairs: pairs  # noqa: SLF001

@@ -1,8 +1,9 @@
-"""Distributions over latents to draw new images from, fitted on a trained model's latents."""
+"""Distributions over latents that new images are drawn from, fitted to a trained model."""
 
 import abc
 import re
 import warnings
+from typing import Any, Protocol
 
 import numpy as np
 from absl import logging
@@ -13,11 +14,29 @@ from vaeflow.errors import ConfigurationError
 COVARIANCE_TYPES = ("full", "tied", "diag", "spherical")
 
 
+class Embedding(Protocol):
+    """The latents of some images, as `vaeflow.analysis.embedding` computes them.
+
+    Attributes:
+      mean: the means of q(z|x), NumPy `[n, D]`.
+      log_variance: the logarithms of the variances of q(z|x), NumPy `[n, D]`.
+      latents: one draw z ~ q(z|x) for each image, NumPy `[n, D]`.
+    """
+
+    @property
+    def mean(self) -> np.ndarray: ...
+
+    @property
+    def log_variance(self) -> np.ndarray: ...
+
+    @property
+    def latents(self) -> np.ndarray: ...
+
+
 class Sampler(abc.ABC):
-    """A distribution over latents; what it draws is decoded to images.
+    """A distribution over latents. Its samples are decoded to images.
 
-    A plug-in extends it under `@registry.sampler`:
-
+    Example:
         @registry.sampler
         class WideSampler(Sampler):
             def fit(self, model, embedding, seed):
@@ -29,32 +48,31 @@ class Sampler(abc.ABC):
     """
 
     @property
-    def name(self):
-        """What its files are called: `prior` for `PriorSampler`, and so on."""
+    def name(self) -> str:
+        """The name of its files: `prior` for `PriorSampler`, and so on."""
         words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[^A-Z_]+", type(self).__name__.removesuffix("Sampler"))
         return "_".join(word.lower() for word in words) or "sampler"
 
     @abc.abstractmethod
-    def fit(self, model, embedding, seed):
-        """Learns from a trained model; called once, before `sample`.
+    def fit(self, model: Any, embedding: Embedding, seed: int) -> None:
+        """Learns from a trained model. It is called once, before `sample`.
 
         Args:
           model: the built model, e.g. for its `prior`.
-          embedding: an `Embedding` of training images: NumPy `mean`, `log_variance`
-            and `latents` ~ q(z|x), each `[n, D]`.
-          seed: an int, for a fit that draws numbers.
+          embedding: the latents of training images.
+          seed: the seed of a fit that draws random numbers.
 
         Raises:
-          ConfigurationError: the embedding does not suit the settings.
+          ConfigurationError: the settings do not fit the embedding.
         """
 
     @abc.abstractmethod
-    def sample(self, num_samples, seed):
+    def sample(self, num_samples: int, seed: int) -> np.ndarray:
         """Draws latents, the same for the same seed.
 
         Args:
-          num_samples: how many, n.
-          seed: an int.
+          num_samples: the number of samples, n.
+          seed: the seed of the draw.
 
         Returns:
           NumPy `[n, D]`, in random order.
@@ -65,35 +83,35 @@ class Sampler(abc.ABC):
 class PriorSampler(Sampler):
     """Draws from the model's prior p(z), as in Kingma & Welling 2014 (arXiv:1312.6114)."""
 
-    def fit(self, model, embedding, seed):
+    def fit(self, model: Any, embedding: Embedding, seed: int) -> None:
         self._prior = model.prior
         self._num_latents = model.num_latents
         self._dtype = model.variable_dtype
 
-    def sample(self, num_samples, seed):
+    def sample(self, num_samples: int, seed: int) -> np.ndarray:
         with random.keyed(seed, "prior sampler", 0):
             noise = random.normal((num_samples, self._num_latents), self._dtype)
-            return self._prior.sample(noise).numpy()
+            return np.asarray(self._prior.sample(noise))
 
 
 @registry.sampler
 class AggregatePosteriorSampler(Sampler):
     """Draws from the aggregate posterior, the mean of q(z|x) over the training images.
 
-    It picks an image, each with the same probability, then z ~ q(z|x): what the
-    decoder was trained on, where the prior may miss it (Makhzani et al. 2015,
-    arXiv:1511.05644, section 2; Tomczak & Welling 2018, arXiv:1705.07120).
+    It picks an image uniformly, then draws z ~ q(z|x). The decoder was trained on such
+    latents, which samples from the prior may miss (Makhzani et al. 2015, arXiv:1511.05644,
+    section 2; Tomczak & Welling 2018, arXiv:1705.07120).
     """
 
-    def fit(self, model, embedding, seed):
+    def fit(self, model: Any, embedding: Embedding, seed: int) -> None:
         self._mean = np.asarray(embedding.mean)
         self._deviation = np.exp(0.5 * np.asarray(embedding.log_variance))
 
-    def sample(self, num_samples, seed):
+    def sample(self, num_samples: int, seed: int) -> np.ndarray:
         with random.keyed(seed, "aggregate posterior sampler", 0):
-            uniform = random.uniform((num_samples, 1), "float64").numpy()[:, 0]
-            noise = random.normal((num_samples, self._mean.shape[1]), self._mean.dtype).numpy()
-        # In (0, 1]: counted from the top, it is in [0, 1).
+            uniform = np.asarray(random.uniform((num_samples, 1), "float64"))[:, 0]
+            noise = np.asarray(random.normal((num_samples, self._mean.shape[1]), self._mean.dtype.name))
+        # `uniform` is in (0, 1], so 1 − `uniform` is in [0, 1).
         chosen = ((1.0 - uniform) * len(self._mean)).astype(np.int64)
         return self._mean[chosen] + self._deviation[chosen] * noise
 
@@ -102,16 +120,19 @@ class AggregatePosteriorSampler(Sampler):
 class GaussianMixtureSampler(Sampler):
     """Draws from a mixture of Gaussians fitted by expectation maximization to z ~ q(z|x).
 
-    A density model of the latents, learned after the VAE, closes the gap between
-    prior and aggregate posterior (Ghosh et al. 2020, arXiv:1903.12436, section 4).
+    A density model of the latents, fitted after the VAE was trained, closes the gap between
+    the prior and the aggregate posterior (Ghosh et al. 2020, arXiv:1903.12436, section 4).
 
     Args:
-      num_components: how many Gaussians.
-      covariance_type: as in scikit-learn's `GaussianMixture`: `"full"`, each its own
-        matrix; `"tied"`, one matrix for all; `"diag"`; or `"spherical"`.
+      num_components: the number of Gaussians.
+      covariance_type: as in scikit-learn's `GaussianMixture`. `"full"`: each Gaussian has
+        its own matrix; `"tied"`: all share one; `"diag"`; or `"spherical"`.
+
+    Raises:
+      ValueError: a setting is out of range.
     """
 
-    def __init__(self, num_components=10, covariance_type="full"):
+    def __init__(self, num_components: int = 10, covariance_type: str = "full"):
         self.num_components = validation.positive_integer(
             "GaussianMixtureSampler.num_components", num_components
         )
@@ -119,15 +140,15 @@ class GaussianMixtureSampler(Sampler):
             "GaussianMixtureSampler.covariance_type", covariance_type, COVARIANCE_TYPES
         )
 
-    def fit(self, model, embedding, seed):
-        # Here, since its import would cost every command a second.
+    def fit(self, model: Any, embedding: Embedding, seed: int) -> None:
+        # Imported here, since it would cost every command a second.
         from sklearn import exceptions, mixture
 
         latents = np.asarray(embedding.latents, np.float64)
         if len(latents) < self.num_components:
             raise ConfigurationError(
                 f"`GaussianMixtureSampler.num_components` must be at most the number of images it is fitted "
-                f"on, {len(latents)}, got {self.num_components}; lower it, or raise `sample.num_fit_examples`"
+                f"to, {len(latents)}, got {self.num_components}; lower it, or raise `sample.num_fit_examples`"
             )
         self._mixture = mixture.GaussianMixture(
             self.num_components, covariance_type=self.covariance_type, max_iter=200, random_state=seed
@@ -138,7 +159,7 @@ class GaussianMixtureSampler(Sampler):
         for warning in caught:
             logging.warning("GaussianMixtureSampler: %s", str(warning.message).split(".")[0])
 
-    def sample(self, num_samples, seed):
+    def sample(self, num_samples: int, seed: int) -> np.ndarray:
         self._mixture.set_params(random_state=seed)
         latents, _ = self._mixture.sample(num_samples)
-        return np.random.RandomState(seed).permutation(latents)  # They come sorted by component.
+        return np.random.RandomState(seed).permutation(latents)  # scikit-learn sorts them by component.

@@ -1,6 +1,8 @@
-"""Schedules: functions of the global step, for learning rates and loss weights alike."""
+"""Schedules: functions of the global step, for learning rates and loss weights."""
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -8,15 +10,15 @@ import tensorflow as tf
 from vaeflow import registry, validation
 
 
-def value_at(value, step):
+def value_at(value: float | Callable[[Any], tf.Tensor], step: int | tf.Tensor) -> float | tf.Tensor:
     """Evaluates a number or a schedule at a step.
 
     Args:
-      value: a float, or a callable of the step.
-      step: an int or scalar tensor.
+      value: a number, or a function of the step such as a `Schedule`.
+      step: the global step; a tensor is a scalar.
 
     Returns:
-      The float itself, or a scalar tensor.
+      The number itself, or the schedule's value, a scalar tensor.
     """
     return value(step) if callable(value) else value
 
@@ -24,44 +26,53 @@ def value_at(value, step):
 class Schedule(keras.optimizers.schedules.LearningRateSchedule):
     """Moves from `start` to `end` over `num_steps` steps and stays there.
 
-    Subclasses give the shape of the way by `progress`.
+    A subclass defines the curve in between by `progress`.
 
     Args:
       start: the value at step 0.
       end: the value from step `num_steps` on.
-      num_steps: the length of the way, in steps.
+      num_steps: the number of steps in between.
+
+    Raises:
+      ValueError: a setting is out of range.
+
+    Example:
+        @registry.schedule
+        class QuadraticSchedule(Schedule):
+            def progress(self, fraction):
+                return tf.square(tf.minimum(fraction, 1.0))
     """
 
-    def __init__(self, start=0.0, end=1.0, num_steps=10_000):
+    def __init__(self, start: float = 0.0, end: float = 1.0, num_steps: int = 10_000):
         self.start = float(start)
         self.end = float(end)
         self.num_steps = validation.positive_integer(f"{type(self).__name__}.num_steps", num_steps)
 
-    def __call__(self, step):
-        """Returns the value at `step`, a float scalar tensor."""
+    def __call__(self, step: int | tf.Tensor) -> tf.Tensor:
+        """Returns the value at `step`, a scalar tensor of Keras' default float."""
         fraction = tf.cast(step, keras.config.floatx()) / self.num_steps
         return self.start + (self.end - self.start) * self.progress(fraction)
 
-    def progress(self, fraction):
-        """Maps the fraction of `num_steps` that has passed (0 up to any number) to 0 … 1."""
+    def progress(self, fraction: tf.Tensor) -> tf.Tensor:
+        """Maps step / `num_steps`, a scalar of at least 0, to 0 … 1; from 1 on it must be 1."""
         raise NotImplementedError
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
         return {"start": self.start, "end": self.end, "num_steps": self.num_steps}
 
 
 @registry.schedule
 class LinearSchedule(Schedule):
-    """A straight line from `start` to `end`, then constant (a warm-up, Bowman et al. 2016).
+    """A straight line from `start` to `end`, then constant (the warm-up of Bowman et al. 2016).
 
     Args:
       start: the value at step 0.
       end: the value from step `num_steps` on.
-      num_steps: the length of the line, in steps.
+      num_steps: the number of steps in between.
     """
 
-    def progress(self, fraction):
+    def progress(self, fraction: tf.Tensor) -> tf.Tensor:
         return tf.minimum(fraction, 1.0)
 
 
@@ -72,34 +83,36 @@ class CosineSchedule(Schedule):
     Args:
       start: the value at step 0.
       end: the value from step `num_steps` on.
-      num_steps: the length of the way, in steps.
+      num_steps: the number of steps in between.
     """
 
-    def progress(self, fraction):
+    def progress(self, fraction: tf.Tensor) -> tf.Tensor:
         return 0.5 - 0.5 * tf.cos(math.pi * tf.minimum(fraction, 1.0))
 
 
 @registry.schedule
 class SigmoidSchedule(Schedule):
-    """An S-shaped way from `start` to `end` (Bowman et al. 2016), exact at both ends.
+    """An S-shaped curve from `start` to `end` (Bowman et al. 2016), exact at both ends.
 
     Args:
       start: the value at step 0.
       end: the value from step `num_steps` on.
-      num_steps: the length of the way, in steps.
-      steepness: the slope of the sigmoid; larger is closer to a jump at the middle.
+      num_steps: the number of steps in between.
+      steepness: the slope of the sigmoid, above 0; a large one jumps in the middle.
     """
 
-    def __init__(self, start=0.0, end=1.0, num_steps=10_000, steepness=12.0):
+    def __init__(
+        self, start: float = 0.0, end: float = 1.0, num_steps: int = 10_000, steepness: float = 12.0
+    ):
         super().__init__(start, end, num_steps)
         self.steepness = validation.positive_number("SigmoidSchedule.steepness", steepness)
 
-    def progress(self, fraction):
+    def progress(self, fraction: tf.Tensor) -> tf.Tensor:
         lowest = 1.0 / (1.0 + math.exp(0.5 * self.steepness))
         raw = tf.sigmoid(self.steepness * (tf.minimum(fraction, 1.0) - 0.5))
         return (raw - lowest) / (1.0 - 2.0 * lowest)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"steepness": self.steepness}
 
 
@@ -108,14 +121,23 @@ class CyclicalSchedule(Schedule):
     """Repeated linear ramps from `start` to `end` (Fu et al. 2019, arXiv:1903.10145, Eq. 6).
 
     Args:
-      start: the value at the start of a cycle.
-      end: the value that the ramp of a cycle reaches.
-      num_steps: the length of all cycles together, in steps; constant `end` after.
+      start: the value at the start of each cycle.
+      end: the value at the end of each ramp.
+      num_steps: the number of steps of all cycles together; from there on the value is
+        `end`.
       num_cycles: the number of cycles.
-      ramp_fraction: the part of a cycle that rises; the rest stays at `end`.
+      ramp_fraction: the part of a cycle that rises, above 0 and at most 1; the rest stays at
+        `end`.
     """
 
-    def __init__(self, start=0.0, end=1.0, num_steps=10_000, num_cycles=4, ramp_fraction=0.5):
+    def __init__(
+        self,
+        start: float = 0.0,
+        end: float = 1.0,
+        num_steps: int = 10_000,
+        num_cycles: int = 4,
+        ramp_fraction: float = 0.5,
+    ):
         super().__init__(start, end, num_steps)
         self.num_cycles = validation.positive_integer("CyclicalSchedule.num_cycles", num_cycles)
         self.ramp_fraction = validation.positive_number("CyclicalSchedule.ramp_fraction", ramp_fraction)
@@ -125,12 +147,12 @@ class CyclicalSchedule(Schedule):
                 f"got {ramp_fraction!r}"
             )
 
-    def progress(self, fraction):
+    def progress(self, fraction: tf.Tensor) -> tf.Tensor:
         within_cycle = tf.math.floormod(fraction * self.num_cycles, 1.0)
         ramp = tf.minimum(within_cycle / self.ramp_fraction, 1.0)
         return tf.where(fraction >= 1.0, tf.ones_like(ramp), ramp)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"num_cycles": self.num_cycles, "ramp_fraction": self.ramp_fraction}
 
 

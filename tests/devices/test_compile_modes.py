@@ -21,7 +21,9 @@ def test_a_mode_that_works_is_kept(mode):
 
 @pytest.mark.parametrize("mode", ["step", "loop"])
 def test_compiled_modes_are_refused_on_several_replicas(mode):
-    with pytest.raises(ConfigurationError, match=f"compile_mode` {mode!r} works on one replica.* are 2;"):
+    with pytest.raises(
+        ConfigurationError, match=f"compile_mode` {mode!r} works on one replica only.* are 2;"
+    ):
         compile_modes.resolve(mode, strategy(2), resident=True)
 
 
@@ -80,5 +82,9 @@ def test_where_the_data_is_held(resident_data, array, expected):
 def test_data_that_is_not_in_memory_cannot_be_resident():
     with pytest.raises(ConfigurationError, match="resident_data` is True, but this dataset is not held"):
         compile_modes.resolve_residency(True, split(None))
-    with pytest.raises(ValueError, match="resident_data` must be one of True, False, 'auto'; got 'yes'"):
-        compile_modes.resolve_residency("yes", split(None))
+
+
+@pytest.mark.parametrize("resident_data", ["yes", 1, 0.0, None])
+def test_where_the_data_is_held_is_a_boolean_or_auto(resident_data):
+    with pytest.raises(ValueError, match="resident_data` must be True, False or 'auto', got"):
+        compile_modes.resolve_residency(resident_data, split(array_of_bytes(10)))

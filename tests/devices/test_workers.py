@@ -100,10 +100,10 @@ def test_bad_addresses(address):
         (tf_config(kind="evaluator", worker=["a:1"], evaluator=["b:2"]), "tasks of type evaluator; only"),
     ],
 )
-def test_a_wrong_tf_config_is_told_with_a_right_one(content, expected):
+def test_an_error_about_tf_config_shows_a_valid_one(content, expected):
     with pytest.raises(ConfigurationError) as caught:
         from_tf_config(content)
-    problem, advice = str(caught.value).split("; a right one: ")
+    problem, advice = str(caught.value).split("; a valid one: ")
     said, arrived = problem.split(". It is ")
     assert re.search(expected, said)
     assert arrived == repr(content if isinstance(content, str) else json.dumps(content))

@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 
-def make_reproducible():
+def make_reproducible() -> None:
     """Switches off the graph rewrites whose result differs from process to process.
 
     Grappler's arithmetic optimization regroups sums and products in an order that depends

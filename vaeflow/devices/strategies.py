@@ -4,25 +4,26 @@ import faulthandler
 import functools
 import os
 import subprocess
+from collections.abc import Sequence
 
 import tensorflow as tf
 
 from vaeflow import registry
-from vaeflow.devices.workers import find_workers, to_tf_config
+from vaeflow.devices.workers import Workers, find_workers, to_tf_config
 from vaeflow.errors import ConfigurationError
 
-# The workers have found each other by then; connecting takes a second or two.
+# Connecting takes a second or two once the workers have found each other.
 _CONNECTION_SECONDS = 120
 
 
-def split_devices(num_devices):
+def split_devices(num_devices: int) -> None:
     """Splits the CPU, or the first GPU, into equal logical devices.
 
-    With it anyone can rehearse a multi-GPU run. Call it before anything else uses
+    They let anyone rehearse a run on several GPUs. Call it before anything else uses
     TensorFlow's devices.
 
     Args:
-      num_devices: how many logical devices to make.
+      num_devices: the number of logical devices.
 
     Raises:
       ConfigurationError: `num_devices` is below 1.
@@ -43,8 +44,8 @@ def split_devices(num_devices):
         )
 
 
-def _gpu_memory_megabytes():
-    # TensorFlow itself can tell only once its devices are in use, when they can no longer be split.
+def _gpu_memory_megabytes() -> int:
+    # TensorFlow reports it only once its devices are in use and can no longer be split.
     command = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
     try:
         return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[0])
@@ -55,8 +56,8 @@ def _gpu_memory_megabytes():
 
 
 @registry.strategy
-def automatic():
-    """All workers that `TF_CONFIG` or Slurm's environment names; else this machine's devices, as `mirrored`.
+def automatic() -> tf.distribute.Strategy:
+    """Uses all workers in `TF_CONFIG` or Slurm's environment; without them, this machine as `mirrored` does.
 
     Returns:
       A `tf.distribute` strategy.
@@ -69,9 +70,9 @@ def automatic():
 
 
 @functools.cache
-def _multi_worker_once(workers):
+def _multi_worker_once(workers: Workers) -> tf.distribute.Strategy:
     os.environ["TF_CONFIG"] = to_tf_config(workers)
-    # TensorFlow keeps Python's lock until all are connected: no other thread could end the wait.
+    # TensorFlow holds Python's lock until all are connected, so no other thread could end the wait.
     faulthandler.dump_traceback_later(_CONNECTION_SECONDS, exit=True)
     try:
         return tf.distribute.MultiWorkerMirroredStrategy()
@@ -80,7 +81,7 @@ def _multi_worker_once(workers):
 
 
 @registry.strategy
-def mirrored(devices=None):
+def mirrored(devices: Sequence[str] | None = None) -> tf.distribute.Strategy:
     """One replica on every GPU; on every logical CPU where there is no GPU.
 
     Args:
@@ -96,7 +97,7 @@ def mirrored(devices=None):
 
 
 @functools.cache
-def _mirrored_once(devices):
-    # A second strategy on the same devices would use the first one's collective keys again,
-    # which aborts the collectives.
+def _mirrored_once(devices: tuple[str, ...]) -> tf.distribute.Strategy:
+    # A second strategy on the same devices would reuse the collective keys of the first, which
+    # aborts the collectives.
     return tf.distribute.MirroredStrategy(devices)

@@ -1,4 +1,4 @@
-"""Who the workers of a run are, as `TF_CONFIG` or Slurm's environment says."""
+"""The workers of a run, read from `TF_CONFIG` or from Slurm's environment."""
 
 import dataclasses
 import itertools
@@ -6,6 +6,8 @@ import json
 import os
 import re
 import socket
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeGuard
 
 from vaeflow.errors import ConfigurationError, EnvironmentFailure
 
@@ -15,55 +17,55 @@ _EXAMPLE = (
 )
 _ADDRESS = re.compile(r"(?:\[[0-9a-fA-F:.]+\]|[^\s:/\[\]]+):(?P<port>[0-9]{1,5})")
 
-# Below Linux' range for outgoing connections, which begins at 32768. A job step has the
-# ports of a slot of 16, so that steps that follow one another do not meet on a machine.
+# Linux takes the ports of outgoing connections from 32768 up; these lie below. Each job step
+# has a slot of 16 ports, so that consecutive steps do not collide on a machine.
 _FIRST_PORT = 20000
 _PORTS_OF_A_STEP = 16
 _SLOTS = 750
 
-# Slurm's numbers for what is no `srun` step: the batch script, an interactive shell.
+# Slurm's step numbers from here on are not of `srun`: the batch script, an interactive shell.
 _FIRST_SPECIAL_STEP = 0xFFFFFFF0
 
 
 @dataclasses.dataclass(frozen=True)
 class Workers:
-    """The workers of a run, in an order that all of them know.
+    """The workers of a run, in the same order for all of them.
 
     Attributes:
-      addresses: a tuple of `"host:port"`; two or more.
-      index: which of them this process is.
+      addresses: the `"host:port"` of each worker.
+      index: the index of this process.
     """
 
     addresses: tuple[str, ...]
     index: int
 
     @property
-    def size(self):
+    def size(self) -> int:
         """The number of workers."""
         return len(self.addresses)
 
     @property
-    def is_chief(self):
-        """Whether this is the worker that writes."""
+    def is_chief(self) -> bool:
+        """Whether this worker is the one that writes files."""
         return self.index == 0
 
-    def describe(self, index):
-        """Names a worker for people: `worker 1 (host:port)`."""
+    def describe(self, index: int) -> str:
+        """Names a worker in messages: `worker 1 (host:port)`."""
         return f"worker {index} ({self.addresses[index]})"
 
 
-def find_workers(environ=os.environ):
-    """Finds the workers of this run in `TF_CONFIG`, else in what Slurm's `srun` sets.
+def find_workers(environ: Mapping[str, str] = os.environ) -> Workers | None:
+    """Finds the workers of this run in `TF_CONFIG`, or else in the variables of Slurm's `srun`.
 
     Args:
       environ: the environment variables.
 
     Returns:
-      A `Workers`; None where this process is the only worker.
+      A `Workers`; None if this process is the only worker.
 
     Raises:
-      ConfigurationError: the environment contradicts itself, or names tasks that are
-        no workers.
+      ConfigurationError: the environment contradicts itself, or names tasks that are not
+        workers.
     """
     if environ.get("TF_CONFIG"):
         found = _from_tf_config(environ["TF_CONFIG"])
@@ -74,11 +76,11 @@ def find_workers(environ=os.environ):
     return found if found.size > 1 else None
 
 
-def check_port(workers):
-    """Makes sure that this worker's port is free: TensorFlow would wait for ever.
+def check_port(workers: Workers) -> None:
+    """Checks that this worker's port is free. If it is not, TensorFlow waits without end.
 
     Raises:
-      EnvironmentFailure: another process has it.
+      EnvironmentFailure: another process uses the port.
     """
     address = workers.addresses[workers.index]
     try:
@@ -87,26 +89,26 @@ def check_port(workers):
     except OSError as error:
         raise EnvironmentFailure(
             f"the port of {workers.describe(workers.index)} cannot be opened ({error.strerror}); choose "
-            "another in TF_CONFIG, or end the process that has it"
+            "another in TF_CONFIG, or end the process that uses it"
         ) from error
 
 
-def to_tf_config(workers):
-    """Returns the text of `TF_CONFIG` for the workers, as TensorFlow's resolver reads it."""
+def to_tf_config(workers: Workers) -> str:
+    """Returns the value of `TF_CONFIG` for the workers."""
     return json.dumps(
         {"cluster": {"worker": list(workers.addresses)}, "task": {"type": "worker", "index": workers.index}}
     )
 
 
-def expand_hosts(hostlist):
+def expand_hosts(hostlist: str) -> list[str]:
     """Lists the hosts of Slurm's short form: `gpu[01-03,7],login1` → gpu01, gpu02, gpu03, gpu7, login1.
 
     Raises:
-      ConfigurationError: it cannot be read.
+      ConfigurationError: the text is not of this form.
     """
-    hosts = []
+    hosts: list[str] = []
     for part in re.split(r",(?![^\[]*\])", hostlist):
-        # Text and brackets in turn: `rack[0-1]node[0-3]` is eight hosts.
+        # Text and brackets alternate: `rack[0-1]node[0-3]` is eight hosts.
         pieces = re.split(r"\[([^\[\]]*)\]", part)
         if not part or any(set("[]") & set(text) for text in pieces[::2]):
             raise _unreadable("SLURM_STEP_NODELIST", hostlist, "gpu[01-03,7],login1")
@@ -118,13 +120,13 @@ def expand_hosts(hostlist):
     return hosts
 
 
-def expand_counts(counts):
+def expand_counts(counts: str) -> list[int]:
     """Lists the tasks per node of Slurm's short form: `2(x3),1` → 2, 2, 2, 1.
 
     Raises:
-      ConfigurationError: it cannot be read.
+      ConfigurationError: the text is not of this form.
     """
-    numbers = []
+    numbers: list[int] = []
     for part in counts.split(","):
         match = re.fullmatch(r"([0-9]+)(?:\(x([0-9]+)\))?", part)
         if match is None:
@@ -133,29 +135,30 @@ def expand_counts(counts):
     return numbers
 
 
-def _from_tf_config(text):
+def _from_tf_config(text: str) -> Workers:
     try:
-        content = json.loads(text)
+        content: object = json.loads(text)
     except ValueError as error:
         raise _bad_tf_config(f"it is not JSON ({error})", text) from error
-    if not isinstance(content, dict) or not isinstance(content.get("cluster"), dict):
+    if not _is_object(content) or not _is_object(content.get("cluster")):
         raise _bad_tf_config('it has no "cluster" that lists the addresses of the workers', text)
-    jobs, task = content["cluster"], content.get("task")
+    jobs: dict[str, Any] = content["cluster"]
+    task: Any = content.get("task")
     if unknown := jobs.keys() - {"chief", "worker"}:
         kinds = ", ".join(sorted(unknown))
         raise _bad_tf_config(f'the cluster has tasks of type {kinds}; only "worker" and "chief" train', text)
     for kind, addresses in jobs.items():
-        if not (isinstance(addresses, list) and addresses and all(map(_is_address, addresses))):
+        if not _is_address_list(addresses):
             raise _bad_tf_config(f'"{kind}" must be a list of "host:port", got {json.dumps(addresses)}', text)
-    workers = [*jobs.get("chief", []), *jobs.get("worker", [])]
+    workers: list[str] = [*jobs.get("chief", []), *jobs.get("worker", [])]
     if repeated := sorted({address for address in workers if workers.count(address) > 1}):
         raise _bad_tf_config(f"several workers have the address {', '.join(repeated)}", text)
     return Workers(tuple(workers), _task_index(jobs, task, text))
 
 
-def _task_index(jobs, task, text):
-    """The place of this task among all: the chief first, then the workers."""
-    if not isinstance(task, dict) or task.keys() < {"type", "index"}:
+def _task_index(jobs: dict[str, Any], task: Any, text: str) -> int:
+    """Returns the index of this task among all: the chief first, then the workers."""
+    if not _is_object(task) or task.keys() < {"type", "index"}:
         raise _bad_tf_config('it has no "task" with "type" and "index"', text)
     kind, index = task["type"], task["index"]
     if not isinstance(kind, str) or kind not in jobs:
@@ -166,26 +169,40 @@ def _task_index(jobs, task, text):
     return int(index) + (len(jobs.get("chief", [])) if kind == "worker" else 0)
 
 
-def _is_address(value):
+def _is_object(value: object) -> TypeGuard[dict[str, Any]]:
+    """Whether a value from JSON is an object."""
+    return isinstance(value, dict)
+
+
+def _is_list(value: object) -> TypeGuard[list[Any]]:
+    """Whether a value from JSON is an array."""
+    return isinstance(value, list)
+
+
+def _is_address_list(value: object) -> bool:
+    return _is_list(value) and value != [] and all(map(_is_address, value))
+
+
+def _is_address(value: object) -> bool:
     match = _ADDRESS.fullmatch(value) if isinstance(value, str) else None
     return match is not None and 0 < int(match["port"]) < 65536
 
 
-def _bad_tf_config(problem, text):
-    return ConfigurationError(f"TF_CONFIG is wrong: {problem}. It is {text!r}; a right one: {_EXAMPLE}")
+def _bad_tf_config(problem: str, text: str) -> ConfigurationError:
+    return ConfigurationError(f"TF_CONFIG is wrong: {problem}. It is {text!r}; a valid one: {_EXAMPLE}")
 
 
-def _in_a_step_of_several(environ):
+def _in_a_step_of_several(environ: Mapping[str, str]) -> bool:
     """Whether `srun` started this process as one of several.
 
-    The script of an allocation for several tasks is one process: it is in no step.
+    The batch script of an allocation for several tasks is a single process and not in a step.
     """
     if not environ.get("SLURM_STEP_ID") or _slurm_number(environ, "STEP_ID") >= _FIRST_SPECIAL_STEP:
         return False
     return _slurm_number(environ, "STEP_NUM_TASKS", "NTASKS") > 1
 
 
-def _from_slurm(environ):
+def _from_slurm(environ: Mapping[str, str]) -> Workers:
     hosts = expand_hosts(_slurm(environ, "STEP_NODELIST", "JOB_NODELIST"))
     counts = expand_counts(_slurm(environ, "STEP_TASKS_PER_NODE", "TASKS_PER_NODE"))
     num_tasks = _slurm_number(environ, "STEP_NUM_TASKS", "NTASKS")
@@ -193,23 +210,23 @@ def _from_slurm(environ):
     if len(hosts) != len(counts) or sum(counts) != num_tasks or rank >= num_tasks:
         raise ConfigurationError(
             f"Slurm's environment contradicts itself: {len(hosts)} hosts ({', '.join(hosts)}), "
-            f"{counts} tasks on them, {num_tasks} tasks in all, of which this is number {rank}; "
+            f"{counts} tasks on them, {num_tasks} tasks in total, of which this is number {rank}; "
             "start the workers with `srun vaeflow train …`"
         )
-    # In a job's own order of hosts: task 0 is on the first.
-    places = [(host, local) for host, count in zip(hosts, counts) for local in range(count)]
+    # Tasks are numbered in the order of the hosts: task 0 is on the first.
+    places = [(host, local) for host, count in zip(hosts, counts, strict=True) for local in range(count)]
     if environ.get("SLURM_LOCALID", str(places[rank][1])) != str(places[rank][1]):
         raise ConfigurationError(
-            f"Slurm's task {rank} is number {environ['SLURM_LOCALID']} on its host, and would be number "
-            f"{places[rank][1]} if tasks filled one host after the other; use `srun --distribution=block`"
+            f"Slurm's task {rank} is number {environ['SLURM_LOCALID']} on its host; it would be number "
+            f"{places[rank][1]} if tasks filled one host after another; use `srun --distribution=block`"
         )
     slot = _slurm_number(environ, "JOB_ID") + _slurm_number(environ, "STEP_ID")
     port = _FIRST_PORT + _PORTS_OF_A_STEP * (slot % _SLOTS)
     return Workers(tuple(f"{host}:{port + local}" for host, local in places), rank)
 
 
-def _expand_numbers(ranges, hostlist):
-    """`01-03,7` → 01, 02, 03, 7: numbers as wide as the first of their range."""
+def _expand_numbers(ranges: str, hostlist: str) -> Iterator[str]:
+    """Yields `01-03,7` as 01, 02, 03, 7: numbers with as many digits as the first of their range."""
     for part in ranges.split(","):
         match = re.fullmatch(r"([0-9]+)(?:-([0-9]+))?", part)
         if match is None or int(match[2] or match[1]) < int(match[1]):
@@ -218,8 +235,8 @@ def _expand_numbers(ranges, hostlist):
             yield str(number).zfill(len(match[1]))
 
 
-def _slurm(environ, *names):
-    """The first of some variables of Slurm that is set."""
+def _slurm(environ: Mapping[str, str], *names: str) -> str:
+    """Returns the first of some of Slurm's variables that is set."""
     for name in names:
         if value := environ.get(f"SLURM_{name}"):
             return value
@@ -229,12 +246,12 @@ def _slurm(environ, *names):
     )
 
 
-def _slurm_number(environ, *names):
+def _slurm_number(environ: Mapping[str, str], *names: str) -> int:
     value = _slurm(environ, *names)
     if not re.fullmatch("[0-9]+", value):
         raise _unreadable(f"SLURM_{names[0]}", value, "4")
     return int(value)
 
 
-def _unreadable(name, value, example):
+def _unreadable(name: str, value: str, example: str) -> ConfigurationError:
     return ConfigurationError(f"{name} is {value!r}, which is not of the form {example}")

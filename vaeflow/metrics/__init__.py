@@ -1,4 +1,4 @@
-"""Metrics: what an evaluation reports of a model besides its objective."""
+"""Metrics that an evaluation reports in addition to the objective."""
 
 from vaeflow.metrics.base import Metric
 from vaeflow.metrics.reconstruction_quality import ReconstructionQuality

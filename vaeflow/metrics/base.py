@@ -1,22 +1,33 @@
-"""What an evaluation asks of a metric."""
+"""The base class of metrics."""
+
+import keras
+import tensorflow as tf
+
+from vaeflow.models.terms import Forward
 
 
 class Metric:
-    """Measures something of each example; the evaluation reports the mean over a split.
+    """Measures each example. The evaluation reports the mean over a split.
 
     Each example counts once, on any number of replicas.
+
+    Example:
+        @registry.metric
+        class Brightness(Metric):
+            def per_example(self, model, forward):
+                return {"brightness": tf.reduce_mean(forward.images, axis=[1, 2, 3])}
     """
 
-    def per_example(self, model, forward):
+    def per_example(self, model: keras.Model, forward: Forward) -> dict[str, tf.Tensor]:
         """Measures a replica's examples, in graph mode.
 
-        Noise is drawn through `vaeflow.random` only, which the evaluation keys.
+        Draw noise only from `vaeflow.random`, which the evaluation keys.
 
         Args:
           model: the built model.
-          forward: the `Forward` of these examples, as the evaluation made it.
+          forward: the model's `Forward` for these examples.
 
         Returns:
-          A dict, name -> `[b]`, floats. No other metric may use the name.
+          A dict from names, which no other metric may use, to float tensors `[b]`.
         """
         raise NotImplementedError
