@@ -68,9 +68,8 @@ def test_sampling_scales_and_shifts_the_noise_of_its_key():
 def test_sampling_is_differentiable():
     mean = tf.Variable(np.zeros((2, 3)))
     log_variance = tf.Variable(np.full((2, 3), 0.8))
-    with tf.GradientTape() as tape:
-        with random.keyed(1, "train", 2):
-            sample = Sampling(dtype="float64")(tf.convert_to_tensor(mean), tf.convert_to_tensor(log_variance))
+    with tf.GradientTape() as tape, random.keyed(1, "train", 2):
+        sample = Sampling(dtype="float64")(tf.convert_to_tensor(mean), tf.convert_to_tensor(log_variance))
     by_mean, by_log_variance = tape.gradient(sample, [mean, log_variance])
     np.testing.assert_allclose(by_mean, np.ones((2, 3)))
     np.testing.assert_allclose(by_log_variance, sample / 2)  # d/dl exp(l/2) ε = ½ exp(l/2) ε.
