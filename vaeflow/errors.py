@@ -1,4 +1,6 @@
-"""What can stop a run, and the exit code that says so."""
+"""What can stop a run, and the exit codes that say so."""
+
+import dataclasses
 
 
 class RunError(Exception):
@@ -23,16 +25,51 @@ class TrainingDiverged(RunError):
 
 
 class EnvironmentFailure(RunError):
-    """Disk, memory or an input source failed."""
+    """The disk, the memory, another worker or an input source failed."""
 
     exit_code = 4
 
 
 class DataError(EnvironmentFailure):
-    """An input file is missing or unreadable; names the file and the record."""
+    """An input file is missing or unreadable; the message names the file and the record."""
 
 
 class Preempted(RunError):
-    """A signal asked the run to stop; its state is saved, run again to go on."""
+    """A signal asked the run to stop; its state is saved, and the same command resumes it."""
 
     exit_code = 42
+
+
+@dataclasses.dataclass(frozen=True)
+class ExitCode:
+    """How a command can end.
+
+    Attributes:
+      number: what the shell sees.
+      name: one word for it.
+      meaning: a sentence for people.
+      is_final: True for a failure that another start of the same command would repeat.
+    """
+
+    number: int
+    name: str
+    meaning: str
+    is_final: bool = False
+
+
+FINISHED = 0
+INTERRUPTED = 130
+
+EXIT_CODES = (
+    ExitCode(FINISHED, "finished", "the command did what it was asked to do"),
+    ExitCode(RunError.exit_code, "defect", "an error that vaeflow does not expect, with a traceback"),
+    ExitCode(ConfigurationError.exit_code, "configuration", "a bad command or setting", is_final=True),
+    ExitCode(TrainingDiverged.exit_code, "diverged", "the loss or a gradient is not finite", is_final=True),
+    ExitCode(EnvironmentFailure.exit_code, "environment", "the disk, the data, memory or a worker failed"),
+    ExitCode(Preempted.exit_code, "preempted", "a signal stopped the run, and its state is saved"),
+    ExitCode(INTERRUPTED, "interrupted", "Ctrl-C, before there was anything to save"),
+)
+
+# Ends of a worker that are no failure: the others need not end for them.
+REGULAR_ENDS = frozenset({FINISHED, Preempted.exit_code})
+FINAL_ENDS = frozenset(code.number for code in EXIT_CODES if code.is_final)

@@ -10,14 +10,11 @@ import threading
 import time
 
 from vaeflow.devices.workers import Workers, to_tf_config
-from vaeflow.errors import ConfigurationError, Preempted, TrainingDiverged
+from vaeflow.errors import FINAL_ENDS, REGULAR_ENDS, ConfigurationError
 from vaeflow.runs import program
-from vaeflow.runs.signals import dying_with
+from vaeflow.runs.signals import kill_with_parent
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
-_REGULAR_ENDS = (0, Preempted.exit_code)
-# A new start would end in the same way.
-_FINAL_ENDS = (ConfigurationError.exit_code, TrainingDiverged.exit_code)
 _POLL_SECONDS = 0.05
 _LONGEST_DELAY_SECONDS = 60.0
 
@@ -72,14 +69,14 @@ class LocalCluster:
         with self._listening():
             for restarts in range(self._max_restarts + 1):
                 index, code = self._run_once()
-                if code in (*_REGULAR_ENDS, *_FINAL_ENDS) or self._signals or restarts == self._max_restarts:
+                if code in (*REGULAR_ENDS, *FINAL_ENDS) or self._signals or restarts == self._max_restarts:
                     break
                 seconds = min(self._first_delay_seconds * 2**restarts, _LONGEST_DELAY_SECONDS)
                 number = f"restart {restarts + 1} of {self._max_restarts}"
                 self._say(f"worker {index} failed with {_describe(code)}; {number} in {seconds:.0f} s")
                 if self._wait_for_signal(seconds):
                     break
-        if code not in _REGULAR_ENDS:
+        if code not in REGULAR_ENDS:
             self._say(f"error: worker {index} failed with {_describe(code)} after {restarts} restarts")
         return code
 
@@ -105,7 +102,7 @@ class LocalCluster:
 
     def _start(self):
         addresses = tuple(f"127.0.0.1:{port}" for port in _free_ports(self._num_workers))
-        die_with_parent = dying_with(os.getpid())
+        die_with_parent = kill_with_parent(os.getpid())
         return [
             subprocess.Popen(
                 self._command,
@@ -131,7 +128,7 @@ class LocalCluster:
                 _send(workers, number)
                 num_passed_on += 1
                 told = True
-            if failed_at is None and not set(ends.values()) <= set(_REGULAR_ENDS):
+            if failed_at is None and not set(ends.values()) <= set(REGULAR_ENDS):
                 failed_at = time.monotonic()
             since = 0.0 if failed_at is None else time.monotonic() - failed_at
             if since > self._settle_seconds and not told:
@@ -180,9 +177,9 @@ class LocalCluster:
 
 def _decisive(ends):
     """The worker and exit code that say how a job ended: what lasts, what failed first, what was saved."""
-    failed = {index: code for index, code in ends.items() if code not in _REGULAR_ENDS}
+    failed = {index: code for index, code in ends.items() if code not in REGULAR_ENDS}
     for index, code in failed.items():
-        if code in _FINAL_ENDS:
+        if code in FINAL_ENDS:
             return index, code
     if failed:
         return next(iter(failed.items()))

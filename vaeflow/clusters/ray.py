@@ -14,6 +14,7 @@ from vaeflow.devices import allocator, interpreter, quiet_import
 from vaeflow.devices.workers import Workers, to_tf_config
 from vaeflow.errors import ConfigurationError, EnvironmentFailure, Preempted, TrainingDiverged
 from vaeflow.runs import program, signals
+from vaeflow.runs.terminal import printable
 
 # Read when Ray is imported. Without its dashboard a part of Ray Train repeats this for ever.
 os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "Failed to query Ray Train Controller actor state")
@@ -214,7 +215,8 @@ class Results(UserCallback):
         print(json.dumps(metrics[0]), flush=True)
 
     def after_exception(self, run_context, worker_exceptions):
-        print(f"{self._program_name}: {_describe(worker_exceptions)}", file=sys.stderr, flush=True)
+        text = printable(f"{self._program_name}: {_describe(worker_exceptions)}")
+        print(text, file=sys.stderr, flush=True)
 
 
 class _Tensorflow(BackendConfig):

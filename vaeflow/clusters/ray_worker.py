@@ -12,10 +12,7 @@ import ray.train
 
 from vaeflow.callbacks import Callback
 from vaeflow.devices import replicas
-from vaeflow.errors import ConfigurationError, Preempted, RunError, TrainingDiverged
-
-# Another start would end in the same way.
-_FAILURES_FOR_GOOD = (ConfigurationError.exit_code, TrainingDiverged.exit_code)
+from vaeflow.errors import FINAL_ENDS, REGULAR_ENDS, ConfigurationError, Preempted, RunError
 
 # Between two questions to Ray whether to stop.
 _POLL_SECONDS = 0.5
@@ -36,9 +33,9 @@ def work(train, arguments, folder, job):
     code, reason = _go_to(folder) or train(arguments, [Reporting(job)])
     is_chief = ray.train.get_context().get_world_rank() == 0
     # The chief is among those preempted, and knows best why.
-    if code in _FAILURES_FOR_GOOD or (code == Preempted.exit_code and is_chief):
+    if code in FINAL_ENDS or (code == Preempted.exit_code and is_chief):
         ray.get(job.end.remote(code, reason))
-    if code not in (0, Preempted.exit_code):
+    if code not in REGULAR_ENDS:
         raise RunError(reason)
 
 
@@ -83,7 +80,8 @@ class Reporting(Callback):
         # Of a job that has ended nobody can ask any more.
         with contextlib.suppress(ray.exceptions.RayError):
             while stop_request.name is None and not self._ended.wait(_POLL_SECONDS):
-                stop_request.name = ray.get(self._job.stop_signal.remote())
+                if signal := ray.get(self._job.stop_signal.remote()):
+                    stop_request.ask(signal)
 
 
 def _go_to(folder):

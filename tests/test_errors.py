@@ -1,0 +1,35 @@
+"""The one table of exit codes."""
+
+import signal
+
+import pytest
+
+from vaeflow import errors
+
+
+def error_classes(base=errors.RunError):
+    """Lists a class and its subclasses in vaeflow.errors."""
+    below = [each for each in base.__subclasses__() if each.__module__ == errors.__name__]
+    return [base, *(found for each in below for found in error_classes(each))]
+
+
+def test_every_error_has_its_exit_code_in_the_table():
+    assert {each.exit_code for each in error_classes()} <= {code.number for code in errors.EXIT_CODES}
+
+
+@pytest.mark.parametrize("attribute", ["number", "name", "meaning"])
+def test_no_two_rows_are_alike(attribute):
+    values = [getattr(code, attribute) for code in errors.EXIT_CODES]
+    assert len(set(values)) == len(values)
+
+
+def test_a_bad_configuration_and_a_diverged_training_would_end_the_same_way_again():
+    assert {2, 3} == errors.FINAL_ENDS
+
+
+def test_a_finished_and_a_preempted_worker_have_not_failed():
+    assert {0, 42} == errors.REGULAR_ENDS
+
+
+def test_an_interrupted_command_ends_as_the_shell_expects():
+    assert 128 + signal.SIGINT == errors.INTERRUPTED
