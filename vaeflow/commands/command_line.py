@@ -4,7 +4,6 @@ import atexit
 import dataclasses
 import os
 import pathlib
-import signal
 import sys
 import textwrap
 from collections.abc import Callable
@@ -16,8 +15,9 @@ from absl import logging
 from vaeflow import config, registry
 from vaeflow.commands import shared_flags
 from vaeflow.devices import quiet_import
-from vaeflow.errors import ConfigurationError, Preempted, RunError
+from vaeflow.errors import INTERRUPTED, ConfigurationError, Preempted, RunError
 from vaeflow.runs import program
+from vaeflow.runs.terminal import printable
 
 _HELP_WIDTH = 100
 HELP_FLAGS = frozenset({"-h", "--help", "--helpfull", "-help", "--helpshort"})
@@ -92,11 +92,12 @@ def main(command: Command, arguments: list[str], prefix: str = "vaeflow ") -> in
             return command.run(values, *rest, *([] if passed_on is None else [passed_on])) or 0
         except RunError as error:
             kind = "preempted" if isinstance(error, Preempted) else "error"
-            print(f"{program.current.name}: {kind}: {config.explain(error)}", file=sys.stderr)
+            message = f"{program.current.name}: {kind}: {config.explain(error)}"
+            print(printable(message), file=sys.stderr)
             return error.exit_code
         except KeyboardInterrupt:
             # Before a run listens for signals, there is nothing to save.
-            return 128 + signal.SIGINT
+            return INTERRUPTED
 
 
 def run_and_exit(command: Command, arguments: list[str], prefix: str) -> NoReturn:

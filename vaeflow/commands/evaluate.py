@@ -3,7 +3,6 @@
 import functools
 import sys
 import textwrap
-import time
 
 import tensorflow as tf
 
@@ -13,6 +12,7 @@ from vaeflow.analysis.evaluator import Evaluator
 from vaeflow.analysis.importance_sampling import ImportanceSampler, bits_per_dimension
 from vaeflow.datasets.base import SPLITS
 from vaeflow.metrics import Metric, ReconstructionQuality
+from vaeflow.runs.progress_line import ProgressLine
 
 # The mutual information compares every example with every other.
 _MOST_EXAMPLES_COMPARED = 10_000
@@ -108,7 +108,13 @@ def evaluate(
 def _likelihoods(data, num_samples, seed):
     model, images, *_ = data
     results = {}
-    for k, nats in ImportanceSampler(*data, num_samples, seed).estimate(_progress_bar()).items():
+    with ProgressLine(every_seconds=10, stays=False) as line:
+
+        def show(done):
+            line.update([f"{done:4.0%} of the importance sampling"], done)
+
+        estimates = ImportanceSampler(*data, num_samples, seed).estimate(show)
+    for k, nats in estimates.items():
         results[f"nll_is{k}_nats"] = nats
         bits = bits_per_dimension(nats, images.shape, model.likelihood, images.dtype)
         if bits is not None:
@@ -146,31 +152,10 @@ def _as_table(metrics):
     }
     width = max(map(len, rows))
     lines = [f"{name:<{width}}  {text:>10}" for name, text in rows.items()]
-    ordered = sorted(latents, key=latents.get, reverse=True)
+    ordered = sorted(latents, key=latents.__getitem__, reverse=True)
     each = ", ".join(f"z{_dimension(name)} {latents[name]:.2f}" for name in ordered)
     return "\n".join([*lines, *textwrap.wrap(f"KL of each latent, in nats: {each}", 90)])
 
 
 def _dimension(name):
     return name.removeprefix(_LATENT).partition("[")[0]
-
-
-def _progress_bar():
-    """Returns a function that shows which fraction is done: a bar, or lines where there is no terminal."""
-    terminal, last = sys.stderr.isatty(), [time.monotonic()]
-
-    def show(done):
-        if terminal:
-            bar = "█" * int(20 * done)
-            end = "\r\033[K" if done >= 1 else ""
-            print(
-                f"\r{bar:░<20} {done:4.0%} of the importance sampling{end}",
-                end="",
-                file=sys.stderr,
-                flush=True,
-            )
-        elif time.monotonic() - last[0] > 10:
-            last[0] = time.monotonic()
-            print(f"{done:4.0%} of the importance sampling", file=sys.stderr, flush=True)
-
-    return show
