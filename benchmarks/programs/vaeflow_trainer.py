@@ -38,7 +38,7 @@ class Watch(Callback):
         try:
             self.session.after_step(num_steps * run.trainer.batch_size, num_steps)
         except protocol.EndedError:
-            run.stop_request.name = "the benchmark"
+            run.stop("the benchmark")
             return
         if self.every_steps:
             self.every_steps = None

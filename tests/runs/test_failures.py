@@ -20,10 +20,10 @@ class Bereft:
         return "worker 1 (b:2) has not been heard of for 30 s"
 
 
-def told(error, watchdog=Alone()):
+def told(error, watchdog=None):
     """The exception that comes out for one that goes in."""
     try:
-        with failures.explained(watchdog, "MNIST"):
+        with failures.readable_errors(watchdog or Alone(), "MNIST"):
             raise error
     except Exception as raised:
         return raised
@@ -57,14 +57,17 @@ def test_out_of_memory(line, form):
 
 
 def test_memory_that_numpy_does_not_get():
-    with pytest.raises(EnvironmentFailure, match=r"^out of memory: Unable to allocate .*`train.batch_size`"):
-        with failures.explained(Alone(), "MNIST"):
-            np.empty((1 << 25, 1 << 25))
+    refusal = r"^out of memory: Unable to allocate .*`train.batch_size`"
+    with (
+        pytest.raises(EnvironmentFailure, match=refusal),
+        failures.readable_errors(Alone(), "MNIST"),
+    ):
+        np.empty((1 << 25, 1 << 25))
 
 
 def read(function):
     dataset = tf.data.Dataset.range(3).map(lambda x: tf.numpy_function(function, [x], tf.int64))
-    with failures.explained(Alone(), "MNIST"):
+    with failures.readable_errors(Alone(), "MNIST"):
         list(dataset)
 
 

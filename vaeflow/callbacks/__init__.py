@@ -1,10 +1,12 @@
 """Callbacks: what happens between two loops of training, one effect per file."""
 
-from vaeflow.callbacks.base import Callback, Run
+from vaeflow.callbacks.base import Callback, RunContext
 from vaeflow.callbacks.checkpoints import Checkpoints
 from vaeflow.callbacks.evaluation import Evaluation
 from vaeflow.callbacks.images import Images
 from vaeflow.callbacks.progress import Progress
 from vaeflow.callbacks.summaries import Summaries
 
-__all__ = ["Callback", "Checkpoints", "Evaluation", "Images", "Progress", "Run", "Summaries"]
+Run = RunContext  # Its name in plug-ins written before it was renamed.
+
+__all__ = ["Callback", "Checkpoints", "Evaluation", "Images", "Progress", "Run", "RunContext", "Summaries"]

@@ -1,30 +1,40 @@
-"""What a callback is told, and when."""
+"""The base class of callbacks, and the run as they see it."""
+
+from __future__ import annotations
 
 import contextlib
 import dataclasses
 import functools
 import time
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import tensorflow as tf
 from tensorboard.compat.proto import event_pb2
 
 from vaeflow import validation
-from vaeflow.errors import EnvironmentFailure
+from vaeflow.analysis.evaluator import Evaluator
+from vaeflow.datasets.base import Split
+from vaeflow.runs import files
+from vaeflow.runs.checkpoints import CheckpointStore
+from vaeflow.runs.signals import StopRequest
+from vaeflow.runs.workdir import WorkDir
+
+if TYPE_CHECKING:
+    from vaeflow.training.trainer import Trainer
 
 
 @dataclasses.dataclass
-class Run:
+class RunContext:
     """A run as its callbacks see it.
 
     Attributes:
-      trainer: the `Trainer`; its `step`, `model`, `optimizer` and `strategy`.
+      trainer: the `Trainer`, with its `step`, `model`, `optimizer` and `strategy`.
       evaluator: an `Evaluator` of the evaluation split.
       evaluation_split: the evaluation `Split`.
       workdir: the `WorkDir`.
       checkpoints: the `CheckpointStore`.
-      stop_request: a `StopRequest`; a callback may set its `name` to end the run with its
-        state saved.
+      stop_request: whether the run was asked to stop; a callback calls `stop`.
       num_steps: the step at which the run ends.
       configuration: the gin text of the run.
       source: the name of the dataset, for messages.
@@ -33,85 +43,93 @@ class Run:
         `examples_seen` and `wall_seconds` (of training, over all resumptions).
     """
 
-    trainer: Any
-    evaluator: Any
-    evaluation_split: Any
-    workdir: Any
-    checkpoints: Any
-    stop_request: Any
+    trainer: Trainer
+    evaluator: Evaluator
+    evaluation_split: Split
+    workdir: WorkDir
+    checkpoints: CheckpointStore
+    stop_request: StopRequest
     num_steps: int
     configuration: str
     source: str
-    facts: dict
-    metrics: dict = dataclasses.field(default_factory=dict)
+    facts: dict[str, str]
+    metrics: dict[str, float] = dataclasses.field(default_factory=dict)
 
     @property
-    def step(self):
-        """The number of steps that were trained."""
+    def step(self) -> int:
+        """The number of steps trained so far."""
         return self.trainer.step
 
+    def stop(self, reason: str) -> None:
+        """Ends the run after the current loop, with its state saved and exit code 42.
+
+        Args:
+          reason: what stops it, for the message, e.g. `"the time limit of 2 h"`.
+        """
+        self.stop_request.ask(reason)
+
     @contextlib.contextmanager
-    def summaries(self):
+    def summaries(self) -> Iterator[None]:
         """Takes the `tf.summary` calls inside; all callbacks share one file, which is flushed afterwards.
 
         Raises:
-          EnvironmentFailure: the disk refused.
+          EnvironmentFailure: the file could not be written.
         """
         try:
             with self._summary_writer.as_default(step=self.step):
                 yield
             self._summary_writer.flush()
         except (OSError, tf.errors.OpError) as error:
-            reason = str(error).partition("}} ")[2] or str(error)
-            raise EnvironmentFailure(f"summaries cannot be written: {reason.splitlines()[0]}") from error
+            raise files.failure(self.workdir.tensorboard, error) from error
 
     @functools.cached_property
-    def _summary_writer(self):
+    def _summary_writer(self) -> tf.summary.SummaryWriter:
         writer = tf.summary.create_file_writer(str(self.workdir.tensorboard))
-        # A run that was killed has written of steps that are now trained again: TensorBoard
-        # forgets them when it reads that a session starts there.
+        # A killed run may have written summaries of steps that are now trained again. TensorBoard
+        # drops them when it reads that a session starts at this step.
         start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
         event = event_pb2.Event(wall_time=time.time(), step=self.step + 1, session_log=start)
-        tf.raw_ops.ImportEvent(writer=writer._resource, event=event.SerializeToString())
+        # No public function writes an event of this kind.
+        resource = writer._resource  # noqa: SLF001 # pyright: ignore[reportAttributeAccessIssue]
+        tf.raw_ops.ImportEvent(writer=resource, event=event.SerializeToString())
         return writer
 
 
 class Callback:
     """Acts between two loops of training.
 
-    After each loop every callback may `measure` something, then every callback is
-    told `on_log` what all of them measured. Where several workers train, each of them
-    calls `measure`, which may compute on all replicas; the rest, with its effects, is
-    the chief's alone, unless `on_every_worker` says otherwise.
+    After each loop every callback may `measure` something; then each receives in `on_log` what all
+    of them measured. Among several workers, each calls `measure`, which may compute on all replicas;
+    the other methods, with their effects, run on the chief only, unless `on_every_worker` is True.
 
     Attributes:
-      on_every_worker: True where every worker is to call all methods.
+      on_every_worker: True if every worker calls all methods.
 
     Args:
-      every_steps: acts after these steps, and after the last; None for after each
-        loop. Loops end there.
+      every_steps: acts after these steps, and after the last; None for after each loop. Loops end
+        there.
     """
 
     on_every_worker = False
 
-    def __init__(self, every_steps=None):
+    def __init__(self, every_steps: int | None = None) -> None:
         if every_steps is not None:
             validation.positive_integer(f"{type(self).__name__}.every_steps", every_steps)
         self.every_steps = every_steps
 
-    def is_due(self, run):
+    def is_due(self, run: RunContext) -> bool:
         """Whether this callback acts after the loop that just ended."""
         return self.every_steps is None or run.step % self.every_steps == 0 or run.step == run.num_steps
 
-    def on_train_begin(self, run):
+    def on_train_begin(self, run: RunContext) -> None:
         """Called once, after a checkpoint was restored and before the first loop."""
 
-    def measure(self, run):
-        """Called after a loop when due; returns metrics to add, a dict of floats."""
+    def measure(self, run: RunContext) -> dict[str, float]:
+        """Called after a loop when due; returns metrics to add."""
         return {}
 
-    def on_log(self, run, metrics):
-        """Called after a loop when due, with the metrics of this loop, a dict of floats."""
+    def on_log(self, run: RunContext, metrics: dict[str, float]) -> None:
+        """Called after a loop when due, with the metrics of this loop."""
 
-    def on_train_end(self, run):
+    def on_train_end(self, run: RunContext) -> None:
         """Called once, when the run is finished or stops early with its state saved."""

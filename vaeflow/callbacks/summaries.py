@@ -1,6 +1,7 @@
 """Writes what was measured to TensorBoard."""
 
 import ast
+import contextlib
 
 import tensorflow as tf
 from tensorboard.plugins.hparams import api as hparams
@@ -49,10 +50,9 @@ def _hyperparameters(configuration):
         name, equals, value = line.partition(" = ")
         if not equals or line.startswith((" ", "#", *skipped)):
             continue
-        try:
+        # Not a reference such as @Adam, nor a list that continues in the next line.
+        with contextlib.suppress(ValueError, SyntaxError):
             value = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
-            pass  # A reference such as @Adam, or a list that goes on in the next line.
         if isinstance(value, (bool, int, float, str)):
             found[name] = value
     return found

@@ -115,7 +115,7 @@ def train(
         watchdog = stack.enter_context(
             Watchdog(folder.path, workers, stall_seconds, start_seconds, peer_seconds)
         )
-        stack.enter_context(failures.explained(watchdog, source))
+        stack.enter_context(failures.readable_errors(watchdog, source))
         if workers is not None:
             check_port(workers)
         watchdog.wait_for_peers()

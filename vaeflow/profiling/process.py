@@ -45,7 +45,7 @@ def measure(request):
     config.load("train", [request["configuration"]], plugins=request["plugins"])
     _choose_devices(request["devices"], request["virtual"])
     values = config.values_of("train") | request["settings"]
-    with failures.explained(None, type(values["dataset"]).__name__):
+    with failures.readable_errors(None, type(values["dataset"]).__name__):
         started = time.perf_counter()
         trainer = make_trainer(values)
         _check_replicas(trainer.strategy.num_replicas_in_sync, request["devices"])

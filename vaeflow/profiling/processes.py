@@ -13,7 +13,7 @@ import tempfile
 from vaeflow import errors
 from vaeflow.devices import allocator, interpreter
 from vaeflow.errors import EnvironmentFailure
-from vaeflow.runs.signals import dying_with
+from vaeflow.runs.signals import kill_with_parent
 
 _LAST_LINES = 3
 
@@ -80,7 +80,7 @@ def _run(folder):
             stdout=output,
             stderr=output,
             env=allocator.tuned(os.environ),
-            preexec_fn=dying_with(os.getpid()),
+            preexec_fn=kill_with_parent(os.getpid()),
         )
         try:
             return process.wait()

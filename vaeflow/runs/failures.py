@@ -15,7 +15,7 @@ _OUT_OF_MEMORY = re.compile(r"(?:OOM|Out of memory)[^\n]*", re.IGNORECASE)
 
 
 @contextlib.contextmanager
-def explained(watchdog, source):
+def readable_errors(watchdog, source):
     """Turns TensorFlow's errors into an `EnvironmentFailure` where the environment is their cause.
 
     Args:

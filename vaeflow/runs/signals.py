@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT: the first asks a run to stop with its state saved, the second stops it at once."""
+"""SIGTERM and SIGINT: the first asks a run to save its state and stop, the second stops it at once."""
 
 import contextlib
 import ctypes
@@ -8,14 +8,14 @@ import socket
 import sys
 import threading
 
-NOTICE = "stopping after the steps under way, with the state saved; once more stops at once"
+NOTICE = "finishing the current steps and saving the state; a second signal stops at once"
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _SET_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG
 
 
-def dying_with(parent):
-    """Returns a function that lets the process that calls it be killed when its parent dies.
+def kill_with_parent(parent):
+    """Returns a `preexec_fn` that kills the child when its parent dies.
 
     Args:
       parent: the process id of the parent.
@@ -32,14 +32,18 @@ def dying_with(parent):
 
 
 class StopRequest:
-    """Whether a signal has asked the run to stop.
+    """Whether the run was asked to stop.
 
     Attributes:
-      name: the signal's name, e.g. `"SIGTERM"`; None before one arrives.
+      name: what asked, e.g. `"SIGTERM"`; None until then.
     """
 
-    def __init__(self):
-        self.name = None
+    def __init__(self) -> None:
+        self.name: str | None = None
+
+    def ask(self, name: str) -> None:
+        """Asks the run to stop with its state saved, for the reason `name`."""
+        self.name = name
 
     @contextlib.contextmanager
     def listening(self):
@@ -71,6 +75,6 @@ class StopRequest:
                     continue
                 if self.name is not None:
                     os._exit(128 + received[0])
-                self.name = signal.Signals(received[0]).name
+                self.ask(signal.Signals(received[0]).name)
                 message = f"\n{self.name}: {NOTICE}\n"
                 os.write(2, message.encode())
