@@ -26,7 +26,7 @@ from vaeflow.errors import ConfigurationError, RunError
 from vaeflow.profiling import cases, report
 from vaeflow.profiling.cases import Case
 from vaeflow.profiling.processes import Measurer
-from vaeflow.runs.workdir import write_atomically
+from vaeflow.runs import files
 from vaeflow.training import settings
 
 _WORKLOADS = pathlib.Path(__file__).parent / "workloads"
@@ -201,9 +201,9 @@ def run(values):
                 raise
             print(f"{file} cannot be measured: {config.explain(error)}", file=sys.stderr)
             continue
-        write_atomically(folder / "gpu.json", json.dumps(found, indent=1) + "\n")
+        files.write_text(folder / "gpu.json", json.dumps(found, indent=1) + "\n")
         tables = "\n".join(as_markdown(workload, rows) for workload, rows in found.items())
-        write_atomically(folder / "gpu.md", tables)
+        files.write_text(folder / "gpu.md", tables)
         print(as_markdown(name, found[name]))
 
 
@@ -212,7 +212,7 @@ def _measure_file(values, file, num_devices, configuration):
     given = config.values_of("train")
     with config.values_checked():
         settings.check_training(**given)
-    write_atomically(configuration, config.text_in_force())
+    files.write_text(configuration, config.text_in_force())
     measurer = Measurer(
         str(configuration), tuple(values.plugin), values.seconds, values.virtual_devices is not None
     )

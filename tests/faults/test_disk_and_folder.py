@@ -12,7 +12,10 @@ def test_a_disk_that_fills_up_at_a_checkpoint_and_at_the_log(runs, completes):
     """Row 6. Written in place, the checkpoint of step 20 or the log would be left cut off under its name."""
     finished = runs.run("full", environment={"FAULT": "files cannot grow", "FAULT_STEP": 20})
     assert finished.code == 4
-    assert "error: the checkpoint of step 20 cannot be written to runs/full/checkpo" in message(finished)
+    assert (
+        "error: runs/full/checkpoints/step-00000020 cannot be written (File too large); free some"
+        in message(finished)
+    )
     assert "File too large" in message(finished)
     assert runs.store("full").steps() == [10]
     assert runs.store("full").problem_with(10) is None
@@ -20,7 +23,9 @@ def test_a_disk_that_fills_up_at_a_checkpoint_and_at_the_log(runs, completes):
 
     finished = runs.run("full", environment={"FAULT": "log cannot grow"})
     assert finished.code == 4
-    assert "error: runs/full/metrics.jsonl cannot be written (File too large); make room" in message(finished)
+    assert "error: runs/full/metrics.jsonl cannot be written (File too large); free some space" in message(
+        finished
+    )
     assert runs.store("full").steps() == [10]
     completes("full")
 

@@ -46,7 +46,7 @@ def arrays(folder, split="evaluation"):
 
 
 def table(folder, split="evaluation"):
-    with open(folder / "embeddings" / f"{split}.csv", newline="") as file:
+    with (folder / "embeddings" / f"{split}.csv").open(newline="") as file:
         header, *rows = csv.reader(file)
     return header, rows
 
@@ -199,7 +199,7 @@ def test_a_full_disk_leaves_what_was_there(folder, capsys):
     with full_disk(kilobytes=1):
         code = call(folder, "embed.seed = 1")
     assert code == 4
-    assert f"{folder} cannot be written" in capsys.readouterr().err
+    assert f"{folder}/embeddings cannot be written (File too large)" in capsys.readouterr().err
     after = arrays(folder)
     for name in before:
         np.testing.assert_array_equal(before[name], after[name])

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import re
 
 import numpy as np
@@ -141,7 +142,9 @@ def test_a_failed_check_leaves_nothing_and_keeps_the_old_export(unexported, monk
     if old:
         (unexported / "export").mkdir()
         (unexported / "export/of-before").write_text("")
-    (unexported / ".unfinished-export").mkdir()  # As a killed process leaves it.
+    left = unexported / ".unfinished-export-0123456789abcdef"
+    left.mkdir()
+    os.utime(left, (0, 0))  # As a process leaves it that was killed long ago.
 
     def fails(module, folder, formats, modules):
         assert sorted(path.name for path in folder.iterdir()) == ["model.keras", "saved_model"]

@@ -139,7 +139,7 @@ def test_when_all_are_damaged_the_run_does_not_start_anew(store):
 
 def test_an_unfinished_folder_is_ignored_and_then_removed(store):
     saved(store, 1)
-    unfinished = store.folder / ".unfinished-step-00000002"
+    unfinished = store.folder / ".unfinished-step-00000002-0123456789abcdef"
     shutil.copytree(store.folder / "step-00000001", unfinished)
     (unfinished / RECORD).unlink()
     assert store.steps() == [1]
@@ -236,7 +236,7 @@ def test_a_record_without_totals_is_of_a_whole_loop(store):
 
 def test_a_full_disk_leaves_the_previous_checkpoint_alone(store):
     saved(store, 1)
-    refusal = "checkpoint of step 2 cannot be written to .*step-00000002"
+    refusal = "step-00000002 cannot be written"
     with full_disk(16), pytest.raises(EnvironmentFailure, match=refusal):
         store.save(box(2, size=100_000), 2)
     assert names(store) == ["step-00000001"]
@@ -250,7 +250,7 @@ def test_a_full_disk_leaves_the_previous_checkpoint_alone(store):
 def test_a_file_in_place_of_the_folder(store):
     store.folder.parent.mkdir(exist_ok=True)
     store.folder.write_text("mine")
-    with pytest.raises(EnvironmentFailure, match="the checkpoint of step 1 cannot be written"):
+    with pytest.raises(EnvironmentFailure, match="checkpoints/step-00000001 cannot be written"):
         saved(store, 1)
     assert store.folder.read_text() == "mine"
 

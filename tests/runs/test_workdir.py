@@ -81,9 +81,14 @@ def test_a_failure_keeps_a_folder_that_was_there_or_was_filled(tmp_path):
         raise RuntimeError
     assert mine.is_dir()
     folder = WorkDir(tmp_path / "run")
-    with pytest.raises(RuntimeError), folder.claim():
-        folder.append_metrics({"step": 1})
-        raise RuntimeError
+
+    def fail_after_a_log():
+        with folder.claim():
+            folder.append_metrics({"step": 1})
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail_after_a_log()
     assert folder.read_metrics() == [{"step": 1}]
 
 
@@ -248,10 +253,16 @@ def test_a_json_file_is_written_whole_or_not_at_all(tmp_path):
 
 def test_a_full_disk_at_a_log(tmp_path):
     folder = WorkDir(tmp_path)
-    refusal = "metrics.jsonl cannot be written.*File too large"
-    with full_disk(4), pytest.raises(EnvironmentFailure, match=refusal):
+
+    def log_many():
         for step in range(1000):
             folder.append_metrics({"step": step})
+
+    with (
+        full_disk(4),
+        pytest.raises(EnvironmentFailure, match=r"metrics\.jsonl cannot be written.*File too large"),
+    ):
+        log_many()
     lines = folder.read_metrics()
     assert [line["step"] for line in lines] == list(range(len(lines)))
     assert len(lines) > 100

@@ -36,7 +36,7 @@ def log_aggregate_posterior(latents, mean, log_variance):
         chunk = latents[first : first + rows]
         squared = np.zeros((len(chunk), num_examples))
         # One dimension after the other: a matrix product would cancel where variances are small.
-        for values, roots, means in zip(chunk.T, precision_root.T, scaled_mean.T):
+        for values, roots, means in zip(chunk.T, precision_root.T, scaled_mean.T, strict=True):
             difference = np.multiply.outer(values, roots)
             difference -= means
             difference *= difference

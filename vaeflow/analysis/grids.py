@@ -7,6 +7,8 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image, ImageDraw, ImageFont
 
+from vaeflow.runs import files
+
 _USUAL_WIDTH = 750  # Pixels; what a grid of small images is enlarged to, roughly.
 _TEXT_SIZE = 13
 _CAPTION_HEIGHT = 18
@@ -100,18 +102,12 @@ def frames(images, captions=None):
 
 def write_png(path, pixels):
     """Writes uint8 `[H, W, 1 or 3]` as a PNG file, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".unfinished-{path.name}")
-    try:
-        unfinished.write_bytes(tf.io.encode_png(pixels).numpy())
-        unfinished.rename(path)
-    except OSError:
-        unfinished.unlink(missing_ok=True)
-        raise
+    with files.writing(path) as file:
+        file.write(tf.io.encode_png(pixels).numpy())
 
 
 def write_gif(path, frames, seconds_per_frame):
-    """Writes an animation that goes round for ever.
+    """Writes a looping animation as a GIF file, whole or not at all.
 
     Grey levels are kept, and so are colours where all frames together have at most
     256; more are rounded to the 256 that suit them best, the same in each frame,
@@ -122,17 +118,17 @@ def write_gif(path, frames, seconds_per_frame):
       frames: uint8 `[n, H, W, 1 or 3]`, or a list of such.
       seconds_per_frame: how long each is shown; the format counts in 0.01 s.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     first, *others = _with_palette(np.asarray(frames))
-    first.save(
-        path,
-        format="GIF",
-        save_all=True,
-        append_images=others,
-        duration=round(1000 * seconds_per_frame),
-        loop=0,
-        optimize=False,  # Pillow's optimized palettes change colours by a few levels.
-    )
+    with files.writing(path) as file:
+        first.save(
+            file,
+            format="GIF",
+            save_all=True,
+            append_images=others,
+            duration=round(1000 * seconds_per_frame),
+            loop=0,
+            optimize=False,  # Pillow's optimized palettes change colours by a few levels.
+        )
 
 
 def _shown_channels(images):

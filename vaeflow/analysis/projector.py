@@ -49,7 +49,7 @@ def write(folder, points, indices, factors, factor_names, sprites):
       sprites: a `SpriteSheet` of the examples.
 
     Raises:
-      OSError, tf.errors.OpError: the disk refused.
+      EnvironmentFailure, OSError, tf.errors.OpError: a file could not be written.
     """
     if points.shape[1] == 1:
         points = np.pad(points, [(0, 0), (0, 1)])  # TensorBoard shows nothing of one dimension.
@@ -137,14 +137,13 @@ def write_table(path, columns, names=(), delimiter=","):
     columns = [column[:, None] if column.ndim == 1 else column for column in columns]
     formats = [_format(column.dtype) for column in columns for _ in range(column.shape[1])]
     line = delimiter.join(formats) + "\n"
-    with open(path, "w", encoding="utf-8") as file:
+    with path.open("w", encoding="utf-8") as file:
         if names:
             file.write(delimiter.join(_without_breaks(name, delimiter) for name in names) + "\n")
         for first in range(0, len(columns[0]), _CHUNK_LINES):
-            file.writelines(
-                line % tuple(itertools.chain.from_iterable(row))
-                for row in zip(*(column[first : first + _CHUNK_LINES].tolist() for column in columns))
-            )
+            chunks = [column[first : first + _CHUNK_LINES].tolist() for column in columns]
+            rows = zip(*chunks, strict=True)
+            file.writelines(line % tuple(itertools.chain.from_iterable(row)) for row in rows)
 
 
 def _format(dtype):

@@ -109,7 +109,7 @@ def interpolate(starts, ends, num_steps, path="linear"):
     """
     step = {"linear": lerp, "spherical": slerp}[validation.one_of("path", path, PATHS)]
     fractions = np.linspace(0.0, 1.0, num_steps)
-    return np.stack([step(start, end, fractions) for start, end in zip(starts, ends)])
+    return np.stack([step(start, end, fractions) for start, end in zip(starts, ends, strict=True)])
 
 
 def lerp(start, end, fractions):

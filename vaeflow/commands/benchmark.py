@@ -1,7 +1,6 @@
 """Measures how fast a run would train, and what would make it faster."""
 
 import functools
-import sys
 import time
 
 from vaeflow import config, registry, validation
@@ -11,7 +10,9 @@ from vaeflow.errors import ConfigurationError
 from vaeflow.profiling import cases, chart, report
 from vaeflow.profiling.cases import Case
 from vaeflow.profiling.processes import Measurer
-from vaeflow.runs.workdir import WorkDir, write_atomically
+from vaeflow.runs import files
+from vaeflow.runs.progress_line import ProgressLine
+from vaeflow.runs.workdir import WorkDir
 from vaeflow.training import settings
 
 _REPLICAS_ON_CPU = 2
@@ -73,7 +74,7 @@ def benchmark(
     _refuse_folder_of_a_run(folder.path)
     with folder.claim():
         configuration = folder.path / "benchmark.gin"
-        write_atomically(configuration, config.text_in_force())
+        files.write_text(configuration, config.text_in_force())
         measurer = Measurer(str(configuration), tuple(plugins), seconds, virtual_devices is not None)
         trace_folder = str(folder.path / "trace") if trace else None
         try:
@@ -150,6 +151,7 @@ class _Progress:
     """A line on stderr that says what is measured, and how long it will take."""
 
     def __init__(self):
+        self._line = ProgressLine(stays=False)
         self._started = time.monotonic()
         self._begun = 0
         self._expected = None
@@ -166,10 +168,8 @@ class _Progress:
             left = round(each * (self._expected - self._begun))
             text = f"[{self._begun + 1}/{self._expected}] {text}, about {left // 60}:{left % 60:02} left"
         self._begun += 1
-        start, end = ("\r\033[K", "") if sys.stderr.isatty() else ("", "\n")
-        print(f"{start}{text}", end=end, file=sys.stderr, flush=True)
+        self._line.update([text])
 
     def end(self):
         """Clears the line of a terminal."""
-        if sys.stderr.isatty():
-            print("\r\033[K", end="", file=sys.stderr, flush=True)
+        self._line.close()

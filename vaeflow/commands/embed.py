@@ -2,9 +2,6 @@
 
 import contextlib
 import functools
-import pathlib
-import shutil
-import tempfile
 
 import numpy as np
 import tensorflow as tf
@@ -12,7 +9,8 @@ import tensorflow as tf
 from vaeflow import config, registry, trained, validation
 from vaeflow.analysis import embedding, projector
 from vaeflow.datasets.base import SPLITS
-from vaeflow.errors import ConfigurationError, EnvironmentFailure
+from vaeflow.errors import ConfigurationError
+from vaeflow.runs import files
 
 
 @functools.partial(registry.command, refused=trained.FLAG_ADVICE)
@@ -111,25 +109,18 @@ def _paths(workdir, split):
 @contextlib.contextmanager
 def _written(workdir, split, description):
     """Gives three other paths to write to, and moves what is there when all of it is whole."""
-    *files, projection = _paths(workdir, split)
+    paths = _paths(workdir, split)
     try:
-        with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=workdir.path) as folder:
-            unfinished = [pathlib.Path(folder) / name for name in ("arrays.npz", "table.csv", "projector")]
+        with files.staging(workdir.path, paths[0].parent.name) as folder:
+            unfinished = [folder / (path.name if path.suffix else "projector") for path in paths]
             yield unfinished
-            files[0].parent.mkdir(exist_ok=True)
-            projection.parent.mkdir(parents=True, exist_ok=True)
-            for source, path in zip(unfinished, files):
-                source.replace(path)
-            if projection.exists():
-                shutil.rmtree(projection)
-            unfinished[-1].rename(projection)
+            for source, path in zip(unfinished, paths, strict=True):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                files.move(source, path)
             # Last: a TensorBoard that is running reads a run as soon as there is one.
-            projector.announce(projection, description)
-    except (OSError, tf.errors.OpError) as error:
-        raise EnvironmentFailure(
-            f"{workdir.path} cannot be written ({error}); make room or mend the disk, then run the same "
-            "command again"
-        ) from error
+            projector.announce(paths[-1], description)
+    except tf.errors.OpError as error:
+        raise files.failure(workdir.path, error) from error
 
 
 def _write_arrays(path, embedded, factors, factor_names):

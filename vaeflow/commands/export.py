@@ -2,12 +2,10 @@
 
 import contextlib
 import functools
-import shutil
 
 import tensorflow as tf
 
 from vaeflow import config, registry, trained, validation
-from vaeflow.errors import EnvironmentFailure
 from vaeflow.export import (
     FORMATS,
     InferenceModule,
@@ -18,11 +16,10 @@ from vaeflow.export import (
     refuse_precision,
     write,
 )
+from vaeflow.runs import files
 from vaeflow.training import settings
 
 _FINAL = "export"
-_UNFINISHED = ".unfinished-export"
-_REPLACED = ".replaced-export"
 
 
 @functools.partial(registry.command, refused=trained.FLAG_ADVICE)
@@ -52,12 +49,14 @@ def export(workdir, checkpoint="best", formats=("saved_model", "keras")):
     # One replica: a SavedModel of variables that are mirrored would hold the mirrors.
     run = trained.restore(workdir, checkpoint, tf.distribute.get_strategy)
     refuse_precision(formats, run.settings["precision"])
-    with _replacing(run.workdir.path) as folder, settings.precision(run.settings["precision"]):
+    final = run.workdir.path / _FINAL
+    with files.staging(final.parent, final.name) as folder, settings.precision(run.settings["precision"]):
         module = InferenceModule(run.model, run.image_shape)
         write(module, run.model, folder, formats)
         modules = modules_of(run.model) if "keras" in formats else ()
         differences = check(module, folder, formats, modules)
         (folder / "README.md").write_text(model_card(run, formats, differences))
+        files.move(folder, final)
     _tell(run, formats, differences)
     return differences
 
@@ -75,26 +74,6 @@ def _leave_gpus_alone():
     """Computes on the CPU, as the processes that check do: a GPU may be busy, and rounds otherwise."""
     with contextlib.suppress(RuntimeError):  # Called from Python, when devices are in use already.
         tf.config.set_visible_devices([], "GPU")
-
-
-@contextlib.contextmanager
-def _replacing(workdir):
-    """Gives a folder to write to, which becomes `export` if nothing is raised, and else vanishes."""
-    unfinished, final, replaced = (workdir / name for name in (_UNFINISHED, _FINAL, _REPLACED))
-    try:
-        for path in (unfinished, replaced):
-            if path.exists():
-                shutil.rmtree(path)
-        unfinished.mkdir()
-        yield unfinished
-        if final.exists():
-            final.rename(replaced)
-        unfinished.rename(final)
-        shutil.rmtree(replaced, ignore_errors=True)
-    except OSError as error:
-        raise EnvironmentFailure(f"{final} cannot be written: {error}") from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _tell(run, formats, differences):

@@ -1,8 +1,6 @@
 """Draws from a trained model: new images, reconstructions, interpolations and traversals."""
 
 import functools
-import pathlib
-import tempfile
 
 import numpy as np
 
@@ -10,7 +8,8 @@ from vaeflow import config, registry, trained, validation
 from vaeflow import samplers as standard_samplers
 from vaeflow.analysis import grids, traversals
 from vaeflow.analysis.embedding import embed, spread_indices
-from vaeflow.errors import ConfigurationError, EnvironmentFailure
+from vaeflow.errors import ConfigurationError
+from vaeflow.runs import files
 from vaeflow.samplers import Sampler
 
 STARTS = ("data", "prior")
@@ -121,9 +120,9 @@ def sample(
     values = np.linspace(-traversal_range, traversal_range, num_traversal_steps, dtype=np.float32)
     kl = traversals.mean_kl(run.model, embedding_of(evaluation_split))
     arrays |= _traverse(run.model, start, kl, max_traversals, values)
-    files = _write(run.workdir.path, arrays, seconds_per_frame)
-    _report(run, arrays, files)
-    return files
+    paths = _write(run.workdir.path, arrays, seconds_per_frame)
+    _report(run, arrays, paths)
+    return paths
 
 
 def _check_steps(name, value):
@@ -217,7 +216,9 @@ def _pictures(arrays):
         drawn = arrays[f"interpolation_{path}_images"]
         pictures[f"interpolations-{path}.png"] = grids.rows(drawn)
         pictures[f"interpolations-{path}.gif"] = grids.frames(drawn)
-    labels = [_label(*pair) for pair in zip(arrays["traversal_dimensions"], arrays["traversal_kl"])]
+    labels = [
+        _label(*pair) for pair in zip(arrays["traversal_dimensions"], arrays["traversal_kl"], strict=True)
+    ]
     pictures["traversals.png"] = grids.rows(arrays["traversal_images"], row_labels=labels)
     pictures["traversals.gif"] = grids.frames(arrays["traversal_images"], captions=labels)
     return pictures
@@ -231,29 +232,27 @@ def _write(workdir, arrays, seconds_per_frame):
     """Writes all files or none, and returns their paths."""
     pictures = _pictures(arrays)
     folder = workdir / _FOLDER
-    try:
-        with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=workdir) as name:
-            unfinished = pathlib.Path(name)
-            for file, pixels in pictures.items():
-                if file.endswith(".gif"):
-                    grids.write_gif(unfinished / file, pixels, seconds_per_frame)
-                else:
-                    grids.write_png(unfinished / file, pixels)
-            np.savez_compressed(unfinished / "samples.npz", **arrays)
-            folder.mkdir(exist_ok=True)
-            return [(unfinished / file).rename(folder / file) for file in [*pictures, "samples.npz"]]
-    except OSError as error:
-        raise EnvironmentFailure(
-            f"{folder} cannot be written ({error.strerror or error}); make room or mend the disk, then run "
-            "the same command again"
-        ) from error
+    with files.staging(workdir, _FOLDER) as unfinished:
+        for name, pixels in pictures.items():
+            if name.endswith(".gif"):
+                grids.write_gif(unfinished / name, pixels, seconds_per_frame)
+            else:
+                grids.write_png(unfinished / name, pixels)
+        np.savez_compressed(unfinished / "samples.npz", **arrays)
+        folder.mkdir(exist_ok=True)
+        paths = [folder / name for name in (*pictures, "samples.npz")]
+        for path in paths:
+            files.move(unfinished / path.name, path)
+    return paths
 
 
-def _report(run, arrays, files):
-    labels = [_label(*pair) for pair in zip(arrays["traversal_dimensions"], arrays["traversal_kl"])]
+def _report(run, arrays, paths):
+    labels = [
+        _label(*pair) for pair in zip(arrays["traversal_dimensions"], arrays["traversal_kl"], strict=True)
+    ]
     print(f"model      step {run.step}, {run.checkpoint}")
     print(f"KL (nats)  {', '.join(labels)}")
     for kind, suffix in (("pictures", ".png"), ("moving", ".gif"), ("arrays", ".npz")):
-        for path in files:
+        for path in paths:
             if path.suffix == suffix:
                 print(f"{kind:9}  {path}")

@@ -9,7 +9,8 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
-from vaeflow.errors import ConfigurationError, EnvironmentFailure
+from vaeflow.errors import ConfigurationError
+from vaeflow.runs import files
 
 _ONNX_OPSET = 18  # The newest that tf2onnx 1.17 writes.
 _FLOAT_FUNCTIONS = ("encode", "decode", "reconstruct")
@@ -37,11 +38,11 @@ class Format:
     extra: str = ""
 
 
-def _write_saved_model(module, model, path):
+def _write_saved_model(module, _model, path):
     tf.saved_model.save(module, str(path), signatures=module.functions())
 
 
-def _write_keras(module, model, path):
+def _write_keras(_module, model, path):
     try:
         model.save(path)
     except (TypeError, ValueError, NotImplementedError) as error:
@@ -50,7 +51,7 @@ def _write_keras(module, model, path):
         ) from error
 
 
-def _write_tflite(module, model, path):
+def _write_tflite(module, _model, path):
     with tempfile.TemporaryDirectory() as folder:
         tf.saved_model.save(module, folder, signatures=module.functions())
         converter = tf.lite.TFLiteConverter.from_saved_model(
@@ -66,7 +67,7 @@ def _write_tflite(module, model, path):
     path.write_bytes(content)
 
 
-def _write_onnx(module, model, path):
+def _write_onnx(module, _model, path):
     import tf2onnx  # Optional, and its import takes a second.
 
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)
@@ -152,7 +153,7 @@ FORMATS = {
 
 
 def refuse_missing_packages(formats):
-    """Raises `ConfigurationError` where a package is missing that a format needs."""
+    """Raises `ConfigurationError` if a package is missing that a format needs."""
     for name in formats:
         missing = [
             package
@@ -167,7 +168,7 @@ def refuse_missing_packages(formats):
 
 
 def refuse_precision(formats, precision):
-    """Raises `ConfigurationError` where a format cannot hold a model of `precision`."""
+    """Raises `ConfigurationError` if a format cannot hold a model of `precision`."""
     # Their runtimes lack convolutions in float64, and bfloat16 altogether.
     limited = [name for name in formats if name in ("tflite", "onnx")]
     if limited and precision != "float32":
@@ -188,14 +189,14 @@ def write(module, model, folder, formats):
 
     Raises:
       ConfigurationError: a format cannot hold this model.
-      EnvironmentFailure: the disk refused.
+      EnvironmentFailure: a file could not be written.
     """
     for name in formats:
         path = folder / FORMATS[name].path
         try:
             FORMATS[name].write(module, model, path)
         except (OSError, tf.errors.OpError) as error:
-            raise EnvironmentFailure(f"{path} cannot be written: {_first_line(error)}") from error
+            raise files.failure(path, error) from error
 
 
 def modules_of(model):

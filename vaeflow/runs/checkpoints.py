@@ -3,18 +3,17 @@
 import hashlib
 import json
 import math
-import os
 import pathlib
-import shutil
 
 import tensorflow as tf
 from absl import logging
 
 from vaeflow.errors import ConfigurationError, EnvironmentFailure
+from vaeflow.runs import files
 from vaeflow.runs.totals import Totals
 
 _RECORD = "record.json"
-_UNFINISHED = ".unfinished-"
+_NO_STEPS = Totals()
 
 
 class CheckpointStore:
@@ -40,7 +39,7 @@ class CheckpointStore:
         self.keep = keep
         self.best_metric = best_metric
 
-    def save(self, checkpoint, step, metrics=None, totals=Totals()):
+    def save(self, checkpoint, step, metrics=None, totals=_NO_STEPS):
         """Writes a checkpoint of `step` and removes those no longer kept.
 
         Args:
@@ -53,26 +52,21 @@ class CheckpointStore:
           The checkpoint's folder.
 
         Raises:
-          EnvironmentFailure: the disk refused; nothing half-written remains.
+          EnvironmentFailure: it could not be written; nothing half-written remains.
         """
         final = self.path(step)
         if final.exists() and self.problem_with(step) is None:
             return final  # Saved already, when a signal and the cadence fall together.
-        unfinished = self.folder / f"{_UNFINISHED}{final.name}"
+        self.remove_unfinished()
         try:
-            self.remove_unfinished()
-            unfinished.mkdir(parents=True)
-            checkpoint.write(str(unfinished / "variables"))
-            self._write_record(unfinished, step, metrics or {}, totals)
-            if final.exists():
-                self._remove(final)
-            unfinished.rename(final)
-            _flush(self.folder)
-        except Exception as error:
-            shutil.rmtree(unfinished, ignore_errors=True)
-            raise EnvironmentFailure(
-                f"the checkpoint of step {step} cannot be written to {final}: {error}"
-            ) from error
+            with files.staging(self.folder, final.name) as unfinished:
+                checkpoint.write(str(unfinished / "variables"))
+                self._write_record(unfinished, step, metrics or {}, totals)
+                files.move(unfinished, final)
+        except EnvironmentFailure:
+            raise
+        except Exception as error:  # TensorFlow raises its own, of several classes.
+            raise files.failure(final, error) from error
         self._prune(step)
         return final
 
@@ -211,7 +205,7 @@ class CheckpointStore:
                 continue
             if score is not None and math.isfinite(score):
                 scores[step] = score
-        return min(scores, key=scores.get) if scores else None
+        return min(scores, key=scores.__getitem__) if scores else None
 
     def path(self, step):
         """Returns the folder of the checkpoint of `step`."""
@@ -228,8 +222,6 @@ class CheckpointStore:
             "sha256": sums,
         }
         (folder / _RECORD).write_text(json.dumps(record, indent=1, allow_nan=False))
-        for path in (*folder.iterdir(), folder):
-            _flush(path)
 
     def _read(self, checkpoint, path):
         try:
@@ -245,28 +237,13 @@ class CheckpointStore:
         kept = {*self.steps()[-self.keep :], self.best_step(), saved}
         for step in self.steps():
             if step not in kept:
-                self._remove(self.path(step))
-
-    def _remove(self, path):
-        # A run that is killed in between must not leave half of it under its name.
-        leaving = self.folder / f"{_UNFINISHED}removal-{path.name}"
-        path.rename(leaving)
-        shutil.rmtree(leaving)
+                files.remove_folder(self.path(step))
 
     def remove_unfinished(self):
         """Removes what a run left behind that was killed while it saved or removed a checkpoint."""
-        for path in self.folder.glob(f"{_UNFINISHED}*"):
-            shutil.rmtree(path)
+        files.remove_unfinished(self.folder)
 
 
 def _sha256(path):
-    with open(path, "rb") as file:
+    with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _flush(path):
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

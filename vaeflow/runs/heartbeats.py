@@ -7,8 +7,8 @@ import secrets
 import socket
 import time
 
-_REGULAR_ENDS = (0, 42)
-_FINAL_ENDS = (2, 3)
+from vaeflow.errors import FINAL_ENDS, REGULAR_ENDS
+from vaeflow.runs import files
 
 
 class Heartbeats:
@@ -45,7 +45,7 @@ class Heartbeats:
           reason: why it ends, if not regularly.
 
         Raises:
-          OSError: the disk refused; the file is as it was before.
+          EnvironmentFailure: the file cannot be written; it is as it was before.
         """
         self._beats += 1
         content = {
@@ -60,12 +60,8 @@ class Heartbeats:
         }
         if ended is not None:
             content |= {"ended": ended, "reason": reason}
-        self._folder.mkdir(parents=True, exist_ok=True)
-        path = self._path(self._workers.index)
-        unfinished = path.with_name(f".unfinished-{path.name}")
-        # Not flushed to the disk: a beat counts for the living only, and the next one follows.
-        unfinished.write_text(json.dumps(content))
-        unfinished.rename(path)
+        # A beat counts for the living only, and the next one follows: no need to wait for the disk.
+        files.write_text(self._path(self._workers.index), json.dumps(content), durable=False)
 
     def look(self):
         """Reads the files of the others."""
@@ -102,7 +98,7 @@ class Heartbeats:
         if index in self._finished or peer.changed_at is None:
             return None
         ended = peer.content.get("ended")
-        if ended in _FINAL_ENDS or (self._joined and ended not in (None, *_REGULAR_ENDS)):
+        if ended in FINAL_ENDS or (self._joined and ended not in (None, *REGULAR_ENDS)):
             reason = peer.content.get("reason")
             return f"ended with code {ended}" + (f": {reason}" if reason else "")
         if not self._joined:

@@ -10,9 +10,10 @@ import time
 
 from absl import logging
 
-from vaeflow.errors import EnvironmentFailure, RunError
+from vaeflow.errors import FINISHED, INTERRUPTED, EnvironmentFailure, RunError
 from vaeflow.runs import program as current_program
 from vaeflow.runs.heartbeats import Heartbeats
+from vaeflow.runs.terminal import printable
 
 _EXIT_CODE = EnvironmentFailure.exit_code
 _LONGEST_REPORT_SECONDS = 10.0
@@ -79,18 +80,12 @@ class Watchdog:
         """Starts to watch.
 
         Raises:
-          EnvironmentFailure: the work folder cannot be written.
+          EnvironmentFailure: this worker cannot write its file.
         """
         if self._workers is not None:
             self._heartbeats = Heartbeats(self._folder, self._workers, self._awake_clock())
             self._heartbeats.look()
-            try:
-                self._beat()
-            except OSError as error:
-                raise EnvironmentFailure(
-                    f"the work folder {self._folder} cannot be written ({error.strerror}); all workers "
-                    "write to it"
-                ) from error
+            self._beat()
             threading.Thread(target=self._beat_on, name="heartbeats", daemon=True).start()
         threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
         return self
@@ -174,8 +169,8 @@ class Watchdog:
     def _try_to_beat(self, **end):
         try:
             self._beat(**end)
-        except OSError as error:
-            logging.warning("the other workers will take this one for lost: %s", error)
+        except EnvironmentFailure as error:
+            logging.warning("the other workers will consider this one lost: %s", error)
 
     def _beat(self, **end):
         with self._beating:
@@ -192,10 +187,10 @@ class Watchdog:
 
     def _report(self, problem, stacks):
         where = "" if stacks is None else f"the stacks of all threads are in {stacks}; "
-        os.write(2, f"{self._program}: error: {problem}; {where}{_ADVICE}\n".encode())
+        os.write(2, printable(f"{self._program}: error: {problem}; {where}{_ADVICE}\n").encode())
         if stacks is not None:
             try:
-                with open(stacks, "w") as file:
+                with stacks.open("w") as file:
                     faulthandler.dump_traceback(file)
             except OSError:
                 faulthandler.dump_traceback(2)
@@ -241,12 +236,12 @@ class _AwakeClock:
 def _exit_code(error):
     """The exit code with which an exception, or none, ends the process."""
     if error is None:
-        return 0
+        return FINISHED
     if isinstance(error, RunError):
         return error.exit_code
     if isinstance(error, KeyboardInterrupt):
-        return 130
-    return 1
+        return INTERRUPTED
+    return RunError.exit_code
 
 
 def _first_line(error):

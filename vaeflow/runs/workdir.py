@@ -5,7 +5,6 @@ import difflib
 import fcntl
 import json
 import math
-import os
 import pathlib
 import platform
 import shutil
@@ -14,7 +13,7 @@ import sys
 from importlib import metadata
 
 from vaeflow.errors import ConfigurationError, EnvironmentFailure
-from vaeflow.runs import machine
+from vaeflow.runs import files, machine
 
 _LOCK = ".lock"
 _PACKAGES = ("vaeflow", "tensorflow", "keras", "numpy", "gin-config", "tensorboard")
@@ -56,7 +55,7 @@ class WorkDir:
             )
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            lock = open(self.path / _LOCK, "a")
+            lock = (self.path / _LOCK).open("a")
         except OSError as error:
             raise EnvironmentFailure(
                 f"the work folder {self.path} cannot be written ({error.strerror}); choose "
@@ -70,10 +69,11 @@ class WorkDir:
                     f"the work folder {self.path} is in use by a live run; wait for it, or choose another "
                     "with `--workdir`"
                 ) from error
+            files.remove_unfinished(self.path, folders=False)
             try:
                 yield
             except BaseException:
-                if not existed and os.listdir(self.path) == [_LOCK]:
+                if not existed and list(self.path.iterdir()) == [self.path / _LOCK]:
                     shutil.rmtree(self.path)
                 raise
 
@@ -141,12 +141,12 @@ class WorkDir:
           line: a dict with `step` and the metrics.
 
         Raises:
-          EnvironmentFailure: the disk refused.
+          EnvironmentFailure: the file could not be written.
         """
         if not self.writable:
             return
         path = self.path / "metrics.jsonl"
-        with _writing(path), open(path, "a") as file:
+        with files.reported(path), path.open("a") as file:
             file.write(_as_json(line))
 
     def result(self):
@@ -162,43 +162,12 @@ class WorkDir:
 
     def _write(self, name, text):
         if self.writable:
-            write_atomically(self.path / name, text)
+            files.write_text(self.path / name, text)
 
 
 def _as_json(line):
     finite = {name: value if math.isfinite(value) else None for name, value in line.items()}
     return json.dumps(finite, allow_nan=False) + "\n"
-
-
-def write_atomically(path, text):
-    """Writes a text file under another name, flushes it and renames it.
-
-    Raises:
-      EnvironmentFailure: the disk refused; the file is as it was before.
-    """
-    unfinished = path.with_name(f".unfinished-{path.name}")
-    with _writing(path):
-        try:
-            with open(unfinished, "w") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            unfinished.rename(path)
-        except OSError:
-            unfinished.unlink(missing_ok=True)
-            raise
-
-
-@contextlib.contextmanager
-def _writing(path):
-    """Turns what the system refuses into an `EnvironmentFailure` that names the file."""
-    try:
-        yield
-    except OSError as error:
-        raise EnvironmentFailure(
-            f"{path} cannot be written ({error.strerror}); make room or mend the disk, then run the same "
-            "command to go on"
-        ) from error
 
 
 def _version(package):

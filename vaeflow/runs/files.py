@@ -1,0 +1,213 @@
+"""The one way to write a file or a folder: whole or not at all.
+
+    with files.writing(path) as file:
+        file.write(content)
+
+    with files.staging(workdir, "export") as folder:
+        ...
+        files.move(folder, workdir / "export")
+
+Both write under another name in the same folder, flush to the disk and rename, so a reader finds the
+old content or the new, whatever happens in between. The other name is random and must be free: a link
+that somebody prepared is never followed, and two processes never write to one file.
+"""
+
+import contextlib
+import errno
+import glob
+import os
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Generator
+from pathlib import Path
+from typing import BinaryIO
+
+from vaeflow.errors import EnvironmentFailure
+
+_UNFINISHED = ".unfinished-"
+_OURS = re.compile(re.escape(_UNFINISHED) + "(.+)-[0-9a-f]{16}", re.DOTALL)
+# Nothing of ours takes longer to write: whoever left this was killed.
+_ABANDONED_SECONDS = 86_400.0
+
+_ADVICE = {
+    **dict.fromkeys(map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)), "free some space"),
+    **dict.fromkeys(map(os.strerror, (errno.EACCES, errno.EPERM, errno.EROFS)), "make the folder writable"),
+}
+
+
+@contextlib.contextmanager
+def writing(path: Path, durable: bool = True) -> Generator[BinaryIO]:
+    """Opens a new file that takes the name `path` when the block ends without an exception.
+
+    Args:
+      path: of the file; its folder is made if it does not exist.
+      durable: False for content that a crash of the machine may take, and that is written too often
+        to wait for the disk.
+
+    Yields:
+      A binary file.
+
+    Raises:
+      EnvironmentFailure: the file cannot be written; what had this name before is unchanged.
+    """
+    with reported(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(path.parent, path.name)
+        unfinished = _free_name(path.parent, path.name)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(unfinished, flags, 0o666)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                yield file
+                file.flush()
+                if durable:
+                    os.fsync(descriptor)
+            unfinished.rename(path)
+        except BaseException:
+            unfinished.unlink(missing_ok=True)
+            raise
+        if durable:
+            _flush(path.parent)
+
+
+def write_text(path: Path, text: str, durable: bool = True) -> None:
+    """Writes a text file in UTF-8; see `writing`."""
+    with writing(path, durable) as file:
+        file.write(text.encode())
+
+
+@contextlib.contextmanager
+def staging(parent: Path, name: str) -> Generator[Path]:
+    """Makes an empty folder to write to; `move` gives it, or what is in it, a final name.
+
+    Args:
+      parent: where it is made, on the disk of the final name; made if it does not exist.
+      name: what it is for, as part of its own name.
+
+    Yields:
+      Its path. What is still there when the block ends is removed.
+
+    Raises:
+      EnvironmentFailure: the block raised an `OSError`.
+    """
+    with reported(parent / name):
+        parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(parent, name)
+        folder = _free_name(parent, name)
+        folder.mkdir()
+        try:
+            yield folder
+        finally:
+            _remove(folder)
+
+
+def move(source: Path, path: Path) -> None:
+    """Flushes a finished file or folder to the disk and gives it its name.
+
+    Args:
+      source: the file or folder, on the same disk.
+      path: the name; a file or folder that has it is replaced.
+
+    Raises:
+      EnvironmentFailure: it cannot be moved; what had the name before is unchanged.
+    """
+    with reported(path):
+        _flush_all(source)
+        if not source.is_dir() or not path.is_dir():
+            source.rename(path)
+        else:
+            replaced = _free_name(path.parent, f"removal-{path.name}")
+            path.rename(replaced)
+            try:
+                source.rename(path)
+            except OSError:
+                replaced.rename(path)
+                raise
+            _remove(replaced)
+        _flush(path.parent)
+
+
+def remove_folder(path: Path) -> None:
+    """Removes a folder, which loses its name first: under its name it is whole until it is gone."""
+    leaving = _free_name(path.parent, f"removal-{path.name}")
+    path.rename(leaving)
+    shutil.rmtree(leaving)
+
+
+def remove_unfinished(folder: Path, folders: bool = True) -> None:
+    """Removes what killed processes left unfinished.
+
+    Args:
+      folder: where they wrote, and no other process writes now.
+      folders: False to remove files only.
+    """
+    for left in folder.glob(f"{_UNFINISHED}*"):
+        if _OURS.fullmatch(left.name) and (folders or not left.is_dir()):
+            _remove(left)
+
+
+@contextlib.contextmanager
+def reported(path: Path) -> Generator[None]:
+    """Turns an `OSError` inside into an `EnvironmentFailure` about `path`."""
+    try:
+        yield
+    except OSError as error:
+        raise failure(path, error) from error
+
+
+def failure(path: Path, error: Exception) -> EnvironmentFailure:
+    """Returns the error that says which file could not be written, why, and what to do.
+
+    Args:
+      path: the file or folder as the user knows it.
+      error: what was raised while it was written.
+    """
+    number = error.errno if isinstance(error, OSError) else None
+    reason = os.strerror(number) if number else _reason_of_tensorflow(str(error))
+    advice = _ADVICE.get(reason, "free some space or check the disk")
+    # What is in a staging folder is called by the name it would have had.
+    path = Path(*(_OURS.sub(r"\1", part) for part in path.parts))
+    return EnvironmentFailure(
+        f"{path} cannot be written ({reason}); {advice}, then run the same command again"
+    )
+
+
+def _reason_of_tensorflow(message: str) -> str:
+    """Cuts `{{node …}} PATH; No space left on device [Op:SaveV2]` down to what the system said."""
+    line = message.rpartition("}} ")[2].partition("\n")[0]
+    return re.sub(r" \[Op:\w+\].*", "", line).rpartition("; ")[2]
+
+
+def _free_name(parent: Path, name: str) -> Path:
+    return parent / f"{_UNFINISHED}{name}-{secrets.token_hex(8)}"
+
+
+def _remove_abandoned(parent: Path, name: str) -> None:
+    for left in parent.glob(f"{_UNFINISHED}{glob.escape(name)}-*"):
+        if _OURS.fullmatch(left.name) and time.time() - left.lstat().st_mtime > _ABANDONED_SECONDS:
+            _remove(left)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+def _flush_all(path: Path) -> None:
+    if path.is_dir():
+        for child in path.iterdir():
+            _flush_all(child)
+    _flush(path)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
