@@ -183,7 +183,7 @@ def test_a_worker_that_never_comes(job):
     (chief,) = job.start("never", "--gin_param=train.start_seconds = 2", indices=(0,))
     finished = chief.finish(60)
     assert finished.code == 4
-    assert re.search(r"worker 1 \(127\.0\.0\.1:\d+\) did not come in the 2 s", message(finished))
+    assert re.search(r"worker 1 \(127\.0\.0\.1:\d+\) did not start within 2 s", message(finished))
 
 
 def test_a_port_that_is_taken(job):

@@ -81,7 +81,7 @@ def test_damaged_checkpoints_are_refused_by_name_and_never_all_of_them(runs, com
     finished = runs.run("damaged")
     assert finished.code == 4
     count = len(store.steps())
-    assert f"none of the {count} checkpoints in runs/damaged/checkpoints is whole" in message(finished)
+    assert f"none of the {count} checkpoints in runs/damaged/checkpoints is intact" in message(finished)
     assert runs.text("damaged") == before
     assert count >= 3
     assert not (runs.workdir("damaged") / "result.json").exists()

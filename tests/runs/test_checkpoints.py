@@ -124,7 +124,7 @@ def test_a_damaged_checkpoint_is_refused_for_the_one_before(store, caplog, name,
     (message,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert "step-00000002" in message
     assert name in message
-    assert "trying the one before" in message
+    assert "trying the previous one" in message
 
 
 def test_when_all_are_damaged_the_run_does_not_start_anew(store):
@@ -272,7 +272,7 @@ OTHERS = {
 def test_another_model_is_refused(store, other):
     store.save(variables((4,)), 1)
     with pytest.raises(
-        ConfigurationError, match=r"step-00000001 is of another model or optimizer.*--workdir"
+        ConfigurationError, match=r"step-00000001 belongs to another model or optimizer.*--workdir"
     ):
         store.restore(OTHERS[other]())
 

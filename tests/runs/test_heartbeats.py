@@ -105,7 +105,7 @@ def test_a_worker_of_the_earlier_job_that_still_runs_is_not_joined(start, pair):
     # It beats on, and has seen the new start: but it belongs to another job.
     go_on(old, new)
     assert new.missing() == [1]
-    assert old.problem(30) == "worker 0 (a:1) was started anew, without the others"
+    assert old.problem(30) == "worker 0 (a:1) was restarted without the others"
 
     old.beat("the end", ended=4, reason="the other was started anew")
     new.look()

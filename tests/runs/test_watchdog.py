@@ -77,7 +77,7 @@ def test_no_progress_ends_the_process_inside_a_long_call(tmp_path):
     assert out == "printed before\n"
     pattern = (
         r"vaeflow: error: no progress for 0 s in step 1200; the stacks of all threads are in (\S+); "
-        r"run the same command to go on from the last checkpoint\n"
+        r"run the same command to resume from the last checkpoint\n"
     )
     path = re.fullmatch(pattern, error)[1]
     assert path == str(tmp_path / "stacks.txt")
@@ -212,7 +212,7 @@ def test_a_restarted_job_is_not_held_up_by_the_files_of_the_last(tmp_path):
 
 def test_a_worker_that_never_came_is_named(tmp_path):
     with Watchdog(tmp_path, Workers((*TWO, "c:3"), 1), **QUICK | {"start_seconds": 0.2}) as watchdog:
-        expected = r"^worker 0 \(a:1\), worker 2 \(c:3\) did not come in the 0 s since the start; start all"
+        expected = r"^worker 0 \(a:1\), worker 2 \(c:3\) did not start within 0 s; start all"
         with pytest.raises(EnvironmentFailure, match=expected):
             watchdog.wait_for_peers()
 
@@ -240,7 +240,7 @@ def test_workers_that_do_not_get_connected_are_told(tmp_path):
     assert code == 4
     assert error == (
         "vaeflow: error: worker 0 (a:1) ended with code 4: no progress for 2 s in the connection of the "
-        "workers, whose ports must be reachable; run the same command to go on from the last checkpoint\n"
+        "workers, whose ports must be reachable; run the same command to resume from the last checkpoint\n"
     )
 
 

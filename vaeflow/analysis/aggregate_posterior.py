@@ -1,18 +1,21 @@
-"""What latents tell about the data: estimates from the posteriors of many examples."""
+"""Estimates from the posteriors of many examples: how informative latents are about the data."""
 
 import math
 
 import numpy as np
+import numpy.typing as npt
 
-# Of one array of pairs: small enough to stay in the processor's cache.
+# The size of one array of pairs, small enough to stay in the processor's cache.
 _CHUNK_BYTES = 1 << 20
 
 
-def log_aggregate_posterior(latents, mean, log_variance):
+def log_aggregate_posterior(
+    latents: npt.ArrayLike, mean: npt.ArrayLike, log_variance: npt.ArrayLike
+) -> np.ndarray:
     """Computes log q(z) = log 1/N Σ_j q(z|x_j), the aggregate posterior of N examples.
 
-    Hoffman & Johnson 2016, "ELBO surgery", section 1. All pairs are compared: the time
-    grows with M · N · D, the memory does not.
+    Hoffman & Johnson 2016, "ELBO surgery", section 1. All pairs are compared, so the time
+    grows with M · N · D; the memory does not.
 
     Args:
       latents: z, `[M, D]`.
@@ -35,7 +38,7 @@ def log_aggregate_posterior(latents, mean, log_variance):
     for first in range(0, len(latents), rows):
         chunk = latents[first : first + rows]
         squared = np.zeros((len(chunk), num_examples))
-        # One dimension after the other: a matrix product would cancel where variances are small.
+        # One dimension at a time: a matrix product would suffer from cancellation at small variances.
         for values, roots, means in zip(chunk.T, precision_root.T, scaled_mean.T, strict=True):
             difference = np.multiply.outer(values, roots)
             difference -= means
@@ -45,8 +48,8 @@ def log_aggregate_posterior(latents, mean, log_variance):
     return result
 
 
-def mutual_information(latents, mean, log_variance):
-    """Estimates I(x; z), how much a latent tells about which of N examples it came from.
+def mutual_information(latents: npt.ArrayLike, mean: npt.ArrayLike, log_variance: npt.ArrayLike) -> float:
+    """Estimates I(x; z), the information in a latent about which of N examples it came from.
 
     The mean of log q(z_i|x_i) − log q(z_i) over a sample z_i of each posterior
     (Hoffman & Johnson 2016, "ELBO surgery", section 1); never above log N. It is the
@@ -71,23 +74,24 @@ def mutual_information(latents, mean, log_variance):
     return float(np.mean(log_posterior - log_aggregate_posterior(latents, mean, log_variance)))
 
 
-def _checked(latents, mean, log_variance):
-    arrays = [np.asarray(value, np.float64) for value in (latents, mean, log_variance)]
-    latents, mean, log_variance = arrays
+def _checked(
+    latents: npt.ArrayLike, mean: npt.ArrayLike, log_variance: npt.ArrayLike
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    latents, mean, log_variance = (np.asarray(each, np.float64) for each in (latents, mean, log_variance))
     if mean.ndim != 2 or not len(mean) or log_variance.shape != mean.shape:
         raise ValueError(
             f"`mean` and `log_variance` must both be [N, D], got {mean.shape} and {log_variance.shape}"
         )
     if latents.ndim != 2 or latents.shape[1] != mean.shape[1]:
         raise ValueError(f"`latents` must be [M, {mean.shape[1]}], got {latents.shape}")
-    return arrays
+    return latents, mean, log_variance
 
 
-def _log_normalizer(log_variance):
+def _log_normalizer(log_variance: np.ndarray) -> np.ndarray:
     return -0.5 * np.sum(log_variance + math.log(2.0 * math.pi), axis=1)
 
 
-def _log_mean_exp(values):
+def _log_mean_exp(values: np.ndarray) -> np.ndarray:
     """Returns log mean exp of each row."""
     largest = values.max(axis=1, keepdims=True)
     values -= largest

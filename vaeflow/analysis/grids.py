@@ -2,33 +2,42 @@
 
 import functools
 import math
+import pathlib
+from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 from PIL import Image, ImageDraw, ImageFont
 
 from vaeflow.runs import files
 
-_USUAL_WIDTH = 750  # Pixels; what a grid of small images is enlarged to, roughly.
+_USUAL_WIDTH = 750  # Pixels; the approximate width to which a grid of small images is enlarged.
 _TEXT_SIZE = 13
 _CAPTION_HEIGHT = 18
 _LABEL_WIDTH = 76
 
 
-def grid(images, columns, gap=2, row_labels=None, captions=None):
+def grid(
+    images: npt.ArrayLike,
+    columns: int,
+    gap: int = 2,
+    row_labels: Sequence[str] | None = None,
+    captions: Sequence[str] | None = None,
+) -> np.ndarray:
     """Arranges images in a grid on a white ground.
 
     Args:
       images: floats `[n, H, W, C]`, clipped to [0, 1].
       columns: the number of images in a row.
       gap: pixels between them.
-      row_labels: a text for each row, written in a margin left of it; None for no
+      row_labels: a text for each row, written in a margin to its left; None for no
         margin.
       captions: a text for each image, written above it; None for none.
 
     Returns:
-      uint8 `[rows·(H + gap) + gap, columns·(W + gap) + gap, 1 or 3]`; wider by the
-      margin, and higher by a line of text for each row, where there are texts.
+      uint8 `[rows·(H + gap) + gap, columns·(W + gap) + gap, 1 or 3]`; labels add the
+      margin to the width, captions a line of text to the height of each row.
     """
     images = _shown_channels(np.clip(np.asarray(images, np.float32), 0.0, 1.0))
     count, height, width, channels = images.shape
@@ -48,13 +57,13 @@ def grid(images, columns, gap=2, row_labels=None, captions=None):
     return canvas
 
 
-def in_pairs_of_rows(above, below, columns):
-    """Orders two sets of images so that a grid shows each row of one above the same of the other.
+def in_pairs_of_rows(above: np.ndarray, below: np.ndarray, columns: int) -> np.ndarray:
+    """Orders two sets of images so that a grid shows each row of one above the same row of the other.
 
     Args:
       above: `[n, H, W, C]`.
       below: the same.
-      columns: of the grid; places left over become white.
+      columns: of the grid; unused places become white.
 
     Returns:
       `[2·rows·columns, H, W, C]`.
@@ -69,12 +78,12 @@ def in_pairs_of_rows(above, below, columns):
     return np.stack(rows, axis=1).reshape(-1, *np.shape(above)[1:])
 
 
-def enlarge(images, columns):
+def enlarge(images: np.ndarray, columns: int) -> np.ndarray:
     """Repeats the pixels of small images, so that a grid of them is 500 to 1000 pixels wide.
 
     Args:
       images: `[…, H, W, C]`.
-      columns: of the grid that they are for.
+      columns: the number of columns of that grid.
 
     Returns:
       `[…, k·H, k·W, C]` with an integer k of at least 1.
@@ -83,40 +92,42 @@ def enlarge(images, columns):
     return images.repeat(factor, axis=-3).repeat(factor, axis=-2)
 
 
-def rows(images, row_labels=None):
+def rows(images: np.ndarray, row_labels: Sequence[str] | None = None) -> np.ndarray:
     """Draws `[k, s, H, W, C]`, enlarged, as k rows of s images; see `grid`."""
     columns = images.shape[1]
     return grid(enlarge(images.reshape(-1, *images.shape[2:]), columns), columns, row_labels=row_labels)
 
 
-def frames(images, captions=None):
+def frames(images: np.ndarray, captions: Sequence[str] | None = None) -> list[np.ndarray]:
     """Draws `[k, s, H, W, C]`, enlarged, as an animation of k images at once.
 
-    It goes through s grids there and back; returns 2·s − 2 of them, see `grid`.
+    The animation runs through s grids and back; returns 2·s − 2 of them, see `grid`.
     """
-    columns = math.ceil(math.sqrt(1.5 * len(images)))  # Half as wide again as it is high.
+    columns = math.ceil(math.sqrt(1.5 * len(images)))  # The grid is 1.5 times as wide as it is high.
     enlarged = enlarge(images, columns)
     there = [grid(enlarged[:, step], columns, captions=captions) for step in range(images.shape[1])]
     return there + there[-2:0:-1]
 
 
-def write_png(path, pixels):
+def write_png(path: pathlib.Path, pixels: npt.ArrayLike) -> None:
     """Writes uint8 `[H, W, 1 or 3]` as a PNG file, whole or not at all."""
     with files.writing(path) as file:
         file.write(tf.io.encode_png(pixels).numpy())
 
 
-def write_gif(path, frames, seconds_per_frame):
+def write_gif(
+    path: pathlib.Path, frames: np.ndarray | Sequence[np.ndarray], seconds_per_frame: float
+) -> None:
     """Writes a looping animation as a GIF file, whole or not at all.
 
-    Grey levels are kept, and so are colours where all frames together have at most
-    256; more are rounded to the 256 that suit them best, the same in each frame,
-    and nothing is dithered.
+    Grey levels are kept exactly, and so are colours if all frames together have at most
+    256 of them. More colours are rounded to the best 256, which are the same in each frame.
+    Nothing is dithered.
 
     Args:
       path: of the file.
-      frames: uint8 `[n, H, W, 1 or 3]`, or a list of such.
-      seconds_per_frame: how long each is shown; the format counts in 0.01 s.
+      frames: uint8 `[n, H, W, 1 or 3]`, or a list of `[H, W, 1 or 3]`.
+      seconds_per_frame: how long each is shown, in steps of 0.01 s.
     """
     first, *others = _with_palette(np.asarray(frames))
     with files.writing(path) as file:
@@ -131,25 +142,25 @@ def write_gif(path, frames, seconds_per_frame):
         )
 
 
-def _shown_channels(images):
+def _shown_channels(images: np.ndarray) -> np.ndarray:
     if images.shape[-1] in (1, 3):
         return images
     return images[..., :1] if images.shape[-1] == 2 else images[..., :3]
 
 
-def _with_palette(frames):
-    """Makes Pillow's images of `[n, H, W, 1 or 3]`, with one palette for all."""
+def _with_palette(frames: np.ndarray) -> list[Image.Image]:
+    """Makes Pillow images of `[n, H, W, 1 or 3]`, with one palette for all."""
     count, height, width, channels = frames.shape
     if channels == 1:
         return [Image.fromarray(frame[..., 0]) for frame in frames]
-    # As one tall picture: with a palette for each, parts that stand still would flicker.
+    # As one tall picture: if each frame had its own palette, parts that stand still would flicker.
     tall = Image.fromarray(frames.reshape(count * height, width, 3))
     tall = tall.quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     return [tall.crop((0, top, width, top + height)) for top in range(0, count * height, height)]
 
 
 @functools.lru_cache(maxsize=256)  # The captions of an animation are the same in each frame.
-def _text(text, height, width):
+def _text(text: str, height: int, width: int) -> np.ndarray:
     """Draws a line of text, black on white, in the middle of uint8 `[height, width, 1]`."""
     picture = Image.new("L", (width, height), 255)
     font = ImageFont.load_default(size=_TEXT_SIZE)

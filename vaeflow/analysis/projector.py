@@ -3,6 +3,8 @@
 import dataclasses
 import itertools
 import math
+import pathlib
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -10,13 +12,14 @@ from tensorboard.plugins import projector
 
 from vaeflow.analysis import grids
 from vaeflow.datasets import pipeline
+from vaeflow.datasets.base import Split
 
-# TensorBoard shows no more points than this, whatever the file holds.
+# TensorBoard shows no more points than this, however many the file holds.
 MAX_EXAMPLES = 100_000
 
 _MAX_SHEET_SIZE = 8192  # Pixels on a side; TensorBoard refuses a larger picture.
-_CHUNK_BYTES = 2**26  # Of images that are shrunk at a time.
-_CHUNK_LINES = 1000  # Of a table, that are Python's numbers at a time.
+_CHUNK_BYTES = 2**26  # Images shrunk at a time.
+_CHUNK_LINES = 1000  # Lines of a table converted to Python's numbers at a time.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,14 +37,21 @@ class SpriteSheet:
     width: int
 
 
-def write(folder, points, indices, factors, factor_names, sprites):
-    """Writes what the projector shows to a folder, which `announce` turns into a run.
+def write(
+    folder: pathlib.Path,
+    points: np.ndarray,
+    indices: np.ndarray,
+    factors: np.ndarray,
+    factor_names: Sequence[str],
+    sprites: SpriteSheet,
+) -> None:
+    """Writes the projector's files to a folder, which `announce` turns into a run.
 
     `points.tsv`, `metadata.tsv` (the factors, then the index) and `sprites.png` hold
-    each example, in order; `projector_config.pbtxt` names them.
+    each example, in order; `projector_config.pbtxt` names these files.
 
     Args:
-      folder: a `pathlib.Path`; made if it does not exist.
+      folder: made if it does not exist.
       points: `[n, D]`, e.g. posterior means; a single dimension gets a second one of zeros.
       indices: int64 `[n]`, where the examples are in their split.
       factors: int64 `[n, F]`; F may be 0.
@@ -52,11 +62,11 @@ def write(folder, points, indices, factors, factor_names, sprites):
       EnvironmentFailure, OSError, tf.errors.OpError: a file could not be written.
     """
     if points.shape[1] == 1:
-        points = np.pad(points, [(0, 0), (0, 1)])  # TensorBoard shows nothing of one dimension.
+        points = np.pad(points, [(0, 0), (0, 1)])  # TensorBoard shows nothing for a single dimension.
     grids.write_png(folder / "sprites.png", sprites.pixels)
     write_table(folder / "points.tsv", [points], delimiter="\t")
-    # The factors first: TensorBoard shows the first column beside a point. It takes the
-    # first line of a single column for an example, not for a header.
+    # The factors first: TensorBoard shows the first column next to a point. In a file of one
+    # column it reads the first line as an example, not as a header.
     names = [*factor_names, "index"] if len(factor_names) else ()
     write_table(folder / "metadata.tsv", [factors, indices], names, "\t")
 
@@ -69,10 +79,10 @@ def write(folder, points, indices, factors, factor_names, sprites):
     projector.visualize_embeddings(str(folder), config)
 
 
-def announce(folder, description):
-    """Makes a folder a run, which TensorBoard then finds, with a text that describes it.
+def announce(folder: pathlib.Path, description: str) -> None:
+    """Makes a folder a run that TensorBoard finds, with a text that describes it.
 
-    TensorBoard looks for projections in the folders that hold an event file.
+    TensorBoard looks for projections only in folders with an event file.
     """
     writer = tf.summary.create_file_writer(str(folder))
     with writer.as_default(step=0):
@@ -80,12 +90,12 @@ def announce(folder, description):
     writer.close()
 
 
-def sprite_sheet(split, indices):
+def sprite_sheet(split: Split, indices: np.ndarray) -> SpriteSheet:
     """Draws thumbnails of the images at `indices`.
 
-    Images are shrunk, by the mean over areas, where the sheet would be larger than
-    8192 pixels on a side, which is TensorBoard's limit. Of two channels the first is
-    shown, of more than three the first three.
+    Images are shrunk, by the mean over areas, if the sheet would be larger than 8192
+    pixels on a side, which is TensorBoard's limit. Images of two channels show the
+    first, images of more than three show the first three.
 
     Args:
       split: a `Split`.
@@ -112,27 +122,29 @@ def sprite_sheet(split, indices):
     return SpriteSheet(sheet.reshape(rows * height, columns * width, channels), height, width)
 
 
-def thumbnail_size(shape, columns):
-    """Returns the (height, width) with which `columns` images side by side fit into a sheet.
+def thumbnail_size(shape: Sequence[int], columns: int) -> tuple[int, int]:
+    """Returns the (height, width) at which `columns` images side by side fit into a sheet.
 
     Args:
       shape: `(H, W, C)` of the images; their proportions are kept.
-      columns: how many stand in a row, and at most in a column.
+      columns: the number of images in a row, and the largest number in a column.
     """
     height, width = shape[:2]
     scale = min(1.0, _MAX_SHEET_SIZE // columns / max(height, width))
     return max(1, math.floor(height * scale)), max(1, math.floor(width * scale))
 
 
-def write_table(path, columns, names=(), delimiter=","):
+def write_table(
+    path: pathlib.Path, columns: Sequence[np.ndarray], names: Sequence[str] = (), delimiter: str = ","
+) -> None:
     """Writes a text file with a line for each example.
 
     Args:
       path: the file.
-      columns: arrays `[n]` or `[n, k]`; integers, or floats, which are written with as
-        many digits as it takes to read the same number back.
-      names: the header, a name for each column; none for no header.
-      delimiter: what stands between two columns.
+      columns: arrays `[n]` or `[n, k]` of integers or floats; floats are written with
+        enough digits to read the same number back.
+      names: the header, a name for each column; empty for no header.
+      delimiter: the text between two columns.
     """
     columns = [column[:, None] if column.ndim == 1 else column for column in columns]
     formats = [_format(column.dtype) for column in columns for _ in range(column.shape[1])]
@@ -146,19 +158,19 @@ def write_table(path, columns, names=(), delimiter=","):
             file.writelines(line % tuple(itertools.chain.from_iterable(row)) for row in rows)
 
 
-def _format(dtype):
+def _format(dtype: np.dtype) -> str:
     if np.issubdtype(dtype, np.integer):
         return "%d"
     return "%.17g" if dtype == np.float64 else "%.9g"
 
 
-def _without_breaks(name, delimiter):
-    """Replaces what would end a column or a line."""
+def _without_breaks(name: str, delimiter: str) -> str:
+    """Replaces characters that would end a column or a line."""
     return " ".join(str(name).replace(delimiter, " ").split())
 
 
-def _shrunk(stored, size):
-    """Shrinks images as they are stored `[n, H, W, C]` to uint8 `[n, h, w, C]`."""
+def _shrunk(stored: tf.Tensor, size: tuple[int, int]) -> np.ndarray:
+    """Shrinks images as they are stored, `[n, H, W, C]`, to uint8 `[n, h, w, C]`."""
     if stored.dtype == tf.uint8 and stored.shape[1:3] == size:
         return stored.numpy()
     pixels = tf.cast(stored, tf.float32) * (1.0 if stored.dtype == tf.uint8 else 255.0)

@@ -1,25 +1,41 @@
-"""What a model draws: reconstructions, interpolations and traversals, as arrays."""
+"""Reconstructions, interpolations and traversals of a model, as arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from vaeflow import random, validation
 from vaeflow.datasets import pipeline
 from vaeflow.distributions import Gaussian
 
+if TYPE_CHECKING:
+    from vaeflow.datasets.base import Split
+    from vaeflow.models.vae import VAE
+
 PATHS = ("linear", "spherical")
 
 _BATCH_SIZE = 256
-# Below this sine of their angle, two directions count as parallel or antiparallel.
+# Two directions count as parallel or antiparallel if the sine of their angle is below this.
 _LEAST_SINE = 1e-9
 
 
-def read_images(split, indices, binarization, dtype, seed=0):
-    """Reads examples as a model is given them.
+def read_images(
+    split: Split,
+    indices: npt.ArrayLike,
+    binarization: str,
+    dtype: str | tf.DType,
+    seed: int = 0,
+) -> tf.Tensor:
+    """Reads examples as the input of a model.
 
     Args:
       split: a `Split`.
-      indices: which examples, integers `[n]`.
+      indices: of the examples, integers `[n]`.
       binarization: of the dataset; `"dynamic"` draws the pixels.
       dtype: of the result, float32 or float64.
       seed: keys the draws of dynamic binarization.
@@ -36,18 +52,18 @@ def read_images(split, indices, binarization, dtype, seed=0):
         return pipeline.to_floats(images, dtype, binarization)
 
 
-def reconstruct(model, images):
+def reconstruct(model: VAE, images: tf.Tensor) -> np.ndarray:
     """Returns the reconstructions of images `[n, H, W, C]`, clipped to [0, 1], NumPy float32."""
     return np.clip(_in_batches(model, images), 0.0, 1.0)
 
 
-def posterior_means(model, images):
+def posterior_means(model: VAE, images: tf.Tensor) -> np.ndarray:
     """Returns the means of q(z|x) for images `[n, H, W, C]`, float32 `[n, D]`."""
     return _in_batches(lambda part: model.encode(part).mean, images)
 
 
-def decode(model, latents):
-    """Decodes latents on one device, batch after batch.
+def decode(model: VAE, latents: np.ndarray) -> np.ndarray:
+    """Decodes latents on one device, batch by batch.
 
     Args:
       model: a built model.
@@ -61,13 +77,13 @@ def decode(model, latents):
     return np.clip(images, 0.0, 1.0).reshape(*latents.shape[:-1], *images.shape[1:])
 
 
-def mean_kl(model, posterior):
+def mean_kl(model: VAE, posterior: Any) -> np.ndarray:
     """Averages the KL of each latent dimension over examples.
 
     Args:
       model: a built model.
-      posterior: an `Embedding`, or whatever has `mean` and `log_variance`, `[n, D]`;
-        with its `latents` where the prior estimates the KL from a sample.
+      posterior: an `Embedding`, or any object with `mean` and `log_variance`, `[n, D]`,
+        and `latents` if the prior estimates the KL from a sample.
 
     Returns:
       Nats, NumPy `[D]`.
@@ -78,30 +94,30 @@ def mean_kl(model, posterior):
     return tf.reduce_mean(kl, axis=0).numpy()
 
 
-def traverse(start, dimensions, values):
+def traverse(start: np.ndarray, dimensions: Sequence[int] | np.ndarray, values: npt.ArrayLike) -> np.ndarray:
     """Moves one latent dimension at a time.
 
     Args:
-      start: latents `[D]`, where the others stay.
-      dimensions: the k dimensions that are moved, in order.
+      start: latents `[D]`, at which the other dimensions stay.
+      dimensions: the k dimensions to move, in order.
       values: the s values that each takes in turn.
 
     Returns:
       Latents of the dtype of `start`, `[k, s, D]`.
     """
-    latents = np.tile(start, (len(dimensions), len(values), 1))
+    latents = np.tile(start, (len(dimensions), np.size(values), 1))
     for row, dimension in enumerate(dimensions):
         latents[row, :, dimension] = values
     return latents
 
 
-def interpolate(starts, ends, num_steps, path="linear"):
-    """Goes from some latents to others.
+def interpolate(starts: np.ndarray, ends: np.ndarray, num_steps: int, path: str = "linear") -> np.ndarray:
+    """Interpolates between pairs of latents.
 
     Args:
       starts: latents `[n, D]`.
       ends: the same.
-      num_steps: points on the way, with both ends, at equal distances; 2 or more.
+      num_steps: equidistant points on each path, including both ends; 2 or more.
       path: `"linear"` or `"spherical"`, see `slerp`.
 
     Returns:
@@ -112,22 +128,22 @@ def interpolate(starts, ends, num_steps, path="linear"):
     return np.stack([step(start, end, fractions) for start, end in zip(starts, ends, strict=True)])
 
 
-def lerp(start, end, fractions):
+def lerp(start: np.ndarray, end: np.ndarray, fractions: npt.ArrayLike) -> np.ndarray:
     """Interpolates on the straight line; arguments and result as for `slerp`."""
     weights = np.asarray(fractions, np.float64)[:, None]
-    # In this form both ends are exact.
+    # This form is exact at both ends.
     return ((1.0 - weights) * start + weights * end).astype(start.dtype)
 
 
-def slerp(start, end, fractions):
+def slerp(start: np.ndarray, end: np.ndarray, fractions: npt.ArrayLike) -> np.ndarray:
     """Interpolates on the sphere (White 2016, arXiv:1609.04468, section 2.1).
 
-    In many dimensions a Gaussian lies near a sphere, whose inside a straight line
-    would cross. The direction turns by equal angles in the plane of the two vectors;
-    the length changes linearly, which for vectors of equal length is White's formula,
-    and in contrast to it stays between the two lengths for others. Opposite vectors
-    turn through the direction of the axis that is the farthest from theirs. Where
-    there is nothing to turn, in 1 dimension or at 0, the path is the straight line.
+    In many dimensions a Gaussian lies near a sphere, and a straight line would cross its
+    inside. The direction turns by equal angles in the plane of the two vectors, and the
+    length changes linearly. For vectors of equal length this is White's formula; for
+    others, unlike that formula, the length stays between the two. Opposite vectors turn
+    through the axis farthest from theirs. In 1 dimension, or if a vector is 0, the path
+    is the straight line.
 
     Args:
       start: a vector `[D]`.
@@ -152,17 +168,17 @@ def slerp(start, end, fractions):
     return result
 
 
-def _perpendicular(one, other):
-    """The unit vector perpendicular to `one`, towards `other` as far as it has a side."""
+def _perpendicular(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """The unit vector perpendicular to `one` in the direction of `other`, or any if that has none."""
     rest = other - np.dot(other, one) * one
     if np.linalg.norm(rest) < _LEAST_SINE:
         rest = np.zeros_like(one)
         rest[np.argmin(np.abs(one))] = 1.0
-    rest -= np.dot(rest, one) * one  # Once more: where little is left, rounding weighs.
+    rest -= np.dot(rest, one) * one  # Once more, since rounding matters if little is left.
     return rest / np.linalg.norm(rest)
 
 
-def _in_batches(function, values):
-    """Calls a function of tensors on parts of `values`; float32 NumPy."""
+def _in_batches(function: Callable[[tf.Tensor], tf.Tensor], values: tf.Tensor) -> np.ndarray:
+    """Calls a function of tensors on parts of `values`; returns float32."""
     parts = [function(values[first : first + _BATCH_SIZE]) for first in range(0, len(values), _BATCH_SIZE)]
     return np.concatenate([tf.cast(part, tf.float32).numpy() for part in parts])

@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 from tensorboard.compat.proto import event_pb2
@@ -87,8 +87,12 @@ class RunContext:
         writer = tf.summary.create_file_writer(str(self.workdir.tensorboard))
         # A killed run may have written summaries of steps that are now trained again. TensorBoard
         # drops them when it reads that a session starts at this step.
-        start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
-        event = event_pb2.Event(wall_time=time.time(), step=self.step + 1, session_log=start)
+        # The classes of `event_pb2` are made at run time.
+        session_log: Any = event_pb2.SessionLog  # pyright: ignore[reportAttributeAccessIssue]
+        start = session_log(status=session_log.START)
+        event = event_pb2.Event(  # pyright: ignore[reportAttributeAccessIssue]
+            wall_time=time.time(), step=self.step + 1, session_log=start
+        )
         # No public function writes an event of this kind.
         resource = writer._resource  # noqa: SLF001 # pyright: ignore[reportAttributeAccessIssue]
         tf.raw_ops.ImportEvent(writer=resource, event=event.SerializeToString())

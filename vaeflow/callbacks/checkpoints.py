@@ -5,7 +5,7 @@ import difflib
 from absl import logging
 
 from vaeflow import registry, validation
-from vaeflow.callbacks.base import Callback
+from vaeflow.callbacks.base import Callback, RunContext
 
 
 @registry.callback
@@ -13,29 +13,30 @@ class Checkpoints(Callback):
     """Saves everything the run's future depends on; the newest and the best are kept.
 
     Args:
-      every_steps: how often; also after the last step, and when the run is stopped
-        by a signal.
+      every_steps: how often; also after the last step, and when a signal stops the run.
       keep: how many of the newest are kept.
       best_metric: the metric, lower is better, whose best checkpoint is kept as well.
     """
 
-    def __init__(self, every_steps=1000, keep=3, best_metric="evaluation/negative_elbo"):
+    def __init__(
+        self, every_steps: int = 1000, keep: int = 3, best_metric: str = "evaluation/negative_elbo"
+    ) -> None:
         super().__init__(every_steps)
         self.keep = validation.positive_integer("Checkpoints.keep", keep)
         self.best_metric = best_metric
 
-    def on_train_begin(self, run):
+    def on_train_begin(self, run: RunContext) -> None:
         run.checkpoints.keep = self.keep
         run.checkpoints.best_metric = self.best_metric
         run.checkpoints.remove_unfinished()
         self._warned = False
 
-    def on_log(self, run, metrics):
+    def on_log(self, run: RunContext, metrics: dict[str, float]) -> None:
         self._warn_of_a_typo(run.metrics)
         run.checkpoints.save(run.trainer.checkpoint(), run.step, metrics)
 
-    def _warn_of_a_typo(self, known):
-        # No error: another callback may measure it, more seldom than this one saves.
+    def _warn_of_a_typo(self, known: dict[str, float]) -> None:
+        # Not an error: another callback may measure it, less often than this one saves.
         if self._warned or self.best_metric in known:
             return
         kind = self.best_metric.rpartition("/")[0] + "/"

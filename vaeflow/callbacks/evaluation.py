@@ -1,21 +1,21 @@
 """Evaluates during training."""
 
 from vaeflow import registry
-from vaeflow.callbacks.base import Callback
+from vaeflow.callbacks.base import Callback, RunContext
 
 
 @registry.callback
 class Evaluation(Callback):
-    """Evaluates on the evaluation split, with the averaged weights where there are any.
+    """Evaluates on the evaluation split, with the averaged weights if the run keeps them.
 
     Args:
       every_steps: how often; also after the last step.
     """
 
-    def __init__(self, every_steps=1000):
+    def __init__(self, every_steps: int = 1000) -> None:
         super().__init__(every_steps)
 
-    def measure(self, run):
+    def measure(self, run: RunContext) -> dict[str, float]:
         with run.trainer.averaged_weights():
             results = run.evaluator.evaluate()
         return {f"evaluation/{name}": value for name, value in results.items()}

@@ -6,7 +6,7 @@ import tensorflow as tf
 from vaeflow import random, registry, validation
 from vaeflow.analysis import grids, traversals
 from vaeflow.analysis.embedding import spread_indices
-from vaeflow.callbacks.base import Callback
+from vaeflow.callbacks.base import Callback, RunContext
 
 _COLUMNS = 8
 
@@ -15,30 +15,30 @@ _COLUMNS = 8
 class Images(Callback):
     """Writes grids of images to TensorBoard and as PNG files to `images/`.
 
-    `reconstructions`: inputs of the evaluation split, each row of them above the row
-    of their reconstructions. `samples`: means of p(x|z) for z from the prior.
+    `reconstructions`: rows of evaluation images, each above the row of their
+    reconstructions. `samples`: means of p(x|z) for z from the prior.
     `traversals`: a row for each latent, moved from −3 to 3 around one example's
     posterior mean; the latents with the largest KL first.
 
     Args:
       every_steps: how often; also after the last step.
-      num_examples: how many reconstructions and samples; a multiple of 8 looks best.
-      max_traversals: how many latents are traversed at most.
+      num_examples: the number of reconstructions and of samples; a multiple of 8 looks best.
+      max_traversals: the largest number of latents to traverse.
     """
 
-    def __init__(self, every_steps=1000, num_examples=32, max_traversals=16):
+    def __init__(self, every_steps: int = 1000, num_examples: int = 32, max_traversals: int = 16) -> None:
         super().__init__(every_steps)
         self.num_examples = validation.positive_integer("Images.num_examples", num_examples)
         self.max_traversals = validation.positive_integer("Images.max_traversals", max_traversals)
 
-    def on_train_begin(self, run):
+    def on_train_begin(self, run: RunContext) -> None:
         split = run.evaluation_split
-        # Spread over the split: neighbours may look alike.
+        # Spread over the split, since neighbours may look alike.
         chosen = spread_indices(split.num_examples, self.num_examples)
         dtype = run.trainer.model.variable_dtype
         self._inputs = traversals.read_images(split, chosen, run.evaluator.binarization, dtype)
 
-    def on_log(self, run, metrics):
+    def on_log(self, run: RunContext, metrics: dict[str, float]) -> None:
         model = run.trainer.model
         with run.trainer.averaged_weights():
             pictures = {
@@ -53,7 +53,7 @@ class Images(Callback):
 
     def _reconstructions(self, model):
         outputs = traversals.reconstruct(model, self._inputs)
-        return grids.grid(grids.in_pairs_of_rows(self._inputs, outputs, _COLUMNS), _COLUMNS)
+        return grids.grid(grids.in_pairs_of_rows(self._inputs.numpy(), outputs, _COLUMNS), _COLUMNS)
 
     def _samples(self, model):
         with random.keyed(0, "images", 0):

@@ -1,4 +1,4 @@
-"""Writes what was measured to TensorBoard."""
+"""Writes metrics, configuration and hyperparameters to TensorBoard."""
 
 import ast
 import contextlib
@@ -7,7 +7,7 @@ import tensorflow as tf
 from tensorboard.plugins.hparams import api as hparams
 
 from vaeflow import registry
-from vaeflow.callbacks.base import Callback
+from vaeflow.callbacks.base import Callback, RunContext
 
 
 @registry.callback
@@ -18,32 +18,32 @@ class Summaries(Callback):
       every_steps: how often; None for after each loop.
     """
 
-    def __init__(self, every_steps=None):
+    def __init__(self, every_steps: int | None = None) -> None:
         super().__init__(every_steps)
 
-    def on_train_begin(self, run):
+    def on_train_begin(self, run: RunContext) -> None:
         with run.summaries():
             tf.summary.text("configuration", _as_code(run.configuration))
             tf.summary.text("run", _as_table(run.facts))
             hparams.hparams(_hyperparameters(run.configuration), trial_id=run.workdir.path.name)
 
-    def on_log(self, run, metrics):
+    def on_log(self, run: RunContext, metrics: dict[str, float]) -> None:
         with run.summaries():
             for name, value in metrics.items():
                 tf.summary.scalar(name, value)
 
 
-def _as_code(text):
-    """Indents by four spaces: Markdown shows it as it is."""
+def _as_code(text: str) -> str:
+    """Indents by four spaces, so that Markdown shows the text as it is."""
     return "\n".join("    " + line for line in text.splitlines())
 
 
-def _as_table(facts):
+def _as_table(facts: dict[str, str]) -> str:
     return "\n".join(["| | |", "|---|---|", *(f"| {name} | {text} |" for name, text in facts.items())])
 
 
-def _hyperparameters(configuration):
-    """Reads the bindings that are single values, but for those of callbacks: name -> value."""
+def _hyperparameters(configuration: str) -> dict[str, bool | int | float | str]:
+    """Reads the bindings of single values, except those of callbacks."""
     skipped = ("train.callbacks", *(f"{entry.name}." for entry in registry.entries("callback")))
     found = {}
     for line in configuration.splitlines():

@@ -1,11 +1,13 @@
-"""The digest of a model's weights, by which runs are compared bit for bit."""
+"""The digest of a model's weights, used to compare runs bit for bit."""
 
 import hashlib
 import json
+from collections.abc import Iterable
+from typing import Any
 
 
-def weights_sha256(weights):
-    """Returns the SHA-256 of weights: shape, dtype and bytes of each, in order."""
+def weights_sha256(weights: Iterable[Any]) -> str:
+    """Returns the SHA-256 of variables: shape, dtype and bytes of each, in order."""
     digest = hashlib.sha256()
     for weight in weights:
         value = weight.numpy()

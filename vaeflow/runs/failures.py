@@ -1,11 +1,15 @@
-"""Says in one line what TensorFlow takes a page for, where the cause is not in this code."""
+"""Turns TensorFlow's long errors into one line when the environment caused them."""
+
+from __future__ import annotations
 
 import contextlib
 import re
+from collections.abc import Generator
 
 import tensorflow as tf
 
 from vaeflow.errors import DataError, EnvironmentFailure
+from vaeflow.runs.watchdog import Watchdog
 
 # An exception that a function of the input pipeline raised, as TensorFlow passes it on.
 _RAISED_BY_INPUT = re.compile(
@@ -15,12 +19,13 @@ _OUT_OF_MEMORY = re.compile(r"(?:OOM|Out of memory)[^\n]*", re.IGNORECASE)
 
 
 @contextlib.contextmanager
-def readable_errors(watchdog, source):
-    """Turns TensorFlow's errors into an `EnvironmentFailure` where the environment is their cause.
+def readable_errors(watchdog: Watchdog | None, source: str) -> Generator[None]:
+    """Turns TensorFlow's errors inside into an `EnvironmentFailure` when the environment caused them.
+
+    `datasets.pipeline.readable_errors` does the same for reading alone, where no worker can be lost.
 
     Args:
-      watchdog: a `Watchdog`, which knows whether a worker was lost; None where there is
-        no run to go on with.
+      watchdog: knows whether a worker was lost; None if there is no run to resume.
       source: the name of the dataset.
 
     Raises:
@@ -41,12 +46,12 @@ def readable_errors(watchdog, source):
             raise DataError(f"{source} ended before the training did") from error
         if watchdog and (lost := watchdog.explain_failure()):
             raise EnvironmentFailure(
-                f"{lost}; run the same command to go on from the last checkpoint"
+                f"{lost}; run the same command to resume from the last checkpoint"
             ) from error
         raise
 
 
-def _out_of_memory(reason, watchdog):
+def _out_of_memory(reason: str, watchdog: Watchdog | None) -> EnvironmentFailure:
     kept = "; the last checkpoint is kept" if watchdog else ""
     return EnvironmentFailure(
         f"out of memory: {reason}; lower `train.batch_size`, raise `train.gradient_accumulation_steps`, or "
@@ -54,5 +59,5 @@ def _out_of_memory(reason, watchdog):
     )
 
 
-def _first_line(error):
+def _first_line(error: tf.errors.OpError) -> str:
     return error.message.partition("}} ")[2].partition("\n")[0] or error.message.partition("\n")[0]

@@ -1,4 +1,6 @@
-"""How the workers of a run know of each other: files in the work folder that change while they live."""
+"""How the workers of a run know of each other: each keeps changing a file in the work folder."""
+
+from __future__ import annotations
 
 import json
 import os
@@ -6,49 +8,59 @@ import pathlib
 import secrets
 import socket
 import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from vaeflow.errors import FINAL_ENDS, REGULAR_ENDS
 from vaeflow.runs import files
 
+if TYPE_CHECKING:
+    from vaeflow.devices.workers import Workers
+
 
 class Heartbeats:
-    """This worker's file, and what the others' files say.
+    """This worker's file, and the content of the others' files.
 
     `workers/<index>.json` says who the worker is, what it does, and whose starts it has
     seen. A worker is alive while its file keeps changing, by this process's own clock:
-    the clocks of two machines are never compared. Each start has a name of its own that
-    the others repeat in their files, so what an earlier job left is never taken for a
-    worker of this one.
+    the clocks of two machines are never compared. Each start has a random name that the
+    others repeat in their files, so the files of an earlier job are never mistaken for
+    workers of this one.
 
     Args:
       folder: the work folder, which all workers share.
       workers: a `Workers`.
-      clock: gives seconds that never go back.
+      clock: returns seconds that never decrease.
     """
 
-    def __init__(self, folder, workers, clock=time.monotonic):
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        workers: Workers,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._folder = pathlib.Path(folder) / "workers"
         self._workers = workers
         self._clock = clock
         self._start = secrets.token_hex(8)
         self._beats = 0
         self._peers = {index: _Peer() for index in range(workers.size) if index != workers.index}
-        self._joined = None
-        self._finished = set()
+        self._joined: dict[int, str | None] | None = None
+        self._finished: set[int] = set()
 
-    def beat(self, doing, ended=None, reason=None):
+    def beat(self, doing: str, ended: int | None = None, reason: str | None = None) -> None:
         """Writes this worker's file.
 
         Args:
-          doing: what it does.
+          doing: what the worker does.
           ended: its exit code, if it ends now.
-          reason: why it ends, if not regularly.
+          reason: why it ends, if it failed or was preempted.
 
         Raises:
           EnvironmentFailure: the file cannot be written; it is as it was before.
         """
         self._beats += 1
-        content = {
+        content: dict[str, Any] = {
             "address": self._workers.addresses[self._workers.index],
             "host": socket.gethostname(),
             "pid": os.getpid(),
@@ -63,12 +75,12 @@ class Heartbeats:
         # A beat counts for the living only, and the next one follows: no need to wait for the disk.
         files.write_text(self._path(self._workers.index), json.dumps(content), durable=False)
 
-    def look(self):
+    def look(self) -> None:
         """Reads the files of the others."""
         for index, peer in self._peers.items():
             peer.note(_read(self._path(index)), self._clock())
 
-    def missing(self):
+    def missing(self) -> list[int]:
         """Lists the workers that have not seen this start of this worker."""
         own = str(self._workers.index)
         return [
@@ -77,16 +89,16 @@ class Heartbeats:
             if peer.start is None or peer.content["sees"].get(own) != self._start
         ]
 
-    def join(self):
-        """Holds on to the starts of the others as they are now: `problem` is about these."""
+    def join(self) -> None:
+        """Remembers the present starts of the others; from now on `problem` is about these."""
         self._joined = self._starts()
 
-    def problem(self, peer_seconds):
+    def problem(self, peer_seconds: float) -> str | None:
         """Says which worker is lost, or None.
 
-        Before `join` only a worker whose end a new start would repeat is lost; after
-        it, also one that ended with any failure, was started anew, or whose file has not
-        changed for `peer_seconds`.
+        Before `join`, a worker counts as lost only if it failed in a way that another start
+        would repeat; afterwards also if it ended with any failure, was restarted, or its file
+        has not changed for `peer_seconds`.
         """
         found = []
         for index, peer in self._peers.items():
@@ -94,7 +106,7 @@ class Heartbeats:
                 found.append(f"{self._workers.describe(index)} {reason}")
         return "; ".join(found) or None
 
-    def _problem_with(self, index, peer, peer_seconds):
+    def _problem_with(self, index: int, peer: _Peer, peer_seconds: float) -> str | None:
         if index in self._finished or peer.changed_at is None:
             return None
         ended = peer.content.get("ended")
@@ -104,20 +116,20 @@ class Heartbeats:
         if not self._joined:
             return None
         if ended is not None:
-            # It may be started anew before this worker ends, too.
+            # It may be restarted before this worker ends, too.
             self._finished.add(index)
             return None
         if peer.start != self._joined[index]:
-            return "was started anew, without the others"
+            return "was restarted without the others"
         silent_seconds = self._clock() - peer.changed_at
         if silent_seconds > peer_seconds:
             return f"has not been heard of for {silent_seconds:.0f} s"
         return None
 
-    def _starts(self):
+    def _starts(self) -> dict[int, str | None]:
         return {index: peer.start for index, peer in self._peers.items()}
 
-    def _path(self, index):
+    def _path(self, index: int) -> pathlib.Path:
         return self._folder / f"{index}.json"
 
 
@@ -125,28 +137,31 @@ class _Peer:
     """What is known of another worker.
 
     Attributes:
-      content: its file, a dict; empty where there is none, None before the first look.
-      changed_at: when the file last changed under our eyes; None before that.
+      content: the content of its file; empty before the first look and if there is no file.
+      changed_at: when we last saw the file change; None before that.
     """
 
-    def __init__(self):
-        self.content = None
-        self.changed_at = None
+    def __init__(self) -> None:
+        self.content: dict[str, Any] = {}
+        self.changed_at: float | None = None
+        self._looked = False
 
     @property
-    def start(self):
-        """The name of its start, if it wrote since this process looks; or None."""
+    def start(self) -> str | None:
+        """The name of its start, if it has written since this process looks; or None."""
         return None if self.changed_at is None else self.content.get("start")
 
-    def note(self, content, now):
-        if self.content is not None and content and content != self.content:
-            self.changed_at = now
+    def note(self, content: dict[str, Any], now: float) -> None:
+        """Takes what the file holds at the time `now`."""
         # What the first look finds may have been left by an earlier job.
-        self.content = content or self.content or {}
+        if self._looked and content and content != self.content:
+            self.changed_at = now
+        self._looked = True
+        self.content = content or self.content
 
 
-def _read(path):
-    """The content of a worker's file; empty where there is none, or it cannot be read now."""
+def _read(path: pathlib.Path) -> dict[str, Any]:
+    """The content of a worker's file; empty if there is none or it cannot be read now."""
     try:
         content = json.loads(path.read_text())
     except (OSError, ValueError):

@@ -9,7 +9,8 @@ import shlex
 from typing import Any
 
 from vaeflow.errors import ConfigurationError
-from vaeflow.runs.workdir import WorkDir, write_atomically
+from vaeflow.runs import files
+from vaeflow.runs.workdir import WorkDir
 
 _SEED = re.compile(r"^train\.seed = (\d+)$", re.MULTILINE)
 _NEGATIVE_ELBO = "evaluation/negative_elbo"
@@ -43,7 +44,7 @@ def write(workdir: str, folder: str, name: str | None = None) -> pathlib.Path:
         raise ConfigurationError(
             f"--results={folder}: the folder cannot be made ({error.strerror}); choose another"
         ) from error
-    write_atomically(path, json.dumps(record, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
+    files.write_text(path, json.dumps(record, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
     return path
 
 

@@ -1,5 +1,7 @@
 """SIGTERM and SIGINT: the first asks a run to save its state and stop, the second stops it at once."""
 
+from __future__ import annotations
+
 import contextlib
 import ctypes
 import os
@@ -7,6 +9,7 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Callable, Generator
 
 NOTICE = "finishing the current steps and saving the state; a second signal stops at once"
 
@@ -14,7 +17,7 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _SET_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG
 
 
-def kill_with_parent(parent):
+def kill_with_parent(parent: int) -> Callable[[], None]:
     """Returns a `preexec_fn` that kills the child when its parent dies.
 
     Args:
@@ -46,10 +49,10 @@ class StopRequest:
         self.name = name
 
     @contextlib.contextmanager
-    def listening(self):
-        """Catches the signals inside; only in the main thread, elsewhere it does nothing.
+    def listening(self) -> Generator[StopRequest]:
+        """Catches the signals inside; does nothing outside the main thread.
 
-        A thread watches for them: Python's own handlers do not run while the main
+        A thread watches for them, because Python's own handlers do not run while the main
         thread is inside a long TensorFlow call.
         """
         if threading.current_thread() is not threading.main_thread():
@@ -68,7 +71,7 @@ class StopRequest:
                 signal.signal(number, handler)
             write_end.close()
 
-    def _watch(self, read_end):
+    def _watch(self, read_end: socket.socket) -> None:
         with read_end:
             while received := read_end.recv(1):
                 if received[0] not in _SIGNALS:

@@ -1,21 +1,24 @@
-"""What the steps since the last log measured, summed up."""
+"""The sums of what the steps since the last log measured."""
+
+from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any
 
 
 @dataclasses.dataclass(frozen=True)
 class Totals:
     """The sums over the steps of a loop so far, which may be trained in several parts.
 
-    Each part goes on adding where the one before ended, in the numbers' own precision,
-    and only the end of the loop divides: the means have the same bits however the loop
+    Each part continues the sums where the previous one ended, in the numbers' own precision,
+    and only the end of the loop divides. So the means have the same bits however the loop
     was cut, and whether or not the run was stopped in between.
 
     Attributes:
-      num_steps: over how many steps.
+      num_steps: the number of steps.
       seconds: how long they took.
-      input_seconds: how much of it was spent waiting for input.
+      input_seconds: the part of it spent waiting for input.
       sums: each metric's sum, name -> float, which holds a float32 or float64 exactly;
         empty before the first step.
     """
@@ -23,14 +26,14 @@ class Totals:
     num_steps: int = 0
     seconds: float = 0.0
     input_seconds: float = 0.0
-    sums: dict = dataclasses.field(default_factory=dict)
+    sums: dict[str, float] = dataclasses.field(default_factory=dict)
 
-    def means(self):
+    def means(self) -> dict[str, float]:
         """Returns the mean of each metric over the steps, a dict of floats."""
         return {name: total / self.num_steps for name, total in self.sums.items()}
 
-    def to_json(self):
-        """Returns what JSON can hold, without loss but for null in place of what is not finite.
+    def to_json(self) -> dict[str, Any] | None:
+        """Returns what JSON can hold: without loss, except that non-finite values become null.
 
         None stands for totals of no steps.
         """
@@ -40,11 +43,11 @@ class Totals:
         return dataclasses.asdict(self) | {"sums": sums}
 
     @classmethod
-    def from_json(cls, content):
-        """Makes totals of what `to_json` returned; null is NaN.
+    def from_json(cls, content: Any) -> Totals:
+        """Makes totals from what `to_json` returned; null becomes NaN.
 
         Raises:
-          ValueError: it is something else.
+          ValueError: `content` is something else.
         """
         if content is None:
             return cls()

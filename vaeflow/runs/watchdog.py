@@ -1,4 +1,6 @@
-"""Ends a run that can no longer go on by itself: one that hangs, or has lost a worker."""
+"""Ends a run that hangs or has lost a worker, and cannot continue by itself."""
+
+from __future__ import annotations
 
 import faulthandler
 import math
@@ -7,6 +9,8 @@ import pathlib
 import sys
 import threading
 import time
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
 
 from absl import logging
 
@@ -15,50 +19,52 @@ from vaeflow.runs import program as current_program
 from vaeflow.runs.heartbeats import Heartbeats
 from vaeflow.runs.terminal import printable
 
+if TYPE_CHECKING:
+    from vaeflow.devices.workers import Workers
+
 _EXIT_CODE = EnvironmentFailure.exit_code
 _LONGEST_REPORT_SECONDS = 10.0
-_ADVICE = "run the same command to go on from the last checkpoint"
+_ADVICE = "run the same command to resume from the last checkpoint"
 
 
 class Watchdog:
-    """Watches a run from threads, because the main thread may sit in a TensorFlow call for ever.
+    """Watches a run from threads, because the main thread may never return from a TensorFlow call.
 
         with Watchdog(workdir, workers) as watchdog:
             watchdog.wait_for_peers()
             ...
             watchdog.progress("step 1200")
 
-    A run that reports no progress for `limit_seconds` is ended, with the stacks of its
-    threads in the work folder. Among several workers, each tells that it lives with a
-    file in `<folder>/workers`. When one is lost, the main thread has `grace_seconds` to
-    leave the context by itself, with TensorFlow's own error; then the process is ended
+    A run that reports no progress for `limit_seconds` is ended, and the stacks of its
+    threads are written to the work folder. Among several workers, each shows that it is alive
+    by updating a file in `<folder>/workers`. When one is lost, the main thread has
+    `grace_seconds` to leave the context with TensorFlow's own error; then the process is ended
     too. Either way the exit code is 4, and one line on stderr says why.
 
-    Time in which the whole process was stopped, as Slurm does to make room, does not count.
+    Time during which the whole process was stopped, as Slurm does to free resources, does not count.
 
     Args:
-      folder: the work folder; on a disk that the workers share.
+      folder: the work folder, on a disk that the workers share.
       workers: a `Workers`, or None for one process.
-      limit_seconds: how long a run may go without progress.
-      start_seconds: how long workers may take until all have come, and then until they
-        are connected.
-      peer_seconds: how long the file of another worker may stay the same.
-      beat_seconds: how often this worker's file is written.
+      limit_seconds: a run without progress for this long is ended.
+      start_seconds: how long to wait for all workers to start, and then for them to connect.
+      peer_seconds: a worker whose file has not changed for this long is lost.
+      beat_seconds: time between two updates of this worker's file.
       grace_seconds: see above.
       program: the name of the command in the line on stderr; None for this process's.
     """
 
     def __init__(
         self,
-        folder,
-        workers=None,
-        limit_seconds=300.0,
-        start_seconds=120.0,
-        peer_seconds=30.0,
-        beat_seconds=2.0,
-        grace_seconds=5.0,
-        program=None,
-    ):
+        folder: str | os.PathLike[str],
+        workers: Workers | None = None,
+        limit_seconds: float = 300.0,
+        start_seconds: float = 120.0,
+        peer_seconds: float = 30.0,
+        beat_seconds: float = 2.0,
+        grace_seconds: float = 5.0,
+        program: str | None = None,
+    ) -> None:
         self._folder = pathlib.Path(folder)
         self._workers = workers
         self._limit_seconds = limit_seconds
@@ -71,12 +77,11 @@ class Watchdog:
         self._joined = threading.Event()
         self._beating = threading.Lock()
         self._ended = False
-        self._problem = None
-        self._heartbeats = None
-        self._progress = None
-        self.progress("the start")
+        self._problem: str | None = None
+        self._heartbeats: Heartbeats | None = None
+        self._progress = _Progress("the start", limit_seconds)
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         """Starts to watch.
 
         Raises:
@@ -86,33 +91,38 @@ class Watchdog:
             self._heartbeats = Heartbeats(self._folder, self._workers, self._awake_clock())
             self._heartbeats.look()
             self._beat()
-            threading.Thread(target=self._beat_on, name="heartbeats", daemon=True).start()
+            beating = threading.Thread(
+                target=self._beat_on, args=(self._heartbeats,), name="heartbeats", daemon=True
+            )
+            beating.start()
         threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
         return self
 
-    def __exit__(self, kind, error, traceback):
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         if self._heartbeats is not None:
             self._try_to_beat(ended=_exit_code(error), reason=_first_line(error))
         # Only now: the disk that takes the last beat may hang.
         self._closed.set()
 
-    def progress(self, doing, limit_seconds=None):
-        """Reports that the run goes on.
+    def progress(self, doing: str, limit_seconds: float | None = None) -> None:
+        """Reports that the run makes progress.
 
         Args:
-          doing: what it does now, e.g. `"step 1200"`: named if it never ends.
-          limit_seconds: how long it may take, where that is not the usual.
+          doing: what it does now, e.g. `"step 1200"`; the error names it if it never ends.
+          limit_seconds: how long it may take; None for the usual time.
         """
         self._progress = _Progress(doing, self._limit_seconds if limit_seconds is None else limit_seconds)
 
-    def wait_for_peers(self):
-        """Returns when all workers are there; call it before TensorFlow connects them.
+    def wait_for_peers(self) -> None:
+        """Returns when all workers have started; call it before TensorFlow connects them.
 
         Raises:
-          EnvironmentFailure: one has not come within `start_seconds`, or ended with a
-            failure that a new start would repeat; names it.
+          EnvironmentFailure: a worker, which the message names, did not start within
+            `start_seconds`, or failed in a way that another start would repeat.
         """
-        if self._heartbeats is None:
+        if self._heartbeats is None or self._workers is None:
             return
         self.progress("the wait for the other workers", math.inf)
         deadline = time.monotonic() + self._start_seconds
@@ -122,16 +132,16 @@ class Watchdog:
             if time.monotonic() > deadline:
                 names = ", ".join(map(self._workers.describe, self._heartbeats.missing()))
                 raise EnvironmentFailure(
-                    f"{names} did not come in the {self._start_seconds:.0f} s since the start; start all "
-                    f"workers, with the work folder {self._folder} on a disk that they share"
+                    f"{names} did not start within {self._start_seconds:.0f} s; start all workers, with "
+                    f"the work folder {self._folder} on a disk that they share"
                 )
         self.progress("the connection of the workers, whose ports must be reachable", self._start_seconds)
 
-    def explain_failure(self):
-        """Says which worker was lost, after TensorFlow raised an error that may come from it.
+    def explain_failure(self) -> str | None:
+        """Finds the lost worker after TensorFlow raised an error that may come from it.
 
         Returns:
-          A sentence, or None: within `peer_seconds` no worker was found lost, so the
+          A sentence; None if no worker was found lost within `peer_seconds`, so that the
           error has another cause.
         """
         if self._heartbeats is None:
@@ -142,8 +152,8 @@ class Watchdog:
             time.sleep(self._beat_seconds / 4)
         return self._problem
 
-    def _watch(self):
-        # Touches no disk, which may be what hangs.
+    def _watch(self) -> None:
+        # Does not touch the disk, which may be what hangs.
         clock = self._awake_clock()
         current, since = self._progress, clock()
         while not self._closed.wait(self._beat_seconds / 4):
@@ -155,37 +165,37 @@ class Watchdog:
             if self._problem is not None and not self._closed.wait(self._grace_seconds):
                 self._end(self._problem)
 
-    def _beat_on(self):
+    def _beat_on(self, heartbeats: Heartbeats) -> None:
         while not self._closed.wait(self._beat_seconds / (1 if self._joined.is_set() else 8)):
             self._try_to_beat()
-            self._heartbeats.look()
-            if not self._joined.is_set() and not self._heartbeats.missing():
-                self._heartbeats.join()
+            heartbeats.look()
+            if not self._joined.is_set() and not heartbeats.missing():
+                heartbeats.join()
                 # Before TensorFlow starts, so that the others need not wait for the next beat.
                 self._try_to_beat()
                 self._joined.set()
-            self._problem = self._problem or self._heartbeats.problem(self._peer_seconds)
+            self._problem = self._problem or heartbeats.problem(self._peer_seconds)
 
-    def _try_to_beat(self, **end):
+    def _try_to_beat(self, ended: int | None = None, reason: str | None = None) -> None:
         try:
-            self._beat(**end)
+            self._beat(ended, reason)
         except EnvironmentFailure as error:
             logging.warning("the other workers will consider this one lost: %s", error)
 
-    def _beat(self, **end):
+    def _beat(self, ended: int | None = None, reason: str | None = None) -> None:
         with self._beating:
-            if not self._ended:
-                self._ended = bool(end)
-                self._heartbeats.beat(self._progress.doing, **end)
+            if self._heartbeats is not None and not self._ended:
+                self._ended = ended is not None
+                self._heartbeats.beat(self._progress.doing, ended, reason)
 
-    def _end(self, problem, stacks=None):
-        # In a thread of its own: a full pipe or a disk that hangs must not keep the process.
+    def _end(self, problem: str, stacks: pathlib.Path | None = None) -> None:
+        # In a thread of its own: a full pipe or a hanging disk must not keep the process alive.
         report = threading.Thread(target=self._report, args=(problem, stacks), daemon=True)
         report.start()
         report.join(_LONGEST_REPORT_SECONDS)
         os._exit(_EXIT_CODE)
 
-    def _report(self, problem, stacks):
+    def _report(self, problem: str, stacks: pathlib.Path | None) -> None:
         where = "" if stacks is None else f"the stacks of all threads are in {stacks}; "
         os.write(2, printable(f"{self._program}: error: {problem}; {where}{_ADVICE}\n").encode())
         if stacks is not None:
@@ -198,42 +208,42 @@ class Watchdog:
             self._try_to_beat(ended=_EXIT_CODE, reason=problem)
         sys.stdout.flush()
 
-    def _stacks_path(self):
+    def _stacks_path(self) -> pathlib.Path:
         worker = "" if self._workers is None else f"-worker-{self._workers.index}"
         return self._folder / f"stacks{worker}.txt"
 
-    def _awake_clock(self):
+    def _awake_clock(self) -> _AwakeClock:
         return _AwakeClock(4 * self._beat_seconds)
 
 
 class _Progress:
-    """What a run reported last; compared by identity."""
+    """The last report of a run; compared by identity."""
 
-    def __init__(self, doing, limit_seconds):
+    def __init__(self, doing: str, limit_seconds: float) -> None:
         self.doing = doing
         self.limit_seconds = limit_seconds
 
 
 class _AwakeClock:
-    """Counts the seconds in which this process ran, if asked often.
+    """Counts the seconds during which this process ran; must be called often.
 
     Args:
-      longest_seconds: what a longer time between two questions counts for.
+      longest_seconds: a longer time between two calls counts as this much.
     """
 
-    def __init__(self, longest_seconds):
+    def __init__(self, longest_seconds: float) -> None:
         self._longest_seconds = longest_seconds
         self._asked_at = time.monotonic()
         self._seconds = 0.0
 
-    def __call__(self):
+    def __call__(self) -> float:
         now = time.monotonic()
         self._seconds += min(now - self._asked_at, self._longest_seconds)
         self._asked_at = now
         return self._seconds
 
 
-def _exit_code(error):
+def _exit_code(error: BaseException | None) -> int:
     """The exit code with which an exception, or none, ends the process."""
     if error is None:
         return FINISHED
@@ -244,6 +254,6 @@ def _exit_code(error):
     return RunError.exit_code
 
 
-def _first_line(error):
+def _first_line(error: BaseException | None) -> str | None:
     lines = str(error).splitlines()
     return lines[0] if error is not None and lines else None
