@@ -13,7 +13,7 @@ import pytest
 from benchmarks import lines, targets
 from benchmarks.workloads import WORKLOADS
 from tests.test_layout import LEVEL, OLD_NAMES
-from vaeflow import models, registry
+from vaeflow import errors, models, registry
 from vaeflow.commands import programs
 from vaeflow.config.files import find_given
 
@@ -118,6 +118,11 @@ def test_docs_know_every_dataset():
     rows = table_rows((REPOSITORY / "docs/data.md").read_text(), "dataset")
     listed = {name.strip("`") for row in rows for name in row[0].split(", ")}
     assert listed == {entry.name for entry in registry.entries("dataset") if entry.package == "vaeflow"}
+
+
+def test_docs_know_every_exit_code():
+    rows = table_rows((REPOSITORY / "docs/files.md").read_text(), "code")
+    assert [int(number) for number, _ in rows] == [code.number for code in errors.EXIT_CODES]
 
 
 def test_the_map_shows_every_room_on_its_floor():
