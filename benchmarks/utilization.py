@@ -58,9 +58,10 @@ class Sampler:
         return statistics.mean(means) if means else None
 
     def _read(self):
-        for line in self._process.stdout:
-            if (sample := parse(line)) is not None:
-                self.samples.append((time.time(), *sample))
+        with self._process.stdout as lines:
+            for line in lines:
+                if (sample := parse(line)) is not None:
+                    self.samples.append((time.time(), *sample))
 
 
 def parse(line):

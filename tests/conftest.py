@@ -15,23 +15,10 @@ FIXTURES = pathlib.Path(__file__).parent / "fixtures"
 _toy_entries = {}
 
 
-# The files that take longest, to be begun first: a process that ends with one keeps the others waiting.
-SLOWEST = [
-    "tests/test_replicas.py",
-    "tests/clusters/test_ray.py",
-    "tests/models/test_contract.py",
-    "tests/clusters/test_workers.py",
-    "tests/commands/test_train.py",
-    "tests/launch/test_train.py",
-    "tests/test_trainer.py",
-    "tests/test_configs.py",
-    "tests/test_testing.py",
-]
-
-
 def pytest_collection_modifyitems(items):
-    order = {name: place for place, name in enumerate(SLOWEST)}
-    items.sort(key=lambda item: order.get(item.nodeid.partition("::")[0], len(SLOWEST)))
+    """Files with slow tests come first: a process that ends with one keeps the others waiting."""
+    slow_files = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow_files)
 
 
 def pytest_collection_finish(session):

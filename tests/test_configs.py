@@ -92,6 +92,7 @@ def test_it_is_accepted_as_it_is(path, data):
     assert configuration.warnings == ()
 
 
+@pytest.mark.slow
 def test_it_trains(path, data, tmp_path):
     settings = {
         "train.num_steps": 2,

@@ -4,7 +4,11 @@ import json
 import os
 import tomllib
 
+import pytest
+
 from tests.fixtures.commands import REPOSITORY, Command
+
+pytestmark = [pytest.mark.processes, pytest.mark.slow]
 
 PLUGIN = REPOSITORY / "examples" / "plugin"
 

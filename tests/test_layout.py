@@ -167,6 +167,7 @@ def test_a_command_is_short_and_says_how_to_run_it(path):
         assert f"python -m launch.{path.stem}" in ast.get_docstring(ast.parse(path.read_text()))
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     "module",
     ["vaeflow", "vaeflow.registry", "vaeflow.config", "vaeflow.commands.overview", "launch.train"]
@@ -180,6 +181,7 @@ def test_it_imports_neither_tensorflow_nor_keras(module):
     assert subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY).returncode == 0
 
 
+@pytest.mark.processes
 def test_every_public_name_of_the_package_exists():
     program = "import vaeflow; print([getattr(vaeflow, name) for name in vaeflow.__all__])"
     done = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True)

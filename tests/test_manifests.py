@@ -13,6 +13,8 @@ import yaml
 from vaeflow.devices.workers import Workers, find_workers
 from vaeflow.errors import ConfigurationError, EnvironmentFailure, Preempted, TrainingDiverged
 
+pytestmark = pytest.mark.processes
+
 EXAMPLES = pathlib.Path(__file__).parents[1] / "examples"
 SBATCH = EXAMPLES / "slurm" / "vaeflow.sbatch"
 DOCUMENTS = list(yaml.safe_load_all((EXAMPLES / "kubernetes" / "vaeflow.yaml").read_text()))

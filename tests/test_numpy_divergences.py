@@ -152,7 +152,7 @@ def test_mmd_of_normals_is_unbiased(shift):
     generator = np.random.default_rng(6)
     draws = {"rbf": [], "imq": []}
     for _ in range(3000):
-        samples = [*generator.normal(size=(8, 2)), shift, 0.0]
+        samples = generator.normal(size=(8, 2)) + np.array([shift, 0.0])
         others = generator.normal(size=(8, 2))
         for kernel, values in draws.items():
             values.append(divergences.mmd(samples, others, kernel))

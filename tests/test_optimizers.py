@@ -14,6 +14,8 @@ from vaeflow.errors import ConfigurationError
 NAMES = ("Adagrad", "Adam", "AdamW", "Adamax", "Lion", "Nadam", "RMSprop", "SGD")
 
 
+@pytest.mark.slow
+@pytest.mark.processes
 def test_reduced_gradients_are_not_summed_again():
     """Pins a private method of Keras, and why it is replaced: as it is, it sums again."""
     finished = Command("tests.fixtures.apply_on_replicas", [], REPOSITORY).finish()

@@ -16,6 +16,7 @@ def clean(monkeypatch):
     monkeypatch.setattr(registry, "_entries", {})
 
 
+@pytest.mark.processes
 def test_importing_the_registry_imports_neither_tensorflow_nor_keras():
     code = "import sys, vaeflow.config; print('tensorflow' in sys.modules, 'keras' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

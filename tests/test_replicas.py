@@ -6,6 +6,8 @@ import pytest
 from tests.fixtures.commands import REPOSITORY, Command
 from vaeflow import registry
 
+pytestmark = [pytest.mark.processes, pytest.mark.slow]
+
 COUNTS = (1, 2, 4)
 
 

@@ -12,6 +12,8 @@ def test_a_sound_model_passes():
     testing.check_model(broken_models.Tiny, SHAPE)
 
 
+# Keras warns of the fault too, and goes on.
+@pytest.mark.filterwarnings("ignore:Skipping variable loading for optimizer")
 @pytest.mark.parametrize(
     ("factory", "check", "message"),
     [
@@ -48,6 +50,8 @@ def test_a_fault_is_found_and_named(factory, check, message):
         getattr(testing, f"check_{check}")(getattr(broken_models, factory), SHAPE)
 
 
+@pytest.mark.processes
+@pytest.mark.slow
 @pytest.mark.parametrize("factory", ["LocalCovariance", "DividedTwice"])
 def test_one_and_two_replicas_are_compared(factory):
     with pytest.raises(

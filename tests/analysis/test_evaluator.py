@@ -108,6 +108,8 @@ def test_it_is_repeatable_and_follows_the_weights(strategy):
     assert under_test.evaluate()["kl"] > 1.5 * first["kl"]
 
 
+@pytest.mark.slow
+@pytest.mark.processes
 def test_two_replicas_agree_with_one(strategy):
     finished = Command("tests.fixtures.evaluate_on_replicas", [2], REPOSITORY).finish()
     assert finished.code == 0, finished.error

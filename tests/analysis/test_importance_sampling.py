@@ -160,6 +160,8 @@ def test_improbable_images_do_not_underflow(strategy):
     assert estimate == pytest.approx(twin(under_test, NUM_SAMPLES), rel=1e-5)
 
 
+@pytest.mark.slow
+@pytest.mark.processes
 def test_four_replicas_agree_with_one(strategy):
     finished = Command("tests.fixtures.importance_sampling_on_replicas", [4], REPOSITORY).finish()
     assert finished.code == 0, finished.error

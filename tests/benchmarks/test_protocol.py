@@ -13,6 +13,8 @@ from benchmarks.lines import Line
 from benchmarks.processes import REPOSITORY, Program, ProgramError
 from vaeflow.devices import allocator
 
+pytestmark = pytest.mark.processes
+
 # Steps of 1 ms, each of 4 images; what it prints must disturb nobody.
 TOY = """
 import pathlib, sys, time

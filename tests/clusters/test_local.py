@@ -16,6 +16,8 @@ from vaeflow.clusters.local import LocalCluster
 from vaeflow.devices.workers import find_workers
 from vaeflow.errors import ConfigurationError
 
+pytestmark = pytest.mark.processes
+
 REPOSITORY = pathlib.Path(__file__).parents[2]
 
 # What each worker's program starts with: `index`, and the number of its start.

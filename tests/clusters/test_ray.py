@@ -22,6 +22,8 @@ from vaeflow.commands.programs import ray_train
 from vaeflow.errors import RunError
 from vaeflow.runs.signals import StopRequest
 
+pytestmark = [pytest.mark.processes, pytest.mark.slow]
+
 # Moving averages, a learning rate that changes, and epochs that end between batches.
 GIN = """
 train.model = @VAE

@@ -18,6 +18,8 @@ from vaeflow.clusters.local import _free_ports
 from vaeflow.devices.workers import Workers, to_tf_config
 from vaeflow.runs.checkpoints import CheckpointStore
 
+pytestmark = [pytest.mark.processes, pytest.mark.slow]
+
 GIN = """
 train.model = @VAE
 train.dataset = @Arrays()
@@ -200,8 +202,10 @@ def test_a_port_that_is_taken(job):
             for index in (0, 1)
         ]
         chief, other = [worker.finish(90) for worker in workers]
-    assert other.code == 4 and addresses[1] in message(other), other
-    assert chief.code == 4 and "worker 1" in message(chief), chief
+    assert other.code == 4, other
+    assert addresses[1] in message(other), other
+    assert chief.code == 4, chief
+    assert "worker 1" in message(chief), chief
 
 
 def test_a_malformed_tf_config(job):
@@ -231,7 +235,8 @@ def test_the_local_cluster_starts_a_job_again(undisturbed):
             beat = undisturbed.workdir(name) / "workers" / "1.json"
             deadline = time.monotonic() + 90
             while '"step": 25,' not in content(undisturbed.workdir(name) / "metrics.jsonl"):
-                assert launcher.poll() is None and time.monotonic() < deadline, launcher.communicate()
+                assert launcher.poll() is None, launcher.communicate()
+                assert time.monotonic() < deadline, "step 25 took longer than 90 s"
                 time.sleep(0.05)
             pid = json.loads(beat.read_text())["pid"]
             subprocess.run(["kill", "-KILL", str(pid)], check=True)

@@ -13,6 +13,8 @@ from vaeflow.commands.command_line import Command
 from vaeflow.commands.programs import train
 from vaeflow.errors import ConfigurationError, DataError, Preempted, TrainingDiverged
 
+pytestmark = pytest.mark.processes
+
 GIVEN = "rehearse.data = @ToyGrid()\nToyGrid.width = 3\n"
 COMMANDS = sorted(path.stem for path in (REPOSITORY / "launch").glob("[a-z]*.py"))
 

@@ -8,6 +8,8 @@ import pytest
 
 from vaeflow.devices import allocator
 
+pytestmark = pytest.mark.processes
+
 # Prints how many pages were faulted in by buffers of 4 MiB that are freed and asked for again.
 COUNT_FAULTS = """
 import ctypes, os, resource, sys

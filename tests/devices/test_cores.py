@@ -127,6 +127,8 @@ tf.zeros(1)
 """
 
 
+@pytest.mark.slow
+@pytest.mark.processes
 @pytest.mark.parametrize(
     ("in_use", "num_devices", "num_examples", "mode", "expected"),
     [

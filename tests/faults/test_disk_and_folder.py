@@ -7,6 +7,8 @@ import pytest
 
 from tests.fixtures.commands import message
 
+pytestmark = [pytest.mark.processes, pytest.mark.slow]
+
 
 def test_a_disk_that_fills_up_at_a_checkpoint_and_at_the_log(runs, completes):
     """Row 6. Written in place, the checkpoint of step 20 or the log would be left cut off under its name."""

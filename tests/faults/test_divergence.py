@@ -8,6 +8,8 @@ import tensorflow as tf
 from tests.fixtures.commands import message
 from vaeflow.datasets.order import ExampleOrder
 
+pytestmark = [pytest.mark.processes, pytest.mark.slow]
+
 POISONED = 30
 
 

@@ -6,6 +6,8 @@ import pytest
 
 from tests.fixtures.commands import message
 
+pytestmark = [pytest.mark.processes, pytest.mark.slow]
+
 FAULTS = {
     "source raises": "error: FaultyImages cannot give an example: OSError: the cable came out",
     "source ends": "error: FaultyImages cannot give an example: OutOfRangeError: no more",

@@ -3,7 +3,11 @@
 import json
 import signal
 
+import pytest
+
 from tests.fixtures.commands import message
+
+pytestmark = [pytest.mark.processes, pytest.mark.slow]
 
 
 def kill(runs, name, fault, step):

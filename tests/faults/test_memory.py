@@ -1,6 +1,10 @@
 """Memory that runs out on a replica."""
 
+import pytest
+
 from tests.fixtures.commands import message
+
+pytestmark = [pytest.mark.processes, pytest.mark.slow]
 
 
 def test_out_of_memory_in_a_step(runs, completes):

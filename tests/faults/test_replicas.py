@@ -4,6 +4,8 @@ import signal
 
 import pytest
 
+pytestmark = [pytest.mark.processes, pytest.mark.slow]
+
 FLAGS = [
     "--gin_param=train.precision = 'float64'",
     "--gin_param=train.batch_size = 64",

@@ -10,6 +10,8 @@ import time
 
 import pytest
 
+pytestmark = [pytest.mark.processes, pytest.mark.slow]
+
 
 def play(runs, completes, num_kills, num_steps, seed):
     """Kills a run again and again, and checks what is left of it each time; then lets it end.

@@ -2,7 +2,11 @@
 
 import re
 
+import pytest
+
 from tests.fixtures.commands import message
+
+pytestmark = [pytest.mark.processes, pytest.mark.slow]
 
 # One loop, without a log or a checkpoint before its end.
 ONE_LOOP = [

@@ -4,6 +4,8 @@ import pytest
 
 from tests.fixtures.commands import listening_sockets
 
+pytestmark = [pytest.mark.processes, pytest.mark.slow]
+
 
 @pytest.mark.parametrize(("fault", "count"), [("", 0), ("listen", 1)])
 def test_no_port_is_open(runs, fault, count):

@@ -170,6 +170,8 @@ def start(folder, *parameters):
     return commands.Command("launch.benchmark", ["--gin_file=tiny.gin", *arguments], folder)
 
 
+@pytest.mark.slow
+@pytest.mark.processes
 def test_the_command_itself(folder):
     """The run, and two replicas of 9 images; all other rows are the run itself or impossible."""
     settings = ("rounds = 1", "seconds = 0.05", "compile_modes = ['none', 'loop']", "steps_per_loop = 5")
@@ -198,6 +200,7 @@ def test_the_command_itself(folder):
     assert not (folder / "runs" / "tiny").exists()
 
 
+@pytest.mark.processes
 def test_a_bad_value_is_told_by_the_first_process(folder):
     flags = ["--gin_file=tiny.gin", "--gin_param=train.batch_size = 9", "--virtual_devices=2"]
     finished = commands.Command("launch.benchmark", flags, folder).finish()
@@ -218,6 +221,7 @@ def measures(pid):
     )
 
 
+@pytest.mark.processes
 def test_an_interrupt_ends_the_measuring_process_too(folder):
     command = start(folder, "seconds = 60.0")
     command.wait_until(lambda: measures(command.pid))

@@ -84,6 +84,8 @@ def test_what_it_writes(workdir, capsys):
     assert scalars(workdir)[tag] == (best, pytest.approx(value["nll_is50_nats"]))
 
 
+@pytest.mark.slow
+@pytest.mark.processes
 def test_four_replicas_agree_with_one(workdir):
     assert run(workdir, "evaluate.num_samples = (1, 25)") == 0
     one = report(workdir)

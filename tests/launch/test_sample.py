@@ -167,6 +167,8 @@ def test_samplers_draw_what_they_should(drawn):
     assert np.isfinite(drawn["samples_gaussian_mixture_latents"]).all()
 
 
+@pytest.mark.slow
+@pytest.mark.processes
 def test_two_replicas_draw_the_same(folder, drawn, tmp_path):
     flags = [f"--workdir={folder}", "--virtual_devices=2"]
     code, out, error = Command("launch.sample", flags, tmp_path).finish()

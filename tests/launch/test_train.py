@@ -13,6 +13,8 @@ import pytest
 
 from tests.fixtures import commands, tiny_runs
 
+pytestmark = [pytest.mark.processes, pytest.mark.slow]
+
 # Moving averages, a learning rate that changes, and epochs that end between batches.
 GIN = """
 train.model = @VAE

@@ -41,16 +41,20 @@ def images():
 
 @pytest.fixture
 def model(small):
-    made = small()
-    made.build((None, *SHAPE))
-    return made
+    model = small()
+    model.build((None, *SHAPE))
+    return model
 
 
 def check_name(check):
     return check.__name__.removeprefix("check_")
 
 
-@pytest.mark.parametrize("check", testing.CHECKS, ids=check_name)
+SLOW = {testing.check_fit}
+CHECKS = [pytest.param(check, marks=pytest.mark.slow) if check in SLOW else check for check in testing.CHECKS]
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=check_name)
 def test_contract(small, check):
     # test_replicas.py trains each model traced.
     resumes = check is testing.check_resume

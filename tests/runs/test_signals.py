@@ -90,6 +90,7 @@ def test_in_another_thread_it_does_nothing():
     assert requests[0][1] == before
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     ("first", "second", "code"),
     [(signal.SIGTERM, signal.SIGTERM, 143), (signal.SIGTERM, signal.SIGINT, 130)],

@@ -269,6 +269,7 @@ def test_a_folder_that_cannot_be_written_is_told_at_once(tmp_path):
         Watchdog(tmp_path, Workers(TWO, 0)).__enter__()
 
 
+@pytest.mark.processes
 def test_it_knows_nothing_of_tensorflow():
     program = (
         "import sys, vaeflow.runs.watchdog, vaeflow.devices.workers; sys.exit('tensorflow' in sys.modules)"

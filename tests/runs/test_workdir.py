@@ -39,6 +39,7 @@ def held_elsewhere(path):
         yield holder
 
 
+@pytest.mark.processes
 def test_a_folder_in_use_is_refused_until_the_other_run_ends(tmp_path):
     folder = WorkDir(tmp_path / "run")
     with held_elsewhere(folder.path) as holder:
@@ -50,6 +51,7 @@ def test_a_folder_in_use_is_refused_until_the_other_run_ends(tmp_path):
             pass
 
 
+@pytest.mark.processes
 def test_the_lock_of_a_killed_run_is_free(tmp_path):
     folder = WorkDir(tmp_path / "run")
     with held_elsewhere(folder.path) as holder:
@@ -123,6 +125,7 @@ def public_folder():
     shutil.rmtree(folder)
 
 
+@pytest.mark.processes
 def test_a_folder_without_write_permission(public_folder, request):
     closed, open_ = public_folder / "closed", public_folder / "open"
     closed.mkdir(mode=0o555)
@@ -167,6 +170,7 @@ def test_provenance(tmp_path):
     assert "git_revision" in environment
 
 
+@pytest.mark.processes
 def test_the_git_revision_of_the_code_or_none(tmp_path, monkeypatch):
     copy = tmp_path / "package" / "workdir.py"
     copy.parent.mkdir()

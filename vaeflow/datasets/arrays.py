@@ -97,7 +97,9 @@ def _opened(path: pathlib.Path, key: str | None) -> Iterator[Any]:
             if path.suffix.lower() == ".npy":
                 source = np.load(path, mmap_mode="r", allow_pickle=False)
             elif path.suffix.lower() == ".npz":
-                archive = stack.enter_context(np.load(path, allow_pickle=False))
+                # Opened here, since NumPy leaves a damaged archive open.
+                file = stack.enter_context(path.open("rb"))
+                archive = stack.enter_context(np.load(file, allow_pickle=False))
                 source = archive[_chosen_key(path, key, archive.files)]
             else:
                 source = _hdf5_array(stack, path, key)
