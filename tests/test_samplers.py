@@ -40,7 +40,7 @@ def make_embedding(count=3000, seed=0):
     return Embedding(np.arange(count), *(part.astype(np.float32) for part in parts))
 
 
-def fitted(sampler, *, model=None, embedding=None, seed=0):
+def fit_sampler(sampler, *, model=None, embedding=None, seed=0):
     """Fits a sampler on a model and an embedding, by default those above."""
     sampler.fit(model or make_model(), embedding or make_embedding(), seed)
     return sampler
@@ -51,17 +51,17 @@ ALL = [samplers.PriorSampler, samplers.AggregatePosteriorSampler, samplers.Gauss
 
 @pytest.mark.parametrize("make", ALL)
 def test_a_seed_gives_the_same_samples_and_another_others(make):
-    first = fitted(make()).sample(50, seed=7)
+    first = fit_sampler(make()).sample(50, seed=7)
     assert first.shape == (50, 2)
     assert np.isfinite(first).all()
-    np.testing.assert_array_equal(fitted(make()).sample(50, seed=7), first)
-    assert not np.intersect1d(fitted(make()).sample(50, seed=8), first).size
+    np.testing.assert_array_equal(fit_sampler(make()).sample(50, seed=7), first)
+    assert not np.intersect1d(fit_sampler(make()).sample(50, seed=8), first).size
     assert len(np.unique(first[:, 0])) == 50
 
 
 def test_the_models_prior_is_sampled():
-    assert_moments(fitted(samplers.PriorSampler()).sample(4000, 0), [0, 0], np.eye(2))
-    wide = fitted(samplers.PriorSampler(), model=make_model(2, WidePrior())).sample(4000, 0)
+    assert_moments(fit_sampler(samplers.PriorSampler()).sample(4000, 0), [0, 0], np.eye(2))
+    wide = fit_sampler(samplers.PriorSampler(), model=make_model(2, WidePrior())).sample(4000, 0)
     assert_moments(wide, [1, 1], 4 * np.eye(2))
 
 
@@ -78,7 +78,7 @@ def test_the_aggregate_posterior_has_the_moments_of_the_mixture_of_posteriors():
     data = make_embedding()
     # Means close together, so that both parts of the variance count.
     data = Embedding(data.indices, 0.1 * data.mean, data.log_variance, data.latents)
-    latents = fitted(samplers.AggregatePosteriorSampler(), embedding=data).sample(20000, 0)
+    latents = fit_sampler(samplers.AggregatePosteriorSampler(), embedding=data).sample(20000, 0)
     mean = data.mean.astype(float)
     # The law of total covariance.
     covariance = np.cov(mean.T, bias=True) + np.diag(np.exp(data.log_variance.astype(float)).mean(axis=0))
@@ -89,7 +89,7 @@ def test_the_aggregate_posterior_picks_every_image_equally_often():
     count = 5
     mean = np.arange(count, dtype=np.float32)[:, None]
     narrow = Embedding(np.arange(count), mean, np.full_like(mean, -30.0), mean)
-    latents = fitted(samplers.AggregatePosteriorSampler(), embedding=narrow).sample(5000, 0)
+    latents = fit_sampler(samplers.AggregatePosteriorSampler(), embedding=narrow).sample(5000, 0)
     picked = np.bincount(np.round(latents[:, 0]).astype(int), minlength=count)
     assert len(picked) == count
     assert np.all(np.abs(picked - 1000) < 4 * np.sqrt(5000 * 0.2 * 0.8))
@@ -97,7 +97,7 @@ def test_the_aggregate_posterior_picks_every_image_equally_often():
 
 @pytest.mark.parametrize("covariance_type", samplers.COVARIANCE_TYPES)
 def test_a_mixture_is_recovered(covariance_type):
-    sampler = fitted(samplers.GaussianMixtureSampler(3, covariance_type))
+    sampler = fit_sampler(samplers.GaussianMixtureSampler(3, covariance_type))
     latents = sampler.sample(6000, 0)
     nearest = np.argmin(np.linalg.norm(latents[:, None] - CENTRES, axis=-1), axis=1)
     np.testing.assert_allclose(np.bincount(nearest) / len(latents), WEIGHTS, atol=0.03)
@@ -114,13 +114,15 @@ def test_one_latent():
     data = make_embedding()
     narrow = Embedding(data.indices, data.mean[:, :1], data.log_variance[:, :1], data.latents[:, :1])
     for make in ALL:
-        assert fitted(make(), model=make_model(1), embedding=narrow).sample(3, 0).shape == (3, 1)
+        assert fit_sampler(make(), model=make_model(1), embedding=narrow).sample(3, 0).shape == (3, 1)
 
 
 def test_fewer_images_than_components():
     with pytest.raises(ConfigurationError, match=r"at most the number of images .*, 9, got 10; lower it"):
-        fitted(samplers.GaussianMixtureSampler(), embedding=make_embedding(9))
-    assert fitted(samplers.GaussianMixtureSampler(9), embedding=make_embedding(9)).sample(4, 0).shape == (
+        fit_sampler(samplers.GaussianMixtureSampler(), embedding=make_embedding(9))
+    assert fit_sampler(samplers.GaussianMixtureSampler(9), embedding=make_embedding(9)).sample(
+        4, 0
+    ).shape == (
         4,
         2,
     )

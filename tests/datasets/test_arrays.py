@@ -13,7 +13,7 @@ BYTES = np.random.RandomState(0).randint(0, 256, (20, 5, 7, 3)).astype(np.uint8)
 FLOATS = np.random.RandomState(1).uniform(size=(20, 5, 7))
 
 
-def save(path, array, key="images", **others):
+def save_array(path, array, key="images", **others):
     if path.suffix == ".npy":
         np.save(path, array)
     elif path.suffix == ".npz":
@@ -25,34 +25,36 @@ def save(path, array, key="images", **others):
     return path
 
 
-def both(dataset):
+def load_both_splits(dataset):
     return dataset.load("train"), dataset.load("evaluation")
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".npz", ".h5", ".hdf5"])
 def test_every_format_gives_the_same_splits(tmp_path, suffix):
-    train, evaluation = both(Arrays(save(tmp_path / f"a{suffix}", BYTES), evaluation_fraction=0.2))
+    train, evaluation = load_both_splits(
+        Arrays(save_array(tmp_path / f"a{suffix}", BYTES), evaluation_fraction=0.2)
+    )
     assert (train.num_examples, evaluation.num_examples) == (16, 4)
     assert train.dtype == "uint8"
     assert train.shape == (5, 7, 3)
     joined = np.concatenate([train.array, evaluation.array])
     # Every record is in one split, once.
     assert sorted(map(bytes, joined)) == sorted(map(bytes, BYTES))
-    twin, _ = both(Arrays(save(tmp_path / "twin.npy", BYTES), evaluation_fraction=0.2))
+    twin, _ = load_both_splits(Arrays(save_array(tmp_path / "twin.npy", BYTES), evaluation_fraction=0.2))
     np.testing.assert_array_equal(train.array, twin.array)
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".npz", ".h5"])
 def test_small_chunks_change_nothing(tmp_path, suffix, monkeypatch):
-    path = save(tmp_path / f"a{suffix}", FLOATS)
+    path = save_array(tmp_path / f"a{suffix}", FLOATS)
     whole = Arrays(path).load("train").array
     monkeypatch.setattr(module, "_CHUNK_BYTES", 3 * FLOATS[0].nbytes)
     np.testing.assert_array_equal(Arrays(path).load("train").array, whole)
 
 
 def test_floats_become_float32_with_a_channel(tmp_path):
-    evaluation = save(tmp_path / "b.npy", FLOATS[:3].astype(np.float64))
-    split = Arrays(save(tmp_path / "a.npy", FLOATS), evaluation).load("evaluation")
+    evaluation = save_array(tmp_path / "b.npy", FLOATS[:3].astype(np.float64))
+    split = Arrays(save_array(tmp_path / "a.npy", FLOATS), evaluation).load("evaluation")
     assert split.dtype == "float32"
     assert split.shape == (5, 7, 1)
     np.testing.assert_array_equal(split.array[..., 0], FLOATS[:3].astype(np.float32))
@@ -62,12 +64,12 @@ def test_floats_become_float32_with_a_channel(tmp_path):
 
 def test_a_key_chooses_the_array(tmp_path):
     for suffix in (".npz", ".h5"):
-        path = save(tmp_path / f"a{suffix}", BYTES, labels=np.arange(20))
+        path = save_array(tmp_path / f"a{suffix}", BYTES, labels=np.arange(20))
         assert Arrays(path, key="images").load("train").num_examples == 18
         for key in (None, "pictures"):
             with pytest.raises(DataError, match=r"holds the arrays images, labels; set `Arrays.key`"):
                 Arrays(path, key=key).load("train")
-    nested = save(tmp_path / "nested.h5", BYTES, key="group/images")
+    nested = save_array(tmp_path / "nested.h5", BYTES, key="group/images")
     assert Arrays(nested).load("train").num_examples == 18
 
 
@@ -76,8 +78,8 @@ def test_a_bad_pixel_is_named_by_record(tmp_path, bad, monkeypatch):
     monkeypatch.setattr(module, "_CHUNK_BYTES", 4 * FLOATS[0].nbytes)
     array = FLOATS.copy()
     array[13, 2, 3] = array[15, 0, 0] = bad
-    path = save(tmp_path / "a.npy", array)
-    evaluation = save(tmp_path / "b.npy", FLOATS)
+    path = save_array(tmp_path / "a.npy", array)
+    evaluation = save_array(tmp_path / "b.npy", FLOATS)
     with pytest.raises(DataError, match=f"{path}, record 13: a pixel is {bad}"):
         Arrays(path, evaluation).load("train")
     Arrays(evaluation, path).load("train")
@@ -103,7 +105,7 @@ def test_wrong_arrays_are_described(tmp_path, array, message):
 
 @pytest.mark.parametrize("suffix", [".npy", ".npz", ".h5"])
 def test_damaged_files_are_described(tmp_path, suffix):
-    path = save(tmp_path / f"a{suffix}", BYTES)
+    path = save_array(tmp_path / f"a{suffix}", BYTES)
     content = path.read_bytes()
     for damaged in (content[:-300], b"garbage" + content, b""):
         path.write_bytes(damaged)
@@ -112,15 +114,15 @@ def test_damaged_files_are_described(tmp_path, suffix):
 
 
 def test_evaluation_must_look_like_training(tmp_path):
-    train = save(tmp_path / "a.npy", BYTES)
+    train = save_array(tmp_path / "a.npy", BYTES)
     for other in (BYTES[:, :4], FLOATS):
-        evaluation = save(tmp_path / "b.npy", other)
+        evaluation = save_array(tmp_path / "b.npy", other)
         with pytest.raises(DataError, match="expected the same in both"):
             Arrays(train, evaluation).load("evaluation")
 
 
 def test_settings_are_checked_when_made(tmp_path):
-    path = save(tmp_path / "a.npy", BYTES)
+    path = save_array(tmp_path / "a.npy", BYTES)
     with pytest.raises(ConfigurationError, match=r"`Arrays.train` must be an existing file"):
         Arrays(tmp_path / "missing.npy")
     with pytest.raises(ConfigurationError, match=r"`Arrays.evaluation` must be a file that ends in"):

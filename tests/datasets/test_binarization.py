@@ -27,7 +27,7 @@ class Streamed(Split):
 GRAY = np.random.RandomState(0).randint(0, 256, (23, 5, 7, 3)).astype(np.uint8)
 
 
-def draw(split, indices):
+def read_at(split, indices):
     return split.examples(tf.constant(indices, tf.int64)).numpy()
 
 
@@ -42,10 +42,10 @@ def test_memory_and_streams_give_the_same_pixels(images, monkeypatch):
     assert streamed.array is None
     assert streamed.dtype == "uint8"
     shuffled = np.random.RandomState(1).permutation(23)
-    np.testing.assert_array_equal(draw(streamed, shuffled), whole.array[shuffled])
+    np.testing.assert_array_equal(read_at(streamed, shuffled), whole.array[shuffled])
     for index in (0, 22):
-        np.testing.assert_array_equal(draw(streamed, [index])[0], whole.array[index])
-    assert draw(streamed, []).shape == (0, 5, 7, 3)
+        np.testing.assert_array_equal(read_at(streamed, [index])[0], whole.array[index])
+    assert read_at(streamed, []).shape == (0, 5, 7, 3)
     batches = tf.data.Dataset.range(23).batch(4).map(streamed.examples)
     np.testing.assert_array_equal(np.concatenate(list(batches.as_numpy_iterator())), whole.array)
 
@@ -98,4 +98,6 @@ def test_factors_are_kept():
 def test_binary_images_stay_as_they_are():
     split = RenderedSprites(binarization="static").load("evaluation")
     indices = np.arange(0, 10_000, 500)
-    np.testing.assert_array_equal(draw(binarize_split(split, "evaluation"), indices), draw(split, indices))
+    np.testing.assert_array_equal(
+        read_at(binarize_split(split, "evaluation"), indices), read_at(split, indices)
+    )

@@ -29,7 +29,7 @@ class CountingSplit(InMemorySplit):
         return tf.numpy_function(note, [indices], self.dtype)
 
 
-def asked(split, *indices):
+def read_at(split, *indices):
     return split.examples(tf.constant(indices, tf.int64)).numpy()
 
 
@@ -37,7 +37,7 @@ def test_each_is_decoded_once():
     source = CountingSplit()
     split = CachedSplit(source)
     for indices in ((0, 3), (3, 1, 0), (4, 4, 5), (0, 1, 3, 4, 5)):
-        np.testing.assert_array_equal(asked(split, *indices), source.array[list(indices)])
+        np.testing.assert_array_equal(read_at(split, *indices), source.array[list(indices)])
     assert sorted(set(source.decoded)) == [0, 1, 3, 4, 5]
     assert len(source.decoded) == 6  # 4 twice, in one batch.
     assert (split.num_examples, split.shape, split.dtype) == (NUM_EXAMPLES, (3, 2, 1), "uint8")
@@ -60,7 +60,7 @@ def test_only_what_fits_is_kept(monkeypatch):
     source = CountingSplit()
     split = CachedSplit(source)
     for _ in range(2):
-        np.testing.assert_array_equal(asked(split, 0, 1, 2, 3), source.array[:4])
+        np.testing.assert_array_equal(read_at(split, 0, 1, 2, 3), source.array[:4])
     assert source.decoded == [0, 1, 2, 3, 2, 3]
 
 
@@ -72,5 +72,5 @@ def test_a_full_disk_costs_the_speed_only(monkeypatch):
     source = CountingSplit()
     split = CachedSplit(source)
     for _ in range(2):
-        np.testing.assert_array_equal(asked(split, 1, 2), source.array[1:3])
+        np.testing.assert_array_equal(read_at(split, 1, 2), source.array[1:3])
     assert source.decoded == [1, 2, 1, 2]

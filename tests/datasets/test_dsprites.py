@@ -19,7 +19,7 @@ class Bomb:
         return (pytest.fail, ("the metadata was unpickled",))
 
 
-def write(path, **changes):
+def write_dsprites(path, **changes):
     rng = np.random.RandomState(0)
     members = {
         "metadata": np.array(Bomb(), dtype=object),
@@ -36,7 +36,7 @@ def write(path, **changes):
 
 def test_reads_images_and_factors(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "_CHUNK_EXAMPLES", 7)
-    members = write(tmp_path / "d.npz")
+    members = write_dsprites(tmp_path / "d.npz")
     dataset = DSprites(tmp_path / "d.npz")
     train, evaluation = dataset.load("train"), dataset.load("evaluation")
     # Asked for 10,000, held out a tenth.
@@ -53,7 +53,7 @@ def test_reads_images_and_factors(tmp_path, monkeypatch):
 def test_a_missing_file_is_refused_when_made(tmp_path):
     with pytest.raises(ConfigurationError, match=r"`DSprites.file`.*RenderedSprites"):
         DSprites(tmp_path / "d.npz")
-    write(tmp_path / "d.npz")
+    write_dsprites(tmp_path / "d.npz")
     with pytest.raises(ValueError, match="num_evaluation"):
         DSprites(tmp_path / "d.npz", num_evaluation=0)
 
@@ -76,14 +76,14 @@ BAD[41, 3, 3] = 255
     ],
 )
 def test_wrong_members_are_described(tmp_path, changes, message):
-    write(tmp_path / "d.npz", **changes)
+    write_dsprites(tmp_path / "d.npz", **changes)
     with pytest.raises(DataError, match=f"d.npz.*{message}"):
         DSprites(tmp_path / "d.npz").load("train")
 
 
 def test_damaged_files_are_described(tmp_path):
     path = tmp_path / "d.npz"
-    write(path)
+    write_dsprites(path)
     content = path.read_bytes()
     for damaged in (content[:-100], b"garbage"):
         path.write_bytes(damaged)

@@ -15,7 +15,7 @@ from vaeflow.errors import ConfigurationError, DataError
 REAL = pathlib.Path(__file__).resolve().parents[3] / "shared" / "data" / "mnist"
 
 
-def idx(array, kind=0x08):
+def idx_bytes(array, kind=0x08):
     header = bytes([0, 0, kind, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
     return header + array.tobytes()
 
@@ -34,7 +34,7 @@ def arrays():
 @pytest.fixture
 def folder(tmp_path, arrays):
     for name, array in arrays.items():
-        (tmp_path / name).write_bytes(idx(array))
+        (tmp_path / name).write_bytes(idx_bytes(array))
     return tmp_path
 
 
@@ -80,13 +80,13 @@ IMAGES = np.zeros((5, 28, 28), np.uint8)
     [
         (b"", "begins with nothing"),
         (b"\x89PNG" + bytes(100), "not an IDX file: it begins with 89504e47"),
-        (idx(IMAGES, kind=0x0D), "IDX type 0x0d; expected unsigned bytes, 0x08"),
-        (idx(IMAGES)[:9], "cut short inside its header of 16 bytes"),
-        (idx(IMAGES)[:-1], "has 3935 bytes.*expected 3936"),
-        (idx(IMAGES) + b"x", "has 3937 bytes.*expected 3936"),
-        (idx(IMAGES[:4]), r"labels of shape \(5,\) for the 4 images"),
-        (idx(IMAGES[:, :27]), r"holds \(5, 27, 28\); expected \[N, 28, 28\]"),
-        (idx(IMAGES[:0]), r"holds \(0, 28, 28\)"),
+        (idx_bytes(IMAGES, kind=0x0D), "IDX type 0x0d; expected unsigned bytes, 0x08"),
+        (idx_bytes(IMAGES)[:9], "cut short inside its header of 16 bytes"),
+        (idx_bytes(IMAGES)[:-1], "has 3935 bytes.*expected 3936"),
+        (idx_bytes(IMAGES) + b"x", "has 3937 bytes.*expected 3936"),
+        (idx_bytes(IMAGES[:4]), r"labels of shape \(5,\) for the 4 images"),
+        (idx_bytes(IMAGES[:, :27]), r"holds \(5, 27, 28\); expected \[N, 28, 28\]"),
+        (idx_bytes(IMAGES[:0]), r"holds \(0, 28, 28\)"),
     ],
 )
 def test_damaged_images_are_described(folder, content, message):
@@ -96,7 +96,7 @@ def test_damaged_images_are_described(folder, content, message):
 
 
 def test_a_label_out_of_range_is_described(folder):
-    (folder / "train-labels-idx1-ubyte").write_bytes(idx(np.array([1, 2, 10, 3, 11], np.uint8)))
+    (folder / "train-labels-idx1-ubyte").write_bytes(idx_bytes(np.array([1, 2, 10, 3, 11], np.uint8)))
     with pytest.raises(DataError, match="train-labels-idx1-ubyte, record 2: the label is 10"):
         MNIST(folder).load("train")
 
@@ -104,7 +104,7 @@ def test_a_label_out_of_range_is_described(folder):
 @pytest.mark.parametrize("damage", [lambda whole: whole[:-20], lambda whole: b"not gzip" + whole])
 def test_a_damaged_gzip_is_described(folder, damage):
     path = folder / "train-images-idx3-ubyte.gz"
-    path.write_bytes(damage(gzip.compress(idx(IMAGES))))
+    path.write_bytes(damage(gzip.compress(idx_bytes(IMAGES))))
     with pytest.raises(DataError, match=f"{path} cannot be read"):
         MNIST(folder).load("train")
 

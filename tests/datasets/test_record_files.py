@@ -11,7 +11,7 @@ from vaeflow.errors import DataError
 PAYLOADS = [b"one", b"", b"three" * 1000, b"four"]
 
 
-def write(path, payloads):
+def write_records(path, payloads):
     with tf.io.TFRecordWriter(str(path)) as writer:
         for payload in payloads:
             writer.write(payload)
@@ -20,9 +20,9 @@ def write(path, payloads):
 
 def test_records_of_several_files_are_read_by_index(tmp_path):
     paths = [
-        write(tmp_path / "a", PAYLOADS),
-        write(tmp_path / "empty", []),
-        write(tmp_path / "b", [b"five", b"six"]),
+        write_records(tmp_path / "a", PAYLOADS),
+        write_records(tmp_path / "empty", []),
+        write_records(tmp_path / "b", [b"five", b"six"]),
     ]
     index = RecordIndex(paths)
     expected = [*PAYLOADS, b"five", b"six"]
@@ -34,7 +34,7 @@ def test_records_of_several_files_are_read_by_index(tmp_path):
 
 
 def test_damage_names_the_file_and_the_record(tmp_path):
-    path = write(tmp_path / "a", PAYLOADS)
+    path = write_records(tmp_path / "a", PAYLOADS)
     content = (tmp_path / "a").read_bytes()
     third = (12 + 3 + 4) + (12 + 0 + 4)
     wrong_length = bytearray(content)
@@ -54,7 +54,7 @@ def test_damage_names_the_file_and_the_record(tmp_path):
 
 
 def test_a_file_that_shrinks_or_vanishes_is_named(tmp_path):
-    path = write(tmp_path / "a", PAYLOADS)
+    path = write_records(tmp_path / "a", PAYLOADS)
     index = RecordIndex([path])
     (tmp_path / "a").write_bytes((tmp_path / "a").read_bytes()[:-6])
     with pytest.raises(DataError, match=f"{path}, record 3 cannot be read: 2 bytes are missing"):

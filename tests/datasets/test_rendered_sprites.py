@@ -14,7 +14,7 @@ def all_factors(split):
     return split.factors(np.arange(split.num_examples))
 
 
-def draw(split, indices):
+def read_at(split, indices):
     return split.examples(tf.constant(indices, tf.int64)).numpy()
 
 
@@ -28,7 +28,7 @@ def moments(images):
     return area, x, y
 
 
-def twin(factors, size):
+def numpy_sprites(factors, size):
     """Draws one sprite another way: half-planes, the foci of an ellipse, a heart's outline as a polygon."""
     shape, scale, orientation, x, y = factors
     middles = np.arange(size) + 0.5
@@ -52,20 +52,20 @@ def twin(factors, size):
 def test_images_match_an_independent_drawing(size):
     split = RenderedSprites(size).load("train")
     indices = np.random.RandomState(0).randint(split.num_examples, size=40)
-    images = draw(split, indices)
+    images = read_at(split, indices)
     assert images.dtype == np.uint8
     assert set(np.unique(images)) == {0, 255}
     assert set(split.factors(indices)[:, 0]) == {0, 1, 2}
     for image, factors in zip(images, split.factors(indices), strict=True):
         # One pixel may lie on an edge.
-        assert ((image[..., 0] > 0) != twin(factors, size)).sum() <= 1, factors
+        assert ((image[..., 0] > 0) != numpy_sprites(factors, size)).sum() <= 1, factors
 
 
 def test_areas_and_centroids_follow_the_factors():
     split = RenderedSprites().load("train")
     indices = np.random.RandomState(1).randint(split.num_examples, size=2000)
     factors = split.factors(indices)
-    area, x, y = moments(draw(split, indices))
+    area, x, y = moments(read_at(split, indices))
     full = np.array([20 * 20, np.pi * 7 * 14, np.pi * 12 * 9.5])
     scales = np.linspace(0.5, 1, 6)
     for shape in range(3):
@@ -84,14 +84,14 @@ def test_sprites_stay_inside(size):
     others = RenderedSprites(size, scales=(5, 5), x_positions=(31, 31), y_positions=(31, 31))
     for dataset in (corners, others):
         split = dataset.load("train")
-        images = draw(split, np.arange(split.num_examples))
+        images = read_at(split, np.arange(split.num_examples))
         border = np.concatenate([images[:, 0], images[:, -1], images[:, :, 0], images[:, :, -1]])
         assert border.max() == 0
 
 
 def test_the_heart_has_a_notch_above_and_a_tip_below():
     dataset = RenderedSprites(shapes=["heart"], scales=(5, 5), orientations=(0, 0))
-    heart = draw(dataset.load("train"), [500])[0, ..., 0] > 0
+    heart = read_at(dataset.load("train"), [500])[0, ..., 0] > 0
     rows = np.flatnonzero(heart.any(1))
     runs = (np.diff(np.pad(heart, ((0, 0), (1, 1))).astype(int), axis=1) == 1).sum(1)[rows]
     assert runs[0] == 2
@@ -105,7 +105,9 @@ def test_the_heart_has_a_notch_above_and_a_tip_below():
 def test_the_last_orientation_looks_like_the_first():
     split = RenderedSprites(scales=(3, 3), x_positions=(7, 9), y_positions=(4, 6)).load("train")
     factors = all_factors(split)
-    images = {tuple(f): image for f, image in zip(factors, draw(split, np.arange(len(factors))), strict=True)}
+    images = {
+        tuple(f): image for f, image in zip(factors, read_at(split, np.arange(len(factors))), strict=True)
+    }
     pairs = [(f, (*f[:2], 39, *f[3:])) for f in images if f[2] == 0 and (*f[:2], 39, *f[3:]) in images]
     assert len(pairs) > 10
     for first, last in pairs:
@@ -115,9 +117,9 @@ def test_the_last_orientation_looks_like_the_first():
 def test_an_index_gives_the_same_bits_in_any_batch():
     split = RenderedSprites().load("train")
     indices = np.random.RandomState(2).randint(split.num_examples, size=37)
-    images = draw(split, indices)
+    images = read_at(split, indices)
     for part in (1, 2, 3, 16):
-        chunks = [draw(split, indices[start : start + part]) for start in range(0, 37, part)]
+        chunks = [read_at(split, indices[start : start + part]) for start in range(0, 37, part)]
         np.testing.assert_array_equal(np.concatenate(chunks), images)
     compiled = tf.function(split.examples)(tf.constant(indices, tf.int64))
     np.testing.assert_array_equal(compiled, images)

@@ -54,7 +54,7 @@ def folders(tmp_path_factory):
     return made
 
 
-def images(split, indices):
+def read_images(split, indices):
     return split.examples(tf.constant(indices, tf.int64)).numpy()
 
 
@@ -70,10 +70,10 @@ def test_both_splits_are_read(folders, kind):
         order = np.random.RandomState(0).permutation(split.num_examples)
         numbers = split.factors(order)[:, 0]
         assert sorted(numbers) == list(places)
-        np.testing.assert_array_equal(images(split, order), [pixels(number) for number in numbers])
+        np.testing.assert_array_equal(read_images(split, order), [pixels(number) for number in numbers])
         stream = tf.data.Dataset.from_tensor_slices(order).batch(3).map(split.examples, tf.data.AUTOTUNE)
-        np.testing.assert_array_equal(np.concatenate(list(stream)), images(split, order))
-        assert images(split, []).shape == (0, 6, 9, 3)
+        np.testing.assert_array_equal(np.concatenate(list(stream)), read_images(split, order))
+        assert read_images(split, []).shape == (0, 6, 9, 3)
 
 
 @pytest.mark.parametrize("kind", ["tfrecord", "array_record"])
@@ -83,7 +83,7 @@ def test_sizes_and_parts_of_splits(folders, kind):
     train, evaluation = dataset.load("train"), dataset.load("evaluation")
     assert (train.num_examples, evaluation.num_examples) == (7, 3)
     assert train.shape == (3, 5, 3)
-    assert images(train, [6, 0]).shape == (2, 3, 5, 3)
+    assert read_images(train, [6, 0]).shape == (2, 3, 5, 3)
     assert train.factors(np.array([0])) is None
     assert train.factor_names == ()
 

@@ -10,7 +10,7 @@ from vaeflow.errors import ConfigurationError, DataError
 IMAGES = np.random.RandomState(0).randint(0, 256, (20, 5, 7, 3)).astype(np.uint8)
 
 
-def example(place, **changes):
+def example_with(place, **changes):
     features = {
         "image": tf.train.Feature(
             bytes_list=tf.train.BytesList(value=[tf.io.encode_png(IMAGES[place]).numpy()])
@@ -22,7 +22,7 @@ def example(place, **changes):
     return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
 
 
-def write(path, payloads):
+def write_records(path, payloads):
     with tf.io.TFRecordWriter(str(path)) as writer:
         for payload in payloads:
             writer.write(payload)
@@ -30,12 +30,12 @@ def write(path, payloads):
 
 @pytest.fixture
 def pattern(tmp_path):
-    write(tmp_path / "part-1.tfrecord", [example(place) for place in range(12)])
-    write(tmp_path / "part-2.tfrecord", [example(place) for place in range(12, 20)])
+    write_records(tmp_path / "part-1.tfrecord", [example_with(place) for place in range(12)])
+    write_records(tmp_path / "part-2.tfrecord", [example_with(place) for place in range(12, 20)])
     return str(tmp_path / "part-*.tfrecord")
 
 
-def images(split, indices):
+def read_images(split, indices):
     return split.examples(tf.constant(indices, tf.int64)).numpy()
 
 
@@ -53,28 +53,28 @@ def test_a_part_is_held_out(pattern, settings):
         assert split.factor_names == ("label",)
         order = np.random.RandomState(1).permutation(split.num_examples)
         numbers = split.factors(order)[:, 0]
-        np.testing.assert_array_equal(images(split, order), IMAGES[numbers])
+        np.testing.assert_array_equal(read_images(split, order), IMAGES[numbers])
         places.extend(numbers)
     assert sorted(places) == list(range(20))
 
 
 def test_evaluation_files_of_their_own(pattern, tmp_path):
-    write(tmp_path / "held_out.tfrecord", [example(7)])
+    write_records(tmp_path / "held_out.tfrecord", [example_with(7)])
     dataset = TFRecords([pattern], tmp_path / "held_out.tfrecord")
     assert dataset.load("train").num_examples == 20
     evaluation = dataset.load("evaluation")
-    np.testing.assert_array_equal(images(evaluation, [0]), IMAGES[[7]])
+    np.testing.assert_array_equal(read_images(evaluation, [0]), IMAGES[[7]])
     assert evaluation.factors(np.array([0])) is None
     assert evaluation.factor_names == ()
 
 
 def test_a_shape_fits_encoded_images(pattern):
     split = TFRecords(pattern, shape=(5, 5, 1)).load("train")
-    assert images(split, [0, 1]).shape == (2, 5, 5, 1)
-    assert images(split, []).shape == (0, 5, 5, 1)
+    assert read_images(split, [0, 1]).shape == (2, 5, 5, 1)
+    assert read_images(split, []).shape == (0, 5, 5, 1)
 
 
-def feature(*values):
+def bytes_feature(*values):
     return tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
 
 
@@ -82,17 +82,20 @@ def feature(*values):
     ("payload", "message"),
     [
         (b"\xff\xffnonsense", "is not a tf.train.Example"),
-        (example(0, image=feature()), "feature 'image' has 0 values.*has the features image, number, pixels"),
-        (example(0, image=feature(b"a", b"b")), "feature 'image' has 2 values"),
-        (example(0, image=feature(b"text")), "cannot be decoded as an image"),
         (
-            example(0, image=feature(tf.io.encode_png(IMAGES[0, :4]).numpy())),
+            example_with(0, image=bytes_feature()),
+            "feature 'image' has 0 values.*has the features image, number, pixels",
+        ),
+        (example_with(0, image=bytes_feature(b"a", b"b")), "feature 'image' has 2 values"),
+        (example_with(0, image=bytes_feature(b"text")), "cannot be decoded as an image"),
+        (
+            example_with(0, image=bytes_feature(tf.io.encode_png(IMAGES[0, :4]).numpy())),
             r"image is \(4, 7, 3\), expected \(5, 7, 3\).*`TFRecords.shape`",
         ),
     ],
 )
 def test_a_bad_record_is_named_inside_tf_data(tmp_path, payload, message):
-    write(tmp_path / "train", [example(1), payload])
+    write_records(tmp_path / "train", [example_with(1), payload])
     split = TFRecords(str(tmp_path / "train"), str(tmp_path / "train")).load("train")
     stream = tf.data.Dataset.range(2).batch(2).map(split.examples)
     with pytest.raises(tf.errors.UnknownError, match=rf"DataError: .*train, record 1.*{message}"):
@@ -104,7 +107,7 @@ def test_raw_images_must_have_their_size(pattern):
     with pytest.raises(
         DataError, match=r"part-1.tfrecord, record \d+: the image has 105 bytes, expected 120"
     ):
-        images(split, [0])
+        read_images(split, [0])
 
 
 def test_settings_and_missing_files(pattern, tmp_path):
@@ -121,3 +124,8 @@ def test_settings_and_missing_files(pattern, tmp_path):
             TFRecords(pattern, shape=shape)
     with pytest.raises(ValueError, match=r"`TFRecords.image_format` must be one of 'encoded', 'raw'"):
         TFRecords(pattern, image_format="png")
+
+
+def test_whether_to_cache_is_a_boolean(pattern):
+    with pytest.raises(ValueError, match=r"`TFRecords.cache` must be True or False, got 1"):
+        TFRecords(pattern, cache=1)

@@ -10,13 +10,13 @@ from vaeflow.devices import compile_modes
 from vaeflow.errors import ConfigurationError
 
 
-def strategy(num_replicas):
+def strategy_of(num_replicas):
     return types.SimpleNamespace(num_replicas_in_sync=num_replicas)
 
 
 @pytest.mark.parametrize("mode", ["none", "step", "loop"])
 def test_a_mode_that_works_is_kept(mode):
-    assert compile_modes.resolve(mode, strategy(1), resident=True) == mode
+    assert compile_modes.resolve(mode, strategy_of(1), resident=True) == mode
 
 
 @pytest.mark.parametrize("mode", ["step", "loop"])
@@ -24,18 +24,18 @@ def test_compiled_modes_are_refused_on_several_replicas(mode):
     with pytest.raises(
         ConfigurationError, match=f"compile_mode` {mode!r} works on one replica only.* are 2;"
     ):
-        compile_modes.resolve(mode, strategy(2), resident=True)
+        compile_modes.resolve(mode, strategy_of(2), resident=True)
 
 
 def test_a_compiled_loop_needs_resident_data():
     with pytest.raises(ConfigurationError, match="'loop' needs the data on the device"):
-        compile_modes.resolve("loop", strategy(1), resident=False)
-    assert compile_modes.resolve("step", strategy(1), resident=False) == "step"
+        compile_modes.resolve("loop", strategy_of(1), resident=False)
+    assert compile_modes.resolve("step", strategy_of(1), resident=False) == "step"
 
 
 def test_an_unknown_mode_is_refused():
     with pytest.raises(ValueError, match=r"`train.compile_mode` must be one of 'auto', .*; got 'xla'"):
-        compile_modes.resolve("xla", strategy(1), resident=True)
+        compile_modes.resolve("xla", strategy_of(1), resident=True)
 
 
 @pytest.mark.parametrize(
@@ -51,10 +51,10 @@ def test_an_unknown_mode_is_refused():
 )
 def test_what_auto_chooses(monkeypatch, num_replicas, resident, gpus, expected):
     monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: ["GPU"] * gpus)
-    assert compile_modes.resolve("auto", strategy(num_replicas), resident) == expected
+    assert compile_modes.resolve("auto", strategy_of(num_replicas), resident) == expected
 
 
-def split(array):
+def split_holding(array):
     return types.SimpleNamespace(array=array)
 
 
@@ -76,15 +76,15 @@ def array_of_bytes(count):
     ],
 )
 def test_where_the_data_is_held(resident_data, array, expected):
-    assert compile_modes.resolve_residency(resident_data, split(array)) is expected
+    assert compile_modes.resolve_residency(resident_data, split_holding(array)) is expected
 
 
 def test_data_that_is_not_in_memory_cannot_be_resident():
     with pytest.raises(ConfigurationError, match="resident_data` is True, but this dataset is not held"):
-        compile_modes.resolve_residency(True, split(None))
+        compile_modes.resolve_residency(True, split_holding(None))
 
 
 @pytest.mark.parametrize("resident_data", ["yes", 1, 0.0, None])
 def test_where_the_data_is_held_is_a_boolean_or_auto(resident_data):
     with pytest.raises(ValueError, match="resident_data` must be True, False or 'auto', got"):
-        compile_modes.resolve_residency(resident_data, split(array_of_bytes(10)))
+        compile_modes.resolve_residency(resident_data, split_holding(array_of_bytes(10)))

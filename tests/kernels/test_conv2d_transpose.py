@@ -10,7 +10,7 @@ from vaeflow.kernels import conv2d_transpose
 from vaeflow.kernels.conv2d_transpose import Conv2DTranspose
 
 
-def computed(kind, arguments, images, dtype):
+def output_and_gradients(kind, arguments, images, dtype):
     """The output, and the gradients with respect to the images, the kernel and the bias."""
     layer = kind(padding="same", dtype=dtype, **arguments)
     layer.build((None, *images.shape[1:]))
@@ -37,10 +37,12 @@ def computed(kind, arguments, images, dtype):
 )
 def test_it_computes_what_keras_does(arguments, dtype, tolerance, monkeypatch):
     images = np.random.default_rng(0).normal(size=(2, 3, 5, 7))
-    expected = computed(keras.layers.Conv2DTranspose, arguments, images, "float64")
+    expected = output_and_gradients(keras.layers.Conv2DTranspose, arguments, images, "float64")
     fast_way = noting(conv2d_transpose._by_depth_to_space, calls := [], lambda *given: 1)
     monkeypatch.setattr(conv2d_transpose, "_by_depth_to_space", fast_way)
-    for ours, theirs in zip(computed(Conv2DTranspose, arguments, images, dtype), expected, strict=True):
+    for ours, theirs in zip(
+        output_and_gradients(Conv2DTranspose, arguments, images, dtype), expected, strict=True
+    ):
         np.testing.assert_allclose(ours, theirs, rtol=tolerance, atol=tolerance)
     assert calls  # Keras' own way would pass too.
 
@@ -57,8 +59,10 @@ def test_it_computes_what_keras_does(arguments, dtype, tolerance, monkeypatch):
 def test_other_settings_are_left_to_keras(arguments, monkeypatch):
     monkeypatch.setattr(conv2d_transpose, "_by_depth_to_space", None)
     images = np.random.default_rng(0).normal(size=(2, 3, 5, 7))
-    expected = computed(keras.layers.Conv2DTranspose, arguments, images, "float32")
-    for ours, theirs in zip(computed(Conv2DTranspose, arguments, images, "float32"), expected, strict=True):
+    expected = output_and_gradients(keras.layers.Conv2DTranspose, arguments, images, "float32")
+    for ours, theirs in zip(
+        output_and_gradients(Conv2DTranspose, arguments, images, "float32"), expected, strict=True
+    ):
         np.testing.assert_array_equal(ours, theirs)
 
 

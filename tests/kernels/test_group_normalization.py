@@ -8,7 +8,7 @@ import tensorflow as tf
 from vaeflow.kernels.group_normalization import GroupNormalization
 
 
-def computed(kind, images, upstream, dtype):
+def output_and_gradients(kind, images, upstream, dtype):
     """The output, and the gradients with respect to the images, gamma and beta."""
     layer = kind(groups=2, dtype=dtype)
     layer.build(images.shape)
@@ -28,8 +28,8 @@ def computed(kind, images, upstream, dtype):
 def test_it_computes_what_keras_does(dtype, tolerance, mean):
     generator = np.random.default_rng(0)
     images, upstream = generator.normal(mean, size=(3, 5, 4, 6)), generator.normal(size=(3, 5, 4, 6))
-    ours = computed(GroupNormalization, images, upstream, dtype)
-    exact = computed(keras.layers.GroupNormalization, images, upstream, "float64")
+    ours = output_and_gradients(GroupNormalization, images, upstream, dtype)
+    exact = output_and_gradients(keras.layers.GroupNormalization, images, upstream, "float64")
     # Around 100 a float32 itself is known to 4e-6 only.
     tolerance *= 10 if mean and dtype == "float32" else 1
     for each, expected in zip(ours, exact, strict=True):

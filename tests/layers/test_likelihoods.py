@@ -14,7 +14,7 @@ OUTPUTS = GENERATOR.normal(size=(3, 4, 2, 2))
 IMAGES = GENERATOR.random((3, 4, 2, 2))
 
 
-def built(likelihood, outputs=OUTPUTS):
+def built_for(likelihood, outputs=OUTPUTS):
     likelihood.build((None, *outputs.shape[1:]))
     return likelihood
 
@@ -24,7 +24,7 @@ def gaussian_log_prob(mean, variance):
 
 
 def test_bernoulli_takes_logits():
-    likelihood = built(BernoulliLikelihood(dtype="float64"))
+    likelihood = built_for(BernoulliLikelihood(dtype="float64"))
     probability = 1 / (1 + np.exp(-OUTPUTS))
     expected = (IMAGES * np.log(probability) + (1 - IMAGES) * np.log(1 - probability)).sum((1, 2, 3))
     log_prob = likelihood.distribution(tf.constant(OUTPUTS)).log_prob(IMAGES)
@@ -35,7 +35,7 @@ def test_bernoulli_takes_logits():
 @pytest.mark.parametrize("learned", ["no", "scalar"])
 @pytest.mark.parametrize("sigma", [1.0, 0.1])
 def test_gaussian_takes_means(learned, sigma):
-    likelihood = built(GaussianLikelihood(sigma, learned, dtype="float64"))
+    likelihood = built_for(GaussianLikelihood(sigma, learned, dtype="float64"))
     log_prob = likelihood.distribution(tf.constant(OUTPUTS)).log_prob(IMAGES)
     np.testing.assert_allclose(log_prob, gaussian_log_prob(OUTPUTS, sigma**2), rtol=1e-10)
     np.testing.assert_array_equal(likelihood(OUTPUTS), OUTPUTS)
@@ -46,7 +46,7 @@ def test_gaussian_per_pixel_takes_means_then_log_variances():
     likelihood = GaussianLikelihood(0.5, "per_pixel", dtype="float64")
     assert likelihood.channels_per_channel == 2
     outputs = np.random.default_rng(1).normal(size=(3, 4, 2, 4))
-    built(likelihood, outputs)
+    built_for(likelihood, outputs)
     variance = 0.25 * np.exp(outputs[..., 2:])  # An output of 0 gives the initial sigma.
     log_prob = likelihood.distribution(tf.constant(outputs)).log_prob(IMAGES)
     np.testing.assert_allclose(log_prob, gaussian_log_prob(outputs[..., :2], variance), rtol=1e-10)
@@ -54,7 +54,7 @@ def test_gaussian_per_pixel_takes_means_then_log_variances():
 
 
 def test_unnormalized_gaussian_is_the_scaled_squared_error():
-    likelihood = built(GaussianLikelihood(0.5, normalized=False, dtype="float64"))
+    likelihood = built_for(GaussianLikelihood(0.5, normalized=False, dtype="float64"))
     expected = -((IMAGES - OUTPUTS) ** 2).sum((1, 2, 3)) / (2 * 0.25)
     log_prob = likelihood.distribution(tf.constant(OUTPUTS)).log_prob(IMAGES)
     np.testing.assert_allclose(log_prob, expected, rtol=1e-10)
@@ -62,7 +62,7 @@ def test_unnormalized_gaussian_is_the_scaled_squared_error():
 
 def test_a_learned_sigma_reaches_the_mean_squared_error():
     """For a fixed mean the best σ² is the mean squared error (arXiv:2006.13202, section 4)."""
-    likelihood = built(GaussianLikelihood(0.7, "scalar", dtype="float64"))
+    likelihood = built_for(GaussianLikelihood(0.7, "scalar", dtype="float64"))
     optimizer = keras.optimizers.SGD(0.05)
     for _ in range(200):
         with tf.GradientTape() as tape:
@@ -76,7 +76,7 @@ def test_a_learned_sigma_reaches_the_mean_squared_error():
 
 
 def test_sigma_per_pixel_reaches_each_pixels_squared_error():
-    likelihood = built(GaussianLikelihood(1.0, "per_pixel", dtype="float64"), np.zeros((3, 4, 2, 4)))
+    likelihood = built_for(GaussianLikelihood(1.0, "per_pixel", dtype="float64"), np.zeros((3, 4, 2, 4)))
     log_variance = tf.Variable(np.log((IMAGES - OUTPUTS) ** 2))
     with tf.GradientTape() as tape:
         outputs = tf.concat([OUTPUTS, log_variance], axis=-1)
@@ -86,7 +86,7 @@ def test_sigma_per_pixel_reaches_each_pixels_squared_error():
 
 @pytest.mark.parametrize("learned", ["no", "scalar", "per_pixel"])
 def test_bfloat16_outputs_are_scored_in_float32(learned):
-    likelihood = built(GaussianLikelihood(0.5, learned, dtype="mixed_bfloat16"))
+    likelihood = built_for(GaussianLikelihood(0.5, learned, dtype="mixed_bfloat16"))
     outputs = tf.cast(OUTPUTS if learned != "per_pixel" else np.tile(OUTPUTS, 2), tf.bfloat16)
     log_prob = likelihood.distribution(outputs).log_prob(IMAGES)
     assert log_prob.dtype == tf.float32
@@ -108,3 +108,8 @@ def test_bfloat16_outputs_are_scored_in_float32(learned):
 def test_faulty_settings_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         GaussianLikelihood(**arguments)
+
+
+def test_whether_a_density_is_normalized_is_a_boolean():
+    with pytest.raises(ValueError, match=r"`GaussianLikelihood.normalized` must be True or False, got 1"):
+        GaussianLikelihood(normalized=1)

@@ -35,7 +35,7 @@ def numpy_ssim(image, other, window):
     return np.mean(values)
 
 
-def measured(model, images):
+def measure_quality(model, images):
     """What the metric gives in graph mode, and the model's mean of p(x|z) at the posterior mean, in NumPy."""
 
     @tf.function
@@ -54,7 +54,7 @@ def test_it_equals_a_numpy_computation(shape, window):
     model = VAE(num_latents=3, **numpy_vae.blocks())
     images = numpy_vae.images(4, shape)
     images[0] = 0.5
-    results, expected = measured(model, images)
+    results, expected = measure_quality(model, images)
     assert results.keys() == {"reconstruction_mse", "reconstruction_ssim"}
     mse = np.mean((images - expected) ** 2, axis=(1, 2, 3))
     np.testing.assert_allclose(results["reconstruction_mse"], mse, rtol=1e-5)
@@ -65,7 +65,7 @@ def test_it_equals_a_numpy_computation(shape, window):
 def test_the_noise_of_the_latents_does_not_matter():
     model = VAE(num_latents=3, **numpy_vae.blocks())
     images = numpy_vae.images(4, (8, 8, 1))
-    (one, _), (other, _) = measured(model, images), measured(model, images)
+    (one, _), (other, _) = measure_quality(model, images), measure_quality(model, images)
     for name in one:
         np.testing.assert_array_equal(one[name], other[name])
 
@@ -73,7 +73,7 @@ def test_the_noise_of_the_latents_does_not_matter():
 def test_float64_models_are_measured_in_float64():
     model = VAE(num_latents=3, dtype="float64", **numpy_vae.blocks(dtype="float64"))
     images = numpy_vae.images(4, (8, 8, 1))
-    results, expected = measured(model, images)
+    results, expected = measure_quality(model, images)
     mse = np.mean((images - expected) ** 2, axis=(1, 2, 3))
     np.testing.assert_allclose(results["reconstruction_mse"], mse, rtol=1e-12)
 

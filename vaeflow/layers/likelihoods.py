@@ -85,12 +85,12 @@ class GaussianLikelihood(Likelihood):
         super().__init__(**kwargs)
         sigma = validation.positive_number("GaussianLikelihood.sigma", sigma)
         self.learned = validation.one_of("GaussianLikelihood.learned", learned, ("no", "scalar", "per_pixel"))
+        self.normalized = validation.boolean("GaussianLikelihood.normalized", normalized)
         if learned != "no" and not normalized:
             raise ValueError(
                 "`GaussianLikelihood.normalized` must be True with a learned sigma, got False; without the "
                 "constants sigma would grow without bound"
             )
-        self.normalized = normalized
         self.measure = "density" if normalized else None
         self.initial_log_variance = 2.0 * math.log(sigma)
         self.channels_per_channel = 2 if learned == "per_pixel" else 1
