@@ -19,9 +19,11 @@ import functools
 import importlib
 import importlib.metadata
 import inspect
-import os
+import pathlib
 import pkgutil
 import sys
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, TypeVar
 
 import gin
 
@@ -29,8 +31,10 @@ from vaeflow.errors import ConfigurationError
 
 ENTRY_POINT_GROUP = "vaeflow.plugins"
 
-# Kind -> the Keras class that its members must extend, or None.
-KINDS = {
+_Target = TypeVar("_Target")
+
+# Kind -> the Keras class its members must extend, or None.
+KINDS: dict[str, str | None] = {
     "model": "keras.Model",
     "layer": "keras.layers.Layer",
     "likelihood": "keras.layers.Layer",
@@ -68,26 +72,26 @@ class Entry:
       kind: a key of `KINDS`.
       name: its Python name, which is also its name in gin.
       target: the class or function itself.
-      package: the top-level package it came from, e.g. `vaeflow`.
+      package: its top-level package, e.g. `vaeflow`.
       location: `file:line` of its definition.
       refused: parameters that gin must not set -> what to do instead.
     """
 
     kind: str
     name: str
-    target: object
+    target: Any
     package: str
     location: str
-    refused: dict
+    refused: dict[str, str]
 
     @property
-    def summary(self):
+    def summary(self) -> str:
         """The first line of the docstring."""
         documentation = inspect.getdoc(self.target) or ""
         return documentation.split("\n")[0]
 
     @functools.cached_property
-    def parameters(self):
+    def parameters(self) -> dict[str, inspect.Parameter]:
         """The parameters that gin may set: name -> `inspect.Parameter`."""
         return {
             name: parameter
@@ -99,11 +103,11 @@ class Entry:
 _entries: dict[str, Entry] = {}
 
 
-def constructor_parameters(target):
+def constructor_parameters(target: Any) -> dict[str, inspect.Parameter]:
     """Collects the parameters of a function, or of a class along its bases.
 
-    A constructor that ends in `**kwargs` hands the rest to the next base, so the
-    bases' parameters count too, up to the first one without `**kwargs`.
+    A constructor that ends in `**kwargs` passes the rest to the next base, so the bases'
+    parameters count too, up to the first base without `**kwargs`.
 
     Args:
       target: a function or class.
@@ -119,7 +123,7 @@ def constructor_parameters(target):
             for base in target.__mro__
             if "__init__" in base.__dict__ and base is not object
         ]
-    found = {}
+    found: dict[str, inspect.Parameter] = {}
     for base, constructor in constructors:
         parameters = list(inspect.signature(constructor).parameters.values())
         if base is not None:
@@ -132,7 +136,7 @@ def constructor_parameters(target):
     return found
 
 
-def register(kind, target, refused=None):
+def register(kind: str, target: _Target, refused: Mapping[str, str] | None = None) -> _Target:
     """Registers a class or function under a kind.
 
     Prefer the decorators (`@registry.layer`, …); call this for classes of other
@@ -141,13 +145,13 @@ def register(kind, target, refused=None):
     Args:
       kind: a key of `KINDS`.
       target: the class or function; its `__name__` becomes its name.
-      refused: a dict, parameter -> advice, of parameters that gin must not set.
+      refused: parameters that gin must not set -> what to do instead.
 
     Returns:
       `target`, unchanged.
 
     Raises:
-      ConfigurationError: the name is taken, or `target` is of the wrong class.
+      ConfigurationError: the name is taken, or `target` has the wrong class.
     """
     if kind not in KINDS:
         raise ConfigurationError(f"unknown kind {kind!r}{did_you_mean(kind, KINDS)}")
@@ -181,19 +185,19 @@ sampler = functools.partial(register, "sampler")
 command = functools.partial(register, "command")
 
 
-def get(name):
+def get(name: str) -> Entry:
     """Looks up a registered name.
 
     Raises:
-      ConfigurationError: nothing has that name; names the nearest.
+      ConfigurationError: there is no such name; names the nearest.
     """
     if name not in _entries:
         raise ConfigurationError(f"nothing is registered as {name!r}{did_you_mean(name, _entries)}")
     return _entries[name]
 
 
-def entries(kind=None):
-    """Lists what is registered, of one kind or of all, sorted by kind and name.
+def entries(kind: str | None = None) -> list[Entry]:
+    """Returns the entries of one kind or of all, sorted by kind and name.
 
     Raises:
       ConfigurationError: there is no such kind; names the nearest.
@@ -207,12 +211,12 @@ def entries(kind=None):
     return sorted(chosen, key=lambda entry: (order.index(entry.kind), entry.name.lower()))
 
 
-def configured(target):
+def configured(target: Any) -> Any:
     """Returns `target` with the parsed gin configuration injected when called."""
     return gin.get_configurable(target)
 
 
-def did_you_mean(name, candidates):
+def did_you_mean(name: str, candidates: Iterable[str]) -> str:
     """Returns `"; did you mean 'A' or 'B'?"`, or an empty string."""
     lowered = {candidate.lower(): candidate for candidate in candidates}
     near = difflib.get_close_matches(name.lower(), lowered, n=3, cutoff=0.5)
@@ -221,16 +225,16 @@ def did_you_mean(name, candidates):
     return "; did you mean " + " or ".join(repr(lowered[key]) for key in near) + "?"
 
 
-def load_builtins():
-    """Imports every module that registers something of vaeflow's own."""
+def load_builtins() -> None:
+    """Imports every module that registers vaeflow's own members."""
     for name in _BUILTIN_PACKAGES:
         package = importlib.import_module(name)
         for module in pkgutil.iter_modules(getattr(package, "__path__", [])):
             importlib.import_module(f"{name}.{module.name}")
 
 
-def announced_plugins():
-    """Lists the modules that installed packages announce as plug-ins."""
+def announced_plugins() -> list[str]:
+    """Returns the modules that installed packages announce as plug-ins."""
     return sorted(point.value for point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP))
 
 
@@ -258,8 +262,8 @@ def load_plugin(module: str) -> None:
 
 
 @contextlib.contextmanager
-def _current_folder_on_path():
-    folder = os.getcwd()
+def _current_folder_on_path() -> Iterator[None]:
+    folder = str(pathlib.Path.cwd())
     sys.path.append(folder)
     try:
         yield
@@ -269,7 +273,7 @@ def _current_folder_on_path():
             del sys.path[len(sys.path) - 1 - sys.path[::-1].index(folder)]
 
 
-def _check_class(kind, target):
+def _check_class(kind: str, target: Any) -> None:
     if KINDS[kind] is None:
         return
     import keras
@@ -281,23 +285,23 @@ def _check_class(kind, target):
         )
 
 
-def _location(target):
+def _location(target: Any) -> str:
     try:
-        _lines, number = inspect.getsourcelines(target)
+        number = inspect.getsourcelines(target)[1]
         return f"{inspect.getsourcefile(target)}:{number}"
     except (OSError, TypeError):
         return target.__module__
 
 
-def _same_definition(one, other):
-    """True where a notebook cell or module is run again and defines the same name."""
+def _same_definition(one: Entry, other: Entry) -> bool:
+    """Returns whether a notebook cell or module was run again and defines the same name."""
     return (one.target.__module__, one.target.__qualname__) == (
         other.target.__module__,
         other.target.__qualname__,
     )
 
 
-def _refuse_collision(entry):
+def _refuse_collision(entry: Entry) -> None:
     taken = _entries.get(entry.name)
     if taken and not _same_definition(taken, entry):
         raise ConfigurationError(
@@ -306,7 +310,7 @@ def _refuse_collision(entry):
         )
 
 
-def _register_with_keras(entry):
+def _register_with_keras(entry: Entry) -> None:
     if not inspect.isclass(entry.target) or entry.package == "keras" or KINDS[entry.kind] is None:
         return
     import keras
@@ -314,7 +318,7 @@ def _register_with_keras(entry):
     keras.saving.register_keras_serializable(package=entry.package)(entry.target)
 
 
-def _register_with_gin(entry):
+def _register_with_gin(entry: Entry) -> None:
     interactive = entry.name in _entries
     if interactive:
         gin.enter_interactive_mode()

@@ -143,7 +143,7 @@ def test_a_malicious_file_runs_nothing(tmp_path, text):
     (here / "x.gin").write_text(GIVEN + text.format(outside=str(outside / "canary.gin")))
     result = rehearse(here, "--gin_file=x.gin")
     assert result.returncode == 2
-    assert "refused" in result.stderr or "not honoured" in result.stderr
+    assert "refused" in result.stderr
     assert "Traceback" not in result.stderr
     assert not (here / "canary").exists()
 

@@ -30,7 +30,7 @@ def message(folder, text, *parameters):
         ("ToyGrid.zzz = 1", "its parameters are: width, height, corner"),
         ("ToyWideGrid.hieght = 1", "`ToyWideGrid` has no parameter 'hieght'; did you mean 'height'"),
         ("ToySquare.width = 1", "`ToySquare.width` cannot be set here: set `ToyGrid.width` instead"),
-        ("other.ToyGrid.height = 1", "'ToyGrid' is of 'gin_toys', not 'other'"),
+        ("other.ToyGrid.height = 1", "'ToyGrid' is from 'gin_toys', not 'other'"),
         ("rehearse.num_steps = %stepz", "%stepz has no value: add `stepz = …`"),
         ("x/macro.value = 3", "nothing is registered as 'macro'"),
     ],
@@ -91,8 +91,8 @@ def test_a_function_handed_over_uncalled_gets_its_arguments_from_its_caller(toys
     ("lines", "expected"),
     [
         ("a = %b\nb = %a\nrehearse.num_steps = %a", "is defined by itself"),
-        ("ToyGrid.corner = @ToyCorner()\nToyCorner.inner = @ToyCorner()", "@ToyCorner() needs another"),
-        ("m = @ToyCorner()\nToyGrid.corner = %m\nToyCorner.inner = %m", "making @ToyCorner() needs another"),
+        ("ToyGrid.corner = @ToyCorner()\nToyCorner.inner = @ToyCorner()", "@ToyCorner() refers to itself"),
+        ("m = @ToyCorner()\nToyGrid.corner = %m\nToyCorner.inner = %m", "@ToyCorner() refers to itself"),
     ],
 )
 def test_circles(toys, lines, expected):
@@ -104,8 +104,10 @@ def test_circles(toys, lines, expected):
     [
         (
             "ToyWideGrid.height = 4",
-            "nothing that `rehearse` uses refers to @ToyWideGrid; its dataset is ToyGrid; did you mean "
-            "'ToyGrid.height'",
+            (
+                "nothing that `rehearse` uses refers to @ToyWideGrid; its dataset is ToyGrid; did you mean "
+                "'ToyGrid.height'"
+            ),
         ),
         ("ToyRecorder.every = 4", "Did you forget to add @ToyRecorder() to `rehearse.callbacks`"),
         ("speed = 4", "nothing that `rehearse` uses refers to %speed"),

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from vaeflow import config, registry
-from vaeflow.config import loading, syntax
+from vaeflow.config import reading, syntax
 from vaeflow.errors import ConfigurationError, DataError
 
 GIVEN = "rehearse.data = @ToyGrid()\nToyGrid.width = 3\n"
@@ -101,7 +101,7 @@ def test_text_reads_back_as_the_same_values(toys):
     for _ in range(300):
         value = random_value(generator)
         binding = syntax.Binding(("s",), "ToyGrid", "corner", value, location)
-        reader = loading._Reader()
+        reader = reading.Reader()
         text = syntax.format_statements([], [binding])
         reader.read_parameter(text)
         (read,) = reader.bindings
@@ -167,8 +167,8 @@ def test_imports_without_consent_are_refused(toys, monkeypatch, statement, modul
     (toys / "y.gin").write_text(statement)
     for text, place in ((f"{GIVEN}{statement}", "x.gin:3"), ("include 'y.gin'", "y.gin:1")):
         assert message(toys, text, plugins=["trusted"]) == (
-            f"`{statement}` ({place}) is not honoured: a gin file may run any code it imports; name the "
-            f"module with --plugin={module} if you trust it"
+            f"`{statement}` ({place}) is refused: an import could run any code; name the module "
+            f"with --plugin={module} if you trust it"
         )
     assert f"(--gin_param='{statement}')" in message(toys, GIVEN, statement)
     assert "gin_canary" not in sys.modules
@@ -197,7 +197,7 @@ def test_a_plugin_named_by_the_user_is_imported_and_kept_in_the_text(toys, monke
     assert configuration.plugins == ("named",)
     assert configuration.text.startswith("import named\n\n")
     assert load(toys, configuration.text, plugins=["named"]).text == configuration.text
-    assert "`import named` (x.gin:1) is not honoured" in message(toys, configuration.text)
+    assert "`import named` (x.gin:1) is refused" in message(toys, configuration.text)
 
 
 def test_a_plugin_announced_by_a_package_is_imported(toys, monkeypatch):

@@ -155,7 +155,7 @@ class RayCluster:
             train_loop_config={
                 "train": self._train,
                 "arguments": arguments,
-                "folder": os.getcwd(),
+                "folder": str(pathlib.Path.cwd()),
                 "job": job,
             },
             backend_config=_Tensorflow(),
@@ -211,10 +211,12 @@ class Results(UserCallback):
     def __init__(self, program_name):
         self._program_name = program_name
 
-    def after_report(self, run_context, metrics, checkpoint):
+    def after_report(self, run_context, metrics, checkpoint):  # noqa: ARG002 -- Ray's signature
+        """Prints the metrics of the chief."""
         print(json.dumps(metrics[0]), flush=True)
 
-    def after_exception(self, run_context, worker_exceptions):
+    def after_exception(self, run_context, worker_exceptions):  # noqa: ARG002 -- Ray's signature
+        """Says why workers failed."""
         text = printable(f"{self._program_name}: {_describe(worker_exceptions)}")
         print(text, file=sys.stderr, flush=True)
 
@@ -232,7 +234,7 @@ class _Tensorflow(BackendConfig):
 
 
 class _TensorflowBackend(Backend):
-    def on_start(self, worker_group, backend_config):
+    def on_start(self, worker_group, backend_config):  # noqa: ARG002 -- Ray's signature
         addresses = tuple(worker_group.execute(_free_address))
         for index in range(len(addresses)):
             worker_group.execute_single(index, _set_environment, Workers(addresses, index))

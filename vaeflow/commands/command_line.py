@@ -44,7 +44,7 @@ class Command:
     """
 
     name: str
-    documentation: str
+    documentation: str | None
     run: Callable[..., int | None]
     flags: tuple[str, ...] = ()
     define_flags: Callable[[absl_flags.FlagValues], None] | None = None
@@ -55,7 +55,7 @@ class Command:
     @property
     def summary(self) -> str:
         """The first line of the documentation."""
-        return self.documentation.strip().partition("\n")[0]
+        return (self.documentation or "").strip().partition("\n")[0]
 
     def flag_values(self) -> absl_flags.FlagValues:
         """Returns the flags of this command, not parsed yet."""
@@ -204,7 +204,7 @@ def help_text(command: Command) -> str:
     usage = ["usage:", called.invocation, *(f"[{name}]" for name in command.arguments), "[flags]"]
     if command.passes_flags_on:
         usage.append("-- [flags of train]")
-    documentation = called.respell(command.documentation.strip())
+    documentation = called.respell((command.documentation or "").strip())
     return "\n\n".join([" ".join(usage), documentation, "flags:\n" + "\n".join(_describe(command))])
 
 

@@ -2,27 +2,32 @@
 
 import dataclasses
 import inspect
+from collections.abc import Iterable, Sequence
 
 from vaeflow import registry
-from vaeflow.config.syntax import Macro, leaves, map_references
+from vaeflow.config.syntax import Binding, Macro, leaves, map_references
 from vaeflow.errors import ConfigurationError
 
 _MOST_PROBLEMS = 5
 
 
-def check(root, bindings):
-    """Checks a configuration and drops what this run does not read.
+_Scope = tuple[str, ...]
+_Key = tuple[_Scope, str, str]
+
+
+def check(root: str, bindings: Sequence[Binding]) -> tuple[list[Binding], list[str]]:
+    """Checks a configuration and drops the bindings that this run does not read.
 
     Args:
       root: the name of the command, whose parameters are the run's settings.
-      bindings: every `Binding`, in the order of the statements.
+      bindings: every binding, in the order of the statements.
 
     Returns:
-      The bindings that hold, with names as registered, and a list of warnings.
+      The bindings in force, with names as registered, and a list of warnings.
 
     Raises:
-      ConfigurationError: an unknown name, a missing value, or a binding that this
-        run would not read; each with its place and the nearest names.
+      ConfigurationError: a name is unknown, a value is missing, or this run would not
+        read a binding; each with its place and the nearest names.
     """
     registry.get(root)
     bindings = _resolve_all(bindings)
@@ -33,7 +38,8 @@ def check(root, bindings):
     return _drop_unused(root, bindings, final, reach)
 
 
-def _report(problems):
+def _report(problems: Iterable[str]) -> None:
+    """Raises one error that lists the problems, if there are any."""
     problems = list(dict.fromkeys(problems))
     if not problems:
         return
@@ -43,12 +49,12 @@ def _report(problems):
     raise ConfigurationError("\n  ".join(shown))
 
 
-def _last_of_each(bindings):
+def _last_of_each(bindings: Iterable[Binding]) -> dict[_Key, Binding]:
     return {binding.key: binding for binding in bindings}
 
 
-def _resolve_all(bindings):
-    resolved, problems = [], []
+def _resolve_all(bindings: Iterable[Binding]) -> list[Binding]:
+    resolved, problems = list[Binding](), list[str]()
     for binding in bindings:
         try:
             resolved.append(_resolve(binding))
@@ -58,8 +64,8 @@ def _resolve_all(bindings):
     return resolved
 
 
-def _resolve(binding):
-    """Replaces names by those of the registry: `vaeflow.VAE` and `VAE` are the same class."""
+def _resolve(binding: Binding) -> Binding:
+    """Replaces names by those in the registry: `vaeflow.VAE` and `VAE` are the same class."""
     value = map_references(
         lambda reference: dataclasses.replace(reference, name=_entry(reference.name).name), binding.value
     )
@@ -78,15 +84,15 @@ def _resolve(binding):
     return dataclasses.replace(binding, name=entry.name, value=value)
 
 
-def _entry(name):
+def _entry(name: str) -> registry.Entry:
     package, _, last = name.rpartition(".")
     entry = registry.get(last)
     if package and package != entry.package:
-        raise ConfigurationError(f"{last!r} is of {entry.package!r}, not {package!r}; write `{last}` alone")
+        raise ConfigurationError(f"{last!r} is from {entry.package!r}, not {package!r}; write `{last}` alone")
     return entry
 
 
-def _unbound_macros(final):
+def _unbound_macros(final: dict[_Key, Binding]) -> list[str]:
     names = ["/".join([*scope, parameter]) for scope, name, parameter in final if not name]
     return [
         f"{binding.location}: %{leaf.name} has no value: add `{leaf.name} = …`"
@@ -97,41 +103,48 @@ def _unbound_macros(final):
     ]
 
 
-def _macro_key(name):
+def _macro_key(name: str) -> _Key:
     *scope, last = name.split("/")
     return tuple(scope), "", last
 
 
 class _Reach:
-    """What a command reads, found by walking from its parameters as gin would call them.
+    """Finds the bindings a command reads, by walking from its parameters as gin would call them.
 
-    Scopes follow gin: a scoped reference replaces the scope in force, any other keeps
-    it; in a scope `a/b` the bindings of no scope, of `a` and of `a/b` hold, the
-    deepest first; what a macro evaluates runs in the macro's name as its scope.
+    Scopes follow gin: a scoped reference replaces the current scope, any other keeps it.
+    In a scope `a/b`, the bindings without scope, of `a` and of `a/b` apply, and the deepest
+    wins. A macro's value is evaluated in a scope named after the macro.
 
     Attributes:
       used: keys of the bindings that are read.
-      visited: name -> the set of scopes that it is called in.
-      problems: values that are missing, and references that go round in a circle.
+      visited: name -> the set of scopes it is called in.
+      problems: missing values, and references that form a circle.
     """
 
-    def __init__(self, root, final):
-        self._root = root
+    def __init__(self, root: str, final: dict[_Key, Binding]) -> None:
         self._final = final
-        self._seen = set()
-        self.used = set()
-        self.visited = {}
-        self.problems = []
+        self._seen: set[tuple[str, _Scope, bool]] = set()
+        self.used: set[_Key] = set()
+        self.visited: dict[str, set[_Scope]] = {}
+        self.problems: list[str] = []
         self._visit(root, (), None, True, ())
 
-    def holds_somewhere(self, binding):
-        """Whether some call is in the binding's scope (though another may be nearer)."""
+    def holds_somewhere(self, binding: Binding) -> bool:
+        """Returns whether any call is in the binding's scope (a deeper one may win there)."""
         depth = len(binding.scope)
         return any(scope[:depth] == binding.scope for scope in self.visited.get(binding.name, ()))
 
-    def _visit(self, name, scope, source, evaluate, path):
+    def _visit(
+        self,
+        name: str,
+        scope: _Scope,
+        source: Binding | None,
+        evaluate: bool,
+        path: tuple[tuple[str, _Scope], ...],
+    ) -> None:
         if (name, scope) in path:
-            self.problems.append(f"{source.location}: making @{name}() needs another @{name}(), without end")
+            place = f"{source.location}: " if source else ""
+            self.problems.append(f"{place}@{name}() refers to itself")
             return
         if (name, scope, evaluate) in self._seen:
             return
@@ -143,8 +156,8 @@ class _Reach:
             self.used.add(binding.key)
             self._walk(binding, (scope, scope), (*path, (name, scope)), ())
 
-    def _bindings_in_force(self, name, scope):
-        bound = {}
+    def _bindings_in_force(self, name: str, scope: _Scope) -> dict[str, Binding]:
+        bound: dict[str, Binding] = {}
         for depth in range(len(scope) + 1):
             for binding in self._final.values():
                 if binding.name == name and binding.scope == scope[:depth]:
@@ -153,7 +166,7 @@ class _Reach:
 
     def _require_parameters(self, name, source, evaluate, bound):
         entry = registry.get(name)
-        # A function that is handed over uncalled gets its arguments from its caller.
+        # A function passed without a call gets its arguments from its caller.
         if not (evaluate or inspect.isclass(entry.target)):
             return
         for parameter in entry.parameters.values():
@@ -163,7 +176,7 @@ class _Reach:
                 self.problems.append(f"{needed}`{label}` must be given: add --gin_param='{label} = …'")
 
     def _walk(self, binding, scopes, path, macros):
-        """Follows a value; `scopes` are those of calls made now, and of calls made later."""
+        """Follows a value; `scopes` are the scopes of calls made now and of calls made later."""
         now, later = scopes
         for leaf in leaves(binding.value):
             if isinstance(leaf, Macro):
@@ -188,13 +201,13 @@ class _Reach:
 
 
 def _drop_unused(root, bindings, final, reach):
-    """Sorts unread bindings into errors, warnings, and those of other commands."""
+    """Separates unread bindings into errors, warnings, and bindings of other commands."""
     from_files = _last_of_each(b for b in bindings if b.location.origin != "command line")
     commands = [entry.name for entry in registry.entries("command")]
-    # Of every command: `evaluate` reads what was written for `train`, and may override it.
+    # For every command: `evaluate` reads a configuration written for `train`, and may override it.
     without_overrides = {key for name in commands for key in _Reach(name, from_files).used}
     others = {key for name in commands if name != root for key in _Reach(name, final).used}
-    kept, warnings, problems = [], [], []
+    kept, warnings, problems = list[Binding](), list[str](), list[str]()
     for key, binding in final.items():
         if key in reach.used or key in others:
             kept.append(binding)
@@ -225,7 +238,7 @@ def _why_unused(binding, root, reach):
 
 
 def _advice(binding, root, reach):
-    """Names what the run uses instead, the nearest name, and where to add the reference."""
+    """Names the classes the run uses instead, the nearest name, and where to add the reference."""
     entry = registry.get(binding.name)
     peers = sorted(name for name in reach.visited if registry.get(name).kind == entry.kind)
     advice = f"; its {entry.kind} is {' and '.join(peers)}" if peers else ""

@@ -1,7 +1,8 @@
-"""Finds gin files, and keeps `include` inside the folders that a user meant."""
+"""Finds gin files, and confines `include` to the folders that the user meant."""
 
 import os
 import pathlib
+from collections.abc import Iterable, Sequence
 
 from vaeflow import registry
 from vaeflow.errors import ConfigurationError
@@ -10,45 +11,35 @@ _CONFIGURATION = "config.gin"
 _PACKAGE = pathlib.Path(__file__).resolve().parent.parent
 
 
-def configs_folder():
-    """Returns the folder of vaeflow's own gin files: in the package, or beside it in a checkout."""
+def configs_folder() -> pathlib.Path:
+    """Returns the folder of vaeflow's own gin files: in the package, or next to it in a clone."""
     inside = _PACKAGE / "configs"
     return inside if inside.is_dir() else _PACKAGE.parent / "configs"
 
 
-def find_given(name):
-    """Finds a file named by `--gin_file`: below the current folder, then among vaeflow's own.
+def find_given(name: str) -> pathlib.Path:
+    """Finds a file named by `--gin_file`: from the current folder, then among vaeflow's own.
 
     Args:
-      name: a path; `configs/vae.gin` and `vae.gin` both name vaeflow's own.
-
-    Returns:
-      A `pathlib.Path`.
+      name: a path; `vae.gin` and `configs/vae.gin` both name vaeflow's own.
 
     Raises:
-      ConfigurationError: it is nowhere; lists what was searched and the nearest names.
+      ConfigurationError: there is no such file; lists the searched folders and the nearest
+        names.
     """
     return _first_file(f"--gin_file={name}", _candidates(name, [pathlib.Path()]))
 
 
-def of_workdir(workdir):
-    """Finds the configuration that a work folder's run was made with.
-
-    Args:
-      workdir: the folder's path.
-
-    Returns:
-      The `pathlib.Path` of its `config.gin`.
+def of_workdir(workdir: str | os.PathLike[str]) -> pathlib.Path:
+    """Returns the path of a work folder's `config.gin`.
 
     Raises:
       ConfigurationError: there is no such folder, or it is not the work folder of a run.
     """
     folder = pathlib.Path(workdir)
     if not folder.is_dir():
-        beside = [path.name for path in folder.parent.glob("*") if (path / _CONFIGURATION).is_file()]
-        near = (
-            registry.did_you_mean(folder.name, beside) or f"; {folder.parent} holds {_some(beside, 'runs')}"
-        )
+        runs = [path.name for path in folder.parent.glob("*") if (path / _CONFIGURATION).is_file()]
+        near = registry.did_you_mean(folder.name, runs) or f"; {folder.parent} holds {_some(runs, 'runs')}"
         raise ConfigurationError(f"--workdir={workdir}: there is no such folder{near}")
     path = folder / _CONFIGURATION
     if not path.is_file() or "\ntrain.model = " not in "\n" + read(path):
@@ -59,21 +50,20 @@ def of_workdir(workdir):
     return path
 
 
-def find_included(name, folder, allowed, place):
+def find_included(
+    name: str, folder: pathlib.Path, allowed: Sequence[pathlib.Path], place: str
+) -> pathlib.Path:
     """Finds a file named by an `include`.
 
     Args:
       name: the path in the `include`.
       folder: the folder of the including file, searched first.
       allowed: further folders that an include may reach.
-      place: where the `include` stands, for messages.
-
-    Returns:
-      A `pathlib.Path`.
+      place: the place of the `include`, for messages.
 
     Raises:
-      ConfigurationError: it is nowhere, or, symbolic links and `..` resolved, outside
-        the allowed folders, the current one and vaeflow's `configs/`.
+      ConfigurationError: there is no such file; or, after resolving symbolic links and
+        `..`, it is outside the allowed folders, the current one and vaeflow's `configs/`.
     """
     statement = f"{place}: `include {name!r}`"
     path = _first_file(statement, _candidates(name, [folder, pathlib.Path()]))
@@ -87,11 +77,11 @@ def find_included(name, folder, allowed, place):
     return path
 
 
-def read(path):
+def read(path: pathlib.Path) -> str:
     """Returns the text of a gin file.
 
     Raises:
-      ConfigurationError: it cannot be read, or is not text.
+      ConfigurationError: the file cannot be read, or is not text.
     """
     try:
         return path.read_text(encoding="utf-8-sig")
@@ -99,14 +89,15 @@ def read(path):
         raise ConfigurationError(f"{show(path)} cannot be read as text: {error}") from error
 
 
-def show(path):
-    """Writes a path relative to the current folder where it lies below it."""
-    absolute = pathlib.Path(os.path.abspath(path))
+def show(path: str | os.PathLike[str]) -> str:
+    """Returns a path relative to the current folder if it lies below it, else the absolute path."""
+    # Without `..`, and without following symbolic links.
+    absolute = pathlib.Path(os.path.abspath(path))  # noqa: PTH100 -- `resolve` follows links
     here = pathlib.Path.cwd()
     return str(absolute.relative_to(here)) if absolute.is_relative_to(here) else str(absolute)
 
 
-def _candidates(name, folders):
+def _candidates(name: str, folders: Iterable[pathlib.Path]) -> list[pathlib.Path]:
     own = configs_folder()
     candidates = [folder / name for folder in [*folders, own]]
     if pathlib.Path(name).parts[:1] == ("configs",):
@@ -114,7 +105,7 @@ def _candidates(name, folders):
     return list(dict.fromkeys(candidates))
 
 
-def _first_file(what, candidates):
+def _first_file(what: str, candidates: Sequence[pathlib.Path]) -> pathlib.Path:
     for candidate in candidates:
         if candidate.is_file():
             return candidate
@@ -126,7 +117,8 @@ def _first_file(what, candidates):
     raise ConfigurationError(f"{what}: there is no such file in {searched}{near}")
 
 
-def _some(names, what):
-    if not names:
+def _some(names: Iterable[str], what: str) -> str:
+    different = sorted(set(names))
+    if not different:
         return f"no {what}"
-    return ", ".join(sorted(set(names))[:10]) + (", …" if len(set(names)) > 10 else "")
+    return ", ".join(different[:10]) + (", …" if len(different) > 10 else "")

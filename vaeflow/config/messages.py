@@ -1,33 +1,34 @@
-"""Reads the messages of exceptions that passed through gin, and says what they are about."""
+"""Explains exceptions that passed through gin: removes its additions and adds the place in the gin files."""
 
 import pathlib
 import re
 import traceback
+from collections.abc import Iterable, Iterator, Sequence
 
 from vaeflow.config import files as gin_files
 from vaeflow.config import syntax
 from vaeflow.errors import RunError
 
-# What gin appends to the message of an exception that passes through it.
+# gin appends this to the message of an exception that passes through it.
 _TRAIL = re.compile(r"\n  In call to configurable '([^']+)' \(.*?\)(?: in scope '[^']*')?(?=\n|$)", re.DOTALL)
 _NOISE = re.compile(r"\n  (?:No values supplied by Gin|Gin had values bound|Caller supplied values)[^\n]*")
 
 
-def trail(error):
-    """Returns the names that gin was calling when an exception was raised, innermost first."""
+def trail(error: BaseException) -> list[str]:
+    """Returns the names of gin's calls that were running when an exception was raised, innermost first."""
     return _TRAIL.findall(str(error))
 
 
-def explain(error, bindings=()):
-    """Writes an exception's message without gin's additions, and where in the gin files it began.
+def explain(error: BaseException, bindings: Sequence[syntax.Binding] = ()) -> str:
+    """Returns the message of an exception without gin's additions, with its place in the gin files.
 
     Args:
       error: an exception that may have passed through gin.
-      bindings: the `syntax.Binding`s in force.
+      bindings: the bindings in force.
 
     Returns:
-      The message. Unless the error is a `RunError`, it starts with the file and line of
-      the binding it names; where it names none, it ends with what was being made.
+      The message. Unless the error is a `RunError`, it starts with the file and line of the
+      binding it names; if it names none, it ends with the name of the object being made.
     """
     message = _NOISE.sub("", _TRAIL.sub("", str(error)))
     if isinstance(error, RunError):
@@ -41,7 +42,7 @@ def explain(error, bindings=()):
     return f"{message} ({', '.join(details)})" if details else message
 
 
-def _making(calls, bindings):
+def _making(calls: Sequence[str], bindings: Iterable[syntax.Binding]) -> Iterator[str]:
     if not calls:
         return
     yield "while making " + " for ".join(f"`{name}`" for name in calls)
@@ -52,8 +53,8 @@ def _making(calls, bindings):
                 return
 
 
-def _raised(error):
+def _raised(error: BaseException) -> Iterator[str]:
     frames = traceback.extract_tb(error.__traceback__)
-    # What gin's own frame raised is about the arguments of the call, not about gin.
+    # An error raised in gin's own frame is about the arguments of the call, not about gin.
     if frames and pathlib.Path(frames[-1].filename).parent.name != "gin":
         yield f"raised at {gin_files.show(frames[-1].filename)}:{frames[-1].lineno}"

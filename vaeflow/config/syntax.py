@@ -1,8 +1,10 @@
-"""The statements of a gin file as plain values, and the text that they are written back as."""
+"""The statements of a gin file as plain values, and how to write them back as text."""
 
 import dataclasses
 import math
 import pprint
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 _LINE_WIDTH = 100
 _REQUIRED = ("gin.REQUIRED", "REQUIRED")
@@ -10,13 +12,13 @@ _REQUIRED = ("gin.REQUIRED", "REQUIRED")
 
 @dataclasses.dataclass(frozen=True, order=True)
 class Reference:
-    """`@scope/Name`, or `@scope/Name()` where `evaluate` is true."""
+    """`@scope/Name`, or `@scope/Name()` if `evaluate` is true."""
 
-    scopes: tuple
+    scopes: tuple[str, ...]
     name: str
     evaluate: bool
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return "@" + "/".join([*self.scopes, self.name]) + ("()" if self.evaluate else "")
 
 
@@ -26,22 +28,22 @@ class Macro:
 
     name: str
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"%{self.name}"
 
     @property
-    def is_required(self):
-        """Whether it is `%gin.REQUIRED`: a value that someone else must give."""
+    def is_required(self) -> bool:
+        """Whether it is `%gin.REQUIRED`: a value that another statement must give."""
         return self.name in _REQUIRED
 
 
 @dataclasses.dataclass(frozen=True)
 class Location:
-    """Where a statement stands.
+    """The place of a statement.
 
     Attributes:
       place: `configs/vae.gin:12`, or `--gin_param='…'`.
-      text: its first line, or an empty string where `place` holds it.
+      text: its first line, or an empty string if `place` contains it.
       origin: `given` (a `--gin_file`), `included`, or `command line`.
     """
 
@@ -49,7 +51,7 @@ class Location:
     text: str
     origin: str
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"{self.place}: `{self.text}`" if self.text else self.place
 
 
@@ -65,30 +67,31 @@ class Binding:
       location: a `Location`.
     """
 
-    scope: tuple
+    scope: tuple[str, ...]
     name: str
     parameter: str
-    value: object
+    value: Any
     location: Location
 
     @property
-    def is_macro(self):
+    def is_macro(self) -> bool:
+        """Whether it defines a macro."""
         return not self.name
 
     @property
-    def key(self):
-        """What a later statement overrides."""
+    def key(self) -> tuple[tuple[str, ...], str, str]:
+        """Identifies the binding: a later one with the same key overrides it."""
         return self.scope, self.name, self.parameter
 
     @property
-    def label(self):
+    def label(self) -> str:
         """The left-hand side, as a user writes it."""
         target = self.parameter if self.is_macro else f"{self.name}.{self.parameter}"
         return "/".join([*self.scope, target])
 
 
-def leaves(value):
-    """Yields the references and macros in a value, those in containers too."""
+def leaves(value: Any) -> Iterator[Reference | Macro]:
+    """Yields the references and macros in a value, including those in containers."""
     if isinstance(value, (Reference, Macro)):
         yield value
     elif isinstance(value, dict):
@@ -100,8 +103,8 @@ def leaves(value):
             yield from leaves(item)
 
 
-def map_references(function, value):
-    """Returns `value` with every `Reference` in it replaced by `function` of it."""
+def map_references(function: Callable[[Reference], Any], value: Any) -> Any:
+    """Returns `value` with every `Reference` in it replaced by `function(reference)`."""
     if isinstance(value, Reference):
         return function(value)
     if isinstance(value, dict):
@@ -111,8 +114,8 @@ def map_references(function, value):
     return value
 
 
-def format_statements(imports, bindings):
-    """Writes statements as gin text that depends on their meaning alone.
+def format_statements(imports: Iterable[str], bindings: Iterable[Binding]) -> str:
+    """Writes statements as gin text that depends only on their meaning.
 
     Args:
       imports: module names.
@@ -121,7 +124,7 @@ def format_statements(imports, bindings):
     Returns:
       Gin text: imports, macros, then a paragraph per class, each sorted.
     """
-    paragraphs = {}
+    paragraphs: dict[Any, list[str]] = {}
     for module in sorted(set(imports)):
         paragraphs.setdefault("imports", []).append(f"import {module}")
     for binding in sorted(bindings, key=_order):
@@ -145,7 +148,13 @@ def _format_binding(binding):
 class _Printer(pprint.PrettyPrinter):
     """Writes infinities as literals that gin can read."""
 
-    def format(self, object, context, maxlevels, level):
+    def format(
+        self,
+        object: Any,  # noqa: A002 -- the name in pprint
+        context: dict[int, int],
+        maxlevels: int,
+        level: int,
+    ) -> tuple[str, bool, bool]:
         if isinstance(object, float) and math.isinf(object):
             return ("1e999" if object > 0 else "-1e999"), True, False
         return super().format(object, context, maxlevels, level)

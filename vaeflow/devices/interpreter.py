@@ -16,7 +16,7 @@ def leave_current_folder() -> None:
     that is not installed is itself found in the current folder, which then moves to the end.
     """
     folder = _current_folder()
-    if not sys.flags.safe_path and sys.path[:1] == [folder]:
+    if folder is not None and not sys.flags.safe_path and sys.path[:1] == [folder]:
         leave_folder(folder)
 
 

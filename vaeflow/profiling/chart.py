@@ -53,8 +53,10 @@ def _heading(canvas, run):
     canvas.text((30, 22), report.describe(run), fill=_INK, font=_font(17))
     step = report.milliseconds(run["step_seconds"]["total"])
     lines = [
-        f"{run['images_per_second']['median']:,.0f} images/s, {step} ms per step, "
-        f"peak memory {report.memory(run)}",
+        (
+            f"{run['images_per_second']['median']:,.0f} images/s, {step} ms per step, "
+            f"peak memory {report.memory(run)}"
+        ),
         f"arithmetic: {report.arithmetic(run)}",
     ]
     for index, line in enumerate(lines):
@@ -80,10 +82,10 @@ class _Panel:
         self._text((corner[0], corner[1] + 28), unit, 13, _GREY, "la")
 
     def bars(self, rows, varied, label):
-        """Draws a bar for each row of a comparison, with its spread, and says where there is none."""
+        """Draws a bar for each row of a comparison, with its spread, and marks the rows that failed."""
         rates = [row["images_per_second"] for row in rows if "reason" not in row]
         self._axes(max((rate["highest"] for rate in rates), default=0.0), label)
-        for row, (middle, half) in zip(rows, self._places(len(rows))):
+        for row, (middle, half) in zip(rows, self._places(len(rows)), strict=True):
             self._text((middle, self._bottom + 8), str(row[varied]), 14, _INK, "ma")
             if "reason" in row:
                 self._text((middle, self._bottom - 8), "not possible", 13, _GREY, "md")
@@ -97,7 +99,7 @@ class _Panel:
     def stacked(self, rows, label):
         """Draws a bar of parts for each row: a label and part -> value."""
         self._axes(max((sum(parts.values()) for _, parts in rows), default=0.0), label)
-        for (name, parts), (middle, half) in zip(rows, self._places(len(rows))):
+        for (name, parts), (middle, half) in zip(rows, self._places(len(rows)), strict=True):
             below = 0.0
             for part, colour in _PARTS.items():
                 self._bar(middle, half, below, below + parts[part], colour)

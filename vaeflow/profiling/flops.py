@@ -91,7 +91,9 @@ def matrix_product_rate(seconds, side_by_side=1):
 @tf.function(autograph=False)
 def _powers(matrices, times):
     def body(index, products):
-        return index + 1, [tf.matmul(matrix, product) for matrix, product in zip(matrices, products)]
+        return index + 1, [
+            tf.matmul(matrix, product) for matrix, product in zip(matrices, products, strict=True)
+        ]
 
     powers = tf.while_loop(lambda index, _: index < times, body, (0, matrices))[1]
     return [power[0, 0] for power in powers]
@@ -126,9 +128,10 @@ def _flops_inside(operation, read):
     functions = []
     for attribute in operation.node_def.attr.values():
         functions += [each.name for each in (attribute.func, *attribute.list.func) if each.name]
-    # A loop hands all that it computes on to itself.
+    # A loop passes everything it computes on to itself.
     everything = range(len(operation.outputs)) if operation.type in ("While", "StatelessWhile") else read
-    graphs = [operation.graph._get_function(name).graph for name in functions]
+    # TensorFlow has no public way from a name in a graph to its function.
+    graphs = [operation.graph._get_function(name).graph for name in functions]  # noqa: SLF001
     return max(
         (_count(graph, [index for index in everything if index < len(graph.outputs)]) for graph in graphs),
         default=0,
@@ -162,7 +165,7 @@ def _einsum_flops(operation):
     sizes = {}
     for term, tensor in zip(terms.split(","), operation.inputs, strict=True):
         shape = _shape(operation, tensor)
-        sizes |= zip(_axes(term, len(shape)), shape)
+        sizes |= zip(_axes(term, len(shape)), shape, strict=True)
     summed = sizes.keys() - set(_axes(result, operation.outputs[0].shape.rank))
     return 2 * math.prod(sizes.values()) if summed and len(operation.inputs) == 2 else 0
 

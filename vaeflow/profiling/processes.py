@@ -73,7 +73,7 @@ def _run(folder):
     """Runs the process to its end, which comes with ours too; returns its exit code."""
     paths = [str(folder / name) for name in ("request.json", "answer.json")]
     command = interpreter.command("vaeflow.profiling.process", *paths)
-    with open(folder / "output", "wb") as output:
+    with (folder / "output").open("wb") as output:
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,

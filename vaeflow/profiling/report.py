@@ -187,6 +187,9 @@ def _comparison_lines(column, varied, rows):
         if scaling:
             cells += [str(row["batch_size"]), row["compile_mode"], f"{row['efficiency']:.0%}"]
         table.append(cells)
-    widths = [max(map(len, cells)) for cells in zip(*table)]
-    lines = ["  " + "  ".join(f"{cell:>{width}}" for cell, width in zip(line, widths)) for line in table]
+    widths = [max(map(len, cells)) for cells in zip(*table, strict=True)]
+    lines = [
+        "  " + "  ".join(f"{cell:>{width}}" for cell, width in zip(line, widths, strict=True))
+        for line in table
+    ]
     return [*(lines if len(lines) > 1 else []), *reasons]

@@ -145,7 +145,7 @@ def _without_paths(text):
     )
 
 
-def _strict(value):
+def _strict(value: Any) -> Any:
     """Replaces numbers that are not finite by None, since JSON has no NaN."""
     if isinstance(value, dict):
         return {key: _strict(item) for key, item in value.items()}
