@@ -5,7 +5,6 @@ import sys
 import pytest
 
 from vaeflow.errors import ConfigurationError, EnvironmentFailure, TrainingDiverged
-from vaeflow.profiling import processes
 from vaeflow.profiling.cases import Case
 from vaeflow.profiling.processes import Measurer
 
@@ -17,11 +16,11 @@ def measure(monkeypatch, tmp_path):
     def measure(script, **arguments):
         python = tmp_path / "python"
         python.write_text(
-            f"#!{sys.executable}\nimport json, os, sys\nrequest = json.load(open(sys.argv[3]))\n"
-            f"def answer(content): json.dump(content, open(sys.argv[4], 'w'))\n{script}\n"
+            f"#!{sys.executable}\nimport json, os, sys\nrequest = json.load(open(sys.argv[-2]))\n"
+            f"def answer(content): json.dump(content, open(sys.argv[-1], 'w'))\n{script}\n"
         )
         python.chmod(0o755)
-        monkeypatch.setattr(processes.sys, "executable", str(python))
+        monkeypatch.setattr(sys, "executable", str(python))
         case = Case((("batch_size", 8),), devices=2)
         return Measurer("a.gin", ("plugin",), 1.5).measure(case, **arguments)
 
