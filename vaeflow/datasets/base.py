@@ -1,4 +1,4 @@
-"""What a source of images offers: splits that give examples by index."""
+"""The base classes of sources of images: a dataset and its splits."""
 
 import abc
 
@@ -14,22 +14,23 @@ SPLITS = ("train", "evaluation")
 _HELD_OUT_SEED = 20180717
 
 
-def held_out_split(name, num_examples, num_evaluation, setting):
-    """Lists the examples of one split where a source has no evaluation split of its own.
+def held_out_split(name: str, num_examples: int, num_evaluation: int, setting: str) -> np.ndarray:
+    """Lists the examples of one split of a source that has no evaluation split.
 
     The choice is the same in every run, whatever its seed.
 
     Args:
       name: `"train"` or `"evaluation"`.
-      num_examples: how many examples there are in both splits.
-      num_evaluation: how many of them are held out for evaluation.
-      setting: what decides `num_evaluation`, e.g. `Arrays.evaluation_fraction`.
+      num_examples: the number of examples in both splits together.
+      num_evaluation: the number of examples held out for evaluation.
+      setting: the setting that decides `num_evaluation`, e.g. `Arrays.evaluation_fraction`.
 
     Returns:
       The indices, an increasing int64 array.
 
     Raises:
       ConfigurationError: the split would be empty.
+      ValueError: `name` is something else.
     """
     validation.one_of("split", name, SPLITS)
     # RandomState, unlike Generator, promises the same draw in every version of NumPy.
@@ -43,25 +44,38 @@ def held_out_split(name, num_examples, num_evaluation, setting):
     return np.sort(chosen).astype(np.int64)
 
 
-def num_held_out(num_examples, fraction):
-    """How many of `num_examples` a fraction in [0, 1) holds out: at least 1, unless it is 0."""
+def num_held_out(num_examples: int, fraction: float) -> int:
+    """Returns how many of `num_examples` a fraction in [0, 1) holds out: at least 1, unless it is 0."""
     return max(1, round(fraction * num_examples)) if fraction else 0
 
 
 class Dataset(abc.ABC):
     """A source of images with a training and an evaluation split.
 
-    Making one checks its settings and touches no data; `load` reads.
+    The constructor checks the settings and reads no data; `load` does.
 
     Args:
-      binarization: `"none"` keeps pixels in [0, 1]. `"static"` draws each pixel
-        once from a Bernoulli with the pixel as its probability, the same for
-        the whole run and for every seed of the run (Larochelle & Murray 2011;
-        our own draw, not their published files). `"dynamic"` draws anew
-        whenever an example is used (Salakhutdinov & Murray 2008).
+      binarization: `"none"` keeps pixels in [0, 1]. `"static"` draws each pixel once from a
+        Bernoulli distribution with the pixel's value as its probability, the same for the
+        whole run and for every seed (Larochelle & Murray 2011; a draw of our own, not
+        their published files). `"dynamic"` draws anew whenever an example is used
+        (Salakhutdinov & Murray 2008).
+
+    Raises:
+      ValueError: `binarization` is something else.
+
+    Example:
+        @registry.dataset
+        class Stripes(Dataset):
+            def load(self, name):
+                count = {"train": 900, "evaluation": 100}[name]
+                widths = np.random.default_rng(count).integers(1, 9, count)
+                white = np.arange(16) // widths[:, None] % 2 == 0
+                images = np.repeat(white[:, None, :, None], 16, axis=1)
+                return InMemorySplit((images * 255).astype(np.uint8))
     """
 
-    def __init__(self, binarization="none"):
+    def __init__(self, binarization: str = "none"):
         self.binarization = validation.one_of(
             f"{type(self).__name__}.binarization", binarization, BINARIZATIONS
         )
@@ -77,15 +91,15 @@ class Dataset(abc.ABC):
           A `Split`.
 
         Raises:
-          DataError: the data is missing or unreadable; names file and record.
+          DataError: the data is missing or unreadable. The message names file and record.
         """
 
 
 class Split(abc.ABC):
-    """Images by index.
+    """Images that are read by index.
 
     Attributes:
-      num_examples: how many there are.
+      num_examples: the number of images.
       shape: `(H, W, C)` of an image.
       dtype: `"uint8"` (0 to 255) or `"float32"` (0 to 1), as `examples` gives them.
       factor_names: names of the known factors or labels of an example, or `()`.
@@ -102,11 +116,11 @@ class Split(abc.ABC):
         self.dtype = validation.one_of("dtype", dtype, ("uint8", "float32"))
 
     @abc.abstractmethod
-    def examples(self, indices):
-        """Gives the images at `indices`; runs inside `tf.data`.
+    def examples(self, indices: tf.Tensor) -> tf.Tensor:
+        """Returns the images at `indices`. It runs inside `tf.data`.
 
         Args:
-          indices: an int64 tensor `[n]`, each in 0 … num_examples − 1.
+          indices: an int64 tensor `[n]` with values in 0 … num_examples − 1.
 
         Returns:
           A tensor `[n, H, W, C]` of `dtype`.
@@ -132,12 +146,12 @@ class InMemorySplit(Split):
         self.factor_names = tuple(factor_names)
         self._factors = factors
 
-    def examples(self, indices):
+    def examples(self, indices: tf.Tensor) -> tf.Tensor:
         def gather(chosen):
             return self.array[chosen]
 
         images = tf.numpy_function(gather, [indices], self.dtype, stateful=False)
         return tf.ensure_shape(images, (None, *self.shape))
 
-    def factors(self, indices):
+    def factors(self, indices: np.ndarray) -> np.ndarray | None:
         return None if self._factors is None else self._factors[indices]

@@ -140,10 +140,11 @@ class TFDS(Dataset):
             raise ConfigurationError(
                 f"`TFDS.image_key` must name an 8-bit image of {self.name}, got {feature}"
             )
-        shape = (*(self.image_size or feature.shape[:2]), feature.shape[2])
+        stored: Any = feature.shape
+        shape = (*(self.image_size or stored[:2]), stored[2])
         if None in shape or shape[2] not in CHANNELS:
             raise ConfigurationError(
-                f"the images of tfds {self.name} have the shape {feature.shape}; set `TFDS.image_size` to "
+                f"the images of tfds {self.name} have the shape {stored}; set `TFDS.image_size` to "
                 f"(height, width), or use a dataset whose number of channels is one of {CHANNELS}"
             )
         return shape
