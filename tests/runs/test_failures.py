@@ -20,7 +20,7 @@ class Bereft:
         return "worker 1 (b:2) has not been heard of for 30 s"
 
 
-def told(error, watchdog=None):
+def reported(error, watchdog=None):
     """The exception that comes out for one that goes in."""
     try:
         with failures.readable_errors(watchdog or Alone(), "MNIST"):
@@ -48,7 +48,7 @@ LINES = [
 @pytest.mark.parametrize("line", LINES)
 @pytest.mark.parametrize("form", [GRAPH, "{{{{function_node f}}}} {line} [Op:Fill]"])
 def test_out_of_memory(line, form):
-    error = told(tf.errors.ResourceExhaustedError(None, None, form.format(line=line)))
+    error = reported(tf.errors.ResourceExhaustedError(None, None, form.format(line=line)))
     assert type(error) is EnvironmentFailure
     assert str(error).startswith(f"out of memory: {line}")
     assert "\n" not in str(error)
@@ -85,13 +85,13 @@ def test_what_the_input_raises_is_told_with_the_name_of_the_source(error):
 
 
 def test_a_source_that_ends():
-    assert str(told(tf.errors.OutOfRangeError(None, None, "End of sequence"))) == (
+    assert str(reported(tf.errors.OutOfRangeError(None, None, "End of sequence"))) == (
         "MNIST ended before the training did"
     )
 
 
 def test_a_lost_worker():
-    error = told(tf.errors.UnavailableError(None, None, "Socket closed"), Bereft())
+    error = reported(tf.errors.UnavailableError(None, None, "Socket closed"), Bereft())
     assert type(error) is EnvironmentFailure
     assert str(error).startswith("worker 1 (b:2) has not been heard of")
 
@@ -100,4 +100,4 @@ def test_a_lost_worker():
     "error", [tf.errors.InvalidArgumentError(None, None, "shapes differ"), RuntimeError("a defect")]
 )
 def test_what_has_another_cause_passes(error):
-    assert told(error) is error
+    assert reported(error) is error

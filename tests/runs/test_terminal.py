@@ -1,8 +1,11 @@
 """What reaches a terminal is text, and nothing that the terminal obeys."""
 
+import io
+import logging
+
 import pytest
 
-from vaeflow.runs.terminal import printable
+from vaeflow.runs.terminal import printable, printable_record
 
 
 @pytest.mark.parametrize(
@@ -30,3 +33,12 @@ def test_what_a_terminal_obeys_or_cannot_show_is_written_out(text, shown):
 
 def test_what_is_printable_can_be_encoded():
     printable("".join(map(chr, range(0x110000)))).encode()
+
+
+def test_a_logged_message_is_escaped_with_its_arguments():
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.addFilter(printable_record)
+    record = logging.LogRecord("absl", logging.WARNING, "", 1, "cannot read %s", ("\033[2Jx.png",), None)
+    handler.handle(record)
+    assert stream.getvalue() == "cannot read \\x1b[2Jx.png\n"

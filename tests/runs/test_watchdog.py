@@ -168,7 +168,7 @@ def test_a_killed_or_frozen_worker_ends_the_other_in_a_long_call(tmp_path, numbe
     assert code == 4
     assert 1 < seconds < 8
     assert error == (
-        "vaeflow: error: worker 1 (b:2) has not been heard of for 1 s; run the same command to go on "
+        "vaeflow: error: worker 1 (b:2) has not been heard of for 1 s; run the same command to resume "
         "from the last checkpoint\n"
     )
     assert last_beat(tmp_path, 0)["ended"] == 4

@@ -17,7 +17,7 @@ from vaeflow.commands import shared_flags
 from vaeflow.devices import quiet_import
 from vaeflow.errors import INTERRUPTED, ConfigurationError, Preempted, RunError
 from vaeflow.runs import program
-from vaeflow.runs.terminal import printable
+from vaeflow.runs.terminal import printable, printable_record
 
 _HELP_WIDTH = 100
 HELP_FLAGS = frozenset({"-h", "--help", "--helpfull", "-help", "--helpshort"})
@@ -85,6 +85,7 @@ def main(command: Command, arguments: list[str], prefix: str = "vaeflow ") -> in
         # TensorFlow's start-up lines would bury the one message that counts.
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         logging.use_absl_handler()
+        logging.get_absl_handler().addFilter(printable_record)
         absl_flags.FLAGS.mark_as_parsed()  # Otherwise absl's logging complains; ours are not in it.
         logging.set_verbosity(logging.WARNING)
         try:

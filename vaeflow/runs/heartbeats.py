@@ -9,7 +9,7 @@ import secrets
 import socket
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from vaeflow.errors import FINAL_ENDS, REGULAR_ENDS
 from vaeflow.runs import files
@@ -100,7 +100,7 @@ class Heartbeats:
         would repeat; afterwards also if it ended with any failure, was restarted, or its file
         has not changed for `peer_seconds`.
         """
-        found = []
+        found: list[str] = []
         for index, peer in self._peers.items():
             if reason := self._problem_with(index, peer, peer_seconds):
                 found.append(f"{self._workers.describe(index)} {reason}")
@@ -163,8 +163,11 @@ class _Peer:
 def _read(path: pathlib.Path) -> dict[str, Any]:
     """The content of a worker's file; empty if there is none or it cannot be read now."""
     try:
-        content = json.loads(path.read_text())
+        content: Any = json.loads(path.read_text())
     except (OSError, ValueError):
         return {}
-    known = isinstance(content, dict) and isinstance(content.get("sees"), dict)
-    return content if known else {}
+    return content if _is_beat(content) else {}
+
+
+def _is_beat(content: Any) -> TypeGuard[dict[str, Any]]:
+    return isinstance(content, dict) and "sees" in content and isinstance(content["sees"], dict)

@@ -49,7 +49,7 @@ def gpus() -> list[str]:
     return [line.strip() for line in listed.stdout.splitlines() if line.strip()]
 
 
-def _first_value(path, key):
+def _first_value(path: str, key: str) -> str | None:
     """Returns the first value in a file of lines `key: value`, or None."""
     try:
         lines = pathlib.Path(path).read_text().splitlines()

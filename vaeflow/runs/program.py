@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import re
-from collections.abc import Iterator
+from collections.abc import Generator
 
 _COMMAND = re.compile(r"\bvaeflow ([a-z]+(?:-[a-z]+)?)(?= |$|`|,|\.)", re.MULTILINE)
 
@@ -46,7 +46,7 @@ current = Program()
 
 
 @contextlib.contextmanager
-def running(program: Program) -> Iterator[None]:
+def running(program: Program) -> Generator[None]:
     """Makes a program the current one while the block runs."""
     global current
     previous, current = current, program

@@ -1,5 +1,7 @@
 """Makes text safe to print on a terminal."""
 
+import logging
+
 
 def printable(text: str) -> str:
     r"""Escapes the characters that a terminal would obey or cannot show.
@@ -15,6 +17,12 @@ def printable(text: str) -> str:
       The text with, for example, `\x1b` written out in four characters.
     """
     return "".join(char if char.isprintable() or char in "\n\t" else _escaped(char) for char in text)
+
+
+def printable_record(record: logging.LogRecord) -> bool:
+    """Escapes a message of `logging`; a filter for `logging.Handler.addFilter`."""
+    record.msg, record.args = printable(record.getMessage()), None
+    return True
 
 
 def _escaped(char: str) -> str:

@@ -26,7 +26,7 @@ class Totals:
     num_steps: int = 0
     seconds: float = 0.0
     input_seconds: float = 0.0
-    sums: dict[str, float] = dataclasses.field(default_factory=dict)
+    sums: dict[str, float] = dataclasses.field(default_factory=dict[str, float])
 
     def means(self) -> dict[str, float]:
         """Returns the mean of each metric over the steps, a dict of floats."""

@@ -134,7 +134,7 @@ class WorkDir:
             lines = (self.path / "metrics.jsonl").read_text().splitlines()
         except FileNotFoundError:
             return []
-        parsed = []
+        parsed: list[dict[str, float]] = []
         for line in lines:
             with contextlib.suppress(ValueError):
                 metrics = json.loads(line)
