@@ -1,12 +1,21 @@
-"""Describes an exported model: a model card, with the sections that Hugging Face gives it."""
+"""The model card of an exported model, with the sections of Hugging Face's template."""
+
+from __future__ import annotations
 
 import inspect
 import json
 import math
+import pathlib
 import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from vaeflow.export.formats import FORMATS, modules_of
+from vaeflow.export.usage import USAGE
 from vaeflow.runs.digest import weights_sha256
+
+if TYPE_CHECKING:
+    from vaeflow.trained import Trained
 
 _TEMPLATE = """\
 ---
@@ -75,98 +84,13 @@ machine that trained.
 ```
 """
 
-_SAVED_MODEL = """\
-### SavedModel
 
-Needs TensorFlow only.
-
-| signature | inputs | outputs |
-|---|---|---|
-| `encode` | `images` {dtype} [B, {shape}] in [0, 1] | `mean`, `log_variance` {dtype} [B, {latents}] \
-of q(z\\|x) |
-| `decode` | `latents` {dtype} [B, {latents}] | `images` {dtype} [B, {shape}], the mean of p(x\\|z) |
-| `reconstruct` | `images` as for `encode` | `reconstructions` {dtype} [B, {shape}], \
-from the mean of q(z\\|x) |
-| `sample` | `num_samples` int32, `seed` int64 | `images` {dtype} [num_samples, {shape}] for z ~ p(z); \
-a seed gives the same ones each time |
-
-```python
-import numpy as np
-import tensorflow as tf
-
-vae = tf.saved_model.load("saved_model")
-images = np.random.default_rng(0).random((7, {shape}), "{dtype}")  # Yours, in [0, 1].
-posterior = vae.encode(images)
-decoded = vae.decode(posterior["mean"])["images"]
-reconstructions = vae.reconstruct(images)["reconstructions"]
-samples = vae.sample(num_samples=16, seed=0)["images"]
-```"""
-
-_KERAS = """\
-### Keras
-
-Needs the packages imported here; on one device it is a `keras.Model` to train further.
-
-```python
-import keras
-import numpy as np
-{imports}
-
-model = keras.saving.load_model("model.keras")
-images = np.random.default_rng(0).random((7, {shape}), "{dtype}")  # Yours, in [0, 1].
-posterior = model.encode(images)  # q(z|x): posterior.mean, posterior.log_variance
-decoded = model.decode(posterior.mean).mean  # The mean of p(x|z).
-reconstructions = model(images)
-samples = model.sample(16)
-```"""
-
-_TFLITE = """\
-### TFLite
-
-Needs `pip install ai-edge-litert`. The signatures are `encode`, `decode` and `reconstruct`,
-with the inputs and outputs of the model: `images` {dtype} [B, {shape}] in [0, 1]; `mean` and
-`log_variance` [B, {latents}]; `latents` and `images`; `images` and `reconstructions`.
-
-```python
-import numpy as np
-from ai_edge_litert.interpreter import Interpreter
-
-interpreter = Interpreter("model.tflite")
-images = np.random.default_rng(0).random((7, {shape}), "{dtype}")  # Yours, in [0, 1].
-posterior = interpreter.get_signature_runner("encode")(images=images)
-decoded = interpreter.get_signature_runner("decode")(latents=posterior["mean"])["images"]
-reconstructions = interpreter.get_signature_runner("reconstruct")(images=images)["reconstructions"]
-```"""
-
-_ONNX = """\
-### ONNX
-
-Needs `pip install onnxruntime`. `encode.onnx` takes `images` {dtype} [B, {shape}] in [0, 1] and
-gives `mean` and `log_variance` [B, {latents}]; `decode.onnx` takes `latents` and gives `images`;
-`reconstruct.onnx` takes `images` and gives `reconstructions`.
-
-```python
-import numpy as np
-import onnxruntime
-
-images = np.random.default_rng(0).random((7, {shape}), "{dtype}")  # Yours, in [0, 1].
-encoder = onnxruntime.InferenceSession("onnx/encode.onnx")
-mean, log_variance = encoder.run(["mean", "log_variance"], {{"images": images}})
-decoder = onnxruntime.InferenceSession("onnx/decode.onnx")
-(decoded,) = decoder.run(["images"], {{"latents": mean}})
-whole = onnxruntime.InferenceSession("onnx/reconstruct.onnx")
-(reconstructions,) = whole.run(["reconstructions"], {{"images": images}})
-```"""
-
-_CODE = {"saved_model": _SAVED_MODEL, "keras": _KERAS, "tflite": _TFLITE, "onnx": _ONNX}
-
-
-def model_card(run, formats, differences):
-    """Writes the card.
+def model_card(run: Trained, formats: Sequence[str], differences: Mapping[str, float]) -> str:
+    """Describes an export.
 
     Args:
-      run: a `trained.Trained`.
-      formats: the formats exported, keys of `FORMATS`.
+      run: the run whose model was exported.
+      formats: the exported formats, keys of `FORMATS`.
       differences: what `check` returned.
 
     Returns:
@@ -192,7 +116,9 @@ def model_card(run, formats, differences):
     )
 
 
-def _details(run, size, formats, differences):
+def _details(
+    run: Trained, size: str, formats: Sequence[str], differences: Mapping[str, float]
+) -> dict[str, Any]:
     model = run.model
     files = ", ".join(
         f"`{FORMATS[name].path}` (differs from the model by {_rounded(differences[name])} at most)"
@@ -212,8 +138,8 @@ def _details(run, size, formats, differences):
     }
 
 
-def _code(run, name):
-    return _CODE[name].format(
+def _code(run: Trained, name: str) -> str:
+    return USAGE[name].format(
         shape=", ".join(map(str, run.image_shape)),
         latents=run.model.num_latents,
         dtype=run.model.variable_dtype,
@@ -221,7 +147,7 @@ def _code(run, name):
     )
 
 
-def _data(run, environment):
+def _data(run: Trained, environment: Mapping[str, Any]) -> dict[str, Any]:
     dataset = run.dataset
     return {
         "dataset": f"{type(dataset).__name__}: {_summary(dataset)}",
@@ -230,7 +156,7 @@ def _data(run, environment):
     }
 
 
-def _training(run, configuration):
+def _training(run: Trained, configuration: str) -> dict[str, Any]:
     optimizer = getattr(run.settings["optimizer"], "__name__", str(run.settings["optimizer"]))
     bound = re.findall(rf"^{re.escape(optimizer)}\.(\w+) = (.+)$", configuration, re.MULTILINE)
     return {
@@ -242,16 +168,16 @@ def _training(run, configuration):
     }
 
 
-def _evaluation(run, evaluation):
+def _evaluation(run: Trained, evaluation: Mapping[str, Any]) -> str:
     parts = [f"Recorded in training, at step {run.step:,}:", _table(_numbers(run.metrics))]
     if evaluation.get("step") == run.step:
         parts += ["Evaluated after training, at the same step:", _table(_numbers(evaluation["metrics"]))]
     return "\n\n".join(parts)
 
 
-def _numbers(metrics):
-    """The finite metrics as text; those of single latents in one row."""
-    rows = {}
+def _numbers(metrics: Mapping[str, Any]) -> dict[str, str]:
+    """Returns the finite metrics as text, with those of single latents in one row."""
+    rows: dict[str, list[str]] = {}
     for name, value in metrics.items():
         if not isinstance(value, (int, float)) or not math.isfinite(value):
             continue
@@ -262,7 +188,7 @@ def _numbers(metrics):
     return {name: ", ".join(values) for name, values in rows.items()} or {"none": ""}
 
 
-def _versions(environment):
+def _versions(environment: Mapping[str, Any]) -> dict[str, Any]:
     packages = {name: version for name, version in environment.get("packages", {}).items() if version}
     rows = {
         "Python": environment.get("python"),
@@ -274,21 +200,21 @@ def _versions(environment):
     return {name: value for name, value in rows.items() if value} or {"versions": "not recorded"}
 
 
-def _summary(thing):
+def _summary(thing: object) -> str:
     return (inspect.getdoc(type(thing)) or "").split("\n")[0]
 
 
-def _table(rows):
+def _table(rows: Mapping[str, Any]) -> str:
     lines = ["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items())]
     return "\n".join(lines)
 
 
-def _read_json(path):
+def _read_json(path: pathlib.Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_text())
     except FileNotFoundError:
         return {}
 
 
-def _rounded(difference):
+def _rounded(difference: float) -> str:
     return f"{difference:.0e}" if difference else "0"

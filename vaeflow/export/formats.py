@@ -1,16 +1,23 @@
 """The formats of an export: how each is written, and how another process loads it."""
 
+from __future__ import annotations
+
 import dataclasses
 import importlib.util
 import logging
+import pathlib
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import keras
 import tensorflow as tf
 
 from vaeflow.errors import ConfigurationError
 from vaeflow.runs import files
+
+if TYPE_CHECKING:
+    from vaeflow.export.inference import InferenceModule
 
 _ONNX_OPSET = 18  # The newest that tf2onnx 1.17 writes.
 _FLOAT_FUNCTIONS = ("encode", "decode", "reconstruct")
@@ -22,27 +29,27 @@ class Format:
 
     Attributes:
       path: the file or folder, below the folder of the export.
-      write: writes it, called with the module, the model and the path.
+      write: writes it; called with the module, the model and the path.
       load: a Python program that defines `call(name, arguments)` for the file `path`; `check` runs it
         in a process of its own.
       functions: those of `InferenceModule` that it holds.
-      packages: what is needed beside vaeflow's own dependencies: module -> package.
+      packages: required packages in addition to vaeflow's own dependencies, module -> package.
       extra: the extra of vaeflow that installs them.
     """
 
     path: str
-    write: Callable
+    write: Callable[[InferenceModule, keras.Model, pathlib.Path], None]
     load: str
-    functions: tuple = ("encode", "decode", "reconstruct", "sample")
-    packages: dict = dataclasses.field(default_factory=dict)
+    functions: tuple[str, ...] = ("encode", "decode", "reconstruct", "sample")
+    packages: dict[str, str] = dataclasses.field(default_factory=dict)
     extra: str = ""
 
 
-def _write_saved_model(module, _model, path):
+def _write_saved_model(module: InferenceModule, _model: keras.Model, path: pathlib.Path) -> None:
     tf.saved_model.save(module, str(path), signatures=module.functions())
 
 
-def _write_keras(_module, model, path):
+def _write_keras(_module: InferenceModule, model: keras.Model, path: pathlib.Path) -> None:
     try:
         model.save(path)
     except (TypeError, ValueError, NotImplementedError) as error:
@@ -51,7 +58,7 @@ def _write_keras(_module, model, path):
         ) from error
 
 
-def _write_tflite(module, _model, path):
+def _write_tflite(module: InferenceModule, _model: keras.Model, path: pathlib.Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         tf.saved_model.save(module, folder, signatures=module.functions())
         converter = tf.lite.TFLiteConverter.from_saved_model(
@@ -67,7 +74,7 @@ def _write_tflite(module, _model, path):
     path.write_bytes(content)
 
 
-def _write_onnx(module, _model, path):
+def _write_onnx(module: InferenceModule, _model: keras.Model, path: pathlib.Path) -> None:
     import tf2onnx  # Optional, and its import takes a second.
 
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)
@@ -152,7 +159,7 @@ FORMATS = {
 }
 
 
-def refuse_missing_packages(formats):
+def refuse_missing_packages(formats: Sequence[str]) -> None:
     """Raises `ConfigurationError` if a package is missing that a format needs."""
     for name in formats:
         missing = [
@@ -167,7 +174,7 @@ def refuse_missing_packages(formats):
             )
 
 
-def refuse_precision(formats, precision):
+def refuse_precision(formats: Sequence[str], precision: str) -> None:
     """Raises `ConfigurationError` if a format cannot hold a model of `precision`."""
     # Their runtimes lack convolutions in float64, and bfloat16 altogether.
     limited = [name for name in formats if name in ("tflite", "onnx")]
@@ -178,13 +185,13 @@ def refuse_precision(formats, precision):
         )
 
 
-def write(module, model, folder, formats):
+def write(module: InferenceModule, model: keras.Model, folder: pathlib.Path, formats: Sequence[str]) -> None:
     """Writes a model in each format, unchecked.
 
     Args:
       module: an `InferenceModule` of the model.
       model: the model.
-      folder: an empty `pathlib.Path`.
+      folder: an empty folder.
       formats: keys of `FORMATS`.
 
     Raises:
@@ -199,8 +206,8 @@ def write(module, model, folder, formats):
             raise files.failure(path, error) from error
 
 
-def modules_of(model):
-    """Lists the modules to import before Keras can load a saved model: those of its classes.
+def modules_of(model: keras.Model) -> list[str]:
+    """Lists the modules of a model's classes, which Keras needs imported to load the saved model.
 
     Args:
       model: a model that Keras can serialize.
@@ -208,9 +215,9 @@ def modules_of(model):
     Returns:
       Sorted names, those of vaeflow up to the sub-package: `["my_package.blocks", "vaeflow.models"]`.
     """
-    found = set()
+    found: set[str] = set()
 
-    def collect(value):
+    def collect(value: Any) -> None:
         if isinstance(value, dict):
             if "class_name" in value and isinstance(value.get("module"), str):
                 found.add(value["module"])
@@ -225,5 +232,5 @@ def modules_of(model):
     return sorted({".".join(name.split(".")[:2]) if name.startswith("vaeflow.") else name for name in own})
 
 
-def _first_line(error):
+def _first_line(error: Exception) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -1,4 +1,6 @@
-"""Loads an export again in fresh processes, and compares it with the model it was made of."""
+"""Loads an export in fresh processes and compares it with the model it was made from."""
+
+from __future__ import annotations
 
 import contextlib
 import json
@@ -7,11 +9,16 @@ import pathlib
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from vaeflow.errors import EnvironmentFailure
-from vaeflow.export.formats import FORMATS
+from vaeflow.export.formats import FORMATS, Format
+
+if TYPE_CHECKING:
+    from vaeflow.export.inference import InferenceModule
 
 _TIMEOUT_SECONDS = 600
 _TOLERANCE = 1e-5
@@ -19,8 +26,10 @@ _NUM_CHECKED = 3
 _CHECKED_SEED = 20
 
 
-def check(module, folder, formats, modules=()):
-    """Loads what `write` wrote, each format in a fresh process, and compares it with the model.
+def check(
+    module: InferenceModule, folder: pathlib.Path, formats: Sequence[str], modules: Sequence[str] = ()
+) -> dict[str, float]:
+    """Loads the files of `write`, each format in a fresh process, and compares them with the model.
 
     The processes compute on the CPU. The one for the SavedModel can import neither
     vaeflow nor Keras; those for TFLite and ONNX load their own runtimes only.
@@ -32,27 +41,27 @@ def check(module, folder, formats, modules=()):
       modules: those that define the model's classes, from `modules_of`.
 
     Returns:
-      A dict, format -> the largest difference found, a float, relative to the largest
-      number of an output where that is above 1.
+      Format -> the largest difference, relative to the largest number of an output if that
+      is above 1.
 
     Raises:
-      EnvironmentFailure: one does not load, or differs from the model.
+      EnvironmentFailure: a file cannot be loaded, or differs from the model.
     """
     with tempfile.TemporaryDirectory() as temporary, contextlib.ExitStack() as processes:
         arrays = pathlib.Path(temporary) / "arrays.npz"
-        np.savez(arrays, **_examples(module))
+        np.savez(arrays, allow_pickle=False, **_examples(module))
         started = {}
-        for name in formats:  # All at once: most of their time goes into importing.
+        for name in formats:  # All at once, since importing takes most of their time.
             started[name] = processes.enter_context(_started(FORMATS[name], folder, arrays, modules))
-            processes.callback(started[name].kill)  # Nobody waits for those after one that failed.
+            processes.callback(started[name].kill)  # If one fails, nothing waits for the others.
         return {name: _difference(process, FORMATS[name]) for name, process in started.items()}
 
 
-def _examples(module):
-    """Returns what to call the functions with, and what the model makes of it.
+def _examples(module: InferenceModule) -> dict[str, np.ndarray]:
+    """Returns arguments of the functions and the model's outputs for them.
 
     Returns:
-      A dict of arrays: `"encode/arguments/images"`, `"encode/outputs/mean"`, …
+      Arrays by name: `"encode/arguments/images"`, `"encode/outputs/mean"`, …
     """
     generator = np.random.default_rng(_CHECKED_SEED)
     dtype = module.dtype.as_numpy_dtype
@@ -99,11 +108,13 @@ print(json.dumps(differences))
 """
 
 
-def _started(chosen, folder, arrays, modules):
+def _started(
+    chosen: Format, folder: pathlib.Path, arrays: pathlib.Path, modules: Sequence[str]
+) -> subprocess.Popen[str]:
     program = _READ_ARRAYS + chosen.load + _COMPARE
     arguments = [str(folder / chosen.path), str(arrays), json.dumps(chosen.functions), json.dumps(modules)]
     environment = {
-        "CUDA_VISIBLE_DEVICES": "",  # A GPU may be busy, and rounds otherwise.
+        "CUDA_VISIBLE_DEVICES": "",  # A GPU may be busy and rounds differently.
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "PYTHONPATH": os.pathsep.join(sys.path),
     }
@@ -116,8 +127,8 @@ def _started(chosen, folder, arrays, modules):
     )
 
 
-def _difference(process, chosen):
-    """Waits for a process that `_started`; returns the largest difference it found."""
+def _difference(process: subprocess.Popen[str], chosen: Format) -> float:
+    """Waits for a process that `_started` returned; returns the largest difference it found."""
     try:
         output, errors = process.communicate(timeout=_TIMEOUT_SECONDS)
     except subprocess.TimeoutExpired as error:
@@ -131,7 +142,7 @@ def _difference(process, chosen):
         )
     differences = json.loads(output.splitlines()[-1])
     for name, difference in differences.items():
-        if not difference <= _TOLERANCE:  # Also where it is not a number.
+        if not difference <= _TOLERANCE:  # Also if it is NaN.
             raise EnvironmentFailure(
                 f"{chosen.path} was written, but in a fresh process {name} differs from the model by "
                 f"{difference:.1e}, where {_TOLERANCE:.0e} is allowed; nothing was exported"

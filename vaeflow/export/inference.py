@@ -1,34 +1,41 @@
-"""A trained model as a `tf.Module`: what others do with it, without Keras."""
+"""A trained model as a `tf.Module` whose functions work without Keras."""
+
+from __future__ import annotations
 
 import functools
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
 from vaeflow import random
 
+if TYPE_CHECKING:
+    from vaeflow.models.vae import VAE
+
 
 class InferenceModule(tf.Module):
-    """What others do with a trained model, as TensorFlow functions without Keras.
+    """The functions of a trained model for other programs, in TensorFlow without Keras.
 
-    Images and latents are float32, also for a model in mixed precision; float64 for a
-    float64 model. The number of examples B is free, the size of an image is not.
+    Images and latents are float32, also for a model in mixed precision, and float64 for a
+    float64 model. The number of examples B is free; the size of an image is fixed.
 
     - `encode(images)`, `[B, H, W, C]` in [0, 1], gives q(z|x): `mean` and
       `log_variance`, `[B, D]`.
     - `decode(latents)`, `[B, D]`, gives `images` `[B, H, W, C]`, the mean of p(x|z).
-    - `reconstruct(images)` gives `reconstructions` `[B, H, W, C]`, the same at the mean
-      of q(z|x).
+    - `reconstruct(images)` gives `reconstructions` `[B, H, W, C]`, the mean of p(x|z) at
+      the mean of q(z|x).
     - `sample(num_samples, seed)`, int32 and int64 scalars, gives `images`: the means of
-      p(x|z) for z ~ p(z). A seed gives the same images each time.
+      p(x|z) for z ~ p(z). The same seed gives the same images.
 
     Args:
       model: a built model, made under the default strategy.
       image_shape: `(H, W, C)`.
     """
 
-    def __init__(self, model, image_shape):
+    def __init__(self, model: VAE, image_shape: Sequence[int]) -> None:
         super().__init__()
-        # TensorFlow's variables, not Keras' around them: a SavedModel of the latter needs Keras.
+        # TensorFlow's variables, not the Keras variables around them: those would need Keras to load.
         self.weights = [variable.value for variable in model.variables]
         self.image_shape = tuple(image_shape)
         self.num_latents = model.num_latents
@@ -47,7 +54,7 @@ class InferenceModule(tf.Module):
             return {"reconstructions": model(images)}
 
         def sample(num_samples, seed):
-            # The key of the noise is made of the seed here, where the step would be.
+            # Here the seed takes the place of the step in the key of the noise.
             with random.keyed(0, "export", seed):
                 return {"images": model.sample(num_samples)}
 
@@ -58,14 +65,16 @@ class InferenceModule(tf.Module):
             sample, tf.TensorSpec((), tf.int32, "num_samples"), tf.TensorSpec((), tf.int64, "seed")
         )
 
-    def functions(self, names=("encode", "decode", "reconstruct", "sample")):
+    def functions(
+        self, names: Sequence[str] = ("encode", "decode", "reconstruct", "sample")
+    ) -> dict[str, Any]:
         """Returns the named functions: name -> `tf.function`."""
         return {name: getattr(self, name) for name in names}
 
-    def _function(self, compute, *signature):
-        @functools.wraps(compute)  # The names of the arguments become those of the signature's inputs.
+    def _function(self, compute: Callable[..., dict[str, tf.Tensor]], *signature: tf.TensorSpec) -> Any:
+        @functools.wraps(compute)  # The argument names become the names of the signature's inputs.
         def computed(*arguments, **named):
-            # A decoder that draws noise of its own draws the same each time.
+            # A decoder that draws noise itself draws the same noise each time.
             with random.keyed(0, "export", 0):
                 outputs = compute(*arguments, **named)
             return {name: tf.cast(value, self.dtype) for name, value in outputs.items()}
