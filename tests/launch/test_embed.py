@@ -33,7 +33,7 @@ def factors(count):
     return np.arange(2 * count).reshape(count, 2) * 3 % 7
 
 
-def call(folder, *parameters):
+def run_embed(folder, *parameters):
     """Runs the command in this process and returns its exit code."""
     arguments = [f"--workdir={folder}", *(f"--gin_param={parameter}" for parameter in parameters)]
     with tiny_runs.configuration_of_its_own():
@@ -79,7 +79,7 @@ def numpy_posterior(folder, images):
 
 
 def test_the_files_equal_a_numpy_encoding(folder, capsys):
-    assert call(folder) == 0
+    assert run_embed(folder) == 0
     out = capsys.readouterr().out
     written = ["embeddings/evaluation.npz", "embeddings/evaluation.csv", "tensorboard/projector/evaluation"]
     for path in written:
@@ -114,7 +114,7 @@ def test_the_files_equal_a_numpy_encoding(folder, capsys):
 
 
 def test_the_projector_shows_some_of_some(folder):
-    code = call(
+    code = run_embed(
         folder,
         "embed.split = 'train'",
         "embed.num_examples = 20",
@@ -145,17 +145,17 @@ def test_the_projector_shows_some_of_some(folder):
 
 
 def test_a_second_call_replaces_the_first(folder):
-    assert call(folder, "embed.num_examples = 4") == 0
+    assert run_embed(folder, "embed.num_examples = 4") == 0
     assert len(table(folder)[1]) == 4
     projection = folder / "tensorboard" / "projector" / "evaluation"
     assert len((projection / "points.tsv").read_text().splitlines()) == 4
     assert len(list(projection.glob("events.out.tfevents.*"))) == 1
-    assert call(folder) == 0
+    assert run_embed(folder) == 0
     assert len(table(folder)[1]) == 11
 
 
 def test_without_factors_and_in_double_precision(plain):
-    assert call(plain, "embed.seed = 5") == 0
+    assert run_embed(plain, "embed.seed = 5") == 0
     found = arrays(plain)
     assert found.keys() == {"indices", "mean", "log_variance", "latents"}
     assert found["mean"].dtype == np.float64
@@ -186,7 +186,7 @@ def test_without_factors_and_in_double_precision(plain):
 )
 def test_a_bad_setting_is_refused(plain, capsys, monkeypatch, parameter, message):
     monkeypatch.setattr(trained, "restore", lambda *arguments: pytest.fail("the model was restored"))
-    assert call(plain, parameter) == 2
+    assert run_embed(plain, parameter) == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.startswith("vaeflow embed: error: ")
@@ -194,10 +194,10 @@ def test_a_bad_setting_is_refused(plain, capsys, monkeypatch, parameter, message
 
 
 def test_a_full_disk_leaves_what_was_there(folder, capsys):
-    assert call(folder) == 0
+    assert run_embed(folder) == 0
     before = arrays(folder)
     with full_disk(kilobytes=1):
-        code = call(folder, "embed.seed = 1")
+        code = run_embed(folder, "embed.seed = 1")
     assert code == 4
     assert f"{folder}/embeddings cannot be written (File too large)" in capsys.readouterr().err
     after = arrays(folder)
@@ -210,7 +210,7 @@ def test_a_full_disk_leaves_what_was_there(folder, capsys):
 @pytest.mark.slow
 @pytest.mark.processes
 def test_the_command_on_two_replicas(plain):
-    assert call(plain) == 0
+    assert run_embed(plain) == 0
     one = arrays(plain)
 
     def run(*flags):

@@ -25,7 +25,7 @@ def workdir(tmp_path_factory):
     return trained_runs.trained_folder(folder, "Arrays.binarization = 'dynamic'", "train.batch_size = 4")
 
 
-def run(workdir, *parameters, flags=()):
+def run_evaluate(workdir, *parameters, flags=()):
     """Runs the command in this process; returns its exit code."""
     given = [f"--gin_param={parameter}" for parameter in parameters]
     with tiny_runs.configuration_of_its_own():
@@ -50,7 +50,7 @@ def scalars(workdir):
 
 
 def test_what_it_writes(workdir, capsys):
-    assert run(workdir) == 0
+    assert run_evaluate(workdir) == 0
     found = report(workdir)
     metrics = found.pop("metrics")
     best = min(
@@ -87,7 +87,7 @@ def test_what_it_writes(workdir, capsys):
 @pytest.mark.slow
 @pytest.mark.processes
 def test_four_replicas_agree_with_one(workdir):
-    assert run(workdir, "evaluate.num_samples = (1, 25)") == 0
+    assert run_evaluate(workdir, "evaluate.num_samples = (1, 25)") == 0
     one = report(workdir)
     # The number of the images is no multiple of four.
     flags = ["--gin_param=evaluate.num_samples = (1, 25)", "--gin_param=evaluate.batch_size = 8"]
@@ -101,7 +101,7 @@ def test_four_replicas_agree_with_one(workdir):
 
 def test_the_training_split_without_likelihood(workdir):
     settings = ("evaluate.split = 'train'", "evaluate.num_samples = []", "evaluate.metrics = []")
-    assert run(workdir, *settings, flags=["--checkpoint=last"]) == 0
+    assert run_evaluate(workdir, *settings, flags=["--checkpoint=last"]) == 0
     found = report(workdir, "evaluation_train.json")
     assert (found["num_examples"], found["step"]) == (40, 20)
     names = {f"{name}[dynamic]" for name in STANDARD if not name.startswith("reconstruction_")}
@@ -110,13 +110,16 @@ def test_the_training_split_without_likelihood(workdir):
 
 def test_other_data_by_override(workdir, tmp_path):
     trained_runs.write_data(tmp_path, num_evaluation=5)
-    assert run(workdir, f"Arrays.evaluation = '{tmp_path}/evaluation.npz'", "evaluate.num_samples = 1") == 0
+    assert (
+        run_evaluate(workdir, f"Arrays.evaluation = '{tmp_path}/evaluation.npz'", "evaluate.num_samples = 1")
+        == 0
+    )
     assert report(workdir)["num_examples"] == 5
 
 
 def test_another_dataset_by_override(workdir, capsys):
     """What the folder's configuration says of its own dataset is then not read, and is no error."""
-    assert run(workdir, "train.dataset = @RenderedSprites()") == 2
+    assert run_evaluate(workdir, "train.dataset = @RenderedSprites()") == 2
     error = capsys.readouterr().err
     assert "takes images of 8 x 8 x 1, those of RenderedSprites are of 64 x 64 x 1" in error
 
@@ -136,7 +139,7 @@ def test_another_dataset_by_override(workdir, capsys):
 )
 def test_bad_settings(workdir, capsys, parameter, message):
     before = (workdir / "evaluation.json").stat().st_mtime_ns if (workdir / "evaluation.json").exists() else 0
-    assert run(workdir, parameter) == 2
+    assert run_evaluate(workdir, parameter) == 2
     error = capsys.readouterr().err
     assert message in error
     assert "Traceback" not in error
@@ -147,7 +150,7 @@ def test_bad_settings(workdir, capsys, parameter, message):
 def test_without_a_folder(capsys, tmp_path):
     assert command_line.main(evaluate.COMMAND, []) == 2
     assert "give --workdir=<the folder of a run>" in capsys.readouterr().err
-    assert run(tmp_path / "nowhere") == 2
+    assert run_evaluate(tmp_path / "nowhere") == 2
     assert "there is no such folder" in capsys.readouterr().err
 
 

@@ -26,7 +26,7 @@ POSSIBLE = [name for name in FORMATS if all(map(importlib.util.find_spec, FORMAT
 def workdir(tmp_path_factory):
     """A run whose checkpoint of step 20 was exported; tests leave it as it is."""
     folder = trained_runs.trained_folder(tmp_path_factory.mktemp("exported"), *SETTINGS, model="BetaVAE")
-    assert run(folder, f"export.formats = {POSSIBLE}", flags=["--checkpoint=20"]) == 0
+    assert run_export(folder, f"export.formats = {POSSIBLE}", flags=["--checkpoint=20"]) == 0
     return folder
 
 
@@ -38,7 +38,7 @@ def unchecked(monkeypatch):
     )
 
 
-def run(workdir, *parameters, flags=()):
+def run_export(workdir, *parameters, flags=()):
     """Runs the command in this process; returns its exit code."""
     given = [f"--gin_param={parameter}" for parameter in parameters]
     with tiny_runs.configuration_of_its_own():
@@ -128,7 +128,7 @@ def unexported(workdir, tmp_path):
 def test_a_new_export_replaces_the_old_one(unexported, unchecked, capsys):
     (unexported / "export").mkdir()
     (unexported / "export/of-before").write_text("")
-    assert run(unexported, "export.formats = ['keras', 'keras']", flags=["--checkpoint=10"]) == 0
+    assert run_export(unexported, "export.formats = ['keras', 'keras']", flags=["--checkpoint=10"]) == 0
     assert sorted(path.name for path in (unexported / "export").iterdir()) == ["README.md", "model.keras"]
     assert "trained for 10 steps" in card(unexported)
     assert hidden(unexported) == []
@@ -151,7 +151,7 @@ def test_a_failed_check_leaves_nothing_and_keeps_the_old_export(unexported, monk
         raise EnvironmentFailure("it differs")
 
     monkeypatch.setattr(command, "check", fails)
-    assert run(unexported) == 4
+    assert run_export(unexported) == 4
     assert "vaeflow export: error: it differs" in capsys.readouterr().err
     assert hidden(unexported) == []
     assert (unexported / "export/of-before").exists() == (unexported / "export").exists() == old
@@ -159,7 +159,7 @@ def test_a_failed_check_leaves_nothing_and_keeps_the_old_export(unexported, monk
 
 def test_a_full_disk(unexported, unchecked, capsys):
     with full_disk(kilobytes=1):
-        assert run(unexported) == 4
+        assert run_export(unexported) == 4
     assert "cannot be written" in capsys.readouterr().err
     assert hidden(unexported) == []
     assert not (unexported / "export").exists()
@@ -178,14 +178,14 @@ def test_a_full_disk(unexported, unchecked, capsys):
 )
 def test_wrong_formats(unexported, capsys, formats, message):
     before = sorted(unexported.iterdir())
-    assert run(unexported, f"export.formats = {formats}") == 2
+    assert run_export(unexported, f"export.formats = {formats}") == 2
     assert re.search(message, capsys.readouterr().err)
     assert sorted(unexported.iterdir()) == before
 
 
 def test_a_missing_package(unexported, capsys, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert run(unexported, "export.formats = ['onnx']") == 2
+    assert run_export(unexported, "export.formats = ['onnx']") == 2
     assert "pip install 'vaeflow[onnx]'" in capsys.readouterr().err
     assert not (unexported / "export").exists()
     assert hidden(unexported) == []
@@ -194,6 +194,6 @@ def test_a_missing_package(unexported, capsys, monkeypatch):
 def test_a_precision_that_a_format_lacks(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(command, "refuse_missing_packages", lambda formats: None)
     workdir = trained_runs.trained_folder(tmp_path, "train.precision = 'float64'")
-    assert run(workdir, "export.formats = ['tflite']") == 2
+    assert run_export(workdir, "export.formats = ['tflite']") == 2
     assert "float32 models only, and this one was trained in float64" in capsys.readouterr().err
     assert not (workdir / "export").exists()

@@ -5,6 +5,7 @@ import itertools
 import math
 import pathlib
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -117,7 +118,7 @@ def sprite_sheet(split: Split, indices: np.ndarray) -> SpriteSheet:
     for first in range(0, len(indices), chunk):
         positions = np.arange(first, min(first + chunk, len(indices)))
         with pipeline.readable_errors():
-            stored = split.examples(tf.constant(indices[positions]))
+            stored: Any = split.examples(tf.constant(indices[positions]))
         cells[positions // columns, positions % columns] = _shrunk(stored[..., :channels], (height, width))
     return SpriteSheet(sheet.reshape(rows * height, columns * width, channels), height, width)
 

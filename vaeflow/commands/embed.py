@@ -1,36 +1,41 @@
-"""Encodes a dataset with a trained model: files of latents, and the projector of TensorBoard."""
+"""Encodes a dataset with a trained model: files of latents, and TensorBoard's projector."""
 
 import contextlib
 import functools
+import pathlib
+from collections.abc import Generator, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from vaeflow import config, registry, trained, validation
 from vaeflow.analysis import embedding, projector
-from vaeflow.datasets.base import SPLITS
+from vaeflow.datasets.base import SPLITS, Split
 from vaeflow.errors import ConfigurationError
 from vaeflow.runs import files
+from vaeflow.runs.terminal import printable
+from vaeflow.runs.workdir import WorkDir
 
 
 @functools.partial(registry.command, refused=trained.FLAG_ADVICE)
 def embed(
-    workdir,
-    checkpoint="best",
-    split="evaluation",
-    num_examples=None,
-    max_projector_examples=5000,
-    batch_size=None,
-    seed=0,
-):
-    """Writes the latents of a split, and sets up the projector of TensorBoard.
+    workdir: str,
+    checkpoint: str = "best",
+    split: str = "evaluation",
+    num_examples: int | None = None,
+    max_projector_examples: int = 5000,
+    batch_size: int | None = None,
+    seed: int = 0,
+) -> embedding.Embedding:
+    """Writes the latents of a split, and sets up TensorBoard's projector.
 
     `<workdir>/embeddings/<split>.npz` holds `indices` int64 `[n]`, `mean`,
-    `log_variance` and `latents` (a sample of q(z|x)), each `[n, D]`; where the split
-    has factors or labels, `factors` int64 `[n, F]` and `factor_names` `[F]`.
-    `<split>.csv` beside it has the columns index, the factors, and z00, z01 …, the
-    posterior mean, with the digits to read the same numbers back.
-    `<workdir>/tensorboard/projector/<split>/` is a run of TensorBoard, whose projector
+    `log_variance` and `latents` (a sample of q(z|x)), each `[n, D]`; if the split has
+    factors or labels, also `factors` int64 `[n, F]` and `factor_names` `[F]`.
+    `<split>.csv` next to it has the columns index, the factors, and z00, z01 …, the
+    posterior mean, with enough digits to read the same numbers back.
+    `<workdir>/tensorboard/projector/<split>/` is a TensorBoard run whose projector
     shows posterior means as points, with factors and thumbnails. Files of the same
     names are replaced.
 
@@ -38,9 +43,9 @@ def embed(
       workdir: the work folder of a run.
       checkpoint: `"best"`, `"last"`, a step, or a checkpoint's path.
       split: `"train"` or `"evaluation"`.
-      num_examples: how many examples, spread evenly over the split; None for all.
-      max_projector_examples: how many of them the projector shows at most, spread
-        evenly; up to 100,000. From 5,000 up it needs patience.
+      num_examples: the number of examples, spread evenly over the split; None for all.
+      max_projector_examples: the largest number of them that the projector shows, spread
+        evenly; up to 100,000. Above 5,000 the projector becomes slow.
       batch_size: the global batch size; None for the run's.
       seed: keys the noise of the samples, and of dynamic binarization.
 
@@ -77,7 +82,9 @@ def embed(
     return embedded
 
 
-def _check_settings(split, num_examples, max_projector_examples, batch_size, seed):
+def _check_settings(
+    split: Any, num_examples: Any, max_projector_examples: Any, batch_size: Any, seed: Any
+) -> None:
     validation.one_of("embed.split", split, SPLITS)
     if num_examples is not None:
         validation.positive_integer("embed.num_examples", num_examples)
@@ -92,23 +99,23 @@ def _check_settings(split, num_examples, max_projector_examples, batch_size, see
     validation.seed("embed.seed", seed)
 
 
-def _factors(split, indices):
-    """Reads the factors, int64 `[n, F]`, and their F names; F is 0 where there are none."""
+def _factors(split: Split, indices: np.ndarray) -> tuple[np.ndarray, Sequence[str]]:
+    """Reads the factors, int64 `[n, F]`, and their F names; F is 0 if the split has none."""
     factors = split.factors(indices)
     if factors is None:
         return np.zeros((len(indices), 0), np.int64), ()
     return factors, split.factor_names
 
 
-def _paths(workdir, split):
-    """Where the arrays and the table go, files, and what the projector shows, a folder."""
+def _paths(workdir: WorkDir, split: str) -> tuple[pathlib.Path, pathlib.Path, pathlib.Path]:
+    """Returns the final paths of the arrays, the table and the projector's folder."""
     arrays = workdir.path / "embeddings" / f"{split}.npz"
     return arrays, arrays.with_suffix(".csv"), workdir.tensorboard / "projector" / split
 
 
 @contextlib.contextmanager
-def _written(workdir, split, description):
-    """Gives three other paths to write to, and moves what is there when all of it is whole."""
+def _written(workdir: WorkDir, split: str, description: str) -> Generator[list[pathlib.Path]]:
+    """Gives three paths to write to, whose content gets its final names when all of it is complete."""
     paths = _paths(workdir, split)
     try:
         with files.staging(workdir.path, paths[0].parent.name) as folder:
@@ -117,32 +124,38 @@ def _written(workdir, split, description):
             for source, path in zip(unfinished, paths, strict=True):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 files.move(source, path)
-            # Last: a TensorBoard that is running reads a run as soon as there is one.
+            # Last, because a running TensorBoard reads a run as soon as it appears.
             projector.announce(paths[-1], description)
     except tf.errors.OpError as error:
         raise files.failure(workdir.path, error) from error
 
 
-def _write_arrays(path, embedded, factors, factor_names):
+def _write_arrays(
+    path: pathlib.Path, embedded: embedding.Embedding, factors: np.ndarray, factor_names: Sequence[str]
+) -> None:
     arrays = {name: getattr(embedded, name) for name in ("indices", "mean", "log_variance", "latents")}
     if len(factor_names):
         arrays |= {"factors": factors, "factor_names": np.array(factor_names)}
-    np.savez(path, **arrays)
+    np.savez(path, allow_pickle=False, **arrays)
 
 
-def _write_table(path, embedded, factors, factor_names):
+def _write_table(
+    path: pathlib.Path, embedded: embedding.Embedding, factors: np.ndarray, factor_names: Sequence[str]
+) -> None:
     latents = [f"z{dimension:02d}" for dimension in range(embedded.mean.shape[1])]
     names = ["index", *factor_names, *latents]
     projector.write_table(path, [embedded.indices, factors, embedded.mean], names)
 
 
-def _report(run, split, description):
+def _report(run: trained.Trained, split: str, description: str) -> None:
     arrays, table, projection = _paths(run.workdir, split)
-    print(f"model      step {run.step}, {run.checkpoint}")
-    print(f"arrays     {arrays}")
-    print(f"table      {table}")
-    print(f"projector  {projection}")
-    print(f"           {description}")
-    print(f"to see it  tensorboard --logdir {run.workdir.path}")
-    print("           then open http://localhost:6006/#projector, or choose Projector in the menu at the top")
-    print("           right; restart a TensorBoard that showed an earlier embedding of this split")
+    lines = f"""\
+model      step {run.step}, {run.checkpoint}
+arrays     {arrays}
+table      {table}
+projector  {projection}
+           {description}
+to see it  tensorboard --logdir {run.workdir.path}
+           then open http://localhost:6006/#projector, or choose Projector in the menu at the top
+           right; restart a TensorBoard that showed an earlier embedding of this split"""
+    print(printable(lines))

@@ -1,8 +1,10 @@
-"""Judges a trained model on held-out images."""
+"""Evaluates a trained model on held-out images."""
 
 import functools
 import sys
 import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import tensorflow as tf
 
@@ -13,6 +15,8 @@ from vaeflow.analysis.importance_sampling import ImportanceSampler, bits_per_dim
 from vaeflow.datasets.base import SPLITS
 from vaeflow.metrics import Metric, ReconstructionQuality
 from vaeflow.runs.progress_line import ProgressLine
+from vaeflow.runs.terminal import printable
+from vaeflow.runs.workdir import WorkDir
 
 # The mutual information compares every example with every other.
 _MOST_EXAMPLES_COMPARED = 10_000
@@ -21,26 +25,26 @@ _LATENT = "kl_per_dimension_nats/"
 
 @functools.partial(registry.command, refused=trained.FLAG_ADVICE)
 def evaluate(
-    workdir,
-    checkpoint="best",
-    split="evaluation",
-    num_samples=(1, 50),
-    metrics=None,
-    batch_size=None,
-    seed=0,
-):
-    """Evaluates a trained model on a whole split, each example counted once.
+    workdir: str,
+    checkpoint: str = "best",
+    split: str = "evaluation",
+    num_samples: int | Sequence[int] = (1, 50),
+    metrics: Sequence[Metric] | None = None,
+    batch_size: int | None = None,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Evaluates a trained model on a whole split; each example counts once.
 
-    The results do not depend on the batch size or the number of replicas, up to
-    rounding. Their names carry the unit and, in brackets, the binarization of the
+    Up to rounding, the results do not depend on the batch size or the number of
+    replicas. Their names contain the unit and, in brackets, the binarization of the
     images, without which such figures cannot be compared:
 
     - `negative_elbo_nats`, `reconstruction_loss_nats`, `kl_nats`, and
       `kl_per_dimension_nats/00` … for each latent, at a KL weight of 1;
-    - `active_units`, the latents whose posterior mean varies by more than 0.01
+    - `active_units`, the number of latents whose posterior mean has a variance above 0.01
       (Burda et al. 2016, arXiv:1509.00519, section 5.2);
     - `mutual_information_nats` between images and latents, an estimate that is at
-      most the logarithm of the number of examples; see `divergences`;
+      most the logarithm of the number of examples; see `aggregate_posterior`;
     - `nll_is50_nats` …, the negative log-likelihood by importance sampling with 50
       samples; see `ImportanceSampler`; and `bits_per_dimension_is50`;
     - `reconstruction_mse`, `reconstruction_ssim`; see `ReconstructionQuality`.
@@ -50,18 +54,18 @@ def evaluate(
       checkpoint: `"best"`, `"last"`, a step, or a checkpoint's path.
       split: `"evaluation"` or `"train"`.
       num_samples: the numbers of samples for the likelihood, an int or a list; `[]`
-        leaves the likelihood out.
+        skips the likelihood.
       metrics: a list of `Metric`s, in gin `[@ReconstructionQuality()]`, which is the
         default; `[]` for none.
-      batch_size: the global batch size; None for that of the training.
+      batch_size: the global batch size; None for that of the training run.
       seed: keys the noise.
 
     Returns:
-      The content of `evaluation.json` (`evaluation_train.json`), a dict: how it was
-      measured, and `metrics`, name -> float.
+      The content of `evaluation.json` (`evaluation_train.json`): how it was measured, and
+      `metrics`, name -> float.
 
     Raises:
-      ConfigurationError: a setting is wrong, or the folder holds no such checkpoint.
+      ConfigurationError: a setting is wrong, or the folder has no such checkpoint.
       EnvironmentFailure: the data or the disk failed.
     """
     with config.values_checked():
@@ -76,10 +80,8 @@ def evaluate(
     run = trained.restore(workdir, checkpoint)
     images = run.split(split)
     data = (run.model, images, run.dataset.binarization, run.strategy)
-    print(
-        f"{run.checkpoint} on {images.num_examples:,} images of {type(run.dataset).__name__}, {split} split",
-        file=sys.stderr,
-    )
+    examples = f"{images.num_examples:,} images of {type(run.dataset).__name__}, {split} split"
+    print(printable(f"{run.checkpoint} on {examples}"), file=sys.stderr)
 
     batch_size = run.checked_batch_size("evaluate.batch_size", batch_size)
     results = _in_units(Evaluator(*data, batch_size, seed, metrics).evaluate())
@@ -110,7 +112,7 @@ def _likelihoods(data, num_samples, seed):
     results = {}
     with ProgressLine(every_seconds=10, stays=False) as line:
 
-        def show(done):
+        def show(done: float) -> None:
             line.update([f"{done:4.0%} of the importance sampling"], done)
 
         estimates = ImportanceSampler(*data, num_samples, seed).estimate(show)
@@ -122,8 +124,8 @@ def _likelihoods(data, num_samples, seed):
     return results
 
 
-def _in_units(results):
-    """Renames what the training logs without its unit."""
+def _in_units(results: Mapping[str, float]) -> dict[str, float]:
+    """Adds the unit to the names that the training logs without it."""
     in_nats = {"negative_elbo", "reconstruction_loss", "kl", "kl_per_dimension"}
     renamed = {}
     for name, value in results.items():
@@ -132,7 +134,7 @@ def _in_units(results):
     return renamed
 
 
-def _write(report, folder):
+def _write(report: dict[str, Any], folder: WorkDir) -> None:
     """Writes the report as JSON and to TensorBoard, and prints it."""
     suffix = "" if report["split"] == "evaluation" else f"_{report['split']}"
     name = f"evaluation{suffix}.json"
@@ -141,11 +143,11 @@ def _write(report, folder):
         for metric, value in report["metrics"].items():
             tf.summary.scalar(f"evaluate{suffix}/{metric}", value)
     print(_as_table(report["metrics"]))
-    print(f"written to {folder.path / name} and to TensorBoard")
+    print(printable(f"written to {folder.path / name} and to TensorBoard"))
 
 
-def _as_table(metrics):
-    """A line for each metric; one for the KL of all latents together, the largest first."""
+def _as_table(metrics: Mapping[str, float]) -> str:
+    """Makes a line for each metric, and one for the KL of all latents, the largest first."""
     latents = {name: value for name, value in metrics.items() if name.startswith(_LATENT)}
     rows = {
         name: f"{value:10.4f}".removesuffix(".0000") for name, value in metrics.items() if name not in latents
@@ -157,5 +159,5 @@ def _as_table(metrics):
     return "\n".join([*lines, *textwrap.wrap(f"KL of each latent, in nats: {each}", 90)])
 
 
-def _dimension(name):
+def _dimension(name: str) -> str:
     return name.removeprefix(_LATENT).partition("[")[0]

@@ -1,7 +1,9 @@
-"""Exports a trained model: read `export` top to bottom."""
+"""Exports a trained model; read `export` top to bottom."""
 
 import contextlib
 import functools
+from collections.abc import Sequence
+from typing import Any
 
 import tensorflow as tf
 
@@ -17,17 +19,20 @@ from vaeflow.export import (
     write,
 )
 from vaeflow.runs import files
+from vaeflow.runs.terminal import printable
 from vaeflow.training import settings
 
 _FINAL = "export"
 
 
 @functools.partial(registry.command, refused=trained.FLAG_ADVICE)
-def export(workdir, checkpoint="best", formats=("saved_model", "keras")):
+def export(
+    workdir: str, checkpoint: str = "best", formats: Sequence[str] = ("saved_model", "keras")
+) -> dict[str, float]:
     """Exports a trained model for other programs, with a model card.
 
-    Each file is loaded again in a fresh process and compared with the model before
-    the export takes its name, `<workdir>/export`; one from before is replaced then.
+    Each file is loaded in a fresh process and compared with the model before the export
+    takes its name, `<workdir>/export`, and replaces an earlier one.
 
     Args:
       workdir: the work folder of a run.
@@ -35,18 +40,18 @@ def export(workdir, checkpoint="best", formats=("saved_model", "keras")):
       formats: of `"saved_model"`, `"keras"`, `"tflite"` and `"onnx"`.
 
     Returns:
-      A dict, format -> the largest difference between what the file computes and the
-      model, relative to the largest number of an output where that is above 1.
+      Format -> the largest difference between the outputs of the file and of the model,
+      relative to the largest number of an output if that is above 1.
 
     Raises:
       ConfigurationError: a setting is wrong, or a format cannot hold this model.
-      EnvironmentFailure: the disk failed, or what was written is not the model.
+      EnvironmentFailure: the disk failed, or a file computes something else than the model.
     """
     with config.values_checked():
         formats = _checked_formats(formats)
     refuse_missing_packages(formats)
     _leave_gpus_alone()
-    # One replica: a SavedModel of variables that are mirrored would hold the mirrors.
+    # One replica: a SavedModel of mirrored variables would hold the mirrors.
     run = trained.restore(workdir, checkpoint, tf.distribute.get_strategy)
     refuse_precision(formats, run.settings["precision"])
     final = run.workdir.path / _FINAL
@@ -57,11 +62,11 @@ def export(workdir, checkpoint="best", formats=("saved_model", "keras")):
         differences = check(module, folder, formats, modules)
         (folder / "README.md").write_text(model_card(run, formats, differences))
         files.move(folder, final)
-    _tell(run, formats, differences)
+    _report(run, formats, differences)
     return differences
 
 
-def _checked_formats(formats):
+def _checked_formats(formats: Any) -> tuple[str, ...]:
     if not isinstance(formats, (list, tuple)) or not formats:
         raise ValueError(
             f"`export.formats` must be a list of formats, got {formats!r}; write "
@@ -70,15 +75,16 @@ def _checked_formats(formats):
     return tuple(dict.fromkeys(validation.one_of("export.formats", name, tuple(FORMATS)) for name in formats))
 
 
-def _leave_gpus_alone():
-    """Computes on the CPU, as the processes that check do: a GPU may be busy, and rounds otherwise."""
-    with contextlib.suppress(RuntimeError):  # Called from Python, when devices are in use already.
+def _leave_gpus_alone() -> None:
+    """Computes on the CPU like the checking processes: a GPU may be busy and rounds differently."""
+    with contextlib.suppress(RuntimeError):  # Called from Python, when devices are already in use.
         tf.config.set_visible_devices([], "GPU")
 
 
-def _tell(run, formats, differences):
+def _report(run: trained.Trained, formats: Sequence[str], differences: dict[str, float]) -> None:
     folder = run.workdir.path / _FINAL
-    print(f"checkpoint   {run.checkpoint} (step {run.step:,})")
+    print(printable(f"checkpoint   {run.checkpoint} (step {run.step:,})"))
     for name in formats:
-        print(f"{name:<12} {folder / FORMATS[name].path} (differs from the model by {differences[name]:.1e})")
-    print(f"model card   {folder / 'README.md'}")
+        difference = f"(differs from the model by {differences[name]:.1e})"
+        print(printable(f"{name:<12} {folder / FORMATS[name].path} {difference}"))
+    print(printable(f"model card   {folder / 'README.md'}"))

@@ -1,0 +1,56 @@
+"""The files of `sample`: pictures, animations and the arrays."""
+
+import pathlib
+
+import numpy as np
+
+from vaeflow.analysis import grids, traversals
+from vaeflow.runs import files
+
+_COLUMNS = 8
+_FOLDER = "samples"
+
+Arrays = dict[str, np.ndarray]
+
+
+def write(workdir: pathlib.Path, arrays: Arrays, seconds_per_frame: float) -> list[pathlib.Path]:
+    """Writes all files or none, and returns their paths."""
+    pictures = _pictures(arrays)
+    folder = workdir / _FOLDER
+    with files.staging(workdir, _FOLDER) as unfinished:
+        for name, pixels in pictures.items():
+            if name.endswith(".gif"):
+                grids.write_gif(unfinished / name, pixels, seconds_per_frame)
+            else:
+                grids.write_png(unfinished / name, pixels)
+        np.savez_compressed(unfinished / "samples.npz", allow_pickle=False, **arrays)
+        folder.mkdir(exist_ok=True)
+        paths = [folder / name for name in (*pictures, "samples.npz")]
+        for path in paths:
+            files.move(unfinished / path.name, path)
+    return paths
+
+
+def _pictures(arrays: Arrays) -> dict[str, np.ndarray | list[np.ndarray]]:
+    """Draws the grids: file name -> pixels, or a list of frames for an animation."""
+    pictures = {}
+    for name, drawn in arrays.items():
+        if name.startswith("samples_") and name.endswith("_images"):
+            sampler = name.removeprefix("samples_").removesuffix("_images")
+            pictures[f"samples-{sampler}.png"] = grids.grid(grids.enlarge(drawn, _COLUMNS), _COLUMNS)
+    rows = grids.in_pairs_of_rows(arrays["reconstruction_inputs"], arrays["reconstruction_images"], _COLUMNS)
+    pictures["reconstructions.png"] = grids.grid(grids.enlarge(rows, _COLUMNS), _COLUMNS)
+    for path in traversals.PATHS:
+        drawn = arrays[f"interpolation_{path}_images"]
+        pictures[f"interpolations-{path}.png"] = grids.rows(drawn)
+        pictures[f"interpolations-{path}.gif"] = grids.frames(drawn)
+    labels = traversal_labels(arrays)
+    pictures["traversals.png"] = grids.rows(arrays["traversal_images"], row_labels=labels)
+    pictures["traversals.gif"] = grids.frames(arrays["traversal_images"], captions=labels)
+    return pictures
+
+
+def traversal_labels(arrays: Arrays) -> list[str]:
+    """Returns the index and the KL of each traversed latent."""
+    pairs = zip(arrays["traversal_dimensions"], arrays["traversal_kl"], strict=True)
+    return [f"z{dimension:02d}  {kl:.2f}" for dimension, kl in pairs]
