@@ -50,7 +50,7 @@ def test_more_components_than_images(folder, capsys):
     parameters = ["sample.samplers = [@GaussianMixtureSampler()]", "sample.num_fit_examples = 9"]
     assert trained_runs.call_sample(folder, *parameters) == 2
     message = (
-        "`GaussianMixtureSampler.num_components` must be at most the number of images it is fitted on, 9"
+        "`GaussianMixtureSampler.num_components` must be at most the number of images it is fitted to, 9"
     )
     assert message in capsys.readouterr().err
 
