@@ -1,6 +1,5 @@
 """Several workers on this machine: tiny programs in place of the training."""
 
-import json
 import os
 import pathlib
 import signal
@@ -19,6 +18,7 @@ from vaeflow.errors import ConfigurationError
 pytestmark = pytest.mark.processes
 
 REPOSITORY = pathlib.Path(__file__).parents[2]
+
 
 # What each worker's program starts with: `index`, and the number of its start.
 PRELUDE = """
@@ -279,48 +279,3 @@ def test_the_environment_of_a_worker_holds_its_part_of_the_gpus(monkeypatch, fol
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
     assert run("pathlib.Path(f'gpu-{index}').write_text(os.environ['CUDA_VISIBLE_DEVICES'])") == 0
     assert [(folder / f"gpu-{index}").read_text() for index in (0, 1)] == ["4", "6"]
-
-
-# Python imports this module when it starts: a worker prints its command line and ends.
-STAND_IN = """
-import json, os, sys
-if "TF_CONFIG" in os.environ:
-    print(json.dumps(sys.orig_argv[1:]), flush=True)
-    os._exit(42)
-"""
-
-
-def test_the_workers_run_vaeflow_train_with_the_flags_after_the_dashes(folder):
-    (folder / "stand_in").mkdir()
-    (folder / "stand_in" / "sitecustomize.py").write_text(STAND_IN)
-    paths = os.pathsep.join([str(folder / "stand_in"), str(REPOSITORY)])
-    arguments = ["--num_workers=2", "--max_restarts=0", "--", "--gin_file=x.gin", "--help", "--", "a b"]
-    done = subprocess.run(
-        [sys.executable, "-m", "launch.local_cluster", *arguments],
-        env=os.environ | {"PYTHONPATH": paths},
-        capture_output=True,
-        text=True,
-    )
-    assert (done.returncode, done.stderr) == (42, "")
-    expected = json.dumps(["-P", "-m", "vaeflow", "train", "--gin_file=x.gin", "--help", "--", "a b"])
-    assert sorted(done.stdout.splitlines()) == [f"[worker 0] {expected}", f"[worker 1] {expected}"]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "expected"),
-    [
-        (["--num_workers=1"], "--num_workers=1"),
-        (["--max_restarts=-1"], "--max_restarts=-1"),
-        (["--gin_file=x.gin"], "unknown flag --gin_file"),
-    ],
-)
-def test_wrong_flags_are_refused(arguments, expected):
-    done = subprocess.run(
-        [sys.executable, "-m", "launch.local_cluster", *arguments],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 2
-    assert expected in done.stderr
-    assert done.stderr.count("\n") == 1
