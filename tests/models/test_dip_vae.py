@@ -27,7 +27,7 @@ SIGNS = np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]], np.float64)
 
 
 @pytest.fixture(params=["i", "ii"])
-def kind(request):
+def variant(request):
     return request.param
 
 
@@ -39,10 +39,10 @@ def penalties(terms):
 @pytest.mark.parametrize(
     "arguments", [{}, {"lambda_od": 3.0}, {"lambda_d": 4.0}, {"free_bits": 0.9}], ids=str
 )
-def test_objective(kind, arguments):
-    model = make_model(DIPVAE, kind=kind, **arguments)
+def test_objective(variant, arguments):
+    model = make_model(DIPVAE, variant=variant, **arguments)
     parameters, _ = pass_through(model, images())
-    expected, loss = numpy_objectives.dip_vae(*parameters, kind, **arguments)
+    expected, loss = numpy_objectives.dip_vae(*parameters, variant, **arguments)
     terms = terms_of(model, images())
     values, _ = penalties(terms)
     oracle = [expected["off_diagonal_penalty"], expected["diagonal_penalty"]]
@@ -51,11 +51,11 @@ def test_objective(kind, arguments):
 
 
 def test_decorrelated_codes_of_variance_1_cost_nothing():
-    one = make_model(DIPVAE, kind="i")
+    one = make_model(DIPVAE, variant="i")
     values, _ = penalties(one.objective(forward_of(one, SIGNS + 5.0, np.full((4, 3), 3.0)), 0))
     np.testing.assert_allclose(values, [0.0, 0.0], atol=1e-24)
     # Type II counts the posteriors' own variance.
-    other = make_model(DIPVAE, kind="ii")
+    other = make_model(DIPVAE, variant="ii")
     means, log_variance = SIGNS * np.sqrt(0.75), np.full((4, 3), np.log(0.25))
     values, _ = penalties(other.objective(forward_of(other, means, log_variance), 0))
     np.testing.assert_allclose(values, [0.0, 0.0], atol=1e-24)
@@ -91,11 +91,11 @@ def test_far_means_do_not_cancel():
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ({"kind": "i", "lambda_od": 2.0}, [2.0, 20.0]),
-        ({"kind": "ii", "lambda_od": 2.0}, [2.0, 2.0]),
-        ({"kind": "i", "lambda_od": 2.0, "lambda_d": 3.0}, [2.0, 3.0]),
-        ({"kind": "i", "lambda_od": LinearSchedule(0.0, 4.0, 14)}, [2.0, 20.0]),
-        ({"kind": "i", "lambda_d": LinearSchedule(0.0, 4.0, 14)}, [10.0, 2.0]),
+        ({"variant": "i", "lambda_od": 2.0}, [2.0, 20.0]),
+        ({"variant": "ii", "lambda_od": 2.0}, [2.0, 2.0]),
+        ({"variant": "i", "lambda_od": 2.0, "lambda_d": 3.0}, [2.0, 3.0]),
+        ({"variant": "i", "lambda_od": LinearSchedule(0.0, 4.0, 14)}, [2.0, 20.0]),
+        ({"variant": "i", "lambda_d": LinearSchedule(0.0, 4.0, 14)}, [10.0, 2.0]),
     ],
     ids=["I", "II", "both given", "a schedule of both", "a schedule"],
 )
@@ -104,23 +104,23 @@ def test_weights(arguments, expected):
     np.testing.assert_allclose(weights, expected, rtol=1e-6)
 
 
-def test_two_replicas_share_one_covariance(monkeypatch, kind):
-    model = make_model(DIPVAE, kind=kind)
+def test_two_replicas_share_one_covariance(monkeypatch, variant):
+    model = make_model(DIPVAE, variant=variant)
     parts = terms_of_parts(monkeypatch, model, images())
     assert_parts_make_the_whole(parts, terms_of(model, images()))
 
 
-def test_a_replica_on_its_own(monkeypatch, kind):
-    model = make_model(DIPVAE, kind=kind, scope="replica")
+def test_a_replica_on_its_own(monkeypatch, variant):
+    model = make_model(DIPVAE, variant=variant, scope="replica")
     for part, rows in zip(terms_of_parts(monkeypatch, model, images()), (slice(0, 3), slice(3, 6))):
         parameters, _ = pass_through(model, images()[rows], first_position=rows.start)
-        assert loss_of(part) == pytest.approx(numpy_objectives.dip_vae(*parameters, kind)[1], rel=1e-10)
+        assert loss_of(part) == pytest.approx(numpy_objectives.dip_vae(*parameters, variant)[1], rel=1e-10)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"kind": "I"}, "`DIPVAE.kind` must be one of 'i', 'ii'; got 'I'"),
+        ({"variant": "I"}, "`DIPVAE.variant` must be one of 'i', 'ii'; got 'I'"),
         ({"lambda_od": -1.0}, "`DIPVAE.lambda_od` must be a number of at least 0, got -1.0"),
         ({"lambda_d": "10"}, "`DIPVAE.lambda_d` must be a number of at least 0, got '10'"),
     ],
@@ -131,8 +131,8 @@ def test_faulty_settings_are_refused(arguments, message):
 
 
 def test_settings_come_back(tmp_path):
-    make_model(DIPVAE, kind="ii", lambda_od=LinearSchedule(0.0, 9.0, 10)).save(tmp_path / "model.keras")
+    make_model(DIPVAE, variant="ii", lambda_od=LinearSchedule(0.0, 9.0, 10)).save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras")
-    assert again.kind == "ii"
+    assert again.variant == "ii"
     assert again.lambda_d is None
     assert float(again.lambda_od(10)) == 9.0

@@ -1,6 +1,7 @@
 """Models: what is trained."""
 
 from vaeflow.models.annealed_vae import AnnealedVAE
+from vaeflow.models.base import Model
 from vaeflow.models.beta_tc_vae import BetaTCVAE
 from vaeflow.models.beta_vae import BetaVAE
 from vaeflow.models.conv_vae import ConvVAE
@@ -22,5 +23,6 @@ __all__ = [
     "FactorVAE",
     "Forward",
     "InfoVAE",
+    "Model",
     "Term",
 ]

@@ -1,10 +1,14 @@
 """The beta-TCVAE."""
 
+from typing import Any
+
+import tensorflow as tf
+
 from vaeflow import registry, schedules, validation
 from vaeflow.distributions import Gaussian
 from vaeflow.errors import ConfigurationError
 from vaeflow.models import minibatch_divergences
-from vaeflow.models.terms import Term
+from vaeflow.models.terms import Forward, Term
 from vaeflow.models.vae import VAE
 
 
@@ -19,15 +23,15 @@ class BetaTCVAE(VAE):
       log q(z) − log Π_d q(z_d);
     * `dimension_wise_kl`, of each latent from the prior: log Π_d q(z_d) − log p(z).
 
-    The sum of the three is log q(z|x) − log p(z) exactly, a sampled KL. (Eq. 5 in some
-    versions of the paper.) q(z), over the training set, is estimated from the batch.
-    With `"mws"` the parts are shifted, MI by about + log N and the others to match, so
-    that they are not to be read as nats; the gradient is not. With `"mss"` they are.
+    The sum of the three is exactly log q(z|x) − log p(z), a sampled KL (Eq. 5 in some
+    versions of the paper). q(z), over the training set, is estimated from the batch.
+    With `"mws"` the parts are shifted, MI by about + log N and the others to match, so do
+    not read them as nats; the gradient is not shifted. With `"mss"` they are in nats.
 
-    The study (Locatello et al. 2019, arXiv:1811.12359) has the analytic KL + (β − 1) TC
-    instead, equal in expectation where α = γ = 1. The term `kl`, the analytic KL, is
-    logged and weighs nothing. Free bits add their deficit of the analytic KL, and are
-    the floor that they mean only where α = β = γ.
+    The study (Locatello et al. 2019, arXiv:1811.12359) uses the analytic KL + (β − 1) TC
+    instead, equal in expectation if α = γ = 1. The term `kl`, the analytic KL, is logged
+    with weight 0. Free bits add the deficit of the analytic KL; they are a true floor only
+    if α = β = γ.
 
     Args:
       alpha: α, the weight of the mutual information, a float or a schedule; like the
@@ -36,29 +40,36 @@ class BetaTCVAE(VAE):
       gamma: γ, the weight of the dimension-wise KL.
       estimator: `"mws"`, minibatch weighted sampling, or `"mss"`, minibatch stratified
         sampling; see `minibatch_divergences.log_aggregate_posterior`.
-      num_examples: N, the size of the training set. None: the Trainer's; outside the
-        Trainer the batch is taken for the training set, and `"mss"` is refused.
+      num_examples: N, the size of the training set; None lets the Trainer fill it in.
+        Outside the Trainer, None treats the batch as the training set and refuses `"mss"`.
       **kwargs: as for `VAE`.
     """
 
     couples_examples = True
 
-    def __init__(self, alpha=1.0, beta=6.0, gamma=1.0, estimator="mws", num_examples=None, **kwargs):
+    def __init__(
+        self,
+        alpha: validation.Weight = 1.0,
+        beta: validation.Weight = 6.0,
+        gamma: validation.Weight = 1.0,
+        estimator: str = "mws",
+        num_examples: int | None = None,
+        **kwargs: Any,
+    ):
         super().__init__(**kwargs)
-        self.alpha, self.beta, self.gamma = (
-            weight if callable(weight) else validation.non_negative_number(f"BetaTCVAE.{name}", weight)
-            for name, weight in (("alpha", alpha), ("beta", beta), ("gamma", gamma))
-        )
+        self.alpha = validation.weight("BetaTCVAE.alpha", alpha)
+        self.beta = validation.weight("BetaTCVAE.beta", beta)
+        self.gamma = validation.weight("BetaTCVAE.gamma", gamma)
         self.estimator = validation.one_of("BetaTCVAE.estimator", estimator, minibatch_divergences.ESTIMATORS)
         if num_examples is not None:
             num_examples = validation.positive_integer("BetaTCVAE.num_examples", num_examples)
         self.num_examples = num_examples
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments, with the number of examples that the Trainer has set."""
         return super().get_config() | {"num_examples": self.num_examples}
 
-    def objective(self, forward, step):
+    def objective(self, forward: Forward, step: int | tf.Tensor) -> dict[str, Term]:
         terms = super().objective(forward, step)
         terms["kl"] = terms["kl"]._replace(weight=0.0)
         mean = self.gather(forward.posterior.mean)
@@ -71,13 +82,14 @@ class BetaTCVAE(VAE):
             1 if self.num_examples is None else self.num_examples,
             self.estimator,
         )
-        parts = {
+        parts: dict[str, tuple[tf.Tensor, Any]] = {
             "mutual_information": (forward.posterior.log_prob(latents) - log_joint, self.alpha),
             "total_correlation": (log_joint - log_product, self.beta),
             "dimension_wise_kl": (log_product - self.prior.log_prob(latents), self.gamma),
         }
         for name, (value, weight) in parts.items():
-            terms[name] = Term(value, schedules.value_at(weight, step) * self.kl_weight_at(step))
+            factor: Any = schedules.value_at(weight, step)
+            terms[name] = Term(value, factor * self.kl_weight_at(step))
         return terms
 
     def _check_num_examples(self, batch_size):
@@ -86,7 +98,7 @@ class BetaTCVAE(VAE):
         if self.num_examples is None:
             raise ConfigurationError(
                 "`BetaTCVAE.num_examples` must be the size of the training set with the estimator 'mss', got "
-                "None; the Trainer fills it in, elsewhere set it"
+                "None; the Trainer fills it in; elsewhere set it yourself"
             )
         if batch_size is not None and batch_size > self.num_examples:
             raise ConfigurationError(

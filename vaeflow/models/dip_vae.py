@@ -1,15 +1,18 @@
 """The DIP-VAE, types I and II."""
 
+import functools
+from typing import Any
+
 import tensorflow as tf
 
 from vaeflow import registry, schedules, validation
-from vaeflow.models.terms import Term
+from vaeflow.models.terms import Forward, Term
 from vaeflow.models.vae import VAE
 
 _DEFAULT_RATIOS = {"i": 10.0, "ii": 1.0}
 
 
-@registry.model
+@functools.partial(registry.model, refused={"kind": "set `DIPVAE.variant` instead"})
 class DIPVAE(VAE):
     """A VAE whose latents have a covariance near the identity (Kumar et al. 2018, arXiv:1711.00848).
 
@@ -19,29 +22,32 @@ class DIPVAE(VAE):
     The terms are `off_diagonal_covariance` and `diagonal_covariance`.
 
     Args:
-      kind: `"i"` or `"ii"`.
+      variant: `"i"` or `"ii"`.
       lambda_od: λ_od, a float or a schedule.
       lambda_d: λ_d, likewise; None for 10 λ_od (type I) or λ_od (type II), as in the
         disentanglement study (Locatello et al. 2019, arXiv:1811.12359).
       **kwargs: as for `VAE`.
     """
 
-    def __init__(self, kind="i", lambda_od=10.0, lambda_d=None, **kwargs):
+    def __init__(
+        self,
+        variant: str = "i",
+        lambda_od: validation.Weight = 10.0,
+        lambda_d: validation.Weight | None = None,
+        **kwargs: Any,
+    ):
         super().__init__(**kwargs)
-        self.kind = validation.one_of("DIPVAE.kind", kind, tuple(_DEFAULT_RATIOS))
-        if not callable(lambda_od):
-            lambda_od = validation.non_negative_number("DIPVAE.lambda_od", lambda_od)
-        if lambda_d is not None and not callable(lambda_d):
-            lambda_d = validation.non_negative_number("DIPVAE.lambda_d", lambda_d)
-        self.lambda_od, self.lambda_d = lambda_od, lambda_d
+        self.variant = validation.one_of("DIPVAE.variant", variant, tuple(_DEFAULT_RATIOS))
+        self.lambda_od = validation.weight("DIPVAE.lambda_od", lambda_od)
+        self.lambda_d = None if lambda_d is None else validation.weight("DIPVAE.lambda_d", lambda_d)
 
-    def objective(self, forward, step):
+    def objective(self, forward: Forward, step: int | tf.Tensor) -> dict[str, Term]:
         covariance = self._covariance(forward.posterior)
         diagonal = tf.linalg.diag_part(covariance)
         off_diagonal = covariance - tf.linalg.diag(diagonal)
         lambda_od = schedules.value_at(self.lambda_od, step)
         if self.lambda_d is None:
-            lambda_d = _DEFAULT_RATIOS[self.kind] * lambda_od
+            lambda_d = _DEFAULT_RATIOS[self.variant] * lambda_od
         else:
             lambda_d = schedules.value_at(self.lambda_d, step)
         return super().objective(forward, step) | {
@@ -55,7 +61,7 @@ class DIPVAE(VAE):
         # Centred first: E[mean mean'] − E[mean] E[mean]' cancels.
         centred = mean - tf.reduce_mean(mean, axis=0)
         covariance = tf.matmul(centred, centred, transpose_a=True) / tf.cast(tf.shape(mean)[0], mean.dtype)
-        if self.kind == "ii":
+        if self.variant == "ii":
             variance = tf.exp(self.gather(posterior.log_variance))
             covariance += tf.linalg.diag(tf.reduce_mean(variance, axis=0))
         return covariance

@@ -1,12 +1,15 @@
 """The FactorVAE, with a discriminator that estimates the total correlation."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import tensorflow as tf
 
 from vaeflow import random, registry, schedules, validation
 from vaeflow.devices import replicas
 from vaeflow.errors import ConfigurationError
-from vaeflow.layers.base import build_once
+from vaeflow.layers.base import Shape, build_once
 from vaeflow.layers.discriminator import Discriminator
 from vaeflow.models.terms import Forward, Term
 from vaeflow.models.vae import VAE
@@ -18,19 +21,19 @@ class FactorVAE(VAE):
     """A VAE whose latents are made independent (Kim & Mnih 2018, arXiv:1802.05983, Eq. 2, Alg. 2).
 
     Minimizes E[−log p(x|z) + KL(q(z|x) ‖ p(z))] + γ E[log D(z) − log(1 − D(z))]. The last
-    is the total correlation KL(q(z) ‖ Π_d q(z_d)) where the discriminator D is the best
-    there is. D minimizes ½ E[−log D(z)] + ½ E[−log(1 − D(z'))], where z' are latents of
+    is the total correlation KL(q(z) ‖ Π_d q(z_d)) if the discriminator D is optimal.
+    D minimizes ½ E[−log D(z)] + ½ E[−log(1 − D(z'))], where z' are latents of
     other images with each dimension permuted over the batch by itself (Alg. 1). Either
     loss moves its own variables only.
 
     The even positions of the global batch are the paper's first batch: they train the
-    VAE, and are the z of both losses. The odd ones are its second batch, from which z'
-    comes. So all expectations are over half of the batch, and a position's term is 0
-    where it is not of the half. The study (Locatello et al. 2019, arXiv:1811.12359) has
-    one batch for both, as `same_batch`. In evaluation all images are used for both.
+    VAE, and are the z of both losses. The odd ones are its second batch, the source of z'.
+    So all expectations are over half of the batch, and a term is 0 at the positions of the
+    other half. The study (Locatello et al. 2019, arXiv:1811.12359) uses one batch for both,
+    as `same_batch` does. In evaluation all images are used for both.
 
-    Deviations: D has one logit, the difference of the paper's two; and D is moved at the
-    same time as the VAE, so that it sees latents of the encoder before its step.
+    Deviations: D has one logit, the difference of the paper's two; and D is updated at the
+    same time as the VAE, so it sees the encoder's latents before the encoder's step.
 
     Args:
       gamma: γ, a float or a schedule.
@@ -38,7 +41,7 @@ class FactorVAE(VAE):
       discriminator_optimizer: a Keras optimizer for D alone, in gin
         `@discriminator/Adam()`; None for Adam with 1e-4, 0.5 and 0.9.
       discriminator_gradient_clip_norm: the largest global norm of D's gradient, or None.
-      same_batch: whether all of the batch serves for both.
+      same_batch: whether the whole batch is used for both.
       **kwargs: as for `VAE`.
     """
 
@@ -46,15 +49,15 @@ class FactorVAE(VAE):
 
     def __init__(
         self,
-        gamma=35.0,
-        discriminator_units=(1000,) * 6,
-        discriminator_optimizer=None,
-        discriminator_gradient_clip_norm=None,
-        same_batch=False,
-        **kwargs,
+        gamma: validation.Weight = 35.0,
+        discriminator_units: Sequence[int] = (1000,) * 6,
+        discriminator_optimizer: keras.optimizers.Optimizer | None = None,
+        discriminator_gradient_clip_norm: float | None = None,
+        same_batch: bool = False,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        self.gamma = gamma if callable(gamma) else validation.non_negative_number("FactorVAE.gamma", gamma)
+        self.gamma = validation.weight("FactorVAE.gamma", gamma)
         units = validation.positive_integers("FactorVAE.discriminator_units", discriminator_units)
         self.discriminator = Discriminator(units, dtype=self.dtype_policy)
         if discriminator_optimizer is None:
@@ -69,15 +72,16 @@ class FactorVAE(VAE):
             name = "FactorVAE.discriminator_gradient_clip_norm"
             validation.positive_number(name, discriminator_gradient_clip_norm)
         self.discriminator_gradient_clip_norm = discriminator_gradient_clip_norm
-        self.same_batch = validation.one_of("FactorVAE.same_batch", same_batch, (True, False))
+        self.same_batch = validation.boolean("FactorVAE.same_batch", same_batch)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         super().build(input_shape)
         build_once(self.discriminator, (None, self.num_latents))
         # Here, so that a saved model comes back with the optimizer's state.
-        build_once(self.discriminator_optimizer, self.discriminator.trainable_variables)
+        if not self.discriminator_optimizer.built:
+            self.discriminator_optimizer.build(self.discriminator.trainable_variables)
 
-    def parameter_groups(self):
+    def parameter_groups(self) -> dict[str, ParameterGroup]:
         return {
             "discriminator": ParameterGroup(
                 self.discriminator.trainable_variables,
@@ -86,7 +90,7 @@ class FactorVAE(VAE):
             )
         }
 
-    def forward(self, images, training=False):
+    def forward(self, images: tf.Tensor, training: bool = False) -> Forward:
         """As for `VAE`, but decodes only the images that train the VAE; `Forward.images` are those."""
         if not self._has_halves(training):
             return super().forward(images, training)
@@ -96,11 +100,11 @@ class FactorVAE(VAE):
         reconstruction = self.decode(latents[half], training)
         return Forward(images[half], posterior, latents, reconstruction, list(self.losses), training)
 
-    def objective(self, forward, step):
+    def objective(self, forward: Forward, step: int | tf.Tensor) -> dict[str, Term]:
         terms = super().objective(forward, step)
         latents, permuted = forward.latents, self._permuted_latents(forward)
         if self._has_halves(forward.training):
-            is_even = self.positions(forward.num_examples) % 2 == 0
+            is_even = tf.math.floormod(self.positions(forward.num_examples), 2) == 0
             # One pass: each position is either one of z or one of z'.
             logits = permuted_logits = self.discriminator(tf.where(is_even[:, None], latents, permuted))
             weights, permuted_weights = self._weights_of_halves(forward, is_even)
@@ -119,7 +123,7 @@ class FactorVAE(VAE):
         terms["discriminator_loss"] = Term(0.5 * mistakes, group="discriminator")
         return terms
 
-    def mean_kl_per_dimension(self, forward):
+    def mean_kl_per_dimension(self, forward: Forward) -> tf.Tensor:
         if not self._has_halves(forward.training):
             return super().mean_kl_per_dimension(forward)
         kl = self.prior.kl_per_dimension(forward.posterior, forward.latents)
@@ -133,7 +137,7 @@ class FactorVAE(VAE):
         whole = self.scope == "replica" or replicas.num_replicas() == 1
         if whole or num_examples % 2 == 0:
             return 0  # An int, so that the shapes that follow are known.
-        return self.positions(num_examples)[0] % 2
+        return tf.math.floormod(self.positions(num_examples)[0], 2)
 
     def _permuted_latents(self, forward):
         """Returns z', `[b, D]`, without gradient; for halves, at the odd positions."""

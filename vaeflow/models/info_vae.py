@@ -2,11 +2,14 @@
 
 import math
 import numbers
+from typing import Any
 
-from vaeflow import random, registry, schedules, validation
+import tensorflow as tf
+
+from vaeflow import registry, schedules, validation
 from vaeflow.errors import ConfigurationError
 from vaeflow.models import minibatch_divergences
-from vaeflow.models.terms import Term
+from vaeflow.models.terms import Forward, Term
 from vaeflow.models.vae import VAE
 
 _FIRST_AND_LAST_STEP = (0, 2**30)
@@ -17,12 +20,12 @@ class InfoVAE(VAE):
     """The MMD-VAE (Zhao et al. 2017, arXiv:1706.02262, Eq. 6).
 
     Minimizes E[−log p(x|z)] + (1 − α) E[KL(q(z|x) ‖ p(z))] + (α + λ − 1) MMD(q(z), p(z)):
-    α raises the information that latents carry of the image, λ draws all latents
-    together to the prior. α = 0 and λ = 1 is the VAE.
+    α raises the information that latents carry about the image; λ pulls the latents of
+    all images together towards the prior. α = 0 and λ = 1 is the VAE.
 
     The mean of the term `mmd` is the estimate of `minibatch_divergences.mmd`: of the
-    squared MMD, unbiased, at times negative. The paper's code has a biased one of another
-    width, so that its λ (1000 on MNIST) does not carry over.
+    squared MMD, unbiased, at times negative. The paper's code uses a biased estimate with
+    another width, so its λ (1000 on MNIST) does not carry over.
 
     Args:
       alpha: α, at most 1.
@@ -33,18 +36,18 @@ class InfoVAE(VAE):
 
     couples_examples = True
 
-    def __init__(self, alpha=0.0, mmd_scale=10.0, kernel="imq", **kwargs):
+    def __init__(
+        self, alpha: float = 0.0, mmd_scale: validation.Weight = 10.0, kernel: str = "imq", **kwargs: Any
+    ):
         super().__init__(**kwargs)
         if isinstance(alpha, bool) or not isinstance(alpha, numbers.Real) or not -math.inf < alpha <= 1:
             raise ConfigurationError(
                 f"`InfoVAE.alpha` must be a number of at most 1, got {alpha!r}: the KL weighs 1 - alpha"
             )
-        if not callable(mmd_scale):
-            mmd_scale = validation.non_negative_number("InfoVAE.mmd_scale", mmd_scale)
         self.alpha = float(alpha)
-        self.mmd_scale = mmd_scale
+        self.mmd_scale = validation.weight("InfoVAE.mmd_scale", mmd_scale)
         self.kernel = validation.one_of("InfoVAE.kernel", kernel, minibatch_divergences.KERNELS)
-        # Every schedule of ours has its smallest value at one of its ends.
+        # Each of our schedules is smallest at one of its ends.
         smallest = min(float(self.mmd_weight_at(step)) for step in _FIRST_AND_LAST_STEP)
         if smallest < 0:
             raise ConfigurationError(
@@ -52,14 +55,14 @@ class InfoVAE(VAE):
                 f"{smallest:g}, which would drive the latents away from the prior; raise InfoVAE.mmd_scale"
             )
 
-    def kl_weight_at(self, step):
+    def kl_weight_at(self, step: int | tf.Tensor) -> float | tf.Tensor:
         return (1.0 - self.alpha) * super().kl_weight_at(step)
 
-    def mmd_weight_at(self, step):
+    def mmd_weight_at(self, step: int | tf.Tensor) -> float | tf.Tensor:
         """Returns the weight of the MMD at a step, a float or scalar tensor."""
         return self.alpha + schedules.value_at(self.mmd_scale, step) - 1.0
 
-    def objective(self, forward, step):
+    def objective(self, forward: Forward, step: int | tf.Tensor) -> dict[str, Term]:
         mmd = minibatch_divergences.mmd(
             self.gather(forward.latents),
             self.prior_samples(forward),
@@ -67,8 +70,3 @@ class InfoVAE(VAE):
             self.kernel,
         )
         return super().objective(forward, step) | {"mmd": Term(mmd, self.mmd_weight_at(step))}
-
-    def prior_samples(self, forward):
-        """Draws as many latents from p(z) as the batch in scope has, the same wherever it is the same."""
-        shape = (self.batch_size_in_scope(forward.num_examples), self.num_latents)
-        return self.prior.sample(random.normal(shape, forward.latents.dtype, self.scope == "global"))

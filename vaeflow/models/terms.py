@@ -1,5 +1,6 @@
-"""What a model gives its objective, and what the objective gives the training."""
+"""`Forward`, the input of an objective, and `Term`, its output."""
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -23,14 +24,14 @@ class Term(NamedTuple):
     weight: Any = 1.0
     group: str | None = None
 
-    def weight_as(self, dtype):
+    def weight_as(self, dtype: tf.DType) -> tf.Tensor:
         """Returns the weight as a scalar tensor of `dtype`."""
         if isinstance(self.weight, (int, float)):
             return tf.constant(self.weight, dtype)  # `tf.cast` would take it through float32.
         return tf.cast(self.weight, dtype)
 
 
-def losses_by_group(terms, means):
+def losses_by_group(terms: dict[str, Term], means: dict[str, tf.Tensor]) -> dict[str | None, tf.Tensor]:
     """Adds up what each parameter group minimizes.
 
     Args:
@@ -47,7 +48,7 @@ def losses_by_group(terms, means):
     return losses
 
 
-def check_groups(terms, groups):
+def check_groups(terms: dict[str, Term], groups: Iterable[str | None]) -> None:
     """Raises `ConfigurationError` where a term names a group that is not there, or a group has no term."""
     named = {term.group for term in terms.values()}
     for name, term in terms.items():

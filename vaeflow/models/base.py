@@ -1,0 +1,190 @@
+"""The base of every model: what training, Keras' `fit` and saving need, whatever the family."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from vaeflow import validation
+from vaeflow.devices import cores, replicas
+from vaeflow.layers.constructor_config import ConstructorConfig
+from vaeflow.models.terms import Term, check_groups, losses_by_group
+from vaeflow.optimizers import ParameterGroup, clip
+
+
+class Model(ConstructorConfig, keras.Model):  # pyright: ignore[reportIncompatibleMethodOverride] Keras' stub of `from_config`.
+    """A model whose objective is a sum of named terms, trained the same on any number of replicas.
+
+    A family of models implements `build`, `call`, `forward` and `objective`; it owns its
+    blocks and what they mean. The `Trainer`, `fit` and `check_model` know only this class.
+
+    Args:
+      scope: what terms see that couple examples: `"global"`, the batch of all replicas,
+        so that their number does not matter; or `"replica"`, each replica's part alone.
+
+    Example:
+
+        class Autoencoder(Model):
+            def __init__(self, encoder, decoder, **kwargs):
+                super().__init__(**kwargs)
+                self.encoder, self.decoder = encoder, decoder
+            …
+            def objective(self, forward, step):
+                error = tf.math.squared_difference(forward.images, forward.reconstruction)
+                return {"reconstruction_loss": Term(tf.reduce_sum(error, axis=[1, 2, 3]))}
+    """
+
+    # Whether a term that has a value per example depends on other examples too. A term
+    # that is a scalar always does.
+    couples_examples = False
+
+    def __init__(self, scope: str = "global", **kwargs: Any):
+        super().__init__(**kwargs)
+        self.scope = validation.one_of(f"{type(self).__name__}.scope", scope, ("global", "replica"))
+
+    def forward(self, images: tf.Tensor, training: bool = False) -> Any:
+        """Runs the blocks once, and collects what they `add_loss`.
+
+        The losses are read here, before any collective: replicas share the list, and
+        a later read could find another replica's.
+
+        Args:
+          images: `[b, H, W, C]`, floats in [0, 1].
+          training: whether blocks behave as in training.
+
+        Returns:
+          What `objective` needs. It has the attributes `images`, `training` and
+          `block_losses`, a list of scalars.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must implement `forward`")
+
+    def objective(self, forward: Any, step: int | tf.Tensor) -> dict[str, Term]:
+        """Names the terms of the loss; the only place for collectives.
+
+        Args:
+          forward: what `forward` returned.
+          step: the global step, an int or scalar tensor, for schedules.
+
+        Returns:
+          A dict, name -> `Term`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must implement `objective`")
+
+    def all_layers(self) -> list[keras.layers.Layer]:
+        """Lists the model and every layer in it, however deep."""
+        return list(self._flatten_layers())
+
+    def in_parts(self, block: Callable, examples: tf.Tensor, **arguments: Any) -> tf.Tensor:
+        """Calls a block, on the cores of a CPU side by side where that is quicker; same numbers.
+
+        Args:
+          block: a function of `[b, …]` that treats each example alone and returns `[b, …]`.
+          examples: `[b, …]`.
+          **arguments: passed on.
+        """
+        return cores.in_parts(block, examples, **arguments)
+
+    def gather(self, value: tf.Tensor) -> tf.Tensor:
+        """Returns `value`, `[b, …]`, of the whole batch in scope, in its order; differentiable."""
+        return replicas.gather(value) if self.scope == "global" else value
+
+    def batch_size_in_scope(self, num_examples: int | tf.Tensor) -> int | tf.Tensor:
+        """Returns the size of the batch in scope, of which this replica has `num_examples`."""
+        return num_examples * replicas.num_replicas() if self.scope == "global" else num_examples
+
+    def positions(self, num_examples: int | tf.Tensor) -> tf.Tensor:
+        """Returns where this replica's examples are in the batch in scope, int32 `[num_examples]`."""
+        first = replicas.replica_index() * num_examples if self.scope == "global" else 0
+        return first + tf.range(num_examples)
+
+    def parameter_groups(self) -> dict[str, ParameterGroup]:
+        """Names the variables that have an optimizer of their own.
+
+        A model with an adversary overrides it; a `Term` says by its `group` whom it trains.
+        """
+        return {}
+
+    def all_parameter_groups(
+        self, optimizer: keras.optimizers.Optimizer | None, gradient_clip_norm: float | None = None
+    ) -> dict[str | None, ParameterGroup]:
+        """Adds the model's own group: None -> all other trainable variables.
+
+        Args:
+          optimizer: the Keras optimizer of the own group.
+          gradient_clip_norm: the largest global norm of the own group's gradient, or None.
+        """
+        groups = self.parameter_groups()
+        apart = {id(variable) for group in groups.values() for variable in group.variables}
+        own = [variable for variable in self.trainable_variables if id(variable) not in apart]
+        return {None: ParameterGroup(own, optimizer, gradient_clip_norm), **groups}
+
+    def train_step(self, data):
+        """One step of `fit`, on one device; distributed runs use `vaeflow.Trainer`."""
+        images, _, _ = keras.utils.unpack_x_y_sample_weight(data)
+        self._build_for(images)
+        if not self.optimizer.built:
+            with tf.init_scope():
+                # For the other groups' variables too, as Keras does when it loads a saved model.
+                self.optimizer.build(self.trainable_variables)
+        groups = self.all_parameter_groups(self.optimizer)
+        with tf.GradientTape(persistent=len(groups) > 1) as tape:
+            losses, results = self._mean_losses(images, training=True, groups=groups)
+        # All before the first update: it moves what the other gradients are taken at.
+        gradients = {name: tape.gradient(losses[name], groups[name].variables) for name in groups}
+        for name, group in groups.items():
+            group.optimizer.apply(clip(gradients[name], group.gradient_clip_norm), group.variables)
+        return self._report(results, images)
+
+    def test_step(self, data):
+        """One step of `evaluate`, on one device."""
+        images, _, _ = keras.utils.unpack_x_y_sample_weight(data)
+        return self._report(self._mean_losses(images)[1], images)
+
+    @property
+    def metrics(self):
+        """The running means that `fit` and `evaluate` report."""
+        return list(self._trackers().values())
+
+    def _build_for(self, images):
+        if not self.built:
+            with tf.init_scope():
+                self.build((None, *images.shape[1:]))
+
+    def _mean_losses(self, images, training=False, groups=None):
+        step = self.optimizer.iterations if self.optimizer is not None else 0
+        forward = self.forward(tf.cast(images, self.variable_dtype), training)
+        terms = self.objective(forward, step)
+        if groups is not None:
+            check_groups(terms, groups)
+        means = {name: tf.reduce_mean(term.value) for name, term in terms.items()}
+        losses = losses_by_group(terms, means)
+        for block_loss in forward.block_losses:
+            losses[None] += tf.cast(block_loss, losses[None].dtype)
+        return losses, {"loss": losses[None], **means}
+
+    def _trackers(self):
+        # Around Keras' attribute tracking: means of a run are not part of the model.
+        if "_mean_trackers" not in self.__dict__:
+            object.__setattr__(self, "_mean_trackers", {})
+        return self._mean_trackers
+
+    def _report(self, results, images):
+        trackers = self._trackers()
+        for name, value in results.items():
+            if name not in trackers:
+                with tf.init_scope():
+                    trackers[name] = keras.metrics.Mean(name=name)
+            trackers[name].update_state(value, sample_weight=tf.shape(images)[0])
+        return {name: trackers[name].result() for name in results}
+
+    def _block(self, role, block, default):
+        """Returns the block given for a role, or makes the default one."""
+        if block is None:
+            return default()
+        if not isinstance(block, keras.layers.Layer):
+            raise ValueError(
+                f"`{type(self).__name__}.{role}` must be a Keras layer, got {block!r}; in a gin file write "
+                f"{type(self).__name__}.{role} = @SomeBlock() with parentheses"
+            )
+        return block
