@@ -27,7 +27,7 @@ from vaeflow.profiling import cases, report
 from vaeflow.profiling.cases import Case
 from vaeflow.profiling.processes import Measurer
 from vaeflow.runs import files
-from vaeflow.training import settings
+from vaeflow.training import making
 
 _WORKLOADS = pathlib.Path(__file__).parent / "workloads"
 _PRECISIONS = ("float32", "mixed_bfloat16")
@@ -211,7 +211,7 @@ def _measure_file(values, file, num_devices, configuration):
     config.load("train", [file], values.gin_param, values.plugin)
     given = config.values_of("train")
     with config.values_checked():
-        settings.check_training(**given)
+        making.checked(given)
     files.write_text(configuration, config.text_in_force())
     measurer = Measurer(
         str(configuration), tuple(values.plugin), values.seconds, values.virtual_devices is not None

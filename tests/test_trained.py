@@ -11,6 +11,7 @@ import vaeflow
 from tests.fixtures import tiny_runs, trained_runs
 from vaeflow import config, trained
 from vaeflow.analysis.evaluator import Evaluator
+from vaeflow.analysis.examples import Examples
 from vaeflow.errors import ConfigurationError, EnvironmentFailure
 from vaeflow.runs.digest import weights_sha256
 
@@ -70,7 +71,7 @@ def test_moving_averages_take_the_place_of_the_weights(tmp_path):
     plain = json.loads((run.workdir.path / "result.json").read_text())["weights_sha256"]
     assert weights_sha256(run.model.weights) != plain
     # The run evaluates with the averages.
-    evaluator = Evaluator(run.model, run.split(), "none", run.strategy, 8, run.seed)
+    evaluator = Evaluator(Examples(run.model, run.split(), run.strategy, 8, run.seed))
     assert evaluator.evaluate()["negative_elbo"] == pytest.approx(run.metrics["evaluation/negative_elbo"])
 
 

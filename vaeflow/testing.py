@@ -14,6 +14,7 @@ import pathlib
 import subprocess
 import sys
 import tempfile
+from typing import Any
 
 import keras
 import numpy as np
@@ -25,8 +26,9 @@ from vaeflow.devices import strategies
 from vaeflow.models.terms import Term, check_groups
 from vaeflow.models.vae import VAE
 from vaeflow.optimizers import Adam
-from vaeflow.training import settings
+from vaeflow.training import making
 from vaeflow.training.replica_step import ReplicaStep
+from vaeflow.training.settings import TrainingSettings
 from vaeflow.training.trainer import Trainer
 
 _BATCH_SIZE = 8
@@ -59,8 +61,8 @@ def check_model(factory, image_shape=(8, 8, 1)):
 
 def check_terms(factory, image_shape):
     """Checks that terms are finite, of the right shapes, and of the dtype of the weights."""
-    for precision in settings.PRECISIONS:
-        with settings.precision(precision):
+    for precision in making.PRECISIONS:
+        with making.precision(precision):
             model = _made(factory, image_shape)
         expected = "float64" if precision == "float64" else "float32"
         for variable in model.variables:
@@ -89,11 +91,12 @@ def check_gradients(factory, image_shape):
     """Checks that the loss of each parameter group has a finite gradient for each of its variables."""
     model = _made(factory, image_shape)
     _demand(model.trainable_variables, "the model has no trainable variable")
-    step = ReplicaStep(model, None, "none", _BATCH_SIZE, seed=0)
+    split = InMemorySplit(_pixels(image_shape))
+    step = ReplicaStep(model, None, split, TrainingSettings(batch_size=_BATCH_SIZE))
     # Two steps: at the first, a schedule may weigh a term by 0.
     gradients = [_call(step.gradient, _pixels(image_shape), number)[0] for number in (0, 1_000_000)]
-    for name, group, *of_group in zip(step.groups, step.groups.values(), *gradients):
-        for variable, *values in zip(group.variables, *of_group):
+    for name, group, *group_gradients in zip(step.groups, step.groups.values(), *gradients, strict=True):
+        for variable, *values in zip(group.variables, *group_gradients, strict=True):
             loss = "the loss" if name is None else f"the loss of the group {name!r}"
             _demand(np.all(np.isfinite(values)), f"the gradient of {variable.path} is not finite")
             _demand(np.any(values), f"{loss} gives no gradient to the variable {variable.path}")
@@ -170,7 +173,7 @@ def check_fit(factory, image_shape):
     history = _call(model.fit, images, epochs=2, **arguments).history
     for name, values in history.items():
         _demand(np.all(np.isfinite(values)), f"`fit` reports {name} = {values}")
-    moved = any(np.any(one != other) for one, other in zip(before, model.trainable_variables))
+    moved = any(np.any(one != other) for one, other in zip(before, model.trainable_variables, strict=True))
     _demand(moved, "`fit` leaves the weights as they are")
     results = _call(model.evaluate, images, return_dict=True, **arguments)
     _demand(set(results) == set(history), f"`evaluate` reports {sorted(results)}, `fit` {sorted(history)}")
@@ -181,7 +184,7 @@ def check_fit(factory, image_shape):
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder, "model.keras")
         _call(model.save, path)
-        loaded = _call(keras.saving.load_model, path)
+        loaded: Any = _call(keras.saving.load_model, path)
     groups = (each.all_parameter_groups(each.optimizer) for each in (loaded, model))
     for one, (name, other) in zip(next(groups).values(), next(groups).items(), strict=True):
         whose = "the optimizer" if name is None else f"the optimizer of the group {name!r}"
@@ -195,7 +198,7 @@ def check_resume(factory, image_shape):
     whole = _trainer(factory, image_shape)
     _run(whole, _NUM_STEPS // 2)
     with tempfile.TemporaryDirectory() as folder:
-        path = whole.checkpoint().write(os.path.join(folder, "variables"))
+        path = whole.checkpoint().write(str(pathlib.Path(folder, "variables")))
         _run(whole, _NUM_STEPS - _NUM_STEPS // 2)
         resumed = _trainer(factory, image_shape)
         resumed.checkpoint().read(path).assert_consumed()
@@ -235,13 +238,13 @@ def _compare_replicas(factory, image_shape):
     moves, losses = [], []
     for devices in (("CPU:0",), ("CPU:0", "CPU:1")):
         # Plain gradient descent: Adam would hide a constant factor.
-        with settings.precision("float64"):
+        with making.precision("float64"):
             trainer = _trainer(factory, image_shape, keras.optimizers.SGD, devices)
         variables = trainer.model.trainable_variables
         before = [variable.numpy() for variable in variables]
         losses.append(_run(trainer, _NUM_STEPS)["loss"])
-        moves.append([variable.numpy() - start for variable, start in zip(variables, before)])
-    for variable, one, two in zip(variables, *moves):
+        moves.append([variable.numpy() - start for variable, start in zip(variables, before, strict=True)])
+    for variable, one, two in zip(variables, *moves, strict=True):
         difference = np.max(np.abs(one - two)) / max(np.max(np.abs(one)), 1e-12)
         if not difference < _LARGEST_DIFFERENCE:
             return (
@@ -306,12 +309,12 @@ def _trainer(factory, image_shape, optimizer=Adam, devices=("CPU:0",)):
     with strategy.scope():
         model, optimizer = factory(), optimizer(1e-4)
     split = InMemorySplit(_pixels(image_shape, 3 * _BATCH_SIZE - 1))
-    arguments = {"seed": 0, "steps_per_loop": _NUM_STEPS, "compile_mode": "none"}
-    return _call(Trainer, model, optimizer, split, "none", strategy, _BATCH_SIZE, **arguments)
+    settings = TrainingSettings(batch_size=_BATCH_SIZE, steps_per_loop=_NUM_STEPS, compile_mode="none")
+    return _call(Trainer, model, optimizer, split, settings, strategy)
 
 
 def _run(trainer, num_steps):
-    return _call(trainer.run, num_steps)
+    return _call(trainer.train_and_report, num_steps)
 
 
 def main(module, name, *image_shape):

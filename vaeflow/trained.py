@@ -14,7 +14,7 @@ from vaeflow.devices import strategies
 from vaeflow.errors import ConfigurationError
 from vaeflow.runs.checkpoints import CheckpointStore
 from vaeflow.runs.workdir import WorkDir
-from vaeflow.training import settings
+from vaeflow.training import making
 
 # What gin must not set on a command that uses a trained model.
 FLAG_ADVICE = {"workdir": "use the flag --workdir instead", "checkpoint": "use the flag --checkpoint instead"}
@@ -119,15 +119,15 @@ def restore(workdir, checkpoint="best", strategy=strategies.mirrored):
       EnvironmentFailure: the checkpoint is damaged.
     """
     given = config.values_of("train")
-    settings.check_dataset(given["dataset"])
+    making.check_dataset(given["dataset"])
     folder = WorkDir(workdir)
     store = CheckpointStore(folder.checkpoints, best_metric=_best_metric(given["callbacks"]))
     step = store.find(checkpoint)
     record = store.record(step)
     image_shape = tuple(record["image_shape"])
-    made_strategy = settings.make("strategy", strategy, tf.distribute.Strategy)
-    with config.values_checked(), settings.precision(given["precision"]), made_strategy.scope():
-        model = settings.make("train.model", given["model"], keras.Model)
+    made_strategy = making.make("strategy", strategy, tf.distribute.Strategy)
+    with config.values_checked(), making.precision(given["precision"]), made_strategy.scope():
+        model = making.make("train.model", given["model"], keras.Model)
         model.build((None, *image_shape))
     _assign_weights(model, store, step)
     num_replicas = made_strategy.num_replicas_in_sync
@@ -162,7 +162,7 @@ def _assign(variables, arrays, path):
     expected = [tuple(variable.shape) for variable in variables]
     found = [array.shape for array in arrays]
     if expected != found:
-        differing = [pair for pair in zip(expected, found) if pair[0] != pair[1]]
+        differing = [pair for pair in zip(expected, found, strict=False) if pair[0] != pair[1]]
         if len(found) != len(expected):
             differing = []
         detail = (
@@ -173,7 +173,7 @@ def _assign(variables, arrays, path):
             f"{detail or f'{len(found)} weights, this model {len(expected)}'}; leave the model's bindings as "
             "they were in training"
         )
-    for variable, array in zip(variables, arrays):
+    for variable, array in zip(variables, arrays, strict=True):
         variable.assign(array)
 
 

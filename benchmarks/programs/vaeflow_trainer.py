@@ -36,7 +36,7 @@ class Watch(Callback):
         num_steps = run.step - self.last_step
         self.last_step = run.step
         try:
-            self.session.after_step(num_steps * run.trainer.batch_size, num_steps)
+            self.session.after_step(num_steps * run.trainer.settings.batch_size, num_steps)
         except protocol.EndedError:
             run.stop("the benchmark")
             return
@@ -54,7 +54,7 @@ def main():
     if arguments.num_replicas > 1:
         strategies.split_devices(arguments.num_replicas)
     with contextlib.suppress(errors.Preempted):  # The state is saved.
-        config.call("train", workdir=arguments.folder, watchers=[Watch(session)])
+        config.call("train", workdir=arguments.folder, extra_callbacks=[Watch(session)])
 
 
 if __name__ == "__main__":

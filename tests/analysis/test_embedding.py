@@ -6,7 +6,9 @@ import tensorflow as tf
 
 from tests.fixtures.evaluate_on_replicas import evaluator
 from vaeflow import random
-from vaeflow.analysis.embedding import embed, spread_indices
+from vaeflow.analysis.embedding import embed
+from vaeflow.analysis.examples import Examples, spread_indices
+from vaeflow.datasets import InMemorySplit
 
 
 @pytest.fixture(scope="module")
@@ -20,8 +22,9 @@ def subject(strategy):
 
 
 def codes(subject, binarization="none", batch_size=6, seed=3, num_examples=None):
-    arguments = (subject.model, subject.split, binarization, subject.strategy, batch_size, seed, num_examples)
-    return embed(*arguments)
+    own = subject.examples
+    split = InMemorySplit(own.split.array, binarization=binarization)
+    return embed(Examples(own.model, split, own.strategy, batch_size, seed).spread(num_examples))
 
 
 def numpy_codes(model, images, noise):
@@ -36,7 +39,7 @@ def numpy_codes(model, images, noise):
 
 @pytest.mark.parametrize("binarization", ["none", "dynamic"])
 def test_it_equals_a_numpy_computation(subject, binarization):
-    images = subject.split.array / 255.0
+    images = subject.examples.split.array / 255.0
     with random.keyed(3, "embedding", 0):
         if binarization == "dynamic":
             images = (random.uniform(images.shape, "float64").numpy() <= images).astype(float)

@@ -27,9 +27,9 @@ def numpy_evaluation(evaluator, binarization, batch_size):
     (encoder,) = (layer for layer in model.encoder.blocks if hasattr(layer, "kernel"))
     (decoder,) = (layer for layer in model.decoder.hidden if hasattr(layer, "kernel"))
     totals, means = 0.0, []
-    for first in range(0, evaluator.split.num_examples, batch_size):
-        images = evaluator.split.array[first : first + batch_size] / 255.0
-        with random.keyed(evaluator.seed, "evaluation", 0, first):
+    for first in range(0, evaluator.examples.split.num_examples, batch_size):
+        images = evaluator.examples.split.array[first : first + batch_size] / 255.0
+        with random.keyed(evaluator.examples.seed, "evaluation", 0, first):
             if binarization == "dynamic":
                 images = (random.uniform(images.shape, "float64").numpy() <= images).astype(float)
             noise = random.normal((len(images), model.num_latents), "float64").numpy()
@@ -42,7 +42,7 @@ def numpy_evaluation(evaluator, binarization, batch_size):
         kl = 0.5 * np.sum(mean**2 + np.exp(log_variance) - log_variance - 1, axis=0)
         totals += np.array([reconstruction_loss, *kl])
         means.append(mean)
-    reconstruction_loss, *kl = totals / evaluator.split.num_examples
+    reconstruction_loss, *kl = totals / evaluator.examples.split.num_examples
     return {
         "negative_elbo": reconstruction_loss + sum(kl),
         "reconstruction_loss": reconstruction_loss,
@@ -93,7 +93,7 @@ def test_metrics_are_averaged_over_the_examples(strategy):
 
     under_test = evaluator(strategy, batch_size=6, metrics=[Brightness()])
     results = under_test.evaluate()
-    expected = np.mean(np.sum(under_test.split.array / 255.0, axis=(1, 2, 3)))
+    expected = np.mean(np.sum(under_test.examples.split.array / 255.0, axis=(1, 2, 3)))
     assert results["brightness"] == pytest.approx(expected, rel=1e-12)
     assert 0 < results["reconstructed"] < 64
 

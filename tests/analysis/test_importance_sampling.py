@@ -19,6 +19,7 @@ from tests.fixtures.importance_sampling_on_replicas import (
 )
 from vaeflow import random
 from vaeflow.analysis import importance_sampling
+from vaeflow.analysis.examples import Examples
 from vaeflow.analysis.importance_sampling import ImportanceSampler, bits_per_dimension
 from vaeflow.datasets import InMemorySplit
 from vaeflow.layers import BernoulliLikelihood, DenseDecoder, DenseEncoder, GaussianLikelihood
@@ -73,7 +74,7 @@ def test_the_exact_posterior_gives_the_exact_likelihood_from_any_number_of_sampl
     strategy, loadings, dtype, tolerance
 ):
     model = linear_model(strategy, loadings, dtype)
-    estimate = ImportanceSampler(model, split(), "none", strategy, (7, 1, 50)).estimate()
+    estimate = ImportanceSampler(Examples(model, split(), strategy, 1), (7, 1, 50)).estimate()
     assert list(estimate) == [1, 7, 50]
     for nats in estimate.values():
         assert nats == pytest.approx(exact_likelihood(loadings, split()), abs=tolerance)
@@ -81,7 +82,7 @@ def test_the_exact_posterior_gives_the_exact_likelihood_from_any_number_of_sampl
 
 def test_another_posterior_gives_a_bound_that_tightens(strategy, loadings):
     model, examples = linear_model(strategy, loadings, "float64", widened=3.0), split(1000)
-    estimate = ImportanceSampler(model, examples, "none", strategy, (1, 10, 100)).estimate()
+    estimate = ImportanceSampler(Examples(model, examples, strategy, 1), (1, 10, 100)).estimate()
     gaps = [nats - exact_likelihood(loadings, examples) for nats in estimate.values()]
     # The ELBO lacks KL(q(z|x) ‖ p(z|x)): 3 latents, each with 3 times the variance.
     assert gaps[0] == pytest.approx(1.5 * (3 - math.log(3) - 1), rel=0.1)
@@ -91,15 +92,14 @@ def test_another_posterior_gives_a_bound_that_tightens(strategy, loadings):
 
 def twin(under_test, num_samples):
     """The estimates in NumPy and float64, from all importance weights at once."""
-    examples = under_test.split.array / 255.0
-    if under_test.binarization == "dynamic":
-        with random.keyed(under_test.seed, "importance_sampling/binarization", 0):
+    split, seed = under_test.examples.split, under_test.examples.seed
+    examples = split.array / 255.0
+    if split.binarization == "dynamic":
+        with random.keyed(seed, "importance_sampling/binarization", 0):
             examples = (random.uniform(examples.shape, "float64").numpy() <= examples).astype(float)
     num_blocks = math.ceil(max(num_samples) / 10)
     shape, stream = (len(examples), 10, 3), "importance_sampling/latents"
-    noise = [
-        numpy_vae.noise(block, shape, seed=under_test.seed, stream=stream) for block in range(num_blocks)
-    ]
+    noise = [numpy_vae.noise(block, shape, seed=seed, stream=stream) for block in range(num_blocks)]
     log_weights = []
     for epsilon in np.concatenate(noise, axis=1).transpose(1, 0, 2):
         _, log_variance, latents, outputs = numpy_vae.forward(under_test.model, examples, epsilon)
@@ -178,7 +178,7 @@ def test_batches_fit_the_memory(strategy):
 
     def batch_size(num_examples, shape):
         examples = InMemorySplit(np.zeros((num_examples, *shape), np.uint8))
-        return ImportanceSampler(model, examples, "none", strategy).batch_size
+        return ImportanceSampler(Examples(model, examples, strategy, 1)).examples.batch_size
 
     assert batch_size(10_000, (28, 28, 1)) == 264  # 38 batches; 267 is the most that fit.
     assert batch_size(3, (28, 28, 1)) == 3
@@ -197,7 +197,7 @@ def test_batches_fit_the_memory(strategy):
 )
 def test_faulty_settings_are_refused(strategy, changes, message):
     with pytest.raises(ValueError, match=message):
-        ImportanceSampler(keras.Model(), split(), "none", strategy, **changes)
+        ImportanceSampler(Examples(keras.Model(), split(), strategy, 1), **changes)
 
 
 def test_bits_per_dimension_of_a_probability():

@@ -159,13 +159,13 @@ def test_the_mean_kl_is_that_of_the_closed_form(model):
 
 def test_images_are_read_as_the_model_is_given_them():
     array = tiny_runs.images(20)
-    split = InMemorySplit(array)
-    plain = traversals.read_images(split, [3, 0], "none", "float64").numpy()
+    plain = traversals.read_images(InMemorySplit(array), [3, 0], "float64").numpy()
     np.testing.assert_allclose(plain, array[[3, 0]] / 255.0, rtol=1e-12)
-    first = traversals.read_images(split, range(20), "dynamic", "float32", seed=1).numpy()
+    split = InMemorySplit(array, binarization="dynamic")
+    first = traversals.read_images(split, range(20), "float32", seed=1).numpy()
     assert set(np.unique(first)) == {0.0, 1.0}
     assert abs(np.mean(first) - np.mean(array) / 255) < 0.05
     assert np.corrcoef(first.ravel(), array.ravel())[0, 1] > 0.5
-    again = traversals.read_images(split, range(20), "dynamic", "float32", seed=1)
+    again = traversals.read_images(split, range(20), "float32", seed=1)
     np.testing.assert_array_equal(again, first)
-    assert np.any(traversals.read_images(split, range(20), "dynamic", "float32", seed=2) != first)
+    assert np.any(traversals.read_images(split, range(20), "float32", seed=2) != first)

@@ -171,7 +171,7 @@ class Worker:
         return types.SimpleNamespace(remote=getattr(self.job, name))
 
     def work(self, code, folder="."):
-        def train(arguments, watchers):
+        def train(arguments, extra_callbacks):
             self.started = True
             return code, f"because of {arguments}"
 

@@ -5,7 +5,6 @@ import pytest
 import tensorflow as tf
 
 from tests.fixtures import tiny_runs
-from vaeflow import random
 from vaeflow.datasets import InMemorySplit, RenderedSprites, pipeline
 from vaeflow.datasets.order import ExampleOrder
 
@@ -41,8 +40,7 @@ def test_streamed_batches_of_a_source_that_draws(strategy):
 )
 def test_evaluation_counts_each_example_once(strategy, num_examples, batch_size, num_batches):
     split = InMemorySplit(tiny_runs.images(num_examples))
-    batches, count = pipeline.evaluation_batches(split, batch_size, strategy)
-    assert count == num_batches
+    batches = pipeline.evaluation_batches(split, batch_size, strategy)
     for _ in range(2):  # A second evaluation reads the same again.
         images, weights = map(np.concatenate, zip(*batches, strict=True))
         assert len(images) == len(weights) == num_batches * batch_size
@@ -53,18 +51,21 @@ def test_evaluation_counts_each_example_once(strategy, num_examples, batch_size,
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_to_floats_scales_bytes_only(dtype):
     stored = np.arange(256, dtype=np.uint8).reshape(4, 8, 8, 1)
-    floats = pipeline.to_floats(tf.constant(stored), dtype, "none")
+    floats = InMemorySplit(stored).to_floats(tf.constant(stored), dtype)
     assert floats.dtype == dtype
     np.testing.assert_allclose(floats, stored / 255.0, rtol=1e-6)
     scaled = np.linspace(0, 1, 256, dtype=np.float32).reshape(4, 8, 8, 1)
-    kept = pipeline.to_floats(tf.constant(scaled), dtype, "none")
+    kept = InMemorySplit(scaled).to_floats(tf.constant(scaled), dtype)
     assert kept.dtype == dtype
     np.testing.assert_array_equal(kept, scaled)
 
 
 def binarize(images, step, first_position=0, seed=0):
-    with random.keyed(seed, "train", step, first_position):
-        return pipeline.to_floats(tf.constant(images), "float32", "dynamic").numpy()
+    split = InMemorySplit(images, binarization="dynamic")
+    with pipeline.keyed_floats(
+        split, tf.constant(images), "float32", seed, "train", step, first_position
+    ) as drawn:
+        return drawn.numpy()
 
 
 def test_dynamic_binarization_is_keyed_by_seed_step_and_position():

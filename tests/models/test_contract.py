@@ -10,9 +10,11 @@ import tensorflow as tf
 from tests.fixtures import tiny_runs
 from tests.fixtures.noted_calls import note_batch_sizes
 from vaeflow import registry, testing
+from vaeflow.datasets import InMemorySplit
 from vaeflow.devices import cores
 from vaeflow.models import VAE
 from vaeflow.training.replica_step import ReplicaStep
+from vaeflow.training.settings import TrainingSettings
 
 registry.load_builtins()
 MODELS = {entry.name: entry.target for entry in registry.entries("model") if entry.package == "vaeflow"}
@@ -68,10 +70,11 @@ def test_parts_for_the_cores_give_the_gradients_of_the_whole_batch(small, monkey
     if getattr(model, "num_examples", 0) is None:
         model.num_examples = 1000
     model.build((None, *SHAPE))
-    step = ReplicaStep(model, keras.optimizers.SGD(0.1), "none", 12, seed=0)
     pixels = tf.constant(np.random.default_rng(0).integers(0, 256, (12, *SHAPE)), tf.uint8)
+    split = InMemorySplit(pixels.numpy())
+    step = ReplicaStep(model, keras.optimizers.SGD(0.1), split, TrainingSettings(batch_size=12))
     whole, metrics, _ = step.gradient(pixels, 3)
-    step.use_cores(3)
+    step.use_cores(3, step.probe(pixels))
     monkeypatch.setattr(cores, "operations_at_a_time", lambda: 2)
     sizes = note_batch_sizes(model.encoder)
     cut, other_metrics, _ = step.gradient(pixels, 3)

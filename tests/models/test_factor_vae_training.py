@@ -8,15 +8,18 @@ import tensorflow as tf
 from tests.fixtures import numpy_vae, tiny_runs
 from tests.fixtures.small_objectives import STEP, make_factor_vae
 from vaeflow.callbacks import Checkpoints, Evaluation
+from vaeflow.datasets import InMemorySplit
 from vaeflow.models.factor_vae import FactorVAE
 from vaeflow.runs.checkpoints import CheckpointStore
 from vaeflow.schedules import LinearSchedule
 from vaeflow.training.replica_step import ReplicaStep
+from vaeflow.training.settings import TrainingSettings
 
 
 def replica_step(model, batch_size=8, **settings):
     optimizer = keras.optimizers.SGD(0.1)
-    return ReplicaStep(model, optimizer, "none", batch_size, seed=0, **settings)
+    split = InMemorySplit(uint8_images().numpy())
+    return ReplicaStep(model, optimizer, split, TrainingSettings(batch_size=batch_size, **settings))
 
 
 def uint8_images(count=8):

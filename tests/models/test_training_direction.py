@@ -9,6 +9,7 @@ import tensorflow as tf
 from vaeflow.datasets import InMemorySplit, RenderedSprites
 from vaeflow.layers import DenseDecoder, DenseEncoder
 from vaeflow.models import DIPVAE, WAE, AnnealedVAE, BetaTCVAE, BetaVAE, FactorVAE, InfoVAE
+from vaeflow.training.settings import TrainingSettings
 from vaeflow.training.trainer import Trainer
 
 NUM_STEPS = 200
@@ -38,9 +39,9 @@ def trained(make_model, **arguments):
         blocks = {"encoder": DenseEncoder((64,)), "decoder": DenseDecoder((64,))}
         model, optimizer = make_model(num_latents=4, **blocks, **arguments), keras.optimizers.Adam(0.005)
     split = InMemorySplit(sprites())
-    trainer = Trainer(model, optimizer, split, "none", strategy, 32, seed=0, compile_mode="none")
+    trainer = Trainer(model, optimizer, split, TrainingSettings(batch_size=32, compile_mode="none"), strategy)
     for _ in range(NUM_STEPS // 100):
-        metrics = trainer.run(100)
+        metrics = trainer.train_and_report(100)
     return metrics
 
 

@@ -22,6 +22,7 @@ from tests.fixtures.small_objectives import (
 )
 from vaeflow import random
 from vaeflow.analysis.evaluator import Evaluator
+from vaeflow.analysis.examples import Examples
 from vaeflow.datasets import InMemorySplit
 from vaeflow.devices import strategies
 from vaeflow.errors import ConfigurationError
@@ -113,7 +114,7 @@ def test_a_deterministic_encoder_can_be_evaluated(dtype):
     model = WAE(deterministic=True, num_latents=3, dtype=dtype, **numpy_vae.blocks(dtype=dtype))
     model.build((None, 4, 3, 2))
     split = InMemorySplit((255 * numpy_vae.images(5)).astype(np.uint8))
-    evaluator = Evaluator(model, split, "none", strategies.mirrored(), 2, 0)
+    evaluator = Evaluator(Examples(model, split, strategies.mirrored(), 2))
     assert np.all(np.isfinite(list(evaluator.evaluate().values())))
     posterior = model.encode(tf.constant(numpy_vae.images(5), dtype))
     density = posterior.log_prob(posterior.mean)

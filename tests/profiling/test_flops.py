@@ -9,6 +9,7 @@ from vaeflow.datasets import InMemorySplit
 from vaeflow.layers import ConvDecoder, ConvEncoder
 from vaeflow.models import VAE
 from vaeflow.profiling import flops
+from vaeflow.training.settings import TrainingSettings
 from vaeflow.training.trainer import Trainer
 
 
@@ -117,7 +118,8 @@ def test_a_step_of_a_convolutional_net():
         model = VAE(2, ConvEncoder((3,), units=(5,)), ConvDecoder((3,), units=(5,)))
         optimizer = keras.optimizers.Adam()
     split = InMemorySplit(tiny_runs.images(8))
-    assert flops.training_step_flops(Trainer(model, optimizer, split, "none", strategy, 4)) == expected
+    trainer = Trainer(model, optimizer, split, TrainingSettings(batch_size=4), strategy)
+    assert flops.training_step_flops(trainer) == expected
 
 
 def test_the_rate_of_a_matrix_product():

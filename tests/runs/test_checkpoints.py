@@ -53,7 +53,7 @@ def state(trainer):
 def test_a_restored_trainer_equals_the_saved_one(store):
     settings = {"ema_decay": 0.9}
     one = tiny_runs.trainer(**settings)
-    one.run(5)
+    one.train_and_report(5)
     store.save(one.checkpoint(), one.step, {"train/loss": 1.5})
 
     other = tiny_runs.trainer(seed=0, **settings)
@@ -66,8 +66,8 @@ def test_a_restored_trainer_equals_the_saved_one(store):
 
     other.resume_at(record["step"])
     for trainer in (one, other):
-        trainer.run(5)
-        trainer.run(2)
+        trainer.train_and_report(5)
+        trainer.train_and_report(2)
     for a, b in zip(state(one), state(other), strict=True):
         np.testing.assert_array_equal(a, b)
 

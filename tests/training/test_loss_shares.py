@@ -5,9 +5,11 @@ import pytest
 import tensorflow as tf
 
 from tests.fixtures.replica_steps import BATCH, Coupled, images, make_step
+from vaeflow.datasets import InMemorySplit
 from vaeflow.errors import ConfigurationError
 from vaeflow.models import VAE, Term
 from vaeflow.training.replica_step import ReplicaStep, share_of_loss
+from vaeflow.training.settings import TrainingSettings
 
 
 def fake_terms(part):
@@ -53,13 +55,14 @@ def test_terms_of_the_whole_batch_are_not_accumulated():
     images = tf.zeros([2, 8, 8, 1])
     model = Coupled(2)
     model.build(images.shape)
-    steps = {
-        parts: ReplicaStep(model, None, "none", 8, seed=0, gradient_accumulation_steps=parts)
+    split = InMemorySplit(np.zeros(images.shape, np.uint8))
+    whole, in_parts = (
+        ReplicaStep(model, None, split, TrainingSettings(batch_size=8, gradient_accumulation_steps=parts))
         for parts in (1, 2)
-    }
-    assert "spread" in steps[1].loss(images, 0)[1]
+    )
+    assert "spread" in whole.probe(images).metric_names
     with pytest.raises(ConfigurationError, match="'spread' couples the whole batch"):
-        steps[2].loss(images, 0)
+        in_parts.probe(images)
 
 
 @pytest.mark.parametrize("axes", [(), (1,), (0, 1)])
@@ -71,7 +74,8 @@ def test_a_term_of_another_shape_is_refused(axes):
     model = Faulty(2)
     images = tf.zeros([3, 8, 4, 1])
     model.build(images.shape)
-    step = ReplicaStep(model, None, "none", 3, seed=0)
+    split = InMemorySplit(np.zeros(images.shape, np.uint8))
+    step = ReplicaStep(model, None, split, TrainingSettings(batch_size=3))
     model.axes = (1, 2)
     step.loss(images, 0)
     model.axes = axes
@@ -86,7 +90,7 @@ def test_an_integer_weight():
 
 def test_terms_per_example_that_couple_them_are_not_accumulated():
     step = make_step(gradient_accumulation_steps=2)
-    step.loss(images(), 0)
+    assert step.probe(images()).coupling is None
     step.model.couples_examples = True
     with pytest.raises(ConfigurationError, match="the objective of VAE couples the whole batch"):
-        step.loss(images(), 0)
+        step.probe(images())

@@ -1,5 +1,7 @@
 """Who divides, what is clipped, and how parts of a batch add up."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -38,7 +40,7 @@ def test_a_part_of_the_batch_draws_the_noise_of_its_positions():
 
 def test_dynamic_binarization_draws_each_pixel_anew():
     step = make_step()
-    step.binarization = "dynamic"
+    step.split.binarization = "dynamic"
     seen = []
     step.model.forward = noting(step.model.forward, seen, lambda floats, training: floats.numpy())
     for number in (0, 0, 1):
@@ -93,9 +95,9 @@ def test_gradients_of_parts_side_by_side_are_those_of_the_whole_batch(parts, acc
     step = make_step(encoder=Noisy((6,), dtype="float64"))
     [whole], metrics, _ = step.gradient(images(), 5)
     assert "block_losses" in metrics
-    step.use_cores(parts)
+    step.use_cores(parts, step.probe(images()))
     assert step.parallel_parts == parts
-    step.gradient_accumulation_steps = accumulated
+    step.settings = dataclasses.replace(step.settings, gradient_accumulation_steps=accumulated)
     sizes = note_batch_sizes(step.model.encoder)
     [cut], other_metrics, _ = step.gradient(images(), 5)
     assert sizes == [BATCH // parts // accumulated] * parts * accumulated
@@ -111,7 +113,7 @@ def test_of_an_objective_that_couples_examples_only_blocks_are_cut(monkeypatch, 
     step = make_step(Coupled if coupled == "term" else VAE)
     step.model.couples_examples = coupled == "per_example"
     [whole], _, _ = step.gradient(images(), 5)
-    step.use_cores(2)
+    step.use_cores(2, step.probe(images()))
     monkeypatch.setattr(cores, "operations_at_a_time", lambda: 2)
     sizes = note_batch_sizes(step.model.encoder)
     [cut], _, _ = step.gradient(images(), 5)
@@ -131,8 +133,7 @@ def normalized():
 )
 def test_what_cannot_be_cut_stays_whole(monkeypatch, kind, encoder):
     step = make_step(kind, encoder=encoder())
-    step.loss(images(), 5)
-    step.use_cores(2)
+    step.use_cores(2, step.probe(images()))
     monkeypatch.setattr(cores, "operations_at_a_time", lambda: 2)
     sizes = note_batch_sizes(step.model.encoder)
     step.gradient(images(), 5)

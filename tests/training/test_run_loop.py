@@ -18,6 +18,7 @@ from vaeflow.runs.checkpoints import CheckpointStore
 from vaeflow.runs.signals import StopRequest
 from vaeflow.runs.totals import Totals
 from vaeflow.training import run_loop
+from vaeflow.training.settings import TrainingSettings
 
 TIMES = ("wall_seconds", "examples_per_second", "train/input_wait_fraction")
 
@@ -130,8 +131,7 @@ def test_a_run_shortened_to_where_it_stopped_logs_that_step(train, tmp_path):
 class Steps:
     """Stands for a `Trainer`: counts steps; something happens after some of them."""
 
-    steps_per_loop = 100
-    batch_size = 8
+    settings = TrainingSettings(batch_size=8)
 
     def __init__(self, strategy, after_steps):
         self.strategy = strategy
@@ -139,7 +139,7 @@ class Steps:
         self.totals = Totals()
         self._after_steps = after_steps
 
-    def advance(self, num_steps):
+    def train(self, num_steps):
         self.step += num_steps
         self.totals = Totals(self.totals.num_steps + num_steps, 1.0, 0.0, {"loss": 1.0})
         self._after_steps(self.step)

@@ -27,7 +27,7 @@ def after(num_steps, **settings):
     """The weights after some steps, in loops of at most 4."""
     trainer = make_trainer(**settings)
     while trainer.step < num_steps:
-        trainer.run(min(4, num_steps - trainer.step))
+        trainer.train_and_report(min(4, num_steps - trainer.step))
     return weights(trainer)
 
 
@@ -36,7 +36,7 @@ def test_plain_gradient_descent_equals_a_hand_written_loop(compile_mode):
     """Over 11 steps, which straddle epochs, in loops of 4, 4 and 3."""
     trainer = make_trainer(compile_mode=compile_mode)
     start = twin_weights(trainer)
-    reported = [trainer.run(count) for count in (4, 4, 3)]
+    reported = [trainer.train_and_report(count) for count in (4, 4, 3)]
     expected, losses = hand_written_run(start, 11)
     assert_same(twin_weights(trainer), expected, 1e-10)
     means = [losses[:4].mean(axis=0), losses[4:8].mean(axis=0), losses[8:].mean(axis=0)]
@@ -55,7 +55,7 @@ def test_schedules_read_the_global_step():
         make_model=lambda: BetaVAE(2.0, num_latents=3, kl_weight=schedule, **numpy_vae.blocks())
     )
     start = twin_weights(trainer)
-    reported = [trainer.run(4)["kl_weight"] for _ in range(3)]
+    reported = [trainer.train_and_report(4)["kl_weight"] for _ in range(3)]
     expected, _ = hand_written_run(start, 12, kl_weight=lambda step: 2.0 * min(step / 8, 1.0))
     assert_same(twin_weights(trainer), expected, 1e-10)
     np.testing.assert_allclose(reported, [2 * 1.5 / 8, 2 * 5.5 / 8, 2.0], rtol=1e-10)
@@ -63,10 +63,10 @@ def test_schedules_read_the_global_step():
 
 def test_learning_rate_schedules_read_the_steps_taken():
     trainer = make_trainer(lambda: keras.optimizers.SGD(LinearSchedule(0.05, 0.0, 4)))
-    trainer.run(4)
-    trainer.run(2)
+    trainer.train_and_report(4)
+    trainer.train_and_report(2)
     still = weights(trainer)
-    trainer.run(1)
+    trainer.train_and_report(1)
     assert_same(weights(trainer), still, 0)
 
 
@@ -88,7 +88,7 @@ def test_how_the_steps_are_cut_into_loops_does_not_matter():
     whole = after(8)
     trainer = make_trainer()
     for count in (1, 3, 2, 2):
-        trainer.run(count)
+        trainer.train_and_report(count)
     assert_same(weights(trainer), whole, 0)
 
 
@@ -107,8 +107,8 @@ def test_means_have_the_same_bits_however_a_loop_is_cut(compile_mode, resident_d
     whole, cut = (make_trainer(compile_mode=compile_mode, **settings) for _ in range(2))
     for *parts, last in ((1, 1, 2, 5), (8, 1), (3, 3, 3)):
         for part in parts:
-            cut.advance(part)
-        one, other = whole.run(9), cut.run(last)
+            cut.train(part)
+        one, other = whole.train_and_report(9), cut.train_and_report(last)
         assert one.keys() == other.keys() >= {"loss", "kl", "gradient_norm"}
         assert {name for name in one if one[name] != other[name]} <= {"input_seconds"}
     assert cut._loop._loop.experimental_get_tracing_count() == 1
@@ -116,11 +116,11 @@ def test_means_have_the_same_bits_however_a_loop_is_cut(compile_mode, resident_d
 
 def test_time_is_added_up_over_the_parts_of_a_loop():
     trainer = make_trainer(resident_data=False)
-    seconds = trainer.advance(1) + trainer.advance(2)
+    seconds = trainer.train(1) + trainer.train(2)
     waited = trainer.totals.input_seconds
     assert trainer.totals.seconds == pytest.approx(seconds)
     assert trainer.totals.num_steps == 3
-    trainer.advance(1)
+    trainer.train(1)
     assert seconds > waited > 0
     assert trainer.totals.input_seconds > waited
     assert trainer.take_totals().num_steps == 4
@@ -129,7 +129,7 @@ def test_time_is_added_up_over_the_parts_of_a_loop():
 
 def test_totals_are_carried_over_where_the_same_is_measured():
     one, other = make_trainer(), make_trainer()
-    one.advance(3)
+    one.train(3)
     other.resume_at(3, one.totals)
     assert other.totals == one.totals
     other.resume_at(3, Totals(3, 1.0, 0.0, {"loss": 1.0}))
@@ -138,15 +138,15 @@ def test_totals_are_carried_over_where_the_same_is_measured():
 
 def test_a_trainer_resumes_at_a_step():
     whole = make_trainer()
-    whole.run(4)
+    whole.train_and_report(4)
     kept = weights(whole)
-    whole.run(4)
+    whole.train_and_report(4)
     for resident in (True, False):
         resumed = make_trainer(resident_data=resident)
         for variable, value in zip(resumed.model.weights, kept):
             variable.assign(value)
         resumed.resume_at(4)
-        resumed.run(4)
+        resumed.train_and_report(4)
         assert_same(weights(resumed), weights(whole))
 
 
@@ -155,7 +155,7 @@ def test_a_checkpoint_leaves_the_learning_rate_to_the_configuration(tmp_path):
         make_trainer(lambda: keras.optimizers.Adam(1e-5)),
         make_trainer(lambda: keras.optimizers.Adam(1e-2)),
     )
-    fast.run(4)
+    fast.train_and_report(4)
     slow.checkpoint().read(fast.checkpoint().write(str(tmp_path / "variables"))).assert_consumed()
     assert_same(weights(slow), weights(fast))
     assert float(slow.optimizer.learning_rate.numpy()) == pytest.approx(1e-5)
@@ -171,7 +171,7 @@ def test_gradient_accumulation_gives_the_same_weights():
 def test_clipping_shortens_the_step_to_the_norm():
     start = weights(make_trainer())
     trainer = make_trainer(gradient_clip_norm=0.5)
-    norm = trainer.run(1)["gradient_norm"]
+    norm = trainer.train_and_report(1)["gradient_norm"]
     assert norm > 0.5
     moved = [new - old for new, old in zip(weights(trainer), start)]
     assert np.sqrt(sum(np.sum(delta**2) for delta in moved)) == pytest.approx(0.05 * 0.5, rel=1e-10)
@@ -188,10 +188,10 @@ def test_a_batch_that_cannot_be_divided_is_refused(batch_size, parts, advice):
 
 def test_a_batch_may_be_larger_than_the_dataset():
     trainer = make_trainer(batch_size=50)
-    assert np.isfinite(trainer.run(2)["loss"])
+    assert np.isfinite(trainer.train_and_report(2)["loss"])
 
 
 @pytest.mark.parametrize("compile_mode", ["none", "loop"])
 def test_more_steps_than_a_loop_holds_are_refused(compile_mode):
     with pytest.raises(ValueError, match="`num_steps` must be at most 4, got 5"):
-        make_trainer(compile_mode=compile_mode).run(5)
+        make_trainer(compile_mode=compile_mode).train_and_report(5)

@@ -34,7 +34,7 @@ def split_with_a_bad_image(step):
 def good():
     """After the two steps before the bad one: the weights, and their average."""
     trainer = make_trainer(adam, split=split_with_a_bad_image(step=2), ema_decay=0.5)
-    trainer.run(2)
+    trainer.train_and_report(2)
     kept = weights(trainer)
     with trainer.averaged_weights():
         return kept, weights(trainer)
@@ -48,9 +48,9 @@ def test_a_step_that_is_not_finite_changes_nothing(good, compile_mode):
         compile_mode=compile_mode,
         ema_decay=0.5,
     )
-    trainer.advance(1)  # Whose totals are carried over.
+    trainer.train(1)  # Whose totals are carried over.
     with pytest.raises(TrainingDiverged, match="at step 2: reconstruction_loss is not finite;"):
-        trainer.run(2)
+        trainer.train_and_report(2)
     assert_same(weights(trainer), good[0])
     for variable in (*trainer.model.variables, *trainer.optimizer.variables):
         assert np.all(np.isfinite(variable.numpy())), variable.path
@@ -64,7 +64,7 @@ def test_good_steps_after_a_bad_one_are_taken_and_the_first_bad_one_is_named():
     trainer = make_trainer(split=split)
     start = twin_weights(trainer)
     with pytest.raises(TrainingDiverged, match="at step 1: "):
-        trainer.run(4)
+        trainer.train_and_report(4)
     expected, _ = hand_written_run(start, 4, pixels=split.array, skip={1})
     assert_same(twin_weights(trainer), expected, 1e-10)
 
@@ -75,4 +75,4 @@ def test_a_loss_that_overflows_is_named():
     bias = trainer.model.head.log_variance.bias
     bias.assign(np.full(bias.shape, 800.0))
     with pytest.raises(TrainingDiverged, match=r"at step 0: (kl|reconstruction_loss) is not finite"):
-        trainer.run(2)
+        trainer.train_and_report(2)

@@ -42,7 +42,7 @@ def test_losses_of_blocks_are_counted_once(parts):
         return VAE(3, PenalizedEncoder(), numpy_vae.blocks()["decoder"])
 
     trainer = make_trainer(make_model=make_model, gradient_accumulation_steps=parts)
-    metrics = trainer.run(3)
+    metrics = trainer.train_and_report(3)
     assert metrics["block_losses"] == pytest.approx(1.5, rel=1e-12)
     assert metrics["loss"] == pytest.approx(metrics["reconstruction_loss"] + metrics["kl"] + 1.5, rel=1e-12)
 
@@ -123,7 +123,7 @@ def test_making_a_trainer_takes_no_step():
     np.testing.assert_array_equal(normalization.moving_variance.numpy(), np.ones(6))
     assert trainer.step == 0
     assert trainer.optimizer.iterations.numpy() == 0
-    trainer.run(1)
+    trainer.train_and_report(1)
     assert np.any(normalization.moving_mean.numpy())
 
 
@@ -135,7 +135,7 @@ def test_mixed_precision_keeps_its_weights_in_float32(likelihood):
         return VAE(3, likelihood=likelihood(), **numpy_vae.blocks())
 
     trainer = make_trainer(make_model=make_model)
-    first, last = [trainer.run(4)["loss"] for _ in range(6)][::5]
+    first, last = [trainer.train_and_report(4)["loss"] for _ in range(6)][::5]
     assert last < first
     assert {variable.dtype for variable in trainer.model.variables} == {"float32"}
     assert trainer.model.encoder.compute_dtype == "bfloat16"

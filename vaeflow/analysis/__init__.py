@@ -1,1 +1,1 @@
-"""What can be learned from a trained model, and shown of it."""
+"""The uses of a trained model: figures, latents and pictures."""

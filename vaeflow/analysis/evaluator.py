@@ -1,11 +1,13 @@
 """Evaluates a model on a split, each example counted once on any number of replicas."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import tensorflow as tf
 
-from vaeflow import random
-from vaeflow.datasets import pipeline
-from vaeflow.devices import cores, graph_rewrites, replicas
+from vaeflow.analysis.examples import Examples
+from vaeflow.devices import replicas
+from vaeflow.metrics import Metric
 
 # A latent is active when its posterior mean varies by more than this over the data:
 # Burda, Grosse & Salakhutdinov 2016 (arXiv:1509.00519), section 5.2.
@@ -19,29 +21,19 @@ class Evaluator:
     weights give the same numbers each time, for every batch size and number of replicas.
 
     Args:
-      model: a built model.
-      split: the evaluation `Split`.
-      binarization: of the dataset.
-      strategy: the strategy that the model was made under.
-      batch_size: the global batch size.
-      seed: keys the noise.
+      examples: the model and the `Examples` to evaluate it on.
       metrics: a list of `Metric`s, whose means are added to the results.
     """
 
-    def __init__(self, model, split, binarization, strategy, batch_size, seed, metrics=()):
-        graph_rewrites.make_reproducible()
-        self.model = model
-        self.split = split
-        self.binarization = binarization
-        self.strategy = strategy
-        self.seed = seed
+    def __init__(self, examples: Examples, metrics: Sequence[Metric] = ()):
+        self.examples = examples
+        self.model = examples.model
         self.metrics = tuple(metrics)
         self._metric_names = set()
-        self._batch_size = batch_size
-        self._batches, _ = pipeline.evaluation_batches(split, batch_size, strategy)
-        self._sum = tf.function(self._sum_over_examples, autograph=False)
+        self._batches = examples.batches()
+        self._sum = examples.on_replicas(self._sum_on_replica)
 
-    def evaluate(self):
+    def evaluate(self) -> dict[str, float]:
         """Evaluates the model as it is now.
 
         Returns:
@@ -49,7 +41,8 @@ class Evaluator:
           KL weight of 1, whatever the objective), `reconstruction_loss`, `kl`,
           `kl_per_dimension/00` …; `active_units`, a count; and what the metrics name.
         """
-        means = {name: total / self.split.num_examples for name, total in self._totals().items()}
+        num_examples = len(self.examples.indices)
+        means = {name: total / num_examples for name, total in self._totals().items()}
         variance = means["posterior_mean_squared"] - np.square(means["posterior_mean"])
         results = {
             "negative_elbo": means["reconstruction_loss"] + means["kl"],
@@ -65,26 +58,14 @@ class Evaluator:
     def _totals(self):
         """Sums every quantity over the split: name -> float64 array."""
         totals = {}
-        with pipeline.readable_errors():
-            for batch, (images, weights) in enumerate(self._batches):
-                first = tf.constant(batch * self._batch_size, tf.int64)
-                sums = self._sum(images, weights, first)
-                totals = {name: totals.get(name, 0.0) + value.numpy() for name, value in sums.items()}
+        for batch in self._batches:
+            sums = replicas.first_replica(self.examples.strategy, self._sum(*batch))
+            totals = {name: totals.get(name, 0.0) + value.numpy() for name, value in sums.items()}
         return totals
 
-    def _sum_over_examples(self, images, weights, first_position):
-        """Sums every quantity over the examples of one global batch, on all replicas."""
-        sums = self.strategy.run(self._sum_on_replica, (images, weights, first_position))
-        return replicas.first_replica(self.strategy, sums)
-
     def _sum_on_replica(self, images, weights, first_position):
-        offset = replicas.replica_index() * images.shape[0]
-        parts = cores.num_parts(images.shape[0], replicas.num_local_replicas(self.strategy))
-        with (
-            random.keyed(self.seed, "evaluation", 0, first_position + tf.cast(offset, tf.int64)),
-            cores.cutting_blocks(parts),
-        ):
-            floats = pipeline.to_floats(images, self.model.variable_dtype, self.binarization)
+        """Sums every quantity over the examples of one global batch, on all replicas."""
+        with self.examples.floats(images, "evaluation", first_position) as floats:
             forward = self.model.forward(floats)
         prior = self.model.prior
         per_example = {

@@ -2,13 +2,14 @@
 
 import math
 import time
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from vaeflow import random, validation
-from vaeflow.datasets import pipeline
-from vaeflow.devices import graph_rewrites, replicas
+from vaeflow.analysis.examples import Examples
+from vaeflow.devices import replicas
 from vaeflow.distributions import Gaussian
 
 # Samples of an example that are drawn and decoded together. The noise is keyed by the
@@ -33,12 +34,8 @@ class ImportanceSampler:
     not depend on the batch size and the number of replicas, up to rounding.
 
     Args:
-      model: a built model.
-      split: the `Split`; each of its examples counts once.
-      binarization: of the dataset.
-      strategy: the strategy that the model was made under.
+      examples: the model and its `Examples`, whose own batch size does not matter here.
       num_samples: each k to estimate with, a list of positive integers.
-      seed: keys the noise.
       batch_size: the global number of examples worked on at a time, divisible by the
         number of replicas; None for what keeps a replica's decoded images near 8 MiB.
 
@@ -46,27 +43,25 @@ class ImportanceSampler:
       ValueError: `num_samples` or `batch_size` is something else.
     """
 
-    def __init__(self, model, split, binarization, strategy, num_samples=(1, 50), seed=0, batch_size=None):
-        graph_rewrites.make_reproducible()
-        self.model = model
-        self.split = split
-        self.binarization = binarization
-        self.strategy = strategy
+    def __init__(
+        self, examples: Examples, num_samples: Sequence[int] = (1, 50), batch_size: int | None = None
+    ):
+        self.model = examples.model
+        self.strategy = examples.strategy
         num_samples = validation.positive_integers("ImportanceSampler.num_samples", num_samples)
         if not num_samples:
             raise ValueError("`ImportanceSampler.num_samples` must name at least one number, got none")
         self.num_samples = tuple(sorted(set(num_samples)))
-        self.seed = seed
-        self.batch_size = self._suitable_batch_size() if batch_size is None else batch_size
-        self._check_batch_size()
-        self._batches, self._num_batches = pipeline.evaluation_batches(split, self.batch_size, strategy)
+        batch_size = _suitable_batch_size(examples) if batch_size is None else batch_size
+        _check_batch_size(batch_size, self.strategy.num_replicas_in_sync)
+        self.examples = examples.in_batches_of(batch_size)
         self._num_blocks = math.ceil(self.num_samples[-1] / _BLOCK_SAMPLES)
         self._blocks_per_call = 1
-        self._start = self._on_replicas(self._start_on_replica)
-        self._add_blocks = self._on_replicas(self._add_blocks_on_replica)
-        self._finish = self._on_replicas(self._finish_on_replica)
+        self._start = examples.on_replicas(self._start_on_replica)
+        self._add_blocks = examples.on_replicas(self._add_blocks_on_replica)
+        self._finish = examples.on_replicas(self._finish_on_replica)
 
-    def estimate(self, on_progress=None):
+    def estimate(self, on_progress: Callable[[float], None] | None = None) -> dict[int, float]:
         """Estimates the negative log-likelihood of the model as it is now.
 
         Args:
@@ -79,39 +74,19 @@ class ImportanceSampler:
           DataError: an example cannot be read.
         """
         totals = np.zeros(len(self.num_samples))
-        with pipeline.readable_errors():
-            for batch, (images, weights) in enumerate(self._batches):
-                first_position = tf.constant(batch * self.batch_size, tf.int64)
-                inputs, sums = self._start(images, first_position)
-                block = 0
-                while block < self._num_blocks:
-                    last = min(block + self._blocks_per_call, self._num_blocks)
-                    sums = self._add_timed_blocks(inputs, sums, first_position, block, last)
-                    block = last
-                    if on_progress is not None:
-                        on_progress((batch + block / self._num_blocks) / self._num_batches)
-                totals += replicas.first_replica(self.strategy, self._finish(sums, weights)).numpy()
-        return {k: -float(total) / self.split.num_examples for k, total in zip(self.num_samples, totals)}
-
-    def _suitable_batch_size(self):
-        num_replicas = self.strategy.num_replicas_in_sync
-        bytes_per_example = 4 * _BLOCK_SAMPLES * math.prod(self.split.shape)
-        most = num_replicas * max(1, _DECODED_BYTES // bytes_per_example)
-        num_batches = math.ceil(self.split.num_examples / most)
-        # Equal batches leave the least to fill up in the last one.
-        return num_replicas * math.ceil(self.split.num_examples / (num_batches * num_replicas))
-
-    def _check_batch_size(self):
-        validation.positive_integer("ImportanceSampler.batch_size", self.batch_size)
-        num_replicas = self.strategy.num_replicas_in_sync
-        if self.batch_size % num_replicas:
-            raise ValueError(
-                "`ImportanceSampler.batch_size` is global and must be divisible by the number of replicas "
-                f"({num_replicas}), got {self.batch_size}; leave it None for a suitable one"
-            )
-
-    def _on_replicas(self, function):
-        return tf.function(lambda *arguments: self.strategy.run(function, arguments), autograph=False)
+        num_batches = self.examples.num_batches
+        for batch, (images, weights, first_position) in enumerate(self.examples.batches()):
+            inputs, sums = self._start(images, first_position)
+            block = 0
+            while block < self._num_blocks:
+                last = min(block + self._blocks_per_call, self._num_blocks)
+                sums = self._add_timed_blocks(inputs, sums, first_position, block, last)
+                block = last
+                if on_progress is not None:
+                    on_progress((batch + block / self._num_blocks) / num_batches)
+            totals += replicas.first_replica(self.strategy, self._finish(sums, weights)).numpy()
+        means = totals / len(self.examples.indices)
+        return {k: -float(mean) for k, mean in zip(self.num_samples, means, strict=True)}
 
     def _add_timed_blocks(self, inputs, sums, first_position, block, last):
         started = time.perf_counter()
@@ -123,15 +98,13 @@ class ImportanceSampler:
 
     def _start_on_replica(self, images, first_position):
         """Encodes `[b, H, W, C]`; returns the inputs of all blocks, and sums of nothing yet."""
-        num_examples = images.shape[0]
-        dtype = tf.as_dtype(self.model.variable_dtype)
-        with self._keyed("binarization", 0, first_position, num_examples):
-            floats = pipeline.to_floats(images, dtype, self.binarization)
-        posterior = self.model.encode(floats)
+        with self.examples.floats(images, "importance_sampling/binarization", first_position) as floats:
+            posterior = self.model.encode(floats)
         inputs = floats, posterior.mean, posterior.log_variance
         # Repeated once here, so that a block needs no copies but works on plain batches of b · 10.
         repeated = tuple(tf.repeat(value, _BLOCK_SAMPLES, axis=0) for value in inputs)
-        shape = (num_examples, len(self.num_samples))
+        shape = (images.shape[0], len(self.num_samples))
+        dtype = floats.dtype
         return repeated, (tf.fill(shape, tf.constant(-math.inf, dtype)), tf.zeros(shape, dtype))
 
     def _add_blocks_on_replica(self, inputs, sums, first_position, first_block, last_block):
@@ -153,7 +126,8 @@ class ImportanceSampler:
     def _sample(self, posterior, block, first_position):
         """Draws a block of latents from `posterior`, whose rows are `_BLOCK_SAMPLES` for each example."""
         num_examples = posterior.mean.shape[0] // _BLOCK_SAMPLES
-        with self._keyed("latents", block, first_position, num_examples):
+        first = self.examples.first_position_here(first_position, num_examples)
+        with random.keyed(self.examples.seed, "importance_sampling/latents", block, first):
             shape = (num_examples, _BLOCK_SAMPLES, posterior.mean.shape[1])
             noise = random.normal(shape, posterior.mean.dtype)
         return posterior.sample(tf.reshape(noise, posterior.mean.shape))
@@ -166,9 +140,24 @@ class ImportanceSampler:
         weights = tf.cast(weights, tf.float64)
         return replicas.sum_over_replicas(tf.tensordot(weights, log_likelihood, 1))
 
-    def _keyed(self, use, step, first_position, num_examples):
-        offset = tf.cast(replicas.replica_index() * num_examples, tf.int64)
-        return random.keyed(self.seed, f"importance_sampling/{use}", step, first_position + offset)
+
+def _suitable_batch_size(examples):
+    num_replicas = examples.strategy.num_replicas_in_sync
+    num_examples = len(examples.indices)
+    bytes_per_example = 4 * _BLOCK_SAMPLES * math.prod(examples.split.shape)
+    most = num_replicas * max(1, _DECODED_BYTES // bytes_per_example)
+    num_batches = math.ceil(num_examples / most)
+    # Equal batches leave the least to fill up in the last one.
+    return num_replicas * math.ceil(num_examples / (num_batches * num_replicas))
+
+
+def _check_batch_size(batch_size, num_replicas):
+    validation.positive_integer("ImportanceSampler.batch_size", batch_size)
+    if batch_size % num_replicas:
+        raise ValueError(
+            "`ImportanceSampler.batch_size` is global and must be divisible by the number of replicas "
+            f"({num_replicas}), got {batch_size}; leave it None for a suitable one"
+        )
 
 
 def _add_exponentials(sums, values):

@@ -24,19 +24,12 @@ _BATCH_SIZE = 256
 _LEAST_SINE = 1e-9
 
 
-def read_images(
-    split: Split,
-    indices: npt.ArrayLike,
-    binarization: str,
-    dtype: str | tf.DType,
-    seed: int = 0,
-) -> tf.Tensor:
+def read_images(split: Split, indices: npt.ArrayLike, dtype: str | tf.DType, seed: int = 0) -> tf.Tensor:
     """Reads examples as the input of a model.
 
     Args:
       split: a `Split`.
       indices: of the examples, integers `[n]`.
-      binarization: of the dataset; `"dynamic"` draws the pixels.
       dtype: of the result, float32 or float64.
       seed: keys the draws of dynamic binarization.
 
@@ -49,7 +42,7 @@ def read_images(
     with pipeline.readable_errors():
         images = split.examples(tf.constant(np.asarray(indices), tf.int64))
     with random.keyed(seed, "images", 0):
-        return pipeline.to_floats(images, dtype, binarization)
+        return split.to_floats(images, dtype)
 
 
 def reconstruct(model: VAE, images: tf.Tensor) -> np.ndarray:

@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from vaeflow import random, registry, validation
 from vaeflow.analysis import grids, traversals
-from vaeflow.analysis.embedding import spread_indices
+from vaeflow.analysis.examples import spread_indices
 from vaeflow.callbacks.base import Callback, RunContext
 
 _COLUMNS = 8
@@ -36,7 +36,7 @@ class Images(Callback):
         # Spread over the split, since neighbours may look alike.
         chosen = spread_indices(split.num_examples, self.num_examples)
         dtype = run.trainer.model.variable_dtype
-        self._inputs = traversals.read_images(split, chosen, run.evaluator.binarization, dtype)
+        self._inputs = traversals.read_images(split, chosen, dtype)
 
     def on_log(self, run: RunContext, metrics: dict[str, float]) -> None:
         model = run.trainer.model

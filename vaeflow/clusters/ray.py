@@ -61,7 +61,7 @@ class RayCluster:
     work folder at the same paths: on a disk that they share.
 
     Args:
-      train: what each worker calls, `train(arguments, watchers)`, the latter a list of
+      train: what each worker calls, `train(arguments, extra_callbacks)`, the latter a list of
         callbacks; it returns the exit code, and why it is not 0. A function that other
         processes can import, or of the main module.
       num_workers: how many.

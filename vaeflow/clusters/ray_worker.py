@@ -22,7 +22,7 @@ def work(train, arguments, folder, job):
     """Trains, in a thread of the worker's process, where no signal arrives.
 
     Args:
-      train: the function to call, `train(arguments, watchers)`; see `RayCluster`.
+      train: the function to call, `train(arguments, extra_callbacks)`; see `RayCluster`.
       arguments: what the command hands on to it.
       folder: the current folder of the command.
       job: the handle of a `Job`.

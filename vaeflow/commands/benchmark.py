@@ -13,7 +13,7 @@ from vaeflow.profiling.processes import Measurer
 from vaeflow.runs import files
 from vaeflow.runs.progress_line import ProgressLine
 from vaeflow.runs.workdir import WorkDir
-from vaeflow.training import settings
+from vaeflow.training import making
 
 _REPLICAS_ON_CPU = 2
 _FLAG_ADVICE = {
@@ -67,7 +67,7 @@ def benchmark(  # noqa: PLR0913 -- the settings that a gin file may name
         chosen = _check_choices(compile_modes, steps_per_loop, replicas)
         validation.one_of("benchmark.trace", trace, (True, False))
         values = config.values_of("train")
-        settings.check_training(**values)
+        making.checked(values)
     if find_workers() is not None:
         raise ConfigurationError("this measures one machine: unset TF_CONFIG, or leave Slurm's `srun` out")
     folder = WorkDir(workdir)

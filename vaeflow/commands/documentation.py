@@ -18,7 +18,9 @@ def arguments(target: type | object) -> dict[str, str]:
       A dict, name -> meaning in one line; a class wins over its bases.
     """
     found: dict[str, str] = {}
-    for each in target.__mro__ if inspect.isclass(target) else [target]:
+    # A function whose `**settings` are the fields of classes lists these; see `with_settings`.
+    documented = [target, *getattr(target, "settings_classes", ())]
+    for each in target.__mro__ if inspect.isclass(target) else documented:
         for name, meaning in _items(each.__doc__ or ""):
             found.setdefault(name, meaning)
     return found

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from vaeflow import config, registry, trained, validation
 from vaeflow.analysis import embedding, projector
+from vaeflow.analysis.examples import Examples, spread_indices
 from vaeflow.datasets.base import SPLITS, Split
 from vaeflow.errors import ConfigurationError
 from vaeflow.runs import files
@@ -61,11 +62,10 @@ def embed(
     run = trained.restore(workdir, checkpoint)
     batch_size = run.checked_batch_size("embed.batch_size", batch_size)
     source = run.split(split)
-    embedded = embedding.embed(
-        run.model, source, run.dataset.binarization, run.strategy, batch_size, seed, num_examples
-    )
+    examples = Examples(run.model, source, run.strategy, batch_size, seed)
+    embedded = embedding.embed(examples.spread(num_examples))
     factors, factor_names = _factors(source, embedded.indices)
-    shown = embedding.spread_indices(len(embedded.indices), max_projector_examples)
+    shown = spread_indices(len(embedded.indices), max_projector_examples)
     sprites = projector.sprite_sheet(source, embedded.indices[shown])
     description = (
         f"{len(shown):,} of {source.num_examples:,} images of the {split} split of "

@@ -11,6 +11,7 @@ import tensorflow as tf
 from vaeflow import config, registry, trained, validation
 from vaeflow.analysis import aggregate_posterior, embedding
 from vaeflow.analysis.evaluator import Evaluator
+from vaeflow.analysis.examples import Examples
 from vaeflow.analysis.importance_sampling import ImportanceSampler, bits_per_dimension
 from vaeflow.datasets.base import SPLITS
 from vaeflow.metrics import Metric, ReconstructionQuality
@@ -79,18 +80,18 @@ def evaluate(
         metrics = validation.list_of("evaluate.metrics", metrics, Metric, "[@ReconstructionQuality()]")
     run = trained.restore(workdir, checkpoint)
     images = run.split(split)
-    data = (run.model, images, run.dataset.binarization, run.strategy)
-    examples = f"{images.num_examples:,} images of {type(run.dataset).__name__}, {split} split"
-    print(printable(f"{run.checkpoint} on {examples}"), file=sys.stderr)
+    described = f"{images.num_examples:,} images of {type(run.dataset).__name__}, {split} split"
+    print(printable(f"{run.checkpoint} on {described}"), file=sys.stderr)
 
     batch_size = run.checked_batch_size("evaluate.batch_size", batch_size)
-    results = _in_units(Evaluator(*data, batch_size, seed, metrics).evaluate())
-    codes = embedding.embed(*data, batch_size, seed, _MOST_EXAMPLES_COMPARED)
+    examples = Examples(run.model, images, run.strategy, batch_size, seed)
+    results = _in_units(Evaluator(examples, metrics).evaluate())
+    codes = embedding.embed(examples.spread(_MOST_EXAMPLES_COMPARED))
     results["mutual_information_nats"] = aggregate_posterior.mutual_information(
         codes.latents, codes.mean, codes.log_variance
     )
     if num_samples:
-        results |= _likelihoods(data, num_samples, seed)
+        results |= _likelihoods(examples, num_samples)
     report = {
         "step": run.step,
         "checkpoint": run.checkpoint.name,
@@ -98,27 +99,27 @@ def evaluate(
         "split": split,
         "num_examples": images.num_examples,
         "mutual_information_examples": len(codes.indices),
-        "binarization": run.dataset.binarization,
+        "binarization": images.binarization,
         "seed": seed,
         "num_replicas": run.strategy.num_replicas_in_sync,
-        "metrics": {f"{name}[{run.dataset.binarization}]": float(value) for name, value in results.items()},
+        "metrics": {f"{name}[{images.binarization}]": float(value) for name, value in results.items()},
     }
     _write(report, run.workdir)
     return report
 
 
-def _likelihoods(data, num_samples, seed):
-    model, images, *_ = data
+def _likelihoods(examples, num_samples):
+    split, likelihood = examples.split, examples.model.likelihood
     results = {}
     with ProgressLine(every_seconds=10, stays=False) as line:
 
         def show(done: float) -> None:
             line.update([f"{done:4.0%} of the importance sampling"], done)
 
-        estimates = ImportanceSampler(*data, num_samples, seed).estimate(show)
+        estimates = ImportanceSampler(examples, num_samples).estimate(show)
     for k, nats in estimates.items():
         results[f"nll_is{k}_nats"] = nats
-        bits = bits_per_dimension(nats, images.shape, model.likelihood, images.dtype)
+        bits = bits_per_dimension(nats, split.shape, likelihood, split.dtype)
         if bits is not None:
             results[f"bits_per_dimension_is{k}"] = bits
     return results

@@ -20,7 +20,7 @@ from vaeflow.export import (
 )
 from vaeflow.runs import files
 from vaeflow.runs.terminal import printable
-from vaeflow.training import settings
+from vaeflow.training import making
 
 _FINAL = "export"
 
@@ -55,7 +55,7 @@ def export(
     run = trained.restore(workdir, checkpoint, tf.distribute.get_strategy)
     refuse_precision(formats, run.settings["precision"])
     final = run.workdir.path / _FINAL
-    with files.staging(final.parent, final.name) as folder, settings.precision(run.settings["precision"]):
+    with files.staging(final.parent, final.name) as folder, making.precision(run.settings["precision"]):
         module = InferenceModule(run.model, run.image_shape)
         write(module, run.model, folder, formats)
         modules = modules_of(run.model) if "keras" in formats else ()

@@ -11,7 +11,8 @@ import tensorflow as tf
 from vaeflow import config, registry, trained, validation
 from vaeflow import samplers as standard_samplers
 from vaeflow.analysis import traversals
-from vaeflow.analysis.embedding import Embedding, embed, spread_indices
+from vaeflow.analysis.embedding import Embedding, embed
+from vaeflow.analysis.examples import Examples, spread_indices
 from vaeflow.commands import sample_files
 from vaeflow.commands.sample_files import Arrays
 from vaeflow.errors import ConfigurationError
@@ -162,20 +163,13 @@ class _Source:
     def embedding(self, split: str) -> Embedding:
         """Embeds `num_fit_examples` images of a split."""
         run = self._run
-        return embed(
-            run.model,
-            self._splits[split],
-            run.dataset.binarization,
-            run.strategy,
-            run.batch_size,
-            self._seed,
-            self._num_fit_examples,
-        )
+        examples = Examples(run.model, self._splits[split], run.strategy, run.batch_size, self._seed)
+        return embed(examples.spread(self._num_fit_examples))
 
     def images(self, indices: np.ndarray) -> tf.Tensor:
         """Reads images of the evaluation split."""
-        binarization, dtype = self._run.dataset.binarization, self._run.model.variable_dtype
-        return traversals.read_images(self._splits["evaluation"], indices, binarization, dtype, self._seed)
+        split, dtype = self._splits["evaluation"], self._run.model.variable_dtype
+        return traversals.read_images(split, indices, dtype, self._seed)
 
 
 def _draw(

@@ -1,11 +1,12 @@
 """The base classes of sources of images: a dataset and its splits."""
 
 import abc
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from vaeflow import validation
+from vaeflow import random, validation
 from vaeflow.errors import ConfigurationError
 
 BINARIZATIONS = ("none", "static", "dynamic")
@@ -81,7 +82,7 @@ class Dataset(abc.ABC):
         )
 
     @abc.abstractmethod
-    def load(self, name):
+    def load(self, name: str) -> "Split":
         """Reads a split as it is stored; `pipeline.read_split` also binarizes it.
 
         Args:
@@ -105,10 +106,12 @@ class Split(abc.ABC):
       factor_names: names of the known factors or labels of an example, or `()`.
       array: the whole split as one array `[N, H, W, C]`, or None where it is
         not held in memory.
+      binarization: as for `Dataset`, whose `read_split` sets it; `to_floats` does the rest.
     """
 
     factor_names = ()
     array = None
+    binarization = "none"
 
     def __init__(self, num_examples, shape, dtype):
         self.num_examples = validation.positive_integer("num_examples", num_examples)
@@ -130,6 +133,25 @@ class Split(abc.ABC):
         """Gives the factors at `indices` (NumPy `[n]`) as int64 `[n, F]`, or None."""
         return
 
+    def to_floats(self, images: Any, dtype: str) -> tf.Tensor:
+        """Casts and scales stored images on the device; draws their pixels if binarization is dynamic.
+
+        Args:
+          images: `[b, H, W, C]`, uint8 (0 to 255) or float32 (0 to 1), as stored.
+          dtype: of the result, float32 or float64.
+
+        Returns:
+          `[b, H, W, C]`, `dtype`, in [0, 1]. Dynamic binarization draws each pixel with its
+          own value as the probability; call it inside `random.keyed` then.
+        """
+        scaled = tf.cast(images, dtype)
+        if images.dtype == tf.uint8:
+            scaled /= 255.0
+        if self.binarization == "dynamic":
+            noise = random.uniform((tf.shape(images)[0], *images.shape[1:]), dtype)
+            scaled = tf.cast(noise <= scaled, dtype)
+        return scaled
+
 
 class InMemorySplit(Split):
     """A split held as one array.
@@ -138,10 +160,12 @@ class InMemorySplit(Split):
       array: `[N, H, W, C]`, uint8, or float32 in [0, 1].
       factors: int64 `[N, F]`, or None.
       factor_names: the F names.
+      binarization: `"none"`, or `"dynamic"` to draw the pixels whenever they are used.
     """
 
-    def __init__(self, array, factors=None, factor_names=()):
+    def __init__(self, array, factors=None, factor_names=(), binarization="none"):
         super().__init__(len(array), array.shape[1:], array.dtype.name)
+        self.binarization = validation.one_of("binarization", binarization, BINARIZATIONS)
         self.array = np.ascontiguousarray(array)
         self.factor_names = tuple(factor_names)
         self._factors = factors

@@ -2,11 +2,14 @@
 
 import contextlib
 import re
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from vaeflow import random
+from vaeflow.datasets.base import Dataset, Split
 from vaeflow.datasets.binarization import binarize_split
 from vaeflow.devices import replicas
 from vaeflow.errors import DataError
@@ -14,7 +17,7 @@ from vaeflow.errors import DataError
 _INDEX_ROWS = 64  # Batches whose indices cross from Python to tf.data at a time.
 
 
-def read_split(dataset, name):
+def read_split(dataset: Dataset, name: str) -> Split:
     """Reads a split of a dataset, binarized if that is static.
 
     Args:
@@ -28,28 +31,41 @@ def read_split(dataset, name):
       DataError: the data is missing or unreadable.
     """
     split = dataset.load(name)
-    return binarize_split(split, name) if dataset.binarization == "static" else split
+    if dataset.binarization == "static":
+        split = binarize_split(split, name)
+    split.binarization = dataset.binarization
+    return split
 
 
-def to_floats(images, dtype, binarization):
-    """Casts and scales stored images on the device; binarizes them if that is dynamic.
+@contextlib.contextmanager
+def keyed_floats(
+    split: Split,
+    images: Any,
+    dtype: str,
+    seed: int,
+    stream: str,
+    step: int | tf.Tensor,
+    first_position: int | tf.Tensor,
+) -> Iterator[tf.Tensor]:
+    """Gives images of a split as a model takes them, and keys the noise that is drawn inside.
+
+    Every pass of a model over examples begins so, in training and in evaluation: the
+    noise of an example depends on these arguments and on its position alone.
 
     Args:
-      images: `[b, H, W, C]`, uint8 (0 … 255) or float32 (0 … 1).
+      split: the `Split`.
+      images: `[b, H, W, C]` of it, as stored.
       dtype: of the result, float32 or float64.
-      binarization: of the dataset; `"dynamic"` draws each pixel with its own value
-        as the probability, and must be called inside `random.keyed`.
+      seed: of the run.
+      stream: the name of this use of the seed; see `random.keyed`.
+      step: an int or scalar tensor.
+      first_position: the position of the first image in the global batch, or in the split.
 
-    Returns:
+    Yields:
       `[b, H, W, C]`, `dtype`, in [0, 1].
     """
-    scaled = tf.cast(images, dtype)
-    if images.dtype == tf.uint8:
-        scaled /= 255.0
-    if binarization == "dynamic":
-        noise = random.uniform((tf.shape(images)[0], *images.shape[1:]), dtype)
-        scaled = tf.cast(noise <= scaled, dtype)
-    return scaled
+    with random.keyed(seed, stream, step, first_position):
+        yield split.to_floats(images, dtype)
 
 
 def training_batches(split, order, strategy, first_step):
@@ -97,8 +113,8 @@ def evaluation_batches(split, batch_size, strategy, indices=None):
       indices: int64 `[n]`, which examples; None for all.
 
     Returns:
-      A pair: a distributed dataset of per-replica (images `[b, H, W, C]`, weights
-      `[b]` of 0 or 1), and the number of global batches.
+      A distributed dataset of per-replica (images `[b, H, W, C]`, weights `[b]` of 0
+      or 1).
     """
     indices = np.arange(split.num_examples) if indices is None else indices
     num_batches = -(-len(indices) // batch_size)
@@ -115,7 +131,7 @@ def evaluation_batches(split, batch_size, strategy, indices=None):
         )
         return batches.prefetch(tf.data.AUTOTUNE)
 
-    return strategy.distribute_datasets_from_function(make), num_batches
+    return strategy.distribute_datasets_from_function(make)
 
 
 def _rows_of_worker(values, num_replicas, batch_size, context):

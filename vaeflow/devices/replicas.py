@@ -14,6 +14,8 @@ def num_replicas() -> int:
 
 def num_local_replicas(strategy: tf.distribute.Strategy) -> int:
     """Returns the number of a strategy's replicas in this process."""
+    if strategy.num_replicas_in_sync == 1:
+        return 1  # TensorFlow's default strategy does not list its devices.
     return len(strategy.extended.worker_devices)
 
 

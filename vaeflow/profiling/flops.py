@@ -30,7 +30,7 @@ def training_step_flops(trainer):
       ValueError: a shape in the step is not known before it runs.
     """
     strategy, replica_step = trainer.strategy, trainer.replica_step
-    shape = (trainer.batch_size // strategy.num_replicas_in_sync, *trainer.split.shape)
+    shape = (trainer.settings.batch_size // strategy.num_replicas_in_sync, *trainer.split.shape)
     images = tf.zeros(shape, trainer.split.dtype)
 
     @tf.function(autograph=False)

@@ -13,28 +13,6 @@ _MOST_MATRIX_SECONDS = 1.0
 _TRACED_STEPS = 10
 
 
-class CallTimer:
-    """Takes the place of the compiled function of a `StepLoop`, and knows how long TensorFlow had control.
-
-    Args:
-      holder: a `StepLoop`, whose `_loop` is a `tf.function`.
-
-    Attributes:
-      seconds: the time inside its calls so far, until their results were there.
-    """
-
-    def __init__(self, holder):
-        self.seconds = 0.0
-        self._loop, holder._loop = holder._loop, self
-
-    def __call__(self, *arguments):
-        started = time.perf_counter()
-        results = self._loop(*arguments)
-        tf.nest.map_structure(lambda tensor: tensor.numpy(), results)  # Waits for the device.
-        self.seconds += time.perf_counter() - started
-        return results
-
-
 def measure(trainer, seconds):
     """Trains for a while and measures it.
 
@@ -52,18 +30,17 @@ def measure(trainer, seconds):
     """
     share = seconds / _WINDOWS
     started = time.perf_counter()
-    trainer.run(1)
+    trainer.train_and_report(1)
     first_step_seconds = time.perf_counter() - started
-    timer = CallTimer(trainer._loop)
-    second = _window(trainer, timer, 1, 0.0)
+    second = _window(trainer, 1, 0.0)
 
     def steps_within(limit):
-        return min(trainer.steps_per_loop, max(1, int(limit / second["seconds"])))
+        return min(trainer.settings.steps_per_loop, max(1, int(limit / second["seconds"])))
 
-    _window(trainer, timer, steps_within(share), share)
+    _window(trainer, steps_within(share), share)
     windows = []
     while sum(window["seconds"] for window in windows) < seconds:
-        windows.append(_window(trainer, timer, steps_within(seconds), share))
+        windows.append(_window(trainer, steps_within(seconds), share))
     return {"first_step_seconds": first_step_seconds, "windows": windows}
 
 
@@ -105,18 +82,18 @@ def write_trace(trainer, folder):
     """Trains a few steps more, and writes what happened in them for TensorBoard's profiler."""
     pathlib.Path(folder).mkdir(parents=True, exist_ok=True)
     with tf.profiler.experimental.Profile(str(folder)):
-        trainer.run(min(_TRACED_STEPS, trainer.steps_per_loop))
+        trainer.train_and_report(min(_TRACED_STEPS, trainer.settings.steps_per_loop))
 
 
-def _window(trainer, timer, num_steps, at_least_seconds):
+def _window(trainer, num_steps, at_least_seconds):
     """Trains in loops of `num_steps` for some time, at least one."""
-    started_at, started, called_before = time.time(), time.perf_counter(), timer.seconds
+    started_at, started, called_before = time.time(), time.perf_counter(), trainer.call_seconds
     steps, waited, elapsed = 0, 0.0, 0.0
     while not steps or elapsed < at_least_seconds:
-        waited += trainer.run(num_steps)["input_seconds"]
+        waited += trainer.train_and_report(num_steps)["input_seconds"]
         steps += num_steps
         elapsed = time.perf_counter() - started
-    called = timer.seconds - called_before
+    called = trainer.call_seconds - called_before
     return {
         "started_at": started_at,
         "steps": steps,

@@ -1,6 +1,5 @@
 """The process that measures one configuration: `python -m vaeflow.profiling.process <request> <answer>`."""
 
-import inspect
 import json
 import os
 import pathlib
@@ -16,7 +15,7 @@ from vaeflow.devices import cores, strategies
 from vaeflow.errors import ConfigurationError, RunError
 from vaeflow.profiling import measuring
 from vaeflow.runs import failures
-from vaeflow.training import settings
+from vaeflow.training import making
 from vaeflow.training.trainer import Trainer
 
 
@@ -67,21 +66,13 @@ def make_trainer(values):
       EnvironmentFailure: the data cannot be read.
     """
     with config.values_checked():
-        settings.check_training(**values)
-        cores.divide(values["batch_size"], values["compile_mode"])
-        making = ("seed", "precision", "strategy", "model", "optimizer")
-        strategy, model, optimizer = settings.make_all(**{name: values[name] for name in making})
+        _, settings = making.checked(values)
+        cores.divide(settings.batch_size, settings.compile_mode)
+        factories = (values[name] for name in ("strategy", "model", "optimizer"))
+        strategy, model, optimizer = making.make_all(settings.seed, values["precision"], *factories)
     split = pipeline.read_split(values["dataset"], "train")
-    made = {
-        "strategy": strategy,
-        "model": model,
-        "optimizer": optimizer,
-        "split": split,
-        "binarization": values["dataset"].binarization,
-    }
-    names = inspect.signature(Trainer).parameters
     with config.values_checked():
-        return Trainer(**{name: (values | made)[name] for name in names})
+        return Trainer(model, optimizer, split, settings, strategy)
 
 
 def _choose_devices(count, virtual):
@@ -112,11 +103,11 @@ def _facts(trainer, values):
         "num_weights": trainer.model.count_params(),
         "dataset": type(values["dataset"]).__name__,
         "image_shape": list(trainer.split.shape),
-        "batch_size": trainer.batch_size,
+        "batch_size": trainer.settings.batch_size,
         "precision": values["precision"],
         "resident": trainer.resident,
         "compile_mode": trainer.compile_mode,
-        "steps_per_loop": trainer.steps_per_loop,
+        "steps_per_loop": trainer.settings.steps_per_loop,
         "num_replicas": trainer.strategy.num_replicas_in_sync,
         "device_kind": "GPU" if gpus else "CPU",
         "device_name": details.get("device_name"),

@@ -1,7 +1,9 @@
 """The moving average of a model's weights, with which it is evaluated."""
 
 import contextlib
+from collections.abc import Iterator
 
+import keras
 import tensorflow as tf
 
 
@@ -16,12 +18,12 @@ class MovingAverage:
       variables: TensorFlow's, one for each trainable weight; none where `decay` is None.
     """
 
-    def __init__(self, model, decay):
+    def __init__(self, model: keras.Model, decay: float | None):
         self._model = model
         self._decay = decay
         self.variables = [tf.Variable(value, trainable=False) for value in self._averaged()]
 
-    def update(self, strategy, num_updates):
+    def update(self, strategy: tf.distribute.Strategy, num_updates: tf.Tensor) -> None:
         """Moves towards the weights, inside the loop and outside a replica.
 
         Args:
@@ -37,20 +39,20 @@ class MovingAverage:
         def move(average, variable):
             average.assign_sub(tf.cast(1.0 - decay, average.dtype) * (average - variable))
 
-        for average, variable in zip(self.variables, self._averaged()):
+        for average, variable in zip(self.variables, self._averaged(), strict=True):
             strategy.extended.update(average, move, args=(variable,))
 
     @contextlib.contextmanager
-    def in_place_of_weights(self):
+    def in_place_of_weights(self) -> Iterator[None]:
         """Gives the model the average, if there is one, for a while."""
         variables = self._averaged()
         kept = [variable.numpy() for variable in variables]
-        for variable, average in zip(variables, self.variables):
+        for variable, average in zip(variables, self.variables, strict=True):
             variable.assign(average.numpy())
         try:
             yield
         finally:
-            for variable, value in zip(variables, kept):
+            for variable, value in zip(variables, kept, strict=True):
                 variable.assign(value)
 
     def _averaged(self):

@@ -1,6 +1,8 @@
-"""How many steps to train before the run looks up again."""
+"""Splits a loop into calls of a few seconds."""
 
 import math
+
+import tensorflow as tf
 
 from vaeflow.devices import replicas
 
@@ -19,12 +21,12 @@ class Pace:
       strategy: the strategy of the run.
     """
 
-    def __init__(self, strategy):
+    def __init__(self, strategy: tf.distribute.Strategy):
         self._strategy = strategy
         self._num_steps = 0
         self._seconds_per_step = 0.0
 
-    def next_part(self, num_steps):
+    def next_part(self, num_steps: int) -> int:
         """Says how many steps come next, the same on every worker; each of them must call it.
 
         Args:
@@ -41,7 +43,7 @@ class Pace:
         # Equal parts: the rate of a short rest would tell little.
         return math.ceil(num_steps / math.ceil(num_steps / longest))
 
-    def note(self, num_steps, seconds):
+    def note(self, num_steps: int, seconds: float) -> None:
         """Takes note of how long a part took."""
         self._num_steps += num_steps
         self._seconds_per_step = seconds / num_steps

@@ -1,16 +1,22 @@
-"""What one replica does in a training step: its share of the loss, and the update."""
+"""One replica's part of a training step: its share of the loss, the gradients and the update."""
+
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
-from vaeflow import optimizers, random
-from vaeflow.datasets import pipeline
+from vaeflow import optimizers
+from vaeflow.datasets import Split, pipeline
 from vaeflow.devices import cores, replicas
 from vaeflow.errors import ConfigurationError
-from vaeflow.models.terms import check_groups, losses_by_group
+from vaeflow.models.base import Model
+from vaeflow.models.terms import Term, check_groups, losses_by_group
+from vaeflow.training.settings import TrainingSettings
 
 
-def share_of_loss(terms, block_losses, batch_size, num_parts):
+def share_of_loss(
+    terms: dict[str, Term], block_losses: list[tf.Tensor], batch_size: int, num_parts: int
+) -> tuple[dict[str | None, tf.Tensor], dict[str, tf.Tensor]]:
     """Divides the terms so that the shares of all parts of a global batch sum to the loss.
 
     This is the only place that divides: a term per example by the global batch
@@ -42,39 +48,26 @@ def share_of_loss(terms, block_losses, batch_size, num_parts):
     return losses, {"loss": losses[None], **shares}
 
 
-def _check_shapes(terms, num_examples):
-    for name, term in terms.items():
-        shape = term.value.shape
-        if shape.rank not in (0, 1) or (shape.rank == 1 and shape[0] not in (None, num_examples)):
-            raise ConfigurationError(
-                f"the objective's term {name!r} must be a scalar or have one value for each "
-                f"of the {num_examples} examples, got shape {tuple(shape)}; reduce it over all but the first "
-                "axis"
-            )
-
-
-def _coupling(model, terms):
-    """Names what couples the examples of the batch in an objective, for people; None where nothing does."""
-    coupled = [name for name, term in terms.items() if term.value.shape.rank == 0]
-    if coupled:
-        return f"its term {coupled[0]!r}"
-    return f"the objective of {type(model).__name__}" if model.couples_examples else None
-
-
-def _refuse_coupling(culprit):
-    raise ConfigurationError(
-        f"`train.gradient_accumulation_steps` must be 1 for this model: {culprit} couples the whole "
-        "batch, and would be computed on parts of it"
-    )
-
-
-def _normalizes_over_batch(model):
-    return any(isinstance(layer, keras.layers.BatchNormalization) for layer in model._flatten_layers())
-
-
-def norm_name(group):
+def norm_name(group: str | None) -> str:
     """Names the metric of a group's gradient norm, before it is clipped."""
     return "gradient_norm" if group is None else f"{group}_gradient_norm"
+
+
+class Probe(NamedTuple):
+    """The facts about an objective that one pass of it shows.
+
+    Attributes:
+      metric_names: the names of the metrics that a step reports.
+      coupling: names what couples the examples of a batch, for people; None where nothing
+        does.
+      has_block_losses: whether blocks track losses of their own.
+      normalizes_over_batch: whether a block normalizes over the batch.
+    """
+
+    metric_names: list[str]
+    coupling: str | None
+    has_block_losses: bool
+    normalizes_over_batch: bool
 
 
 class ReplicaStep:
@@ -89,55 +82,75 @@ class ReplicaStep:
       model: a built model.
       optimizer: of the model's own group. It, and those of the model's other groups,
         are built by `optimizers.build_for_reduced_gradients`.
-      binarization: of the dataset.
-      batch_size: the global batch size.
-      seed: keys the noise.
-      gradient_clip_norm: the largest global norm for the model's own group, or None.
-      gradient_accumulation_steps: into how many parts a replica cuts its examples,
-        one after the other, to save memory.
+      split: the training `Split`.
+      settings: the `TrainingSettings`.
 
     Attributes:
-      parallel_parts: into how many more it cuts them, side by side, for the cores of a
-        CPU; 1 until `use_cores`.
+      parallel_parts: into how many parts a replica's examples are cut, side by side, for
+        the cores of a CPU; 1 until `use_cores`.
     """
 
     def __init__(
         self,
-        model,
-        optimizer,
-        binarization,
-        batch_size,
-        seed,
-        gradient_clip_norm=None,
-        gradient_accumulation_steps=1,
+        model: Model,
+        optimizer: keras.optimizers.Optimizer | None,
+        split: Split,
+        settings: TrainingSettings,
     ):
         self.model = model
-        self.groups = model.all_parameter_groups(optimizer, gradient_clip_norm)
-        self.binarization = binarization
-        self.batch_size = batch_size
-        self.seed = seed
-        self.gradient_accumulation_steps = gradient_accumulation_steps
+        self.groups = model.all_parameter_groups(optimizer, settings.gradient_clip_norm)
+        self.split = split
+        self.settings = settings
         self.parallel_parts = 1
         self._block_parts = 1
-        self._coupling = self._has_block_losses = None
 
-    def use_cores(self, num_parts):
-        """Cuts the examples for the cores of a CPU; `loss` must have run before.
-
-        Where the objective couples the examples, only those of single blocks are cut; and
-        where blocks track losses beside, or normalize over the batch, none.
+    def probe(self, images: tf.Tensor) -> Probe:
+        """Runs the objective once, so that a faulty block is found before training starts.
 
         Args:
-          num_parts: into how many; it divides a replica's examples.
+          images: `[b, H, W, C]` as stored.
+
+        Raises:
+          ConfigurationError: a term has the wrong shape or group, or accumulation would
+            compute a coupled objective on parts of the batch.
         """
-        if _normalizes_over_batch(self.model):
+        terms, block_losses = self._terms(images, 0, 0)
+        coupling = _coupling(self.model, terms)
+        if self.settings.gradient_accumulation_steps > 1 and coupling:
+            raise ConfigurationError(
+                f"`train.gradient_accumulation_steps` must be 1 for this model: {coupling} couples the "
+                "whole batch, and would be computed on parts of it"
+            )
+        _, shares = share_of_loss(terms, block_losses, self.settings.batch_size, 1)
+        return Probe(
+            metric_names=[*shares, *(norm_name(group) for group in self.groups)],
+            coupling=coupling,
+            has_block_losses=bool(block_losses),
+            normalizes_over_batch=any(
+                isinstance(layer, keras.layers.BatchNormalization) for layer in self.model.all_layers()
+            ),
+        )
+
+    def use_cores(self, num_parts: int, probe: Probe) -> None:
+        """Cuts the examples for the cores of a CPU, as far as the objective allows.
+
+        An objective that couples the examples stays whole: only those of single blocks are
+        cut. Nothing is cut where blocks also track losses, or normalize over the batch.
+
+        Args:
+          num_parts: into how many parts; it divides a replica's examples.
+          probe: what `probe` returned.
+        """
+        if probe.normalizes_over_batch:
             return
-        if self._coupling is None:
+        if probe.coupling is None:
             self.parallel_parts = num_parts
-        elif not self._has_block_losses:
+        elif not probe.has_block_losses:
             self._block_parts = num_parts
 
-    def loss(self, images, step, first_position=0):
+    def loss(
+        self, images: tf.Tensor, step: int | tf.Tensor, first_position: int | tf.Tensor = 0
+    ) -> tuple[dict[str | None, tf.Tensor], dict[str, tf.Tensor]]:
         """Computes the shares of the losses of some examples of the global batch.
 
         Args:
@@ -148,22 +161,11 @@ class ReplicaStep:
         Returns:
           As `share_of_loss`.
         """
-        with (
-            random.keyed(self.seed, "train", step, first_position),
-            cores.cutting_blocks(self._block_parts),
-        ):
-            floats = pipeline.to_floats(images, self.model.variable_dtype, self.binarization)
-            forward = self.model.forward(floats, training=True)
-            terms = self.model.objective(forward, step)
-        _check_shapes(terms, images.shape[0])
-        check_groups(terms, self.groups)
-        self._coupling, self._has_block_losses = _coupling(self.model, terms), bool(forward.block_losses)
-        if self.gradient_accumulation_steps > 1 and self._coupling:
-            _refuse_coupling(self._coupling)
-        num_parts = replicas.num_replicas() * self.gradient_accumulation_steps * self.parallel_parts
-        return share_of_loss(terms, forward.block_losses, self.batch_size, num_parts)
+        terms, block_losses = self._terms(images, step, first_position)
+        num_parts = replicas.num_replicas() * self.settings.gradient_accumulation_steps * self.parallel_parts
+        return share_of_loss(terms, block_losses, self.settings.batch_size, num_parts)
 
-    def gradient(self, images, step):
+    def gradient(self, images: Any, step: int | tf.Tensor) -> tuple[list, dict[str, tf.Tensor], tf.Tensor]:
         """Computes the clipped gradients of the global batch's losses, inside a replica.
 
         Args:
@@ -178,27 +180,40 @@ class ReplicaStep:
         names = sorted(metrics)
         packed = tf.stack([metrics[name] for name in names])
         gradients, packed = replicas.sum_over_replicas((gradients, packed))
-        metrics = dict(zip(names, tf.unstack(packed)))
+        metrics = dict(zip(names, tf.unstack(packed), strict=True))
         finite = tf.reduce_all(tf.math.is_finite(packed))
         clipped = []
-        for (name, group), of_group in zip(self.groups.items(), gradients, strict=True):
-            norm = tf.linalg.global_norm(of_group)
+        for (name, group), group_gradients in zip(self.groups.items(), gradients, strict=True):
+            norm = tf.linalg.global_norm(group_gradients)
             finite &= tf.math.is_finite(norm)
-            clipped.append(optimizers.clip(of_group, group.gradient_clip_norm, norm))
+            clipped.append(optimizers.clip(group_gradients, group.gradient_clip_norm, norm))
             metrics[norm_name(name)] = tf.cast(norm, packed.dtype)
         return clipped, metrics, finite
 
-    def apply(self, gradients):
+    def apply(self, gradients: list) -> None:
         """Updates the weights of all groups, inside a replica."""
-        for group, of_group in zip(self.groups.values(), gradients, strict=True):
-            group.optimizer.apply(of_group, group.variables)
+        for group, group_gradients in zip(self.groups.values(), gradients, strict=True):
+            group.optimizer.apply(group_gradients, group.variables)
+
+    def _terms(self, images, step, first_position):
+        """Runs the model and its objective; returns the terms and the losses that blocks tracked."""
+        dtype, seed = self.model.variable_dtype, self.settings.seed
+        with (
+            pipeline.keyed_floats(self.split, images, dtype, seed, "train", step, first_position) as floats,
+            cores.cutting_blocks(self._block_parts),
+        ):
+            forward = self.model.forward(floats, training=True)
+            terms = self.model.objective(forward, step)
+        _check_shapes(terms, images.shape[0])
+        check_groups(terms, self.groups)
+        return terms, forward.block_losses
 
     def _accumulated(self, images, step):
         """Sums gradients and shares over the parts of this replica's examples."""
-        size = images.shape[0] // self.gradient_accumulation_steps
+        size = images.shape[0] // self.settings.gradient_accumulation_steps
         first_position = replicas.replica_index() * images.shape[0]
         bounds = cores.bounds(size, self.parallel_parts)
-        totals = None
+        totals: Any = None
         for start in range(0, images.shape[0], size):
             # One after the other: side by side they would not save memory.
             with tf.control_dependencies(tf.nest.flatten(totals) if totals else []):
@@ -216,8 +231,27 @@ class ReplicaStep:
             losses, shares = self.loss(images, step, first_position)
         gradients = []
         for name, group in self.groups.items():
-            # TensorFlow's own variables: of a Keras variable it cannot make the gradient 0.
+            # TensorFlow's own variables: it cannot make the zero gradient of a Keras variable.
             variables = [variable.value for variable in group.variables]
             zero = tf.UnconnectedGradients.ZERO
             gradients.append(tape.gradient(losses[name], variables, unconnected_gradients=zero))
         return gradients, shares
+
+
+def _check_shapes(terms, num_examples):
+    for name, term in terms.items():
+        shape = term.value.shape
+        if shape.rank not in (0, 1) or (shape.rank == 1 and shape[0] not in (None, num_examples)):
+            raise ConfigurationError(
+                f"the objective's term {name!r} must be a scalar or have one value for each "
+                f"of the {num_examples} examples, got shape {tuple(shape)}; reduce it over all but the first "
+                "axis"
+            )
+
+
+def _coupling(model, terms):
+    """Names what couples the examples of the batch in an objective, for people; None where nothing does."""
+    coupled = [name for name, term in terms.items() if term.value.shape.rank == 0]
+    if coupled:
+        return f"its term {coupled[0]!r}"
+    return f"the objective of {type(model).__name__}" if model.couples_examples else None

@@ -1,19 +1,22 @@
 """The outer loop of a run: train for a while, measure, log, save, and again."""
 
 import time
+from collections.abc import Sequence
 
+from vaeflow.callbacks import Callback, RunContext
 from vaeflow.devices import replicas
 from vaeflow.errors import Preempted
+from vaeflow.runs.watchdog import Watchdog
 from vaeflow.training.pace import Pace
 
 
-def train_to_end(run, callbacks, watchdog):
+def train_to_end(run: RunContext, callbacks: Sequence[Callback], watchdog: Watchdog) -> None:
     """Trains to the end, loop by loop, with the callbacks in between.
 
     Args:
-      run: a `Run`, whose trainer stands at the step to go on from.
+      run: a `RunContext`, whose trainer stands at the step to go on from.
       callbacks: a list of `Callback`s.
-      watchdog: a `Watchdog`, which is told of each part of a loop.
+      watchdog: a `Watchdog`, which hears of each part of a loop.
 
     Raises:
       Preempted: a signal asked to stop, and the state is saved.
@@ -39,7 +42,7 @@ def train_to_end(run, callbacks, watchdog):
             metrics |= callback.measure(run)
         progress = {
             "step": trainer.step,
-            "examples_seen": trainer.step * trainer.batch_size,
+            "examples_seen": trainer.step * trainer.settings.batch_size,
             "wall_seconds": round(time.monotonic() - begun, 3),
         }
         run.metrics.update(progress | metrics)
@@ -64,7 +67,7 @@ def _train_to(stop, run, pace, watchdog):
     while trainer.step < stop:
         num_steps = pace.next_part(stop - trainer.step)
         watchdog.progress(f"steps {trainer.step} to {trainer.step + num_steps}, with input from {run.source}")
-        seconds = trainer.advance(num_steps)
+        seconds = trainer.train(num_steps)
         pace.note(num_steps, seconds)
         if trainer.step < stop and _save_if_asked_to_stop(run, _metrics(trainer, trainer.totals)):
             return False
@@ -84,7 +87,7 @@ def _save_if_asked_to_stop(run, metrics):
 def _metrics(trainer, totals):
     """Returns what some steps measured, as it is logged, a dict of floats."""
     return {
-        "examples_per_second": totals.num_steps * trainer.batch_size / totals.seconds,
+        "examples_per_second": totals.num_steps * trainer.settings.batch_size / totals.seconds,
         "train/input_wait_fraction": totals.input_seconds / totals.seconds,
         **{f"train/{name}": mean for name, mean in totals.means().items()},
         **{f"train/{name}": rate for name, rate in trainer.learning_rates().items()},
@@ -94,5 +97,7 @@ def _metrics(trainer, totals):
 def _next_stop(trainer, num_steps, callbacks):
     """Returns the step to which a loop goes: that of a log, a callback, or the end."""
     cadences = [callback.every_steps for callback in callbacks if callback.every_steps]
-    stops = [(trainer.step // cadence + 1) * cadence for cadence in (trainer.steps_per_loop, *cadences)]
+    stops = [
+        (trainer.step // cadence + 1) * cadence for cadence in (trainer.settings.steps_per_loop, *cadences)
+    ]
     return min(*stops, num_steps)

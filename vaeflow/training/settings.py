@@ -1,118 +1,135 @@
-"""Checks and makes what a gin file gives to a command."""
+"""The settings of a training: each is written, documented and checked here, once."""
 
-import contextlib
+import dataclasses
+import inspect
+import math
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
-import keras
-import tensorflow as tf
-
-from vaeflow import validation
-from vaeflow.datasets import Dataset
+from vaeflow import registry, validation
+from vaeflow.devices import compile_modes
 from vaeflow.errors import ConfigurationError
 
-PRECISIONS = ("float32", "mixed_bfloat16", "float64")
+_EXAMPLES = {
+    "num_steps": "in a gin file write for instance train.num_steps = 10000",
+    "batch_size": "in a gin file write for instance train.batch_size = 64",
+}
+_Function = TypeVar("_Function", bound=Callable)
 
 
-def check_dataset(dataset):
-    """Raises `ConfigurationError` where `train.dataset` is not a `Dataset`."""
-    if not isinstance(dataset, Dataset):
-        raise ConfigurationError(
-            f"`train.dataset` must be a Dataset, got {dataset!r}; in a gin file write "
-            "train.dataset = @Name() with parentheses"
-        )
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainingSettings:
+    """How a `Trainer` trains, whatever the model, the data and the devices.
 
-
-def check_training(
-    dataset,
-    num_steps,
-    batch_size,
-    seed,
-    steps_per_loop,
-    precision,
-    gradient_clip_norm,
-    ema_decay,
-    **others,
-):
-    """Checks the settings of `train` that need no device; what it does not know passes.
+    Args:
+      batch_size: the global batch size, divided evenly over the replicas.
+      seed: seeds the order of examples and the noise; the `train` command also seeds the
+        initial weights with it.
+      steps_per_loop: steps between two logs, run in one compiled call; slow models split
+        them into calls of about 4 s so that signals are handled promptly.
+      compile_mode: `"none"`, `"step"`, `"loop"` or `"auto"`; see `compile_modes`.
+      resident_data: whether the devices hold the training split: True, False, or `"auto"`,
+        which holds an array of at most 1 GiB.
+      gradient_clip_norm: the largest global norm of the gradient, or None.
+      gradient_accumulation_steps: parts into which each replica cuts its examples, to save
+        memory; the gradient is still that of the global batch.
+      ema_decay: the decay of a moving average of the weights, with which the model is
+        evaluated; None for no average.
 
     Raises:
-      ConfigurationError: one of them is wrong.
+      ConfigurationError: a setting is out of range.
       ValueError: likewise.
     """
-    check_dataset(dataset)
-    validation.positive_integer("train.num_steps", num_steps)
-    validation.positive_integer("train.batch_size", batch_size)
-    if validation.non_negative_integer("train.seed", seed) >= 2**32:
-        raise ConfigurationError(f"`train.seed` must be below 2**32, got {seed}")
-    validation.positive_integer("train.steps_per_loop", steps_per_loop)
-    validation.one_of("train.precision", precision, PRECISIONS)
-    if gradient_clip_norm is not None:
-        validation.positive_number("train.gradient_clip_norm", gradient_clip_norm)
-    if ema_decay is not None:
-        validation.fraction("train.ema_decay", ema_decay)
+
+    batch_size: int
+    seed: int = 0
+    steps_per_loop: int = 100
+    compile_mode: str = "auto"
+    resident_data: bool | str = "auto"
+    gradient_clip_norm: float | None = None
+    gradient_accumulation_steps: int = 1
+    ema_decay: float | None = None
+
+    def __post_init__(self):
+        validation.positive_integer("train.batch_size", self.batch_size)
+        validation.seed("train.seed", self.seed)
+        validation.positive_integer("train.steps_per_loop", self.steps_per_loop)
+        validation.one_of("train.compile_mode", self.compile_mode, compile_modes.MODES)
+        if self.gradient_clip_norm is not None:
+            validation.positive_number("train.gradient_clip_norm", self.gradient_clip_norm)
+        validation.positive_integer("train.gradient_accumulation_steps", self.gradient_accumulation_steps)
+        if self.ema_decay is not None:
+            validation.fraction("train.ema_decay", self.ema_decay)
 
 
-def make_all(seed, precision, strategy, model, optimizer):
-    """Makes what a training needs on its devices, from the factories of `train`.
-
-    Args:
-      seed: of Keras, for the initial weights.
-      precision: one of `PRECISIONS`.
-      strategy, model, optimizer: callable without arguments.
-
-    Returns:
-      The strategy, and the model and the optimizer, made in its scope.
-
-    Raises:
-      ConfigurationError: one is not a factory, or makes something else.
-    """
-    keras.utils.set_random_seed(seed)
-    _set_precision(precision)
-    made = make("train.strategy", strategy, tf.distribute.Strategy)
-    with made.scope():
-        return (
-            made,
-            make("train.model", model, keras.Model),
-            make("train.optimizer", optimizer, keras.optimizers.Optimizer),
-        )
-
-
-@contextlib.contextmanager
-def precision(name):
-    """Makes what is made inside of a precision, one of `PRECISIONS`."""
-    before, floatx = keras.config.dtype_policy(), keras.config.floatx()
-    _set_precision(name)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
-        keras.config.set_floatx(floatx)
-
-
-def _set_precision(name):
-    keras.config.set_dtype_policy(name)
-    keras.config.set_floatx("float64" if name == "float64" else "float32")
-
-
-def make(name, factory, expected):
-    """Calls a factory such as `@BetaVAE`.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """How long a run goes on, and how long it waits.
 
     Args:
-      name: of the setting, e.g. `train.model`.
-      factory: a class or function, callable without arguments.
-      expected: the class of what it must make.
-
-    Returns:
-      What it made.
+      num_steps: the number of steps to train.
+      stall_seconds: end the run after this many seconds without progress; None disables it.
+      start_seconds: how long several workers wait for one another at the start.
+      peer_seconds: seconds of silence after which a worker counts as lost and the others
+        stop.
 
     Raises:
-      ConfigurationError: it is not a factory, or makes something else.
+      ConfigurationError: a setting is out of range.
+      ValueError: likewise.
     """
-    if not callable(factory) or isinstance(factory, expected):
-        raise ConfigurationError(
-            f"`{name}` must be a class or function, which is called when the devices are ready, got "
-            f"{factory!r}; in a gin file write {name} = @Name without parentheses"
-        )
-    made = factory()
-    if not isinstance(made, expected):
-        raise ConfigurationError(f"`{name}` must make a {expected.__name__}, it made {made!r}")
-    return made
+
+    num_steps: int
+    stall_seconds: float | None = 900
+    start_seconds: float = 120
+    peer_seconds: float = 30
+
+    def __post_init__(self):
+        validation.positive_integer("train.num_steps", self.num_steps)
+        validation.positive_number("train.stall_seconds", self.longest_stall)
+        validation.positive_number("train.start_seconds", self.start_seconds)
+        validation.positive_number("train.peer_seconds", self.peer_seconds)
+
+    @property
+    def longest_stall(self) -> float:
+        """`stall_seconds`, infinite for None."""
+        return math.inf if self.stall_seconds is None else self.stall_seconds
+
+
+def taken_from(settings_class: type, values: dict[str, Any]) -> Any:
+    """Makes one of the classes above from those of `values` that are its fields.
+
+    Raises:
+      ConfigurationError: one that must be given is missing, or a value is wrong.
+    """
+    fields = dataclasses.fields(settings_class)
+    for field in fields:
+        if field.default is dataclasses.MISSING and field.name not in values:
+            raise ConfigurationError(f"`train.{field.name}` must be set; {_EXAMPLES[field.name]}")
+    return settings_class(**{field.name: values[field.name] for field in fields if field.name in values})
+
+
+def refuse_unknown(names: Iterable[str]) -> None:
+    """Raises `TypeError` for a name that is a field of neither class; proposes the nearest."""
+    known = {field.name for each in (RunSettings, TrainingSettings) for field in dataclasses.fields(each)}
+    for name in names:
+        if name not in known:
+            raise TypeError(f"there is no setting {name!r}{registry.did_you_mean(name, known)}")
+
+
+def with_settings(function: _Function) -> _Function:
+    """Gives a function whose `**settings` are the fields of both classes a signature that names them.
+
+    gin, `vaeflow list` and a user's editor then know each setting, its default, and which
+    must be given.
+    """
+    described: Any = function
+    signature = inspect.signature(function)
+    own = [each for each in signature.parameters.values() if each.kind is not each.VAR_KEYWORD]
+    fields = [
+        parameter
+        for settings_class in (RunSettings, TrainingSettings)
+        for parameter in inspect.signature(settings_class).parameters.values()
+    ]
+    described.__signature__ = signature.replace(parameters=[*own, *fields])
+    described.settings_classes = (RunSettings, TrainingSettings)
+    return function

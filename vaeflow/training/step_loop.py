@@ -1,58 +1,82 @@
 """The compiled loop: many steps inside one call, on every replica."""
 
+import time
+from typing import NamedTuple
+
 import numpy as np
 import tensorflow as tf
 
 from vaeflow.datasets import pipeline
+from vaeflow.datasets.order import ExampleOrder
 from vaeflow.devices import replicas
+from vaeflow.training.moving_average import MovingAverage
+from vaeflow.training.replica_step import ReplicaStep
+
+
+class CallResult(NamedTuple):
+    """The outcome of some steps inside one call.
+
+    Attributes:
+      sums: each metric's new sum, name -> float.
+      seconds: the time inside TensorFlow's call, until its results were there.
+      input_seconds: how much of it was spent waiting for input.
+      first_bad_step: the first step whose loss or gradient was not finite, or None.
+    """
+
+    sums: dict[str, float]
+    seconds: float
+    input_seconds: float
+    first_bad_step: int | None
 
 
 class StepLoop:
     """Trains many steps inside one call, compiled once for any number of them.
 
     Args:
-      replica_step: a `ReplicaStep`.
+      replica_step: a `ReplicaStep`, whose split is trained on.
       average: the `MovingAverage` of the weights.
-      split: the training `Split`.
-      order: its `ExampleOrder`.
+      order: the `ExampleOrder` of the split.
       strategy: a `tf.distribute` strategy.
       compile_mode: `"none"`, `"step"` or `"loop"`; see `compile_modes`.
       resident: whether the split is held on the devices.
-      max_steps: the number of steps in one call, at most.
       first_step: the step with which the first call begins; each goes on where the one
         before ended.
     """
 
     def __init__(
-        self, replica_step, average, split, order, strategy, compile_mode, resident, max_steps, first_step
+        self,
+        replica_step: ReplicaStep,
+        average: MovingAverage,
+        order: ExampleOrder,
+        strategy: tf.distribute.Strategy,
+        compile_mode: str,
+        resident: bool,
+        first_step: int,
     ):
         self._replica_step = replica_step
         self._average = average
         self._order = order
         self._strategy = strategy
         self._resident = resident
-        self._max_steps = max_steps
+        self._max_steps = replica_step.settings.steps_per_loop
+        split = replica_step.split
         if resident:
             self._source = pipeline.place_on_devices(split.array, strategy)
         else:
             self._source = pipeline.training_batches(split, order, strategy, first_step)
         self._loop = self._compiled(compile_mode)
 
-    def run(self, step, num_steps, sums):
+    def run(self, step: int, num_steps: int, sums: dict[str, float]) -> CallResult:
         """Trains.
 
         Args:
           step: the first step.
-          num_steps: how many.
-          sums: what to add each step's metrics to, name -> float.
-
-        Returns:
-          The new sums, name -> float; the seconds spent waiting for input, a float; and
-          the first step whose loss or gradient was not finite, an int, or None.
+          num_steps: how many, at most `TrainingSettings.steps_per_loop`.
+          sums: the sums so far, name -> float, to which each step's metrics are added.
 
         Raises:
           DataError: an example cannot be read.
-          ValueError: `num_steps` is above `max_steps`.
+          ValueError: `num_steps` is too large.
         """
         if num_steps > self._max_steps:
             # The indices end there; a compiled loop would repeat the last batch.
@@ -61,10 +85,12 @@ class StepLoop:
         dtype = self._replica_step.model.variable_dtype
         start = {name: tf.constant(total, dtype) for name, total in sums.items()}
         first_step, count = (tf.constant(number, tf.int64) for number in (step, num_steps))
+        started = time.perf_counter()
         with pipeline.readable_errors():
             sums, waited, first_bad = self._loop(source, first_step, count, start)
             sums = {name: float(total) for name, total in sums.items()}
-        return sums, float(waited), int(first_bad) if first_bad >= 0 else None
+        seconds = time.perf_counter() - started
+        return CallResult(sums, seconds, float(waited), int(first_bad) if first_bad >= 0 else None)
 
     def _indices(self, step, num_steps):
         """The examples of each batch, `[max_steps, B]`: of one shape, so that XLA compiles once."""

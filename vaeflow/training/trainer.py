@@ -1,19 +1,26 @@
-"""A model in training: its steps, what they measure, and all of it that a checkpoint keeps."""
+"""A model in training: its steps, their metrics, and all of it that a checkpoint keeps."""
 
+import contextlib
 import time
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from vaeflow import optimizers, validation
+from vaeflow import optimizers
+from vaeflow.datasets import Split
 from vaeflow.datasets.order import ExampleOrder
 from vaeflow.devices import compile_modes, cores, graph_rewrites, replicas
 from vaeflow.errors import ConfigurationError, TrainingDiverged
+from vaeflow.models.base import Model
 from vaeflow.runs.totals import Totals
 from vaeflow.training.moving_average import MovingAverage
-from vaeflow.training.replica_step import ReplicaStep, norm_name
+from vaeflow.training.replica_step import ReplicaStep
+from vaeflow.training.settings import TrainingSettings
 from vaeflow.training.step_loop import StepLoop
+
+_NOTHING_YET = Totals()
+_TRIED_IMAGES = 3
 
 
 class Trainer:
@@ -23,89 +30,66 @@ class Trainer:
     same for every number of replicas, up to rounding.
 
     Args:
-      model: a model, made in the strategy's scope; it is built here.
+      model: a model, made in the strategy's scope; it is built here. To seed its initial
+        weights call `keras.utils.set_random_seed` before you make it.
       optimizer: a new Keras optimizer, made in the strategy's scope.
       split: the training `Split`.
-      binarization: of the dataset, `"none"`, `"static"` or `"dynamic"`.
-      strategy: a `tf.distribute` strategy.
-      batch_size: the global batch size.
-      seed: keys the order of examples and the noise; seed the initial weights with
-        `keras.utils.set_random_seed` before making the model.
-      steps_per_loop: the number of steps inside one call, at most.
-      compile_mode: `"none"`, `"step"`, `"loop"` or `"auto"`; see `compile_modes`.
-      resident_data: whether the split is held on the devices; `"auto"` where it is
-        an array that fits.
-      gradient_clip_norm: the largest global norm of a gradient, or None.
-      gradient_accumulation_steps: parts into which a replica cuts its examples.
-      ema_decay: the decay of an exponential moving average of the weights, or None.
+      settings: the `TrainingSettings`.
+      strategy: a `tf.distribute` strategy; None for TensorFlow's default, one device.
 
     Attributes:
       step: the number of steps that were trained.
       totals: the `Totals` of the steps since they were last taken.
+      call_seconds: the time spent inside TensorFlow's calls so far.
+      compile_mode: `"none"`, `"step"` or `"loop"`, as it was chosen.
+      resident: whether the devices hold the split.
 
     Raises:
       ConfigurationError: settings that do not fit together.
+
+    Example:
+
+        vae = vaeflow.VAE(num_latents=10)
+        split = datasets.InMemorySplit(images)  # uint8 [N, H, W, C]
+        trainer = vaeflow.Trainer(vae, Adam(1e-3), split, TrainingSettings(batch_size=64))
+        print(trainer.train_and_report(100)["loss"])
     """
 
     def __init__(
         self,
-        model,
-        optimizer,
-        split,
-        binarization,
-        strategy,
-        batch_size,
-        seed=0,
-        steps_per_loop=100,
-        compile_mode="auto",
-        resident_data="auto",
-        gradient_clip_norm=None,
-        gradient_accumulation_steps=1,
-        ema_decay=None,
+        model: Model,
+        optimizer: keras.optimizers.Optimizer,
+        split: Split,
+        settings: TrainingSettings,
+        strategy: tf.distribute.Strategy | None = None,
     ):
         graph_rewrites.make_reproducible()
-        self.split = split
-        self.strategy = strategy
-        self.batch_size = batch_size
-        self.seed = seed
-        self.steps_per_loop = steps_per_loop
-        self.step = 0
-        self.totals = Totals()
-        self._order = ExampleOrder(split.num_examples, batch_size, seed)
-        _check_division(batch_size, strategy.num_replicas_in_sync, gradient_accumulation_steps)
         self.model, self.optimizer = model, optimizer
-        with strategy.scope():
-            _tell_size_of_split(model, split)
-            model.build((None, *split.shape))
-            for group in model.all_parameter_groups(optimizer).values():
-                optimizers.build_for_reduced_gradients(group.optimizer, group.variables)
-            _refuse_dependence_on_replicas(model, strategy.num_replicas_in_sync)
-            self._average = MovingAverage(model, ema_decay)
-        self.replica_step = ReplicaStep(
-            self.model,
-            self.optimizer,
-            binarization,
-            batch_size,
-            seed,
-            gradient_clip_norm,
-            gradient_accumulation_steps,
-        )
-        self.resident = compile_modes.resolve_residency(resident_data, split)
-        self.compile_mode = compile_modes.resolve(compile_mode, strategy, self.resident)
+        self.split = split
+        self.settings = settings
+        self.strategy = tf.distribute.get_strategy() if strategy is None else strategy
+        _check_division(settings, self.strategy.num_replicas_in_sync)
+        _build(model, optimizer, split, self.strategy)
+        with self.strategy.scope():
+            self._average = MovingAverage(model, settings.ema_decay)
+        self.resident = compile_modes.resolve_residency(settings.resident_data, split)
+        self.compile_mode = compile_modes.resolve(settings.compile_mode, self.strategy, self.resident)
+        self.replica_step = ReplicaStep(model, optimizer, split, settings)
         self._metric_names = self._try_one_step()
-        if self.compile_mode == "none":
-            examples = batch_size // strategy.num_replicas_in_sync // gradient_accumulation_steps
-            self.replica_step.use_cores(cores.num_parts(examples, replicas.num_local_replicas(strategy)))
+        self._order = ExampleOrder(split.num_examples, settings.batch_size, settings.seed)
         self._loop = None
+        self.step = 0
+        self.totals = _NOTHING_YET
+        self.call_seconds = 0.0
 
-    def advance(self, num_steps):
-        """Trains for `num_steps` steps inside one call, and adds what they measure to `totals`.
+    def train(self, num_steps: int) -> float:
+        """Trains for `num_steps` steps inside one call, and adds their metrics to `totals`.
 
         Args:
-          num_steps: at most `steps_per_loop`.
+          num_steps: at most `TrainingSettings.steps_per_loop`.
 
         Returns:
-          The seconds it took, a float.
+          The seconds it took.
 
         Raises:
           DataError: an example cannot be read.
@@ -118,45 +102,47 @@ class Trainer:
             self._loop = StepLoop(
                 self.replica_step,
                 self._average,
-                self.split,
                 self._order,
                 self.strategy,
                 self.compile_mode,
                 self.resident,
-                self.steps_per_loop,
                 self.step,
             )
         before = self.totals
         start = before.sums or dict.fromkeys(self._metric_names, 0.0)
-        sums, waited, first_bad = self._loop.run(self.step, num_steps, start)
-        if first_bad is not None:
-            raise _diverged(first_bad, sums)
+        result = self._loop.run(self.step, num_steps, start)
+        self.call_seconds += result.seconds
+        if result.first_bad_step is not None:
+            raise _diverged(result.first_bad_step, result.sums)
         self.step += num_steps
         seconds = time.monotonic() - started
         self.totals = Totals(
-            before.num_steps + num_steps, before.seconds + seconds, before.input_seconds + waited, sums
+            before.num_steps + num_steps,
+            before.seconds + seconds,
+            before.input_seconds + result.input_seconds,
+            result.sums,
         )
         return seconds
 
-    def take_totals(self):
-        """Returns the `totals`, and begins new ones."""
-        totals, self.totals = self.totals, Totals()
+    def take_totals(self) -> Totals:
+        """Returns the `totals`, and starts new ones."""
+        totals, self.totals = self.totals, _NOTHING_YET
         return totals
 
-    def run(self, num_steps):
-        """Trains as `advance` does, and returns the means.
+    def train_and_report(self, num_steps: int) -> dict[str, float]:
+        """Trains as `train` does, and returns the means.
 
         Returns:
           A dict of floats: the mean over the steps, with those of `totals` before, of the
           loss, each term, its weight and the gradient's norm; and `input_seconds`, the
           time spent waiting for input.
         """
-        self.advance(num_steps)
+        self.train(num_steps)
         totals = self.take_totals()
         return totals.means() | {"input_seconds": totals.input_seconds}
 
-    def checkpoint(self):
-        """Returns a `tf.train.Checkpoint` of all that the future of the run depends on, but the step.
+    def checkpoint(self) -> tf.train.Checkpoint:
+        """Returns a checkpoint of all that the future of the run depends on, but the step.
 
         Learning rates are not in it: the configuration says what they are.
         """
@@ -170,16 +156,16 @@ class Trainer:
             **states,
         )
 
-    def learning_rates(self):
-        """Returns the learning rate of each parameter group as it is now, a dict of floats."""
+    def learning_rates(self) -> dict[str, float]:
+        """Returns the current learning rate of each parameter group."""
         return {
-            "learning_rate" if name is None else f"{name}_learning_rate": float(
-                keras.ops.convert_to_numpy(group.optimizer.learning_rate)
+            "learning_rate" if name is None else f"{name}_learning_rate": _as_float(
+                group.optimizer.learning_rate
             )
             for name, group in self.model.all_parameter_groups(self.optimizer).items()
         }
 
-    def resume_at(self, step, totals=Totals()):
+    def resume_at(self, step: int, totals: Totals = _NOTHING_YET) -> None:
         """Continues at `step`, after the checkpoint was read: its batch is the next.
 
         Args:
@@ -188,42 +174,67 @@ class Trainer:
             configuration measures something else, they are left out of the next log.
         """
         self.step = step
-        self.totals = totals if totals.sums.keys() == set(self._metric_names) else Totals()
+        self.totals = totals if totals.sums.keys() == set(self._metric_names) else _NOTHING_YET
         self._loop = None
 
-    def averaged_weights(self):
+    def averaged_weights(self) -> contextlib.AbstractContextManager[None]:
         """Gives the model the moving average of its weights, if there is one, for a while."""
         return self._average.in_place_of_weights()
 
     def _try_one_step(self):
-        """Runs the objective once on blank images, so that a faulty block is found at once."""
-        blank = tf.zeros((3, *self.split.shape), self.split.dtype)
-        statistics = [variable.value for variable in self.model.non_trainable_variables]
-        kept = [variable.numpy() for variable in statistics]
-        _, shares = self.replica_step.loss(blank, step=0)
-        for variable, value in zip(statistics, kept):
-            variable.assign(value)
-        return [*shares, *(norm_name(group) for group in self.replica_step.groups)]
+        """Runs the objective once on blank images, and decides what each core computes.
+
+        Returns:
+          The names of the metrics.
+        """
+        blank = tf.zeros((_TRIED_IMAGES, *self.split.shape), self.split.dtype)
+        with _unchanged([variable.value for variable in self.model.non_trainable_variables]):
+            probe = self.replica_step.probe(blank)
+        if self.compile_mode == "none":
+            num_replicas = self.strategy.num_replicas_in_sync
+            settings = self.settings
+            examples = settings.batch_size // num_replicas // settings.gradient_accumulation_steps
+            num_parts = cores.num_parts(examples, replicas.num_local_replicas(self.strategy))
+            self.replica_step.use_cores(num_parts, probe)
+        return probe.metric_names
 
 
-def _tell_size_of_split(model, split):
-    """Fills in the number of training examples for a model whose objective needs it."""
-    if getattr(model, "num_examples", 0) is None:
-        model.num_examples = split.num_examples
+def _build(model, optimizer, split, strategy):
+    """Builds the model and its optimizers for images of a split."""
+    with strategy.scope():
+        # For a model whose objective needs the size of the training set.
+        if getattr(model, "num_examples", 0) is None:
+            model.num_examples = split.num_examples
+        model.build((None, *split.shape))
+        for group in model.all_parameter_groups(optimizer).values():
+            optimizers.build_for_reduced_gradients(group.optimizer, group.variables)
+        _refuse_dependence_on_replicas(model, strategy.num_replicas_in_sync)
+
+
+@contextlib.contextmanager
+def _unchanged(variables):
+    """Gives variables the values back that they had before."""
+    kept = [variable.numpy() for variable in variables]
+    yield
+    for variable, value in zip(variables, kept, strict=True):
+        variable.assign(value)
+
+
+def _as_float(value) -> float:
+    return float(np.asarray(keras.ops.convert_to_numpy(value)))
 
 
 def _state(optimizer):
     return [variable.value for variable in optimizer.variables if variable.name != "learning_rate"]
 
 
-def _check_division(batch_size, num_replicas, gradient_accumulation_steps):
-    validation.positive_integer("train.batch_size", batch_size)
-    validation.positive_integer("train.gradient_accumulation_steps", gradient_accumulation_steps)
-    parts = num_replicas * gradient_accumulation_steps
+def _check_division(settings, num_replicas):
+    batch_size, accumulation_steps = settings.batch_size, settings.gradient_accumulation_steps
+    parts = num_replicas * accumulation_steps
     if batch_size % parts:
         raise ConfigurationError(
             f"`train.batch_size` is global and must be divisible by the number of replicas "
-            f"({num_replicas}) times `train.gradient_accumulation_steps` ({gradient_accumulation_steps}), "
+            f"({num_replicas}) times `train.gradient_accumulation_steps` ({accumulation_steps}), "
             f"got {batch_size}; try {max(1, round(batch_size / parts)) * parts}"
         )
 
@@ -232,7 +243,7 @@ def _refuse_dependence_on_replicas(model, num_replicas):
     """Refuses blocks of Keras' own that would make the result depend on the number of replicas."""
     if num_replicas == 1:
         return
-    for layer in model._flatten_layers():
+    for layer in model.all_layers():
         if any(isinstance(value, keras.random.SeedGenerator) for value in vars(layer).values()):
             raise ConfigurationError(
                 f"the layer {layer.name!r} ({type(layer).__name__}) draws Keras' noise, which is the same "

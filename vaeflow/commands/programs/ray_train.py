@@ -31,7 +31,7 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_string("address", "local", "host:port or auto; local starts Ray here.", flag_values=values)
 
 
-def train_in_worker(arguments: list[str], watchers: Sequence) -> tuple[int, str | None]:
+def train_in_worker(arguments: list[str], extra_callbacks: Sequence) -> tuple[int, str | None]:
     """Trains as `vaeflow train` would with these flags.
 
     Returns:
@@ -44,7 +44,7 @@ def train_in_worker(arguments: list[str], watchers: Sequence) -> tuple[int, str 
     ]  # What the run's environment.json shows; Ray's own says nothing.
     with program.running(program.Program(command="train")):
         try:
-            train.run(command_line.parse(train.COMMAND, arguments)[0], watchers)
+            train.run(command_line.parse(train.COMMAND, arguments)[0], extra_callbacks)
         except RunError as error:
             return error.exit_code, config.explain(error)
     return 0, None

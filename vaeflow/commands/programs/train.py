@@ -14,12 +14,17 @@ from absl.flags import FlagValues
 from vaeflow.commands import command_line, shared_flags
 
 
-def run(flags: FlagValues, watchers: Sequence = ()) -> None:
+def run(flags: FlagValues, extra_callbacks: Sequence = ()) -> None:
     """Loads the configuration and trains, with extra callbacks added by a launcher."""
     workdir = command_line.workdir(flags)
     command_line.load("train", flags)
-    change = flags.allow_config_change
-    command_line.call("train", flags, workdir=workdir, allow_config_change=change, watchers=watchers)
+    command_line.call(
+        "train",
+        flags,
+        workdir=workdir,
+        allow_config_change=flags.allow_config_change,
+        extra_callbacks=extra_callbacks,
+    )
 
 
 COMMAND = command_line.Command("train", __doc__, run, shared_flags.TRAINING, skips_destructors=True)

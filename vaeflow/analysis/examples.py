@@ -1,0 +1,130 @@
+"""The examples of a split as a model meets them outside of training."""
+
+import contextlib
+import copy
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from vaeflow.datasets import Split, pipeline
+from vaeflow.devices import cores, graph_rewrites, replicas
+
+
+class Examples:
+    """A model and the examples that it is run on, each once and in order, on all replicas.
+
+    What a model computes for an example depends on the seed and on the example's
+    position, not on the batch size or the number of replicas, up to rounding.
+
+    Args:
+      model: a built model.
+      split: the `Split`.
+      strategy: the strategy that the model was made under.
+      batch_size: the global batch size, divisible by the number of replicas.
+      seed: keys the noise.
+
+    Attributes:
+      indices: int64 `[n]`, the chosen examples of the split; all of them at first.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        split: Split,
+        strategy: tf.distribute.Strategy,
+        batch_size: int,
+        seed: int = 0,
+    ):
+        graph_rewrites.make_reproducible()
+        self.model = model
+        self.split = split
+        self.strategy = strategy
+        self.batch_size = batch_size
+        self.seed = seed
+        self.indices = np.arange(split.num_examples)
+
+    def spread(self, num_examples: int | None) -> "Examples":
+        """Returns `num_examples` of these, spread evenly; all of them for None."""
+        other = copy.copy(self)
+        other.indices = self.indices[spread_indices(len(self.indices), num_examples)]
+        return other
+
+    def in_batches_of(self, batch_size: int) -> "Examples":
+        """Returns the same examples in batches of another global size."""
+        other = copy.copy(self)
+        other.batch_size = batch_size
+        return other
+
+    @property
+    def num_batches(self) -> int:
+        """The number of global batches; the last is filled up with examples of weight 0."""
+        return -(-len(self.indices) // self.batch_size)
+
+    def batches(self) -> "Batches":
+        """Makes the input pipeline once; iterate over it as often as you like."""
+        return Batches(self)
+
+    def on_replicas(self, function: Callable) -> Callable:
+        """Compiles a function of tensors that runs on every replica."""
+        return tf.function(lambda *arguments: self.strategy.run(function, arguments), autograph=False)
+
+    @contextlib.contextmanager
+    def floats(self, images: Any, stream: str, first_position: tf.Tensor) -> Iterator[tf.Tensor]:
+        """Gives a replica's images as the model takes them; inside, noise is keyed by their positions.
+
+        Args:
+          images: `[b, H, W, C]` as stored, this replica's part of a global batch.
+          stream: the name of this use of the seed.
+          first_position: int64, the position of the global batch's first example.
+
+        Yields:
+          `[b, H, W, C]`, of the dtype of the model's variables, in [0, 1].
+        """
+        parts = cores.num_parts(images.shape[0], replicas.num_local_replicas(self.strategy))
+        first = self.first_position_here(first_position, images.shape[0])
+        dtype = self.model.variable_dtype
+        with (
+            pipeline.keyed_floats(self.split, images, dtype, self.seed, stream, 0, first) as floats,
+            cores.cutting_blocks(parts),
+        ):
+            yield floats
+
+    def first_position_here(self, first_position: tf.Tensor, num_examples: int) -> Any:
+        """Returns the position of this replica's first of `num_examples` examples, int64."""
+        return first_position + tf.cast(replicas.replica_index() * num_examples, tf.int64)
+
+
+class Batches:
+    """The global batches of some examples.
+
+    Iterating gives triples of per-replica values: images `[b, H, W, C]` as stored, weights
+    `[b]`, 1 or 0 where the last batch was filled up; and int64, the position of the global
+    batch's first example.
+
+    Args:
+      examples: an `Examples`.
+
+    Raises:
+      DataError: in iterating, an example cannot be read.
+    """
+
+    def __init__(self, examples: Examples):
+        self._batch_size = examples.batch_size
+        self._dataset = pipeline.evaluation_batches(
+            examples.split, examples.batch_size, examples.strategy, examples.indices
+        )
+
+    def __iter__(self) -> Iterator[tuple[Any, Any, tf.Tensor]]:
+        with pipeline.readable_errors():
+            for batch, (images, weights) in enumerate(self._dataset):
+                yield images, weights, tf.constant(batch * self._batch_size, tf.int64)
+
+
+def spread_indices(num_examples: int, num_chosen: int | None = None) -> np.ndarray:
+    """Returns int64 `[n]`: all indices below `num_examples`, or `num_chosen` spread evenly over them."""
+    if num_chosen is None or num_chosen >= num_examples:
+        return np.arange(num_examples)
+    return np.linspace(0, num_examples - 1, num_chosen).astype(np.int64)

@@ -1,0 +1,212 @@
+"""A run from its parts to its result: read `run` top to bottom."""
+
+import contextlib
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+
+from vaeflow import callbacks as standard_callbacks
+from vaeflow import config
+from vaeflow.analysis.evaluator import Evaluator
+from vaeflow.analysis.examples import Examples
+from vaeflow.callbacks import Callback, RunContext
+from vaeflow.datasets import Dataset, pipeline
+from vaeflow.devices import cores, replicas
+from vaeflow.devices.workers import Workers, check_port
+from vaeflow.errors import ConfigurationError, EnvironmentFailure
+from vaeflow.models.base import Model
+from vaeflow.runs import failures
+from vaeflow.runs.checkpoints import CheckpointStore
+from vaeflow.runs.digest import weights_sha256
+from vaeflow.runs.signals import StopRequest
+from vaeflow.runs.watchdog import Watchdog
+from vaeflow.runs.workdir import WorkDir
+from vaeflow.training import run_loop
+from vaeflow.training.settings import RunSettings, TrainingSettings
+from vaeflow.training.trainer import Trainer
+
+
+class Parts(NamedTuple):
+    """The parts of a run that live on its devices.
+
+    Attributes:
+      strategy: a `tf.distribute` strategy.
+      model: a model, made in the strategy's scope.
+      optimizer: a new Keras optimizer, made there too.
+    """
+
+    strategy: tf.distribute.Strategy
+    model: Model
+    optimizer: keras.optimizers.Optimizer
+
+
+class Folder(NamedTuple):
+    """The folder of a run, and the configuration that it is to hold.
+
+    Attributes:
+      path: of the work folder.
+      configuration: the text of `config.gin`.
+      operative_text: returns the text of `operative_config.gin`, once all is made.
+      allow_change: whether to resume although the folder holds another configuration.
+    """
+
+    path: str
+    configuration: str
+    operative_text: Callable[[], str]
+    allow_change: bool = False
+
+
+def run(
+    make_parts: Callable[[], Parts],
+    dataset: Dataset,
+    folder: Folder,
+    settings: tuple[RunSettings, TrainingSettings],
+    callbacks: Sequence[Callback],
+    workers: Workers | None,
+) -> dict[str, Any]:
+    """Trains, or resumes where the work folder's run was stopped.
+
+    Args:
+      make_parts: makes the strategy, the model and the optimizer, once the workers have
+        met and the cores are shared out.
+      dataset: a `Dataset`.
+      folder: the `Folder`.
+      settings: the `RunSettings` and the `TrainingSettings`.
+      callbacks: a list of `Callback`s.
+      workers: the workers of the run; None for this process alone.
+
+    Returns:
+      The content of `result.json`.
+
+    Raises:
+      ConfigurationError: the parts do not fit together; nothing was read or written.
+      EnvironmentFailure: the disk or the data failed.
+      TrainingDiverged: the loss or gradient is not finite.
+      Preempted: a signal asked to stop, and the state is saved.
+    """
+    plan, training = settings
+    workdir = WorkDir(folder.path, writable=workers is None or workers.is_chief)
+    source = type(dataset).__name__
+    with contextlib.ExitStack() as stack:
+        waits = plan.longest_stall, plan.start_seconds, plan.peer_seconds
+        watchdog = stack.enter_context(Watchdog(workdir.path, workers, *waits))
+        stack.enter_context(failures.readable_errors(watchdog, source))
+        if workers is not None:
+            check_port(workers)
+        watchdog.wait_for_peers()
+        cores.divide(training.batch_size // (1 if workers is None else workers.size), training.compile_mode)
+        with config.values_checked():
+            parts = make_parts()
+
+        stack.enter_context(workdir.claim())
+        stop_request = stack.enter_context(StopRequest().listening())
+        workdir.check_configuration(folder.configuration, folder.allow_change)
+        if (result := workdir.result()) and result["step"] >= plan.num_steps:
+            print(f"this run is finished: {workdir.path}/result.json is of step {result['step']}")
+            return result
+
+        watchdog.progress(f"reading {source}")
+        train_split = pipeline.read_split(dataset, "train")
+        evaluation_split = pipeline.read_split(dataset, "evaluation")
+        with config.values_checked():
+            trainer = Trainer(parts.model, parts.optimizer, train_split, training, parts.strategy)
+        examples = Examples(parts.model, evaluation_split, parts.strategy, training.batch_size, training.seed)
+        context = RunContext(
+            trainer=trainer,
+            evaluator=Evaluator(examples),
+            evaluation_split=evaluation_split,
+            workdir=workdir,
+            checkpoints=CheckpointStore(workdir.checkpoints, image_shape=train_split.shape),
+            stop_request=stop_request,
+            num_steps=plan.num_steps,
+            configuration=folder.configuration,
+            source=source,
+            facts=_facts(source, trainer, evaluation_split, workers),
+        )
+        _resume(context)
+        workdir.write_provenance(folder.configuration, folder.operative_text(), context.facts)
+        run_loop.train_to_end(context, callbacks, watchdog)
+        return _finish(context)
+
+
+def default_callbacks() -> list[Callback]:
+    """Makes the callbacks of a run that names none."""
+    return [
+        standard_callbacks.Progress(),
+        standard_callbacks.Evaluation(),
+        standard_callbacks.Images(),
+        standard_callbacks.Summaries(),
+        standard_callbacks.Checkpoints(),
+    ]
+
+
+def _facts(source, trainer, evaluation_split, workers):
+    """Describes the run for people: name -> text."""
+    model, split, strategy = trainer.model, trainer.split, trainer.strategy
+    kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
+    shape = " x ".join(map(str, split.shape))
+    num_replicas, num_parts = strategy.num_replicas_in_sync, trainer.replica_step.parallel_parts
+    batch_size = trainer.settings.batch_size
+    num_latents = getattr(model, "num_latents", None)
+    return {
+        "model": f"{type(model).__name__}, {model.count_params():,} weights, "
+        + (f"{num_latents} latents, " if num_latents else "")
+        + model.dtype_policy.name,
+        "data": f"{source}, {split.num_examples:,} training and "
+        f"{evaluation_split.num_examples:,} evaluation images of {shape}, {split.dtype}"
+        + (", on the device" if trainer.resident else ", streamed"),
+        "devices": f"{num_replicas} {kind} replica"
+        + ("s" if num_replicas > 1 else "")
+        + ("" if workers is None else f" on {workers.size} workers"),
+        "batch": f"{batch_size} images, {batch_size // num_replicas} a replica"
+        + (f", in {num_parts} parts side by side" if num_parts > 1 else ""),
+        "compile mode": trainer.compile_mode,
+    }
+
+
+def _resume(run):
+    """Restores the newest intact checkpoint, if there is one."""
+    record = run.checkpoints.restore(run.trainer.checkpoint())
+    _check_agreement(run, 0 if record is None else record["step"])
+    if record is None:
+        if (run.workdir.path / "result.json").exists():
+            raise ConfigurationError(f"{run.workdir.path} holds a result but no checkpoint to go on from")
+        run.workdir.start_metrics(0)
+        return
+    run.trainer.resume_at(record["step"], record["totals"])
+    run.facts["resumed"] = f"at step {record['step']}"
+    run.workdir.start_metrics(record["step"])
+    for line in run.workdir.read_metrics():
+        run.metrics.update(line)
+
+
+def _check_agreement(run, step):
+    """Refuses to go on when the workers have read different checkpoints."""
+    mean = replicas.mean_over_workers(run.trainer.strategy, step)
+    if mean != step:
+        raise EnvironmentFailure(
+            f"this worker resumes at step {step}, others elsewhere (the mean is {mean:g}): they do not "
+            f"see the same checkpoints; put {run.workdir.path} on a disk that all workers share"
+        )
+
+
+def _finish(run):
+    """Writes `result.json` and prints where everything is."""
+    result = {
+        **{name: value for name, value in run.metrics.items() if math.isfinite(value)},
+        "step": run.step,
+        "num_replicas": run.trainer.strategy.num_replicas_in_sync,
+        "weights_sha256": weights_sha256(run.trainer.model.weights),
+    }
+    if not run.workdir.writable:
+        return result
+    run.workdir.write_json("result.json", result)
+    print(f"checkpoints  {run.workdir.checkpoints}")
+    if run.workdir.images.exists():
+        print(f"images       {run.workdir.images}")
+    print(f"result       {run.workdir.path / 'result.json'}")
+    print(f"to see it    tensorboard --logdir {run.workdir.path.parent}")
+    return result
