@@ -14,6 +14,8 @@ _OBJECTS = {
     "BetaVAE": "vaeflow.models",
     "ConvVAE": "vaeflow.models",
     "Trainer": "vaeflow.training.trainer",
+    "TrainingSettings": "vaeflow.training.settings",
+    "train": "vaeflow.commands.python",
     "load": "vaeflow.trained",
 }
 
