@@ -1,4 +1,4 @@
-"""What can stop a run, and the exit codes that say so."""
+"""The errors that can stop a run, and the exit codes of all commands."""
 
 import dataclasses
 
@@ -42,7 +42,7 @@ class Preempted(RunError):
 
 @dataclasses.dataclass(frozen=True)
 class ExitCode:
-    """How a command can end.
+    """One way for a command to end.
 
     Attributes:
       number: what the shell sees.

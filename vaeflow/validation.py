@@ -10,7 +10,7 @@ from typing import Any, TypeGuard, TypeVar
 
 T = TypeVar("T")
 
-# Of a weight: a number, or a function from the step, an int or a scalar tensor, to a number.
+# The weight of a term: a number, or a function of the step (an int or a scalar tensor).
 Weight = float | Callable[[Any], Any]
 
 

@@ -1,4 +1,4 @@
-"""What the projector is given, read back with other libraries and served by TensorBoard itself."""
+"""The projector's files, read back with other libraries and served by TensorBoard itself."""
 
 import json
 

@@ -7,7 +7,7 @@ from vaeflow.callbacks import Callback, Checkpoints, Evaluation, Images, Summari
 
 
 class Record(Callback):
-    """Keeps what it is told, and when."""
+    """Records what it is called with, and when."""
 
     def __init__(self, every_steps=None):
         super().__init__(every_steps)

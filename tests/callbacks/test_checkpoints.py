@@ -59,7 +59,7 @@ def test_a_metric_that_nothing_measures_is_told_once(tmp_path, caplog, best_metr
 
 
 def test_what_a_killed_run_left_is_removed_though_no_step_is_left(tmp_path):
-    """Where only a later save removed it, it would stay for ever."""
+    """Where only a later save removed it, it would stay."""
     tiny_runs.train(tmp_path, callbacks=[Checkpoints(5)])
     (tmp_path / "result.json").unlink()
     left = tmp_path / "checkpoints" / ".unfinished-removal-step-00000005-0123456789abcdef"

@@ -1,4 +1,4 @@
-"""What a callback can do to its run."""
+"""A callback can end its run."""
 
 import pytest
 

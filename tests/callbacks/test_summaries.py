@@ -1,4 +1,4 @@
-"""What TensorBoard reads back from the event files."""
+"""TensorBoard reads the event files back."""
 
 import json
 
@@ -64,7 +64,7 @@ def test_scalars_have_the_keys_and_values_of_the_metrics(tmp_path):
     for line in tiny_runs.metrics_lines(tmp_path):
         for name in line.keys() - {"step", "examples_seen", "wall_seconds"}:
             assert shown[name].pop(line["step"]) == pytest.approx(line[name], rel=1e-6), name
-    # And nothing beside them.
+    # And nothing else.
     assert not any(shown.values())
 
 

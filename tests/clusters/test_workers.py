@@ -177,7 +177,7 @@ def expect_loss_of_worker(index, survivor):
     finished = survivor.finish(60)
     assert finished.code == 4, finished
     assert re.search(rf"error: worker {index} \(127\.0\.0\.1:\d+\) ", message(finished)), finished
-    assert "run the same command to go on" in finished.error
+    assert "run the same command to resume" in finished.error
     assert time.monotonic() - began < 60
 
 

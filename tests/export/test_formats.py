@@ -1,4 +1,4 @@
-"""What a format needs is asked for before anything is written."""
+"""The requirements of a format are checked before anything is written."""
 
 import importlib.util
 

@@ -118,7 +118,7 @@ def test_other_data_by_override(workdir, tmp_path):
 
 
 def test_another_dataset_by_override(workdir, capsys):
-    """What the folder's configuration says of its own dataset is then not read, and is no error."""
+    """The folder's own settings of its dataset are then not read, which is not an error."""
     assert run_evaluate(workdir, "train.dataset = @RenderedSprites()") == 2
     error = capsys.readouterr().err
     assert "takes images of 8 x 8 x 1, those of RenderedSprites are of 64 x 64 x 1" in error

@@ -117,7 +117,7 @@ def test_arrays(model, drawn):
     for name, array in drawn.items():
         assert array.dtype == ("int64" if name in integers else "float32"), name
         if name.endswith("_images"):
-            # Bernoulli means: the sigmoid of the decoder's logits at the latents beside them.
+            # Bernoulli means: the sigmoid of the decoder's logits at their latents.
             latents = drawn[name.replace("images", "latents")]
             logits = model.decode(latents.reshape(-1, 3)).logits.numpy()
             expected = (1 / (1 + np.exp(-logits))).reshape(array.shape)

@@ -1,4 +1,4 @@
-"""What TensorFlow raises, in the words that it uses, is told in one line; defects pass."""
+"""TensorFlow's errors, in its own words, become one line; defects pass unchanged."""
 
 import numpy as np
 import pytest

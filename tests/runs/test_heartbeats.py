@@ -1,4 +1,4 @@
-"""What the workers know of each other, with a clock that the tests turn."""
+"""The workers' knowledge of each other, with a clock that the tests move."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What reaches a terminal is text, and nothing that the terminal obeys."""
+"""Only text reaches a terminal, and nothing that the terminal obeys."""
 
 import io
 import logging

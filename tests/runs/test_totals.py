@@ -1,4 +1,4 @@
-"""What is carried over from one part of a loop to the next, and through a checkpoint's record."""
+"""The sums that pass from one part of a loop to the next, and through a checkpoint's record."""
 
 import json
 import math

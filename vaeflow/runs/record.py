@@ -90,14 +90,15 @@ def _finished(folder, history):
     path = folder / "result.json"
     if not path.exists():
         raise ConfigurationError(
-            f"the run in {folder} is not finished: there is no result.json; run its command again to go on"
+            f"the run in {folder} is not finished: there is no result.json; run its command again to "
+            "finish it"
         )
     result = _json(folder, path.name)
     last = history[-1]["step"] if history else 0
     if result["step"] != last:
         raise ConfigurationError(
             f"the run in {folder} is not finished: result.json is of step {result['step']}, metrics.jsonl "
-            f"of step {last}; run its command again to go on"
+            f"of step {last}; run its command again to finish it"
         )
     return result
 
