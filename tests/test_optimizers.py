@@ -1,4 +1,4 @@
-"""Optimizers sum over replicas once, and refuse what would act per replica."""
+"""Optimizers sum over replicas once, and refuse arguments that would act on each replica."""
 
 import gin
 import keras

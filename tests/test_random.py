@@ -1,4 +1,4 @@
-"""Noise is a pure function of its key, and is what it says it is."""
+"""Noise is a pure function of its key, and has its distribution."""
 
 import hashlib
 import math

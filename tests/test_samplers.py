@@ -23,7 +23,7 @@ class WidePrior(StandardNormalPrior):
 
 
 def make_model(num_latents=2, prior=None):
-    """What samplers ask of a model."""
+    """A stand-in with the attributes that samplers read."""
     prior = StandardNormalPrior() if prior is None else prior
     return types.SimpleNamespace(num_latents=num_latents, prior=prior, variable_dtype="float32")
 

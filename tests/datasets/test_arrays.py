@@ -1,4 +1,4 @@
-"""Arrays in .npy, .npz and HDF5 files, whole and damaged."""
+"""Arrays in .npy, .npz and HDF5 files, intact and damaged."""
 
 import h5py
 import numpy as np

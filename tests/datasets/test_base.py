@@ -1,4 +1,4 @@
-"""Which examples are held out."""
+"""The examples that are held out."""
 
 import numpy as np
 import pytest

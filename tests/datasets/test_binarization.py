@@ -1,4 +1,4 @@
-"""Static binarization: probabilities, and noise that depends on nothing but its place."""
+"""Static binarization: probabilities, and noise that depends only on its place."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Each image is decoded once, whatever is asked for together, and comes back as it was."""
+"""Each image is decoded once, in whatever batches it is read, and comes back unchanged."""
 
 import shutil
 
@@ -13,7 +13,7 @@ NUM_EXAMPLES = 6
 
 
 class CountingSplit(InMemorySplit):
-    """Images of their own, and a list of those that were asked for."""
+    """A split of distinct images that notes the indices it was read at."""
 
     def __init__(self):
         generator = np.random.default_rng(0)

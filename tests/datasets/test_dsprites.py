@@ -1,4 +1,4 @@
-"""The published file's layout, in small."""
+"""A small file in the layout of the published one."""
 
 import zipfile
 

@@ -1,4 +1,4 @@
-"""Files below a folder: which split they are in, how they are fitted, and what bad ones say."""
+"""Image files in a folder: their splits, their sizes, and the errors of bad ones."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The four IDX files: what is read, and what every kind of damage says."""
+"""The four IDX files, intact and with every kind of damage."""
 
 import gzip
 import os

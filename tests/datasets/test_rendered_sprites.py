@@ -29,7 +29,7 @@ def moments(images):
 
 
 def numpy_sprites(factors, size):
-    """Draws one sprite another way: half-planes, the foci of an ellipse, a heart's outline as a polygon."""
+    """Draws one sprite from half-planes, an ellipse's foci, or the polygon of a heart's outline."""
     shape, scale, orientation, x, y = factors
     middles = np.arange(size) + 0.5
     centre = [size * (15 + 34 * place / 31) / 64 for place in (x, y)]

@@ -1,4 +1,4 @@
-"""Which compile mode and which place for the data are chosen, and which are refused."""
+"""The choice of the compile mode and of the place for the data."""
 
 import types
 

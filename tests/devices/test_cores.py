@@ -1,4 +1,4 @@
-"""Which part of the examples each core of a CPU computes."""
+"""The part of the examples that each core of a CPU computes."""
 
 import subprocess
 import sys
@@ -14,7 +14,7 @@ from vaeflow.devices import cores
 
 @pytest.fixture
 def machine(monkeypatch):
-    """Gives a machine so many cores and GPUs."""
+    """Returns a function that fakes the number of cores, GPUs and threads."""
 
     def make(num_cores, num_gpus=0, threads=1):
         monkeypatch.setattr(cores, "_num_cores", lambda: num_cores)

@@ -1,4 +1,4 @@
-"""Who the workers are, read from TF_CONFIG and from Slurm's variables."""
+"""The workers, read from TF_CONFIG and from Slurm's variables."""
 
 import json
 import re
@@ -21,7 +21,7 @@ def tf_config(index=0, kind="worker", **jobs):
 
 
 def slurm(**changes):
-    """What srun sets in the fourth of five tasks, on three hosts."""
+    """The variables that srun sets for the fourth of five tasks on three hosts."""
     variables = {
         "JOB_ID": "1234",
         "STEP_ID": "0",

@@ -8,7 +8,7 @@ from vaeflow.kernels.bernoulli import bernoulli_log_prob
 
 
 def summed_cross_entropy(value, logits):
-    """What the kernel replaces, `[B]`."""
+    """Computes `[B]` as the kernel does, by TensorFlow's plain operation."""
     terms = tf.nn.sigmoid_cross_entropy_with_logits(labels=value, logits=logits)
     return -tf.reduce_sum(terms, axis=list(range(1, logits.shape.rank)))
 

@@ -1,4 +1,4 @@
-"""The base class of blocks: building, tracking and what `add_loss` adds."""
+"""The base class of layers: building, tracking and `add_loss`."""
 
 import keras
 import numpy as np

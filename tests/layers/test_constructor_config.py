@@ -1,4 +1,4 @@
-"""Blocks come back from their configuration, with what is nested in them."""
+"""Layers are restored from their configuration, nested ones too."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What every shipped encoder and decoder must do, for images of any size."""
+"""Requirements on every shipped encoder and decoder, for images of any size."""
 
 import keras
 import numpy as np

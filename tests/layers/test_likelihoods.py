@@ -1,4 +1,4 @@
-"""Likelihoods: what they are, and where a learned sigma ends."""
+"""Likelihoods against their formulas, and the value that a learned sigma reaches."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""What a metric must say."""
+"""The base class of metrics."""
 
 import pytest
 

@@ -36,7 +36,7 @@ def numpy_ssim(image, other, window):
 
 
 def measure_quality(model, images):
-    """What the metric gives in graph mode, and the model's mean of p(x|z) at the posterior mean, in NumPy."""
+    """Returns the metric's result in graph mode and the reconstruction at the posterior mean, in NumPy."""
 
     @tf.function
     def measure(values):

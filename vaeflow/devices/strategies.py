@@ -82,7 +82,7 @@ def _multi_worker_once(workers: Workers) -> tf.distribute.Strategy:
 
 @registry.strategy
 def mirrored(devices: Sequence[str] | None = None) -> tf.distribute.Strategy:
-    """One replica on every GPU; on every logical CPU where there is no GPU.
+    """Places one replica on every GPU, or on every logical CPU if there is no GPU.
 
     Args:
       devices: TensorFlow device names, e.g. `["GPU:0", "GPU:1"]`; None for all.
