@@ -24,7 +24,7 @@ _FLAG_ADVICE = {
 
 
 @functools.partial(registry.command, refused=_FLAG_ADVICE)
-def benchmark(  # noqa: PLR0913 -- the settings that a gin file may name
+def benchmark(
     workdir,
     seconds=3.0,
     rounds=2,
