@@ -1,1 +1,1 @@
-"""Starts the workers of a run: on this machine, or with a cluster's own means."""
+"""Starts the workers of a run, on this machine or through Ray."""

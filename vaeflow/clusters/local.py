@@ -1,4 +1,4 @@
-"""Several workers on this machine, started again together when one of them fails."""
+"""Runs several workers on this machine, and restarts all of them when one fails."""
 
 import contextlib
 import os
@@ -22,32 +22,30 @@ _LONGEST_DELAY_SECONDS = 60.0
 class LocalCluster:
     """Runs one command as several workers, which find each other through `TF_CONFIG`.
 
-    What the workers print is passed on with the worker's number before each line. The
-    first SIGTERM or SIGINT is passed on too, so that the workers save their state; so is
-    every further one. When this process dies, by whatever, the workers are killed.
+    The output of the workers is passed on with the worker's number before each line. Every
+    SIGTERM or SIGINT is passed on too; the first lets the workers save their state. When this
+    process dies for any reason, the workers are killed.
 
     Args:
       command: a list of strings, the same for each worker.
-      num_workers: how many.
-      max_restarts: how often the job is started again, all workers together, after one
-        of them failed. A bad configuration (code 2) and a training that diverged (3)
-        would only fail again, and end the job at once.
-      settle_seconds: the time that the others have to end by themselves, after one
-        failed: one that fails a little later may tell more of the reason.
-      grace_seconds: the time that they then have to end by SIGTERM, before they are
-        killed.
-      first_delay_seconds: the time before the first restart; it doubles with each.
+      num_workers: the number of workers.
+      max_restarts: how often all workers are restarted after one fails. A bad configuration
+        (code 2) and a diverged training (3) would only fail again, and end the job at once.
+      settle_seconds: how long the others may take to end by themselves after one fails,
+        since one that fails a little later may know more about the reason.
+      grace_seconds: how long they may then take to end on SIGTERM, before they are killed.
+      first_delay_seconds: the time before the first restart; it doubles with each restart.
     """
 
     def __init__(
         self,
-        command,
-        num_workers,
-        max_restarts=0,
-        settle_seconds=1.0,
-        grace_seconds=30.0,
-        first_delay_seconds=1.0,
-    ):
+        command: list[str],
+        num_workers: int,
+        max_restarts: int = 0,
+        settle_seconds: float = 1.0,
+        grace_seconds: float = 30.0,
+        first_delay_seconds: float = 1.0,
+    ) -> None:
         self._command = command
         self._num_workers = num_workers
         self._max_restarts = max_restarts
@@ -58,13 +56,13 @@ class LocalCluster:
         self._printing = threading.Lock()
         self._signals = []
 
-    def run(self):
+    def run(self) -> int:
         """Runs the job to its end; call it in the main thread.
 
         Returns:
-          The exit code of the job: 0 where all workers ended with 0; 42 where some did
-          with 42 and the others with 0; else that of the worker that failed first, or
-          128 + n where signal n killed it.
+          The exit code of the job: 0 if all workers ended with 0; 42 if some ended with 42
+          and the others with 0; else the code of the worker that failed first, or 128 + n
+          if signal n killed it.
         """
         with self._listening():
             for restarts in range(self._max_restarts + 1):
@@ -97,7 +95,7 @@ class LocalCluster:
         finally:
             _kill(workers)
         for printer in printers:
-            printer.join(1)  # A process that a worker left behind may hold its output open.
+            printer.join(1)  # A process left behind by a worker may hold its output open.
         return _decisive(ends)
 
     def _start(self):
@@ -110,7 +108,7 @@ class LocalCluster:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                # A group of its own: the terminal's Ctrl-C comes from here only, and once.
+                # A group of its own, so that Ctrl-C in the terminal arrives once, from here.
                 process_group=0,
                 preexec_fn=die_with_parent,
             )
@@ -118,7 +116,7 @@ class LocalCluster:
         ]
 
     def _wait(self, workers):
-        """Waits until all have ended; returns {worker: code} in the order in which they ended."""
+        """Waits until all have ended; returns {worker: code} in the order of their ends."""
         ends, num_passed_on, failed_at, told = {}, 0, None, False
         while len(ends) < len(workers):
             for index, worker in enumerate(workers):
@@ -132,7 +130,7 @@ class LocalCluster:
                 failed_at = time.monotonic()
             since = 0.0 if failed_at is None else time.monotonic() - failed_at
             if since > self._settle_seconds and not told:
-                _send(workers, signal.SIGTERM)  # Only once: a second signal keeps them from saving.
+                _send(workers, signal.SIGTERM)  # Only once: a second signal would prevent them from saving.
                 told = True
             if since > self._settle_seconds + self._grace_seconds:
                 _kill(workers)
@@ -164,7 +162,7 @@ class LocalCluster:
                 signal.signal(number, handler)
 
     def _wait_for_signal(self, seconds):
-        """Waits; returns whether a signal came."""
+        """Waits; returns whether a signal arrived."""
         deadline = time.monotonic() + seconds
         while not self._signals and time.monotonic() < deadline:
             time.sleep(_POLL_SECONDS)
@@ -176,7 +174,7 @@ class LocalCluster:
 
 
 def _decisive(ends):
-    """The worker and exit code that say how a job ended: what lasts, what failed first, what was saved."""
+    """Returns the worker and code that decide a job: a final failure, the first failure, the highest code."""
     failed = {index: code for index, code in ends.items() if code not in REGULAR_ENDS}
     for index, code in failed.items():
         if code in FINAL_ENDS:
@@ -187,7 +185,7 @@ def _decisive(ends):
 
 
 def _describe(code):
-    """`code 137 (SIGKILL)`."""
+    """Describes an exit code, e.g. `code 137 (SIGKILL)`."""
     try:
         return f"code {code} ({signal.Signals(code - 128).name})"
     except ValueError:
@@ -201,7 +199,7 @@ def _send(workers, number):
 
 
 def _kill(workers):
-    """Kills the workers that live, with the processes that they started."""
+    """Kills the live workers and the processes that they started."""
     for worker in workers:
         if worker.poll() is None:
             with contextlib.suppress(ProcessLookupError):
@@ -210,7 +208,7 @@ def _kill(workers):
 
 
 def _free_ports(count):
-    """Finds ports that nobody has on any interface: TensorFlow opens its own on all of them."""
+    """Finds ports that are free on all interfaces, since TensorFlow listens on all of them."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for one in sockets:
@@ -219,10 +217,10 @@ def _free_ports(count):
 
 
 def _share_gpus(num_workers):
-    """What each worker's environment must say so that no two use one GPU: equal parts, in order.
+    """Returns variables for each worker's environment that share the GPUs equally, in order.
 
     Raises:
-      ConfigurationError: there are GPUs, but fewer than workers.
+      ConfigurationError: there are fewer GPUs than workers, but not none.
     """
     gpus = _visible_gpus()
     if not gpus:

@@ -1,4 +1,4 @@
-"""Workers that Ray places: on its cluster, or on this machine."""
+"""Trains with workers that Ray places, on its cluster or on this machine."""
 
 import contextlib
 import json
@@ -8,20 +8,21 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Callable
 
 from vaeflow import registry
 from vaeflow.devices import allocator, interpreter, quiet_import
-from vaeflow.devices.workers import Workers, to_tf_config
 from vaeflow.errors import ConfigurationError, EnvironmentFailure, Preempted, TrainingDiverged
 from vaeflow.runs import program, signals
 from vaeflow.runs.terminal import printable
 
-# Read when Ray is imported. Without its dashboard a part of Ray Train repeats this for ever.
+# Read when Ray is imported. Without its dashboard, Ray Train repeats this message endlessly.
 os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "Failed to query Ray Train Controller actor state")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 try:
     import ray
+    from ray.exceptions import RayActorError
     from ray.train import (
         FailureConfig,
         LoggingConfig,
@@ -30,8 +31,9 @@ try:
         UserCallback,
         WorkerGroupError,
     )
-    from ray.train.backend import Backend, BackendConfig
     from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+
+    from vaeflow.clusters import ray_backend
 except ModuleNotFoundError as missing:
     raise ConfigurationError("Ray is not installed; pip install 'vaeflow[ray]'") from missing
 
@@ -40,12 +42,12 @@ _FINAL_ERRORS = {error.exit_code: error for error in (ConfigurationError, Traini
 _POLL_SECONDS = 0.1
 _ANSWER_SECONDS = 10.0
 
-# What Ray Train takes from the command's environment, for itself and for the workers.
+# Ray Train reads these from the command's environment, for itself and for the workers.
 _SETTINGS = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
     "RAY_TRAIN_ENABLE_WORKER_STRUCTURED_LOGGING": "0",
-    # It would have the workers save when a machine is taken away, and they do not ask it.
+    # It offers the workers to save before a machine is taken away, which they never ask for.
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
 }
 
@@ -53,40 +55,47 @@ _SETTINGS = {
 class RayCluster:
     """Trains with several workers of Ray Train, which find each other through `TF_CONFIG`.
 
-    Ray starts the workers, starts all of them again when one fails, and hands on what they
-    report. Every start goes on from the last checkpoint in the work folder, as that of any
-    command does, so Ray copies no weights and keeps only its own notes in `<workdir>/ray`.
+    Ray starts the workers, restarts all of them when one fails, and passes on their
+    reports. Every start resumes from the last checkpoint in the work folder, as any command
+    does, so Ray copies no weights and keeps only its own notes in `<workdir>/ray`.
 
     Every machine needs the same version of this package, and the current folder and the
-    work folder at the same paths: on a disk that they share.
+    work folder at the same paths, on a shared disk.
 
     Args:
-      train: what each worker calls, `train(arguments, extra_callbacks)`, the latter a list of
-        callbacks; it returns the exit code, and why it is not 0. A function that other
-        processes can import, or of the main module.
-      num_workers: how many.
-      gpus_per_worker: how many GPUs Ray gives each; 0 to train on the CPU.
-      max_failures: how often Ray starts the workers again after a failure. A bad
-        configuration and a training that diverged would only fail again, and end the job.
-      address: of a cluster, e.g. `"auto"` on one of its machines; `"local"` to start one
-        here that ends with the job.
+      train: the function that each worker calls, `train(arguments, extra_callbacks)`, where
+        `extra_callbacks` is a list of callbacks; it returns the exit code, and the reason if that is
+        not 0. Other processes must be able to import it.
+      num_workers: the number of workers.
+      gpus_per_worker: the number of GPUs per worker; 0 trains on the CPU.
+      max_failures: how often Ray restarts the workers after a failure. A bad configuration
+        and a diverged training would only fail again, and end the job.
+      address: the address of a cluster, e.g. `"auto"` on one of its machines; `"local"`
+        starts a cluster here that ends with the job.
     """
 
-    def __init__(self, train, num_workers, gpus_per_worker=0, max_failures=3, address="local"):
+    def __init__(
+        self,
+        train: Callable[..., tuple[int, str | None]],
+        num_workers: int,
+        gpus_per_worker: int = 0,
+        max_failures: int = 3,
+        address: str = "local",
+    ) -> None:
         self._train = train
         self._num_workers = num_workers
         self._gpus_per_worker = gpus_per_worker
         self._max_failures = max_failures
         self._address = address
 
-    def run(self, arguments, workdir):
+    def run(self, arguments: list[str], workdir: str) -> int:
         """Runs the job to its end; call it in the main thread.
 
         The first SIGTERM or SIGINT asks the workers to stop with their state saved; the
         second ends them at once.
 
         Args:
-          arguments: handed on to `train`.
+          arguments: passed to `train`.
           workdir: the work folder.
 
         Returns:
@@ -96,7 +105,7 @@ class RayCluster:
           ConfigurationError: a setting is wrong, or there is no such cluster.
           TrainingDiverged: the loss or gradient is not finite.
           Preempted: a signal asked to stop, and the state is saved.
-          EnvironmentFailure: the workers failed more often than allowed.
+          EnvironmentFailure: the workers failed more than `max_failures` times.
         """
         with self._connected():
             job = ray.remote(Job).options(num_cpus=0, max_restarts=-1, max_task_retries=-1).remote()
@@ -108,8 +117,8 @@ class RayCluster:
                 raise _FINAL_ERRORS[code](reason)
             if isinstance(fitting.error, WorkerGroupError):
                 raise EnvironmentFailure(
-                    f"{_describe(fitting.error.worker_failures)}, after {self._max_failures} new starts; run "
-                    "the same command to go on from the last checkpoint"
+                    f"{_describe(fitting.error.worker_failures)}, after {self._max_failures} restarts; run "
+                    "the same command to resume from the last checkpoint"
                 ) from fitting.error
             if fitting.error is not None:
                 raise fitting.error
@@ -119,8 +128,8 @@ class RayCluster:
     def _connected(self):
         settings = {"logging_level": "warning", "runtime_env": {"env_vars": allocator.tuned({})}}
         if self._address == "local":
-            # Ray reserves processors by number only; the workers share those that there are.
-            num_cpus = max(os.cpu_count(), self._num_workers)
+            # Ray only counts processors; the workers share the existing ones.
+            num_cpus = max(os.cpu_count() or 1, self._num_workers)
             settings |= {"num_cpus": num_cpus, "include_dashboard": False}
         try:
             _check_answers(self._address)
@@ -141,7 +150,7 @@ class RayCluster:
     def _check_gpus(self):
         wanted = self._num_workers * self._gpus_per_worker
         found = int(ray.cluster_resources().get("GPU", 0))
-        # A cluster elsewhere may grow when it is asked to.
+        # A remote cluster may grow on demand.
         if self._address == "local" and found < wanted:
             raise ConfigurationError(
                 f"--num_workers={self._num_workers} with --gpus_per_worker={self._gpus_per_worker} needs "
@@ -158,7 +167,7 @@ class RayCluster:
                 "folder": str(pathlib.Path.cwd()),
                 "job": job,
             },
-            backend_config=_Tensorflow(),
+            backend_config=ray_backend.Tensorflow(),
             scaling_config=ScalingConfig(
                 num_workers=self._num_workers,
                 use_gpu=self._gpus_per_worker > 0,
@@ -175,38 +184,38 @@ class RayCluster:
 
 
 def _check_answers(address):
-    """Raises an `OSError` where nobody listens at `host:port`: Ray would wait for a quarter of an hour."""
+    """Raises an `OSError` if nobody listens at `host:port`; Ray would wait for 15 minutes."""
     host, _, port = address.rpartition(":")
     if port.isdecimal() and "/" not in host:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_SECONDS).close()
 
 
 class Job:
-    """What the command and its workers must know of each other; an actor of Ray."""
+    """The state that the command and its workers share; a Ray actor."""
 
     def __init__(self):
         self._stop_signal = None
         self._end = None
 
     def stop(self, name):
-        """Asks the workers to stop with their state saved; `name` is that of a signal."""
+        """Asks the workers to save and stop; `name` is the name of the signal."""
         self._stop_signal = name
 
     def stop_signal(self):
-        """The signal that asked the workers to stop, or None."""
+        """Returns the signal that asked the workers to stop, or None."""
         return self._stop_signal
 
     def end(self, code, reason):
-        """Notes that there is no use in another start: the exit code, and why."""
+        """Records that a restart would not help: the exit code, and the reason."""
         self._end = self._end or (code, reason)
 
     def end_so_far(self):
-        """What `end` noted first, or None."""
+        """Returns what `end` recorded first, or None."""
         return self._end
 
 
 class Results(UserCallback):
-    """Prints what the chief reports as a line of JSON, which Ray hands on to the command's stdout."""
+    """Prints the reports of the chief as lines of JSON, which Ray passes to the command's stdout."""
 
     def __init__(self, program_name):
         self._program_name = program_name
@@ -221,39 +230,9 @@ class Results(UserCallback):
         print(text, file=sys.stderr, flush=True)
 
 
-class _Tensorflow(BackendConfig):
-    """Tells each worker of the others, through `TF_CONFIG`.
-
-    Ray's own `TensorflowConfig` does so too, but turns TensorFlow to Keras 2, and imports
-    it in every process of Ray that hears of the training.
-    """
-
-    @property
-    def backend_cls(self):
-        return _TensorflowBackend
-
-
-class _TensorflowBackend(Backend):
-    def on_start(self, worker_group, backend_config):  # noqa: ARG002 -- Ray's signature
-        addresses = tuple(worker_group.execute(_free_address))
-        for index in range(len(addresses)):
-            worker_group.execute_single(index, _set_environment, Workers(addresses, index))
-
-
-def _free_address():
-    with socket.socket() as one:
-        one.bind(("", 0))  # On all interfaces, as TensorFlow will.
-        return f"{ray.util.get_node_ip_address()}:{one.getsockname()[1]}"
-
-
-def _set_environment(cluster):
-    os.environ["TF_CONFIG"] = to_tf_config(cluster)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
-
 def _work(settings):
     if ray.get(settings["job"].end_so_far.remote()):
-        return  # Ray starts the workers again after any failure.
+        return  # Ray restarts the workers after any failure.
     interpreter.leave_folder(settings["folder"])
     # Only here: the other processes of Ray start sooner without TensorFlow.
     quiet_import.import_tensorflow()
@@ -264,10 +243,10 @@ def _work(settings):
 
 
 class _Fitting(threading.Thread):
-    """Runs a trainer, in a thread so that it leaves the signals alone.
+    """Runs a trainer in a thread, so that it does not touch the signal handlers.
 
     Attributes:
-      error: the exception with which it ended, or None.
+      error: the exception that ended it, or None.
     """
 
     def __init__(self, trainer):
@@ -284,7 +263,7 @@ class _Fitting(threading.Thread):
 
 
 def _wait(fitting, job):
-    """Waits for the end, passing the first signal on; returns the number of the second, or None."""
+    """Waits for the end and passes the first signal on; returns the number of the second, or None."""
     received = []
     previous = {number: signal.signal(number, lambda *it: received.append(it[0])) for number in _SIGNALS}
     told = False
@@ -304,7 +283,7 @@ def _wait(fitting, job):
 
 
 def _describe(failures):
-    """Says in one line why workers failed: {index: exception}."""
+    """Returns one line that says why workers failed: {index: exception}."""
     workers = {}
     for index, failure in failures.items():
         workers.setdefault(_first_line(failure), []).append(str(index))
@@ -312,6 +291,6 @@ def _describe(failures):
 
 
 def _first_line(error):
-    if isinstance(getattr(error, "health_check_failure", None), ray.exceptions.RayActorError):
+    if isinstance(getattr(error, "health_check_failure", None), RayActorError):
         return "its process died"
     return (str(error).strip() or repr(error)).splitlines()[0]

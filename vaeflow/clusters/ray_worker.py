@@ -1,4 +1,4 @@
-"""What runs in a worker that Ray placed: the training, in touch with the command that asked for it."""
+"""Trains in a worker that Ray placed, in contact with the command that started it."""
 
 import contextlib
 import math
@@ -9,30 +9,31 @@ import time
 
 import ray
 import ray.train
+from ray.exceptions import RayError
 
 from vaeflow.callbacks import Callback
 from vaeflow.devices import replicas
 from vaeflow.errors import FINAL_ENDS, REGULAR_ENDS, ConfigurationError, Preempted, RunError
 
-# Between two questions to Ray whether to stop.
+# Between two requests to Ray whether to stop.
 _POLL_SECONDS = 0.5
 
 
 def work(train, arguments, folder, job):
-    """Trains, in a thread of the worker's process, where no signal arrives.
+    """Trains in a thread of the worker's process, which receives no signals.
 
     Args:
       train: the function to call, `train(arguments, extra_callbacks)`; see `RayCluster`.
-      arguments: what the command hands on to it.
+      arguments: passed to `train`.
       folder: the current folder of the command.
       job: the handle of a `Job`.
 
     Raises:
-      RunError: the training failed: Ray ends the other workers, and starts all again.
+      RunError: the training failed; Ray ends the other workers and restarts all.
     """
     code, reason = _go_to(folder) or train(arguments, [Reporting(job)])
     is_chief = ray.train.get_context().get_world_rank() == 0
-    # The chief is among those preempted, and knows best why.
+    # The chief is among the preempted workers, and knows the reason best.
     if code in FINAL_ENDS or (code == Preempted.exit_code and is_chief):
         ray.get(job.end.remote(code, reason))
     if code not in REGULAR_ENDS:
@@ -42,13 +43,13 @@ def work(train, arguments, folder, job):
 class Reporting(Callback):
     """Reports the metrics to Ray, and listens for its request to stop.
 
-    Ray waits until all workers have reported, and takes a report every two seconds at
-    most; so the chief decides when, for all. It is the chief, too, that listens, in a
-    thread: a request need not wait for the next log.
+    Ray waits until all workers have reported, and accepts a report every two seconds at
+    most, so the chief decides when all of them report. The chief also listens, in a thread,
+    so that a request need not wait for the next log.
 
     Args:
       job: the handle of a `Job`.
-      every_seconds: how often is reported, at most; always at the end.
+      every_seconds: the shortest time between two reports; the end is always reported.
     """
 
     on_every_worker = True
@@ -77,8 +78,8 @@ class Reporting(Callback):
         ray.train.report(run.metrics)
 
     def _listen(self, stop_request):
-        # Of a job that has ended nobody can ask any more.
-        with contextlib.suppress(ray.exceptions.RayError):
+        # The actor is gone once the job has ended.
+        with contextlib.suppress(RayError):
             while stop_request.name is None and not self._ended.wait(_POLL_SECONDS):
                 if signal := ray.get(self._job.stop_signal.remote()):
                     stop_request.ask(signal)

@@ -1,0 +1,42 @@
+"""The kinds of things that a user can plug into a run."""
+
+import functools
+import inspect
+from typing import Any
+
+from vaeflow.errors import ConfigurationError
+from vaeflow.registry.entry import location
+
+# Kind -> the Keras class its members must extend, or None.
+KINDS: dict[str, str | None] = {
+    "model": "keras.Model",
+    "layer": "keras.layers.Layer",
+    "likelihood": "keras.layers.Layer",
+    "prior": "keras.layers.Layer",
+    "dataset": None,
+    "optimizer": "keras.optimizers.Optimizer",
+    "schedule": "keras.optimizers.schedules.LearningRateSchedule",
+    "callback": None,
+    "strategy": None,
+    "metric": None,
+    "sampler": None,
+    "command": None,
+}
+
+
+def check_class(kind: str, target: Any) -> None:
+    """Checks that a class extends the Keras class of its kind.
+
+    Raises:
+      ConfigurationError: it does not.
+    """
+    name = KINDS[kind]
+    if name is None:
+        return
+    import keras
+
+    expected = functools.reduce(getattr, name.split(".")[1:], keras)
+    if not (inspect.isclass(target) and issubclass(target, expected)):
+        raise ConfigurationError(
+            f"@registry.{kind} expects a subclass of {name}, got {target!r} ({location(target)})"
+        )
