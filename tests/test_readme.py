@@ -12,8 +12,9 @@ import pytest
 
 from benchmarks import lines, targets
 from benchmarks.workloads import WORKLOADS
+from tests.fixtures import tiny_runs
 from tests.test_layout import LEVEL, OLD_NAMES
-from vaeflow import errors, models, registry
+from vaeflow import datasets, errors, models, registry
 from vaeflow.commands import programs
 from vaeflow.config.files import find_given
 
@@ -173,6 +174,15 @@ def test_the_example_in_python(monkeypatch, tmp_path, readers_registry):
     assert 0 < tracked < 1
     images = digits[:4, ..., None] / 255.0
     np.testing.assert_allclose(keras.models.load_model("vae.keras")(images), names["vae"](images))
+
+
+def test_the_example_of_training_with_objects(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(datasets, "MNIST", tiny_runs.dataset)
+    monkeypatch.chdir(tmp_path)
+    (example,) = (text for text in python_code(REPOSITORY / "docs/python.md") if "vaeflow.train(" in text)
+    with tiny_runs.configuration_of_its_own():
+        exec(example.replace("num_steps=1000, batch_size=128", "num_steps=2, batch_size=8"), {})
+    assert 0 < float(capsys.readouterr().out.splitlines()[-1]) < 100
 
 
 def test_the_example_of_a_model_of_ones_own(readers_registry):
