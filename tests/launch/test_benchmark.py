@@ -130,7 +130,7 @@ def test_bad_settings(run, asked, parameter, message):
 def test_no_gin_file(run, asked):
     code, _, error = run(flags=[])
     assert code == 2
-    assert "give --gin_file=configs/vae.gin" in error
+    assert "give --gin_file=vae.gin or another file" in error
     code, _, error = run(flags=["--gin_file=tny.gin"])
     assert code == 2
     assert "tny.gin" in error
