@@ -12,6 +12,8 @@ from tests.fixtures.commands import REPOSITORY
 from vaeflow.commands import command_line, programs
 from vaeflow.runs.program import Program
 
+pytestmark = pytest.mark.processes
+
 # As pip writes it.
 CONSOLE_SCRIPT = """
 import sys

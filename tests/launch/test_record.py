@@ -43,6 +43,7 @@ def refusal(capsys, folder, *flags):
     return capsys.readouterr().err
 
 
+@pytest.mark.processes
 def test_the_real_command_writes_the_record_where_it_is_called(workdir, tmp_path):
     finished = Command("vaeflow", ["record", f"--workdir={workdir}"], tmp_path).finish()
     assert finished.code == 0, finished.error

@@ -131,6 +131,7 @@ def test_a_link_under_the_final_name_is_replaced_and_not_followed(tmp_path):
     assert not (tmp_path / "a.json").is_symlink()
 
 
+@pytest.mark.processes
 def test_the_permissions_are_those_of_any_new_file(tmp_path):
     program = "import os, sys, pathlib; os.umask(0o027); from vaeflow.runs import files; "
     program += "files.write_text(pathlib.Path(sys.argv[1]), '')"
