@@ -1,6 +1,7 @@
 """The base classes of sources of images: a dataset and its splits."""
 
 import abc
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -104,16 +105,15 @@ class Split(abc.ABC):
       shape: `(H, W, C)` of an image.
       dtype: `"uint8"` (0 to 255) or `"float32"` (0 to 1), as `examples` gives them.
       factor_names: names of the known factors or labels of an example, or `()`.
-      array: the whole split as one array `[N, H, W, C]`, or None where it is
-        not held in memory.
-      binarization: as for `Dataset`, whose `read_split` sets it; `to_floats` does the rest.
+      array: the whole split as one array `[N, H, W, C]`; None if it is not held in memory.
+      binarization: as for `Dataset`; `pipeline.read_split` sets it, and `to_floats` reads it.
     """
 
-    factor_names = ()
-    array = None
-    binarization = "none"
+    factor_names: tuple[str, ...] = ()
+    array: np.ndarray | None = None
+    binarization: str = "none"
 
-    def __init__(self, num_examples, shape, dtype):
+    def __init__(self, num_examples: int, shape: Sequence[int], dtype: str):
         self.num_examples = validation.positive_integer("num_examples", num_examples)
         self.shape = tuple(int(size) for size in shape)
         self.dtype = validation.one_of("dtype", dtype, ("uint8", "float32"))
@@ -129,8 +129,8 @@ class Split(abc.ABC):
           A tensor `[n, H, W, C]` of `dtype`.
         """
 
-    def factors(self, indices):
-        """Gives the factors at `indices` (NumPy `[n]`) as int64 `[n, F]`, or None."""
+    def factors(self, indices: np.ndarray) -> np.ndarray | None:
+        """Returns the factors at `indices` (NumPy `[n]`), int64 `[n, F]`; None if they are unknown."""
         return
 
     def to_floats(self, images: Any, dtype: str) -> tf.Tensor:
@@ -138,7 +138,7 @@ class Split(abc.ABC):
 
         Args:
           images: `[b, H, W, C]`, uint8 (0 to 255) or float32 (0 to 1), as stored.
-          dtype: of the result, float32 or float64.
+          dtype: the dtype of the result, float32 or float64.
 
         Returns:
           `[b, H, W, C]`, `dtype`, in [0, 1]. Dynamic binarization draws each pixel with its
@@ -158,12 +158,18 @@ class InMemorySplit(Split):
 
     Args:
       array: `[N, H, W, C]`, uint8, or float32 in [0, 1].
-      factors: int64 `[N, F]`, or None.
-      factor_names: the F names.
+      factors: int64 `[N, F]`; None if they are unknown.
+      factor_names: the names of the F factors.
       binarization: `"none"`, or `"dynamic"` to draw the pixels whenever they are used.
     """
 
-    def __init__(self, array, factors=None, factor_names=(), binarization="none"):
+    def __init__(
+        self,
+        array: np.ndarray,
+        factors: np.ndarray | None = None,
+        factor_names: Sequence[str] = (),
+        binarization: str = "none",
+    ):
         super().__init__(len(array), array.shape[1:], array.dtype.name)
         self.binarization = validation.one_of("binarization", binarization, BINARIZATIONS)
         self.array = np.ascontiguousarray(array)
@@ -172,7 +178,7 @@ class InMemorySplit(Split):
 
     def examples(self, indices: tf.Tensor) -> tf.Tensor:
         def gather(chosen):
-            return self.array[chosen]
+            return self.array[chosen]  # pyright: ignore[reportOptionalSubscript] It is never None here.
 
         images = tf.numpy_function(gather, [indices], self.dtype, stateful=False)
         return tf.ensure_shape(images, (None, *self.shape))

@@ -4,6 +4,7 @@ import math
 import os
 import shutil
 import tempfile
+import weakref
 
 import numpy as np
 import tensorflow as tf
@@ -37,6 +38,7 @@ class CachedSplit(Split):
         self._capacity = min(self.num_examples, int(room) // self._bytes)
         self._kept = np.zeros(self._capacity, bool)
         self._file = tempfile.TemporaryFile(prefix="vaeflow-", buffering=0)  # noqa: SIM115 Lives with the split.
+        weakref.finalize(self, self._file.close)
 
     def factors(self, indices: np.ndarray) -> np.ndarray | None:
         return self._source.factors(indices)

@@ -1,4 +1,4 @@
-"""Batches for every source alike: shuffled, shared out to the replicas, scaled on the device."""
+"""Batches of any dataset: shuffled, and split among the replicas."""
 
 import contextlib
 import re
@@ -11,17 +11,18 @@ import tensorflow as tf
 from vaeflow import random
 from vaeflow.datasets.base import Dataset, Split
 from vaeflow.datasets.binarization import binarize_split
+from vaeflow.datasets.order import ExampleOrder
 from vaeflow.devices import replicas
 from vaeflow.errors import DataError
 
-_INDEX_ROWS = 64  # Batches whose indices cross from Python to tf.data at a time.
+_INDEX_ROWS = 64  # The number of batches whose indices go from Python to tf.data at once.
 
 
 def read_split(dataset: Dataset, name: str) -> Split:
-    """Reads a split of a dataset, binarized if that is static.
+    """Reads a split of a dataset, and binarizes it if the binarization is static.
 
     Args:
-      dataset: a `Dataset`.
+      dataset: the dataset to read.
       name: `"train"` or `"evaluation"`.
 
     Returns:
@@ -47,16 +48,16 @@ def keyed_floats(
     step: int | tf.Tensor,
     first_position: int | tf.Tensor,
 ) -> Iterator[tf.Tensor]:
-    """Gives images of a split as a model takes them, and keys the noise that is drawn inside.
+    """Yields images of a split as a model's input, and keys the noise that is drawn inside.
 
-    Every pass of a model over examples begins so, in training and in evaluation: the
-    noise of an example depends on these arguments and on its position alone.
+    Every pass of a model over examples starts here, in training and in evaluation. The
+    noise of an example depends only on these arguments and on its position.
 
     Args:
-      split: the `Split`.
-      images: `[b, H, W, C]` of it, as stored.
-      dtype: of the result, float32 or float64.
-      seed: of the run.
+      split: the split of the images.
+      images: `[b, H, W, C]`, as stored.
+      dtype: the dtype of the result, float32 or float64.
+      seed: the seed of the run.
       stream: the name of this use of the seed; see `random.keyed`.
       step: an int or scalar tensor.
       first_position: the position of the first image in the global batch, or in the split.
@@ -68,15 +69,17 @@ def keyed_floats(
         yield split.to_floats(images, dtype)
 
 
-def training_batches(split, order, strategy, first_step):
+def training_batches(
+    split: Split, order: ExampleOrder, strategy: tf.distribute.Strategy, first_step: int
+) -> Iterator[Any]:
     """Streams the training batches from `first_step` on, without end.
 
     Args:
-      split: a `Split`.
-      order: an `ExampleOrder`.
-      strategy: a `tf.distribute` strategy; each of its replicas gets its part of a
-        batch, in the order of the replicas.
-      first_step: the step whose batch comes first.
+      split: the split to read.
+      order: the order of its examples.
+      strategy: the strategy of the run. Each of its replicas gets its part of a batch, in
+        the order of the replicas.
+      first_step: the step of the first batch.
 
     Returns:
       An iterator over per-replica images `[b, H, W, C]` as they are stored.
@@ -94,23 +97,25 @@ def training_batches(split, order, strategy, first_step):
         signature = tf.TensorSpec((None, order.batch_size // num_replicas), tf.int64)
         indices = tf.data.Dataset.from_generator(rows, output_signature=signature).unbatch()
         images = indices.map(lambda part: _examples(split, part), tf.data.AUTOTUNE, deterministic=True)
-        # Of a stream that might end, several workers agree before each batch, whose size is then unknown.
+        # If the stream might end, workers synchronize before each batch and lose its static size.
         endless = images.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
         return endless.prefetch(tf.data.AUTOTUNE)
 
     return iter(strategy.distribute_datasets_from_function(make))
 
 
-def evaluation_batches(split, batch_size, strategy, indices=None):
-    """Gives every example of a split, or those at some indices, once, in order.
+def evaluation_batches(
+    split: Split, batch_size: int, strategy: tf.distribute.Strategy, indices: np.ndarray | None = None
+) -> Any:
+    """Reads each example of a split, or of a part of it, once and in order.
 
-    The last batch is filled up with example 0, at weight 0.
+    The last batch is filled up with example 0 at weight 0.
 
     Args:
-      split: a `Split`.
+      split: the split to read.
       batch_size: the global batch size.
       strategy: as for `training_batches`.
-      indices: int64 `[n]`, which examples; None for all.
+      indices: the examples to read, int64 `[n]`; None reads all.
 
     Returns:
       A distributed dataset of per-replica (images `[b, H, W, C]`, weights `[b]` of 0
@@ -134,8 +139,10 @@ def evaluation_batches(split, batch_size, strategy, indices=None):
     return strategy.distribute_datasets_from_function(make)
 
 
-def _rows_of_worker(values, num_replicas, batch_size, context):
-    """Cuts batches, one after the other in `values`, into `[rows, b]`, for this worker's replicas in turn."""
+def _rows_of_worker(
+    values: np.ndarray, num_replicas: int, batch_size: int, context: tf.distribute.InputContext
+) -> np.ndarray:
+    """Cuts consecutive batches into rows `[rows, b]`, one for each replica of this worker in turn."""
     rows = values.reshape(-1, num_replicas, batch_size // num_replicas)
     share = num_replicas // context.num_input_pipelines
     first = context.input_pipeline_id * share
@@ -143,8 +150,8 @@ def _rows_of_worker(values, num_replicas, batch_size, context):
 
 
 @contextlib.contextmanager
-def readable_errors():
-    """Raises again, as itself, a `DataError` that TensorFlow wrapped on its way out of `tf.data`."""
+def readable_errors() -> Iterator[None]:
+    """Re-raises a `DataError` that TensorFlow wrapped on its way out of `tf.data`."""
     try:
         yield
     except tf.errors.OpError as error:
@@ -154,8 +161,8 @@ def readable_errors():
         raise DataError(wrapped[1]) from None
 
 
-def place_on_devices(array, strategy):
-    """Copies an array to each replica's device once; returns the per-replica tensors."""
+def place_on_devices(array: np.ndarray, strategy: tf.distribute.Strategy) -> Any:
+    """Copies an array to each replica's device once, and returns the per-replica tensors."""
     tensor = tf.convert_to_tensor(array)
 
     @tf.function(autograph=False)
@@ -165,30 +172,30 @@ def place_on_devices(array, strategy):
     return copy()
 
 
-def own_part(values):
-    """Takes this replica's part of `[B]`, in the order of the replicas, inside a replica."""
+def own_part(values: Any) -> tf.Tensor:
+    """Takes this replica's part of `[B]`, in the order of the replicas. Call it inside a replica."""
     share = values.shape[0] // replicas.num_replicas()
     first = replicas.replica_index() * share
     return values[first : first + share]
 
 
 class ResidentBatch:
-    """Images of an array on the device, each copied only into the part of the batch that is asked for.
+    """A batch of an array on the device. A slice of it copies only its own images.
 
     Args:
       array: `[N, H, W, C]`.
-      indices: `[b]`, those of the batch.
+      indices: the indices of the batch, `[b]`.
     """
 
-    def __init__(self, array, indices):
+    def __init__(self, array: Any, indices: Any):
         self._array = array
         self._indices = indices
         self.shape = tf.TensorShape([indices.shape[0], *array.shape[1:]])
 
-    def __getitem__(self, part):
+    def __getitem__(self, part: slice) -> tf.Tensor:
         return tf.gather(self._array, self._indices[part])
 
 
-def _examples(split, indices):
-    """Gives the images at `indices` `[b]` with their whole shape known."""
+def _examples(split: Split, indices: tf.Tensor) -> tf.Tensor:
+    """Returns the images at `indices` `[b]` with a fully known shape."""
     return tf.ensure_shape(split.examples(indices), (indices.shape[0], *split.shape))
