@@ -52,9 +52,7 @@ class ParameterGroup(NamedTuple):
     gradient_clip_norm: float | None = None
 
 
-def clip(
-    gradients: list[tf.Tensor], largest_norm: float | None, norm: tf.Tensor | None = None
-) -> list[tf.Tensor]:
+def clip(gradients: list[Any], largest_norm: float | None, norm: tf.Tensor | None = None) -> list[tf.Tensor]:
     """Scales gradients down to a global norm of at most `largest_norm`.
 
     Args:

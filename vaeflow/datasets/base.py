@@ -133,7 +133,7 @@ class Split(abc.ABC):
         """Returns the factors at `indices` (NumPy `[n]`), int64 `[n, F]`; None if they are unknown."""
         return
 
-    def to_floats(self, images: Any, dtype: str) -> tf.Tensor:
+    def to_floats(self, images: Any, dtype: str | tf.DType) -> tf.Tensor:
         """Casts and scales stored images on the device; draws their pixels if binarization is dynamic.
 
         Args:

@@ -61,7 +61,8 @@ class StepLoop:
         self._max_steps = replica_step.settings.steps_per_loop
         split = replica_step.split
         if resident:
-            self._source = pipeline.place_on_devices(split.array, strategy)
+            # A resident split has its array.
+            self._source = pipeline.place_on_devices(split.array, strategy)  # pyright: ignore[reportArgumentType]
         else:
             self._source = pipeline.training_batches(split, order, strategy, first_step)
         self._loop = self._compiled(compile_mode)
