@@ -8,7 +8,6 @@ import keras
 import tensorflow as tf
 
 from vaeflow import config
-from vaeflow.callbacks import Checkpoints
 from vaeflow.datasets import pipeline
 from vaeflow.devices import strategies
 from vaeflow.errors import ConfigurationError
@@ -121,7 +120,7 @@ def restore(workdir, checkpoint="best", strategy=strategies.mirrored):
     given = config.values_of("train")
     making.check_dataset(given["dataset"])
     folder = WorkDir(workdir)
-    store = CheckpointStore(folder.checkpoints, best_metric=_best_metric(given["callbacks"]))
+    store = CheckpointStore(folder.checkpoints)
     step = store.find(checkpoint)
     record = store.record(step)
     image_shape = tuple(record["image_shape"])
@@ -143,12 +142,6 @@ def restore(workdir, checkpoint="best", strategy=strategies.mirrored):
         batch_size=-(-given["batch_size"] // num_replicas) * num_replicas,
         settings=given,
     )
-
-
-def _best_metric(callbacks):
-    """The metric by which the run kept its best checkpoint."""
-    chosen = [callback for callback in callbacks or () if isinstance(callback, Checkpoints)]
-    return (chosen or [Checkpoints()])[0].best_metric
 
 
 def _assign_weights(model, store, step):

@@ -191,7 +191,7 @@ def test_a_step_saved_again_is_replaced_only_where_it_is_damaged(store):
 
 
 def test_damaged_checkpoints_of_later_steps_do_not_push_out_the_one_just_saved(store):
-    store.keep = 1
+    store.retain(1, "evaluation/negative_elbo")
     saved(store, 900)
     (store.folder / "step-00000900" / DATA).write_bytes(b"")
     saved(store, 850)
@@ -286,3 +286,15 @@ def test_another_optimizer_is_refused(store):
     other.optimizer = sgd
     with pytest.raises(ConfigurationError, match="another model or optimizer"):
         store.restore(other.checkpoint())
+
+
+def test_the_metric_of_the_best_is_recorded_with_each_checkpoint(tmp_path):
+    store = CheckpointStore(tmp_path)
+    assert store.best_metric == "evaluation/negative_elbo"
+    store.retain(3, "score")
+    checkpoint = tf.train.Checkpoint(model=[tf.Variable(0.0)])
+    for step, score in ((1, 2.0), (2, 1.0), (3, 3.0)):
+        store.save(checkpoint, step, {"score": score, "evaluation/negative_elbo": -score})
+    again = CheckpointStore(tmp_path)
+    assert again.best_metric == "score"
+    assert again.find("best") == 2

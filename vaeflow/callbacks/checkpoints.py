@@ -26,8 +26,7 @@ class Checkpoints(Callback):
         self.best_metric = best_metric
 
     def on_train_begin(self, run: RunContext) -> None:
-        run.checkpoints.keep = self.keep
-        run.checkpoints.best_metric = self.best_metric
+        run.checkpoints.retain(self.keep, self.best_metric)
         run.checkpoints.remove_unfinished()
         self._warned = False
 

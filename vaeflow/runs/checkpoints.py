@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
@@ -19,6 +20,7 @@ from vaeflow.runs import files
 from vaeflow.runs.totals import Totals
 
 _RECORD = "record.json"
+_STANDARD_METRIC = "evaluation/negative_elbo"
 _NO_STEPS = Totals()
 
 
@@ -34,7 +36,8 @@ class CheckpointStore:
     Args:
       folder: where checkpoints are kept; made when the first is saved.
       keep: how many of the newest are kept.
-      best_metric: the metric, lower is better, whose best checkpoint is kept too.
+      best_metric: the metric, lower is better, whose best checkpoint is kept too; None for
+        the one recorded with the newest checkpoint, or the negative ELBO.
       image_shape: `(H, W, C)` of the model's images, recorded with each checkpoint so that
         the model can be built without the data.
     """
@@ -43,13 +46,27 @@ class CheckpointStore:
         self,
         folder: str | os.PathLike[str],
         keep: int = 3,
-        best_metric: str = "evaluation/negative_elbo",
+        best_metric: str | None = None,
         image_shape: Sequence[int] | None = None,
     ) -> None:
         self.folder = pathlib.Path(folder)
         self.image_shape = image_shape
-        self.keep = keep
-        self.best_metric = best_metric
+        self._keep = keep
+        self._best_metric = best_metric
+
+    def retain(self, keep: int, best_metric: str) -> None:
+        """Keeps the `keep` newest checkpoints from now on, and the best by `best_metric`."""
+        self._keep, self._best_metric = keep, best_metric
+
+    @property
+    def best_metric(self) -> str:
+        """The metric by which a checkpoint is the best: the lowest."""
+        if self._best_metric is not None:
+            return self._best_metric
+        for step in reversed(self.steps()):
+            with contextlib.suppress(OSError, ValueError):
+                return self.record(step).get("best_metric", _STANDARD_METRIC)
+        return _STANDARD_METRIC
 
     def save(
         self,
@@ -214,10 +231,10 @@ class CheckpointStore:
 
     def best_step(self, steps: Sequence[int] | None = None) -> int | None:
         """Returns the step, among `steps` or all, whose checkpoint has the lowest `best_metric`, or None."""
-        scores = {}
+        scores, best_metric = {}, self.best_metric
         for step in self.steps() if steps is None else steps:
             try:
-                score = self.record(step)["metrics"].get(self.best_metric)
+                score = self.record(step)["metrics"].get(best_metric)
             except (OSError, ValueError):
                 continue
             if score is not None and math.isfinite(score):
@@ -236,6 +253,7 @@ class CheckpointStore:
         record = {
             "step": step,
             "image_shape": self.image_shape,
+            "best_metric": self.best_metric,
             "metrics": numbers,
             "totals": totals.to_json(),
             "sha256": sums,
@@ -254,7 +272,7 @@ class CheckpointStore:
 
     def _prune(self, saved: int) -> None:
         # Damaged checkpoints of later steps must not displace the one just saved.
-        kept = {*self.steps()[-self.keep :], self.best_step(), saved}
+        kept = {*self.steps()[-self._keep :], self.best_step(), saved}
         for step in self.steps():
             if step not in kept:
                 files.remove_folder(self.path(step))
