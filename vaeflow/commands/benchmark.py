@@ -65,7 +65,7 @@ def benchmark(
         validation.positive_number("benchmark.seconds", seconds)
         validation.positive_integer("benchmark.rounds", rounds)
         chosen = _check_choices(compile_modes, steps_per_loop, replicas)
-        validation.one_of("benchmark.trace", trace, (True, False))
+        validation.boolean("benchmark.trace", trace)
         values = config.values_of("train")
         making.checked(values)
     if find_workers() is not None:
