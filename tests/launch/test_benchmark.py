@@ -111,7 +111,7 @@ def test_what_is_chosen(run, asked):
         ("benchmark.compile_modes = None", "`benchmark.compile_modes` must be a list"),
         ("benchmark.steps_per_loop = [0]", "`benchmark.steps_per_loop` must be a positive integer, got 0"),
         ("benchmark.replicas = 'all'", "`benchmark.replicas` must be a list of positive integers, got 'all'"),
-        ("benchmark.trace = 'yes'", "`benchmark.trace` must be one of True, False"),
+        ("benchmark.trace = 'yes'", "`benchmark.trace` must be True or False, got 'yes'"),
         ("benchmark.workdir = 'here'", "use the flag --workdir"),
         ("train.batch_sizes = 8", "did you mean 'batch_size'"),
         ("train.batch_size = 0", "`train.batch_size` must be a positive integer, got 0"),
