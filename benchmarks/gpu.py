@@ -186,18 +186,18 @@ def run(values):
     num_devices = values.virtual_devices or len(tf.config.list_physical_devices("GPU"))
     if not num_devices:
         raise ConfigurationError("TensorFlow sees no GPU; to rehearse on the CPU give --virtual_devices=2")
-    files = values.gin_file or sorted(map(str, _WORKLOADS.glob("*.gin")))
-    if not files:
+    gin_files = values.gin_file or sorted(map(str, _WORKLOADS.glob("*.gin")))
+    if not gin_files:
         raise ConfigurationError(f"there is no gin file in {_WORKLOADS}; give --gin_file=configs/vae.gin")
     folder = pathlib.Path(values.workdir or "runs/benchmark-gpu")
     folder.mkdir(parents=True, exist_ok=True)
     found = {}
-    for file in files:
+    for file in gin_files:
         name = pathlib.Path(file).stem
         try:
             found[name] = _measure_file(values, file, num_devices, folder / f"{name}.gin")
         except RunError as error:
-            if len(files) == 1:
+            if len(gin_files) == 1:
                 raise
             print(f"{file} cannot be measured: {config.explain(error)}", file=sys.stderr)
             continue
