@@ -61,6 +61,7 @@ def test_a_strategy_and_an_optimizer_are_taken(tmp_path):
     strategy = tf.distribute.MirroredStrategy(["CPU:0"])
     with strategy.scope():
         model, optimizer = seeded_model(), keras.optimizers.SGD(0.01)
+        model.build((None, *tiny_runs.SHAPE))
     before = [weight.numpy() for weight in model.weights]
     train(tmp_path, model, optimizer=optimizer, strategy=strategy, callbacks=[])
     assert optimizer.iterations == 10

@@ -99,6 +99,15 @@ def _description(model, dataset, optimizer, settings):
         "dataset": type(dataset).__name__,
         "settings": [dataclasses.asdict(each) for each in settings],
     }
-    text = json.dumps(described, indent=1, sort_keys=True, default=repr)
+    text = json.dumps(_without_names(described), indent=1, sort_keys=True, default=repr)
     lines = ["Trained from Python by vaeflow.train, with these objects and settings:", *text.splitlines()]
     return "".join(f"# {line}\n" for line in lines)
+
+
+def _without_names(described):
+    """Leaves out the names of layers: Keras numbers them by what the process made before."""
+    if isinstance(described, dict):
+        return {key: _without_names(value) for key, value in described.items() if key != "name"}
+    if isinstance(described, (list, tuple)):
+        return [_without_names(value) for value in described]
+    return described
