@@ -109,6 +109,7 @@ def test_weight_penalties_of_keras_layers_join_too():
     assert [float(loss) for loss in losses] == [pytest.approx(0.01 * np.sum(kernel**2), rel=1e-5)]
 
 
+@pytest.mark.filterwarnings("ignore:.*was called on layer 'lazy':UserWarning")
 def test_a_block_without_build_is_built_with_the_model(tmp_path):
     model = VAE(num_latents=2, encoder=Lazy())
     model.build((None, 4, 4, 1))

@@ -112,7 +112,7 @@ def test_gamma_and_the_kl_weight_may_be_schedules():
         ({"gamma": -1.0}, "`AnnealedVAE.gamma` must be a number of at least 0, got -1.0"),
         ({"max_capacity": -1}, "`AnnealedVAE.max_capacity` must be a number of at least 0, got -1"),
         ({"capacity_steps": 0}, "`AnnealedVAE.capacity_steps` must be a positive integer, got 0"),
-        ({"per_example": "no"}, "`AnnealedVAE.per_example` must be one of True, False; got 'no'"),
+        ({"per_example": "no"}, "`AnnealedVAE.per_example` must be True or False, got 'no'"),
     ],
 )
 def test_faulty_settings_are_refused(arguments, message):

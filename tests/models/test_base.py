@@ -35,7 +35,7 @@ class Autoencoder(Model):
         return self.in_parts(self.decoder, self.in_parts(self.encoder, images))
 
     def forward(self, images, training=False):
-        return self.Forward(images, self(images, training), list(self.losses), training)
+        return self.Forward(images, self(images, training=training), list(self.losses), training)
 
     def objective(self, forward, step):
         error = tf.math.squared_difference(forward.images, forward.outputs)

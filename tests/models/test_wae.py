@@ -151,7 +151,7 @@ def test_the_mmd_weight_may_be_a_schedule():
     [
         ({"mmd_weight": -1.0}, "`WAE.mmd_weight` must be a number of at least 0, got -1.0"),
         ({"kernel": "laplace"}, "`WAE.kernel` must be one of 'imq', 'rbf'; got 'laplace'"),
-        ({"deterministic": "yes"}, "`WAE.deterministic` must be one of True, False; got 'yes'"),
+        ({"deterministic": "yes"}, "`WAE.deterministic` must be True or False, got 'yes'"),
         ({"free_bits": 0.1}, "`WAE.free_bits` must be left at 0.0, got 0.1: a WAE has no KL"),
         ({"kl_weight": 2.0}, "`WAE.kl_weight` must be left at 1.0, got 2.0: a WAE has no KL"),
         ({"kl_weight": LinearSchedule()}, "`WAE.kl_weight` must be left at 1.0, got <"),
