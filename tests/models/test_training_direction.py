@@ -75,9 +75,9 @@ def test_gamma_lowers_the_total_correlation():
     assert strong < 0.3 * weak
 
 
-@pytest.mark.parametrize("kind", ["i", "ii"])
-def test_lambda_lowers_the_covariance(kind):
-    weak, strong = (trained(DIPVAE, kind=kind, lambda_od=weight) for weight in (0.01, 50.0))
+@pytest.mark.parametrize("variant", ["i", "ii"])
+def test_lambda_lowers_the_covariance(variant):
+    weak, strong = (trained(DIPVAE, variant=variant, lambda_od=weight) for weight in (0.01, 50.0))
     assert strong["off_diagonal_covariance"] < 0.4 * weak["off_diagonal_covariance"]
     assert strong["diagonal_covariance"] < 0.4 * weak["diagonal_covariance"]
 
