@@ -212,10 +212,10 @@ def test_a_bad_value_is_told_by_the_first_process(folder):
 
 
 def measures(pid):
-    """Whether the process that measures is on its way: no mere fork of the command, and has TensorFlow."""
+    """Whether the measuring process has started: no mere fork of the command, and with TensorFlow."""
     children = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return any(
-        "benchmark.process" in pathlib.Path(f"/proc/{child}/cmdline").read_text()
+        "profiling.process" in pathlib.Path(f"/proc/{child}/cmdline").read_text()
         and "tensorflow" in pathlib.Path(f"/proc/{child}/maps").read_text()
         for child in children
     )
