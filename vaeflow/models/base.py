@@ -20,7 +20,7 @@ class Model(ConstructorConfig, keras.Model):  # pyright: ignore[reportIncompatib
     blocks and what they mean. The `Trainer`, `fit` and `check_model` know only this class.
 
     Args:
-      scope: what terms see that couple examples: `"global"`, the batch of all replicas,
+      scope: which examples a term sees that couples them: `"global"`, the batch of all replicas,
         so that their number does not matter; or `"replica"`, each replica's part alone.
 
     Example:

@@ -13,8 +13,9 @@ class Term(NamedTuple):
     """One term of an objective.
 
     Attributes:
-      value: nats, unweighted: `[b]`, per example; or a scalar that is a function of
-        the batch in scope (see `VAE`), the same wherever that batch is the same.
+      value: unweighted, in nats unless the model says otherwise: `[b]`, per example; or a
+        scalar computed from the batch in scope (see `Model`), equal on all replicas that
+        share this batch.
       weight: a float or scalar tensor; the loss is the sum of weight · mean(value).
       group: the `ParameterGroup` whose variables it trains, one of the model's
         `parameter_groups`; None for the model's own variables.

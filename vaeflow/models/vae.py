@@ -149,7 +149,7 @@ class VAE(Model):
         return tf.reduce_mean(self.gather(kl), axis=0)
 
     def prior_samples(self, forward: Forward) -> tf.Tensor:
-        """Draws as many latents from p(z) as the batch in scope has, equal wherever that is the same batch.
+        """Draws a latent from p(z) for each example in scope; replicas that share the batch draw the same.
 
         Returns:
           `[B, D]`, of the dtype of the latents.

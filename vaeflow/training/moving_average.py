@@ -44,7 +44,7 @@ class MovingAverage:
 
     @contextlib.contextmanager
     def in_place_of_weights(self) -> Iterator[None]:
-        """Gives the model the average, if there is one, for a while."""
+        """Replaces the weights with their average, if there is one, inside the `with` block."""
         variables = self._averaged()
         kept = [variable.numpy() for variable in variables]
         for variable, average in zip(variables, self.variables, strict=True):

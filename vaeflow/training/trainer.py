@@ -142,7 +142,7 @@ class Trainer:
         return totals.means() | {"input_seconds": totals.input_seconds}
 
     def checkpoint(self) -> tf.train.Checkpoint:
-        """Returns a checkpoint of all that the future of the run depends on, but the step.
+        """Returns a checkpoint of everything that determines the rest of the run, except the step.
 
         Learning rates are not in it: the configuration says what they are.
         """
@@ -178,7 +178,7 @@ class Trainer:
         self._loop = None
 
     def averaged_weights(self) -> contextlib.AbstractContextManager[None]:
-        """Gives the model the moving average of its weights, if there is one, for a while."""
+        """Replaces the weights with their moving average, if there is one, inside the `with` block."""
         return self._average.in_place_of_weights()
 
     def _try_one_step(self):
