@@ -1,11 +1,14 @@
 """TensorFlow Datasets with a tiny builder, prepared offline in each of the file formats."""
 
 import importlib.util
+import json
+import os
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from vaeflow import registry
 from vaeflow.datasets import TFDS, InMemorySplit
 from vaeflow.errors import ConfigurationError, DataError
 
@@ -128,6 +131,9 @@ def test_damaged_files_are_named(tmp_path):
 def test_a_name_that_would_run_the_code_of_others_is_refused():
     with pytest.raises(ConfigurationError, match="would run its owner's code"):
         TFDS("somebody:mnist")
+    for name in ("somebody:9mnist", "9:mnist", "a:b:1.0.0", "mnist\n", ""):
+        with pytest.raises(ConfigurationError, match=r"`TFDS.name` must be one of"):
+            TFDS(name)
     for name in ("mnist:3.0.1", "mnist:3.*.*", "imagenet_v2/topimages:1.0.0"):
         assert TFDS(name).name == name
 
@@ -139,3 +145,76 @@ def test_settings_are_checked_when_made(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ConfigurationError, match=r"pip install 'vaeflow\[tfds\]'"):
         TFDS("tiny_images")
+
+
+@pytest.fixture
+def foreign_folder(tmp_path):
+    """Makes a prepared dataset whose files name a class of a module that would leave a mark when imported."""
+
+    def make(features):
+        folder = tmp_path / "stranger" / "1.0.0"
+        folder.mkdir(parents=True)
+        information = {"name": "stranger", "version": "1.0.0", "fileFormat": "tfrecord", "moduleName": "trap"}
+        (folder / "dataset_info.json").write_text(json.dumps(information))
+        (folder / "features.json").write_text(json.dumps(features))
+        return tmp_path
+
+    return make
+
+
+EVIL = {"pythonClassName": "trap_of_tests.Feature", "jsonFeature": {"json": "{}"}}
+OWN = "tensorflow_datasets.core.features."
+DICTIONARY = f"{OWN}features_dict.FeaturesDict"
+
+
+@pytest.mark.parametrize(
+    "features",
+    [
+        EVIL,
+        {"type": "trap_of_tests.Feature", "content": {}},
+        {
+            "pythonClassName": DICTIONARY,
+            "featuresDict": {"features": {"image": EVIL}},
+        },
+        {"pythonClassName": f"{OWN}sequence_feature.Sequence", "sequence": {"feature": EVIL}},
+        {
+            "type": f"{OWN}sequence_feature.Sequence",
+            "content": {"length": 1, "feature": {"type": "trap_of_tests.Feature", "content": {}}},
+        },
+        {"pythonClassName": "tensorflow_datasets_trap.Feature", "jsonFeature": {"json": "{}"}},
+    ],
+    ids=["proto", "legacy", "in a dict", "in a sequence", "in a legacy sequence", "a similar name"],
+)
+def test_a_folder_can_import_no_module(foreign_folder, features, tmp_path, monkeypatch):
+    mark = tmp_path / "imported"
+    for name in ("trap_of_tests", "tensorflow_datasets_trap", "trap"):
+        (tmp_path / f"{name}.py").write_text(f"open({str(mark)!r}, 'w')")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigurationError, match=r"files of tfds stranger is refused: .*--plugin=\w*trap"):
+        TFDS("stranger", str(foreign_folder(features))).load("train")
+    assert not mark.exists()
+
+
+def test_a_module_that_was_consented_to_may_be_named(foreign_folder, tmp_path, monkeypatch):
+    (tmp_path / "trusted_by_tests.py").write_text(
+        "import tensorflow_datasets as tfds\n\n\nclass Feature(tfds.features.Image):\n    pass\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    registry.load_plugin("trusted_by_tests")
+    image = tfds.features.Image(shape=(6, 9, 3)).to_json() | {"type": "trusted_by_tests.Feature"}
+    features = {"type": DICTIONARY, "content": {"image": image}}
+    with pytest.raises(ConfigurationError, match=r"`TFDS.train_split` must be a split of stranger"):
+        TFDS("stranger", str(foreign_folder(features))).load("train")
+
+
+def test_tfds_is_left_as_it_was(folders):
+    before = vars(tfds.features.FeatureConnector)["cls_from_name"]
+    TFDS("tiny_images", folders["tfrecord"], image_key="fixed").load("train")
+    assert vars(tfds.features.FeatureConnector)["cls_from_name"] is before
+
+
+def test_a_pipe_in_a_prepared_folder_is_named(foreign_folder):
+    folder = foreign_folder({})
+    os.mkfifo(folder / "stranger" / "1.0.0" / "stranger-train.tfrecord-00000-of-00001")
+    with pytest.raises(DataError, match=r"stranger-train.* is a pipe; expected a regular file"):
+        TFDS("stranger", str(folder)).load("train")

@@ -189,8 +189,5 @@ def _consented(module: str, place: str, trusted: Container[str]) -> str:
             "decorators of vaeflow.registry"
         )
     if module not in trusted:
-        raise ConfigurationError(
-            f"{place} is refused: an import could run any code; name the module with "
-            f"--plugin={module} if you trust it"
-        )
+        raise registry.refused_import(place, module)
     return module

@@ -3,7 +3,6 @@
 import functools
 import importlib.util
 import math
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from vaeflow import registry, validation
+from vaeflow.datasets import tfds_consent
 from vaeflow.datasets.base import SPLITS, Dataset, InMemorySplit, Split
 from vaeflow.datasets.decoding import CHANNELS, checked_image_size, decode_image, decode_images
 from vaeflow.errors import ConfigurationError, DataError
@@ -24,7 +24,8 @@ class TFDS(Dataset):
 
     Needs `pip install 'vaeflow[tfds]'`. A dataset that is not in `data_dir` is downloaded
     and prepared there for random access, then read by index. A dataset that was prepared
-    there in another file format is loaded into memory, up to `memory_limit_bytes`.
+    there in another file format is loaded into memory, up to `memory_limit_bytes`. A
+    prepared folder can name no code but that of tfds; see `tfds_consent`.
 
     Args:
       name: as for `tfds.builder`, e.g. `"celeb_a"` or `"cifar10:3.0.2"`.
@@ -64,12 +65,7 @@ class TFDS(Dataset):
             raise ConfigurationError(
                 "`TFDS` needs tensorflow-datasets, which is not installed; pip install 'vaeflow[tfds]'"
             )
-        if re.match(r"[^:/]+:(?![\d*])", name):
-            raise ConfigurationError(
-                f"`TFDS.name` must be one of TensorFlow Datasets' own, got {name!r}; a community dataset "
-                "(owner:dataset) would run its owner's code; register your own dataset in a plug-in instead"
-            )
-        self.name = name
+        self.name = tfds_consent.checked_name(name)
         self.data_dir = data_dir
         self.splits = {"train": train_split, "evaluation": evaluation_split}
         self.image_key = image_key
@@ -82,10 +78,15 @@ class TFDS(Dataset):
 
         Raises:
           ConfigurationError: tfds has no such dataset, split or feature, or the split
-            exceeds the memory limit.
+            exceeds the memory limit, or a file names code that is not tfds' own.
           DataError: the download failed, or the prepared files are unreadable.
         """
         validation.one_of("split", name, SPLITS)
+        tfds_consent.check_files(self.name, self.data_dir)
+        with tfds_consent.required(f"tfds {self.name}"):
+            return self._load(name)
+
+    def _load(self, name: str) -> Split:
         shape = self._image_shape()
         num_examples = self._num_examples(name)
         arguments = {"split": self.splits[name], "decoders": self._decoders()}

@@ -24,7 +24,7 @@ from vaeflow.registry import frameworks
 from vaeflow.registry.entry import Entry, constructor_parameters, location
 from vaeflow.registry.frameworks import configured
 from vaeflow.registry.kinds import KINDS, check_class
-from vaeflow.registry.plugins import ENTRY_POINT_GROUP, announced_plugins, load_plugin
+from vaeflow.registry.plugins import ENTRY_POINT_GROUP, announced_plugins, load_plugin, refused_import
 
 __all__ = [
     "ENTRY_POINT_GROUP",
@@ -47,6 +47,7 @@ __all__ = [
     "model",
     "optimizer",
     "prior",
+    "refused_import",
     "register",
     "sampler",
     "schedule",

@@ -17,6 +17,19 @@ def announced_plugins() -> list[str]:
     return sorted(point.value for point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP))
 
 
+def refused_import(place: str, module: str) -> ConfigurationError:
+    """Returns the error for an import that the user has not consented to.
+
+    Args:
+      place: what asks for the import, e.g. a statement with its file and line.
+      module: the module that it names.
+    """
+    return ConfigurationError(
+        f"{place} is refused: an import could run any code; name the module with --plugin={module} if you "
+        "trust it"
+    )
+
+
 def load_plugin(module: str) -> None:
     """Imports a plug-in module, whose decorators then register its members.
 
