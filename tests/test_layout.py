@@ -17,7 +17,8 @@ OLD_NAMES = ["allocator", "distribute"]
 # The rooms and files of the first level: each imports only from the rows above its own.
 ROWS = [
     ["errors"],
-    ["registry", "validation", "random", "kernels", "runs"],
+    ["validation", "random", "kernels", "runs"],
+    ["registry"],
     ["config", "devices", "distributions", "schedules", "optimizers"],
     ["layers", "datasets", "samplers", *OLD_NAMES],
     ["models"],

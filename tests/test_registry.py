@@ -180,3 +180,26 @@ def test_announced_plugins_come_from_entry_points(tmp_path, monkeypatch):
     (information / "entry_points.txt").write_text("[vaeflow.plugins]\nblocks = announcing.blocks\n")
     monkeypatch.syspath_prepend(tmp_path)
     assert "announcing.blocks" in registry.announced_plugins()
+    # In the current folder nobody has installed it.
+    monkeypatch.chdir(tmp_path)
+    assert "announcing.blocks" not in registry.announced_plugins()
+
+
+def test_only_a_module_that_the_user_names_is_looked_for_in_the_current_folder(tmp_path, monkeypatch):
+    (tmp_path / "lying_here.py").write_text("")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigurationError, match="No module named 'lying_here'"):
+        registry.load_plugin("lying_here", named_by_user=False)
+    registry.load_plugin("lying_here")
+
+
+def test_a_plugin_that_is_installed_imports_nothing_from_the_current_folder(tmp_path, monkeypatch):
+    installed, here = tmp_path / "installed", tmp_path / "here"
+    installed.mkdir()
+    here.mkdir()
+    (installed / "installed_plugin.py").write_text("import lying_beside")
+    (here / "lying_beside.py").write_text("")
+    monkeypatch.syspath_prepend(installed)
+    monkeypatch.chdir(here)
+    with pytest.raises(ConfigurationError, match="No module named 'lying_beside'"):
+        registry.load_plugin("installed_plugin")

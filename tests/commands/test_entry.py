@@ -46,11 +46,17 @@ def poisoned(tmp_path):
     (folder / "own_plugin.py").write_text(
         "from vaeflow import registry\n\n@registry.dataset\nclass OwnGrid:\n    'A grid.'\n"
     )
+    information = folder / "evil-1.0.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: evil\nVersion: 1.0\n")
+    (information / "entry_points.txt").write_text("[vaeflow.plugins]\nevil = evil_plugin\n")
+    (folder / "evil_plugin.py").write_text(POISON)
     return folder
 
 
-def run(arguments, folder):
-    environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "TF_CPP_MIN_LOG_LEVEL": "3"}
+def run(arguments, folder, path=()):
+    paths = os.pathsep.join([str(REPOSITORY), *path])
+    environment = os.environ | {"PYTHONPATH": paths, "TF_CPP_MIN_LOG_LEVEL": "3"}
     return subprocess.run(
         [sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=120
     )
@@ -123,7 +129,9 @@ def test_the_current_folder_hides_no_library(script, poisoned):
 
 
 def test_a_plugin_is_found_in_the_current_folder_and_nothing_else_is(script, poisoned):
-    done = run([script, "list", "dataset", "--plugin=own_plugin"], poisoned)
+    # All three name the current folder.
+    paths = ["", ".", str(poisoned)]
+    done = run([script, "list", "dataset", "--plugin=own_plugin"], poisoned, paths)
     assert (done.returncode, done.stderr) == (0, "")
     assert "OwnGrid" in done.stdout
 

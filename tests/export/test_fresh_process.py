@@ -80,7 +80,9 @@ def test_what_is_refused(monkeypatch, written, changed, message):
         check_with(monkeypatch, written[1], ECHO.format(changed=changed))
 
 
-def test_what_passes(monkeypatch, written):
+def test_what_passes(monkeypatch, written, tmp_path):
+    (tmp_path / "numpy.py").write_text("raise SystemExit('the current folder hides a library')")
+    monkeypatch.chdir(tmp_path)
     found = check_with(monkeypatch, written[1], ECHO.format(changed="value + np.float32(5e-6)"))
     assert found == pytest.approx(5e-6, rel=0.05)
 

@@ -34,7 +34,8 @@ def test_the_workers_run_vaeflow_train_with_the_flags_after_the_dashes(tmp_path)
         text=True,
     )
     assert (done.returncode, done.stderr) == (42, "")
-    expected = json.dumps(["-P", "-m", "vaeflow", "train", "--gin_file=x.gin", "--help", "--", "a b"])
+    train = ["vaeflow", "train", "--gin_file=x.gin", "--help", "--", "a b"]
+    expected = json.dumps(["-P", "-m", "vaeflow.runs.interpreter", *train])
     assert sorted(done.stdout.splitlines()) == [f"[worker 0] {expected}", f"[worker 1] {expected}"]
 
 

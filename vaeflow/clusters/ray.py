@@ -11,9 +11,9 @@ import threading
 from collections.abc import Callable
 
 from vaeflow import registry
-from vaeflow.devices import allocator, interpreter, quiet_import
+from vaeflow.devices import allocator, quiet_import
 from vaeflow.errors import ConfigurationError, EnvironmentFailure, Preempted, TrainingDiverged
-from vaeflow.runs import program, signals
+from vaeflow.runs import interpreter, program, signals
 from vaeflow.runs.terminal import printable
 
 # Read when Ray is imported. Without its dashboard, Ray Train repeats this message endlessly.
@@ -133,7 +133,9 @@ class RayCluster:
             settings |= {"num_cpus": num_cpus, "include_dashboard": False}
         try:
             _check_answers(self._address)
-            ray.init(self._address, **settings)
+            # Ray puts the current folder on the import path of all its processes.
+            with contextlib.chdir(interpreter.vaeflow_folder()):
+                ray.init(self._address, **settings)
         except OSError as error:
             if self._address == "local":
                 raise

@@ -6,7 +6,7 @@ The import path and the allocator are set up first, so the other imports wait in
 import sys
 
 from vaeflow.commands import programs
-from vaeflow.devices import interpreter
+from vaeflow.runs import interpreter
 
 _COMPUTING = ("train", "evaluate", "sample", "embed", "export")
 

@@ -73,11 +73,12 @@ def load(
         reader.read_file(gin_files.find_given(name))
     for text in parameters:
         reader.read_parameter(text)
+    plugins = list(plugins)
     trusted = list(dict.fromkeys([*plugins, *registry.announced_plugins()]))
     imports = [_consented(module, place, trusted) for module, place in reader.imports]
     (load_builtins or registry.load_builtins)()
     for module in trusted:
-        registry.load_plugin(module)
+        registry.load_plugin(module, named_by_user=module in plugins)
     bindings, warnings = check.check(root, reader.bindings)
     text = syntax.format_statements(imports, bindings)
     gin.clear_config()

@@ -105,10 +105,10 @@ def call(name, arguments):
 """
 
 _LOAD_KERAS = """
-import importlib
+from vaeflow import registry
 
 for name in modules:
-    importlib.import_module(name)
+    registry.load_plugin(name)
 
 import keras
 from vaeflow.export.inference import InferenceModule

@@ -116,10 +116,10 @@ def _started(
     environment = {
         "CUDA_VISIBLE_DEVICES": "",  # A GPU may be busy and rounds differently.
         "TF_CPP_MIN_LOG_LEVEL": "3",
-        "PYTHONPATH": os.pathsep.join(sys.path),
+        "PYTHONPATH": os.pathsep.join(sys.path),  # With -P it imports from where this process does.
     }
     return subprocess.Popen(
-        [sys.executable, "-c", program, *arguments],
+        [sys.executable, "-P", "-c", program, *arguments],
         env=os.environ | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

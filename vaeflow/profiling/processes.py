@@ -11,8 +11,9 @@ import subprocess
 import tempfile
 
 from vaeflow import errors
-from vaeflow.devices import allocator, interpreter
+from vaeflow.devices import allocator
 from vaeflow.errors import EnvironmentFailure
+from vaeflow.runs import interpreter
 from vaeflow.runs.signals import kill_with_parent
 
 _LAST_LINES = 3

@@ -3,18 +3,28 @@
 import contextlib
 import importlib
 import importlib.metadata
+import importlib.util
 import pathlib
 import sys
 from collections.abc import Iterator
 
 from vaeflow.errors import ConfigurationError
+from vaeflow.runs import interpreter
 
 ENTRY_POINT_GROUP = "vaeflow.plugins"
 
 
 def announced_plugins() -> list[str]:
-    """Returns the modules that installed packages announce as plug-ins."""
-    return sorted(point.value for point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP))
+    """Returns the modules that installed packages announce as plug-ins.
+
+    Metadata in the current folder announce nothing, even where that folder is on the path:
+    whoever sent you a folder has installed nothing.
+    """
+    installed: dict[str, importlib.metadata.Distribution] = {}
+    for distribution in importlib.metadata.distributions(path=interpreter.installed_path()):
+        installed.setdefault(distribution.metadata["Name"], distribution)  # The first is the one imported.
+    points = [point for each in installed.values() for point in each.entry_points]
+    return sorted(point.value for point in points if point.group == ENTRY_POINT_GROUP)
 
 
 def refused_import(place: str, module: str) -> ConfigurationError:
@@ -30,19 +40,23 @@ def refused_import(place: str, module: str) -> ConfigurationError:
     )
 
 
-def load_plugin(module: str) -> None:
+def load_plugin(module: str, named_by_user: bool = True) -> None:
     """Imports a plug-in module, whose decorators then register its members.
 
-    Modules of the current folder are found too, after all others and for this import only.
+    A module that the user names and that is not installed is looked for in the current folder,
+    which is on the path for this import only.
 
     Args:
       module: a dotted module name, e.g. `my_pkg.blocks`.
+      named_by_user: False for a module that an installed package announces.
 
     Raises:
       ConfigurationError: it cannot be imported.
     """
     try:
-        with _current_folder_on_path():
+        package = module.partition(".")[0]
+        is_installed = package in sys.modules or importlib.util.find_spec(package) is not None
+        with contextlib.nullcontext() if is_installed or not named_by_user else _current_folder_on_path():
             importlib.import_module(module)
     except ConfigurationError:
         raise

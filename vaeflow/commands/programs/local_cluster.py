@@ -11,7 +11,7 @@ from absl import flags
 
 from vaeflow.clusters.local import LocalCluster
 from vaeflow.commands import command_line
-from vaeflow.devices import interpreter
+from vaeflow.runs import interpreter
 
 
 def define_flags(values: flags.FlagValues) -> None:
