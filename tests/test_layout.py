@@ -17,8 +17,8 @@ OLD_NAMES = ["allocator", "distribute"]
 # The rooms and files of the first level: each imports only from the rows above its own.
 ROWS = [
     ["errors"],
-    ["validation", "random", "kernels", "runs"],
-    ["registry"],
+    ["random", "kernels", "runs"],
+    ["registry", "validation"],
     ["config", "devices", "distributions", "schedules", "optimizers"],
     ["layers", "datasets", "samplers", *OLD_NAMES],
     ["models"],
@@ -34,7 +34,7 @@ LEVEL = {name: level for level, row in enumerate(ROWS) for name in row}
 MOST_ENTRIES = 30  # On the first level, so that one look tells what there is.
 
 # The configuration is read, and devices are split, before anything else is imported.
-KNOWN_TO_THE_CONFIGURATION = {"errors", "registry"}
+KNOWN_TO_THE_CONFIGURATION = {"errors", "registry", "runs.paths"}
 KNOWING_THE_CONFIGURATION = {"commands", "trained", "profiling"}
 
 

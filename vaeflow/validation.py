@@ -5,8 +5,11 @@ arrived. It returns the value, or raises a `ValueError` that names both.
 """
 
 import numbers
+import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any, TypeGuard, TypeVar
+
+from vaeflow.runs import paths
 
 T = TypeVar("T")
 
@@ -90,6 +93,14 @@ def weight(name: str, value: Any) -> Weight:
             "@LinearSchedule() works as well"
         )
     return float(value)
+
+
+def path(name: str, value: object) -> pathlib.Path:
+    """Returns `value` as a path of this machine's file system, with `~` expanded."""
+    try:
+        return paths.local(value)
+    except ValueError as error:
+        raise ValueError(f"`{name}` must be a local path, got {paths.shown(value)!r}: {error}") from error
 
 
 def one_of(name: str, value: T, choices: Sequence[T]) -> T:

@@ -16,10 +16,12 @@ from vaeflow import config, registry
 from vaeflow.commands import shared_flags
 from vaeflow.devices import quiet_import
 from vaeflow.errors import INTERRUPTED, ConfigurationError, Preempted, RunError
-from vaeflow.runs import program
+from vaeflow.runs import paths, program
 from vaeflow.runs.terminal import printable, printable_record
 
 _HELP_WIDTH = 100
+# The flags whose values are paths; `--checkpoint` takes words too, which any path may be.
+_PATHS = frozenset({"workdir", "gin_file", "checkpoint", "results"})
 HELP_FLAGS = frozenset({"-h", "--help", "--helpfull", "-help", "--helpshort"})
 
 
@@ -141,6 +143,12 @@ def parse(command: Command, arguments: list[str]) -> tuple[absl_flags.FlagValues
         raise ConfigurationError(f"unknown flag --{error.flagname}{near}") from error
     except absl_flags.Error as error:
         raise ConfigurationError(f"{error}; --help describes the flags") from error
+    for name in _PATHS & set(values):
+        given = values[name].value
+        if isinstance(given, list):
+            values[name].value = [str(paths.checked(f"--{name}", path)) for path in given]
+        elif given is not None:
+            values[name].value = str(paths.checked(f"--{name}", given))
     if len(rest) > len(command.arguments):
         extra = rest[len(command.arguments)]
         raise ConfigurationError(f"{extra!r} is not a flag; write --gin_file=… or --gin_param='…'")
@@ -168,7 +176,7 @@ def load_trained(root: str, values: absl_flags.FlagValues) -> str:
       ConfigurationError: neither names a work folder.
     """
     folder = values.workdir
-    if not folder:
+    if folder is None:
         path = pathlib.Path(values.checkpoint)
         if path.parent.name != "checkpoints":
             raise ConfigurationError("give --workdir=<the folder of a run>, e.g. --workdir=runs/vae")
@@ -192,11 +200,12 @@ def workdir(values: absl_flags.FlagValues, prefix: str = "") -> str:
     Raises:
       ConfigurationError: neither is given.
     """
-    if values.workdir:
+    if values.workdir is not None:
         return values.workdir
     if not values.gin_file:
         raise ConfigurationError("give --gin_file=vae.gin or another file, or --workdir=<folder>")
-    return str(pathlib.Path("runs") / f"{prefix}{pathlib.Path(values.gin_file[0]).stem}")
+    folder = pathlib.Path("runs") / f"{prefix}{pathlib.Path(values.gin_file[0]).stem}"
+    return str(paths.checked("--workdir", folder))
 
 
 def help_text(command: Command) -> str:

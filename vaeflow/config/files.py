@@ -2,12 +2,15 @@
 
 import os
 import pathlib
+import stat
 from collections.abc import Iterable, Sequence
 
 from vaeflow import registry
 from vaeflow.errors import ConfigurationError
+from vaeflow.runs import paths
 
 _CONFIGURATION = "config.gin"
+_MOST_BYTES = 1 << 20
 _PACKAGE = pathlib.Path(__file__).resolve().parent.parent
 
 
@@ -27,6 +30,7 @@ def find_given(name: str) -> pathlib.Path:
       ConfigurationError: there is no such file; lists the searched folders and the nearest
         names.
     """
+    paths.checked("--gin_file", name)
     return _first_file(f"--gin_file={name}", _candidates(name, [pathlib.Path()]))
 
 
@@ -36,7 +40,7 @@ def of_workdir(workdir: str | os.PathLike[str]) -> pathlib.Path:
     Raises:
       ConfigurationError: there is no such folder, or it is not the work folder of a run.
     """
-    folder = pathlib.Path(workdir)
+    folder = paths.checked("--workdir", workdir)
     if not folder.is_dir():
         runs = [path.name for path in folder.parent.glob("*") if (path / _CONFIGURATION).is_file()]
         near = registry.did_you_mean(folder.name, runs) or f"; {folder.parent} holds {_some(runs, 'runs')}"
@@ -65,7 +69,11 @@ def find_included(
       ConfigurationError: there is no such file; or, after resolving symbolic links and
         `..`, it is outside the allowed folders, the current one and vaeflow's `configs/`.
     """
-    statement = f"{place}: `include {name!r}`"
+    statement = f"{place}: `include {paths.shown(name)!r}`"
+    try:
+        paths.local(name)
+    except ValueError as error:
+        raise ConfigurationError(f"{statement}: {error}") from error
     path = _first_file(statement, _candidates(name, [folder, pathlib.Path()]))
     allowed = [*allowed, pathlib.Path(), configs_folder()]
     if not any(path.resolve().is_relative_to(root.resolve()) for root in allowed):
@@ -81,12 +89,25 @@ def read(path: pathlib.Path) -> str:
     """Returns the text of a gin file.
 
     Raises:
-      ConfigurationError: the file cannot be read, or is not text.
+      ConfigurationError: the file cannot be read, is not text, or is larger than any gin file.
     """
     try:
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{show(path)} cannot be read as text: {error}") from error
+        with path.open("rb") as file:
+            content = file.read(_MOST_BYTES + 1)
+        text = content.decode("utf-8-sig")
+    except OSError as error:
+        raise ConfigurationError(f"{show(path)} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise ConfigurationError(
+            f"{show(path)}:{line} cannot be read as text: it is not UTF-8 ({error.reason}); save it in UTF-8"
+        ) from error
+    if len(content) > _MOST_BYTES:
+        raise ConfigurationError(
+            f"{show(path)} has more than {_MOST_BYTES:,} bytes, which no gin file needs; is it one?"
+        )
+    # As Python opens text; gin counts lines so.
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def show(path: str | os.PathLike[str]) -> str:
@@ -107,10 +128,18 @@ def _candidates(name: str, folders: Iterable[pathlib.Path]) -> list[pathlib.Path
 
 def _first_file(what: str, candidates: Sequence[pathlib.Path]) -> pathlib.Path:
     for candidate in candidates:
-        if candidate.is_file():
-            return candidate
+        try:
+            mode = candidate.stat().st_mode
+        except OSError:
+            if candidate.is_symlink():
+                raise ConfigurationError(f"{what}: the link {show(candidate)} leads to no file") from None
+            continue
+        if not stat.S_ISREG(mode):  # Reading from a FIFO or a device might never end.
+            what_it_is = "a folder" if stat.S_ISDIR(mode) else "not a regular file"
+            raise ConfigurationError(f"{what}: {show(candidate)} is {what_it_is}; name a gin file")
+        return candidate
     folders = list(dict.fromkeys(candidate.parent for candidate in candidates))
-    present = [path.name for folder in folders if folder.is_dir() for path in folder.glob("*.gin")]
+    present = [path.name for folder in [*folders, configs_folder()] for path in folder.glob("*.gin")]
     name = candidates[0].name
     near = registry.did_you_mean(name, present) or f"; those folders hold {_some(present, 'gin files')}"
     searched = ", ".join(dict.fromkeys(show(folder) for folder in folders))

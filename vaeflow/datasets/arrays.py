@@ -79,7 +79,7 @@ class Arrays(Dataset):
 
 
 def _checked_path(setting: str, value: str) -> pathlib.Path:
-    path = pathlib.Path(value).expanduser()
+    path = validation.path(setting, value)
     if path.suffix.lower() not in _SUFFIXES:
         raise ConfigurationError(
             f"`{setting}` must be a file that ends in {', '.join(_SUFFIXES)}; got {value!r}"

@@ -1,7 +1,6 @@
 """The published dSprites file: 737,280 sprites on a grid of five factors."""
 
 import contextlib
-import pathlib
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -39,7 +38,7 @@ class DSprites(Dataset):
 
     def __init__(self, file: str, num_evaluation: int = 10_000, **kwargs: Any):
         super().__init__(**kwargs)
-        self.file = pathlib.Path(file).expanduser()
+        self.file = validation.path("DSprites.file", file)
         self.num_evaluation = validation.positive_integer("DSprites.num_evaluation", num_evaluation)
         if not self.file.is_file():
             raise ConfigurationError(

@@ -56,7 +56,7 @@ class ImageFolder(Dataset):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        self.folder = pathlib.Path(folder).expanduser()
+        self.folder = validation.path("ImageFolder.folder", folder)
         if not self.folder.is_dir():
             raise ConfigurationError(f"`ImageFolder.folder` must be an existing folder, got {str(folder)!r}")
         self.image_size = checked_image_size("ImageFolder.image_size", image_size)

@@ -38,7 +38,7 @@ class IDXImages(Dataset):
 
     def __init__(self, folder: str | None = None, **kwargs: Any):
         super().__init__(**kwargs)
-        self.folder = None if folder is None else pathlib.Path(folder).expanduser()
+        self.folder = None if folder is None else validation.path(f"{type(self).__name__}.folder", folder)
         if self.folder is not None and not self.folder.is_dir():
             raise ConfigurationError(
                 f"`{type(self).__name__}.folder` must be an existing folder with the files "

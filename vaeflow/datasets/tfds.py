@@ -66,7 +66,7 @@ class TFDS(Dataset):
                 "`TFDS` needs tensorflow-datasets, which is not installed; pip install 'vaeflow[tfds]'"
             )
         self.name = tfds_consent.checked_name(name)
-        self.data_dir = data_dir
+        self.data_dir = None if data_dir is None else str(validation.path("TFDS.data_dir", data_dir))
         self.splits = {"train": train_split, "evaluation": evaluation_split}
         self.image_key = image_key
         self.label_key = label_key

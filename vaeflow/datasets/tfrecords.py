@@ -205,7 +205,7 @@ def _checked_patterns(setting: str, patterns: Any) -> list[str]:
     listed = [patterns] if isinstance(patterns, (str, os.PathLike)) else patterns
     if not isinstance(listed, (list, tuple)) or not listed or not all(os.fspath(each) for each in listed):
         raise ConfigurationError(f"`{setting}` must be a file pattern or a list of them, got {patterns!r}")
-    return [os.path.expanduser(pattern) for pattern in listed]  # noqa: PTH111 A pattern is not a path.
+    return [str(validation.path(setting, pattern)) for pattern in listed]
 
 
 def _checked_shape(shape: Sequence[int] | None, image_format: str) -> tuple[int, ...] | None:

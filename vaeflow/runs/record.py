@@ -9,12 +9,13 @@ import shlex
 from typing import Any
 
 from vaeflow.errors import ConfigurationError
-from vaeflow.runs import files
+from vaeflow.runs import files, paths
 from vaeflow.runs.workdir import WorkDir
 
 _SEED = re.compile(r"^train\.seed = (\d+)$", re.MULTILINE)
 _NEGATIVE_ELBO = "evaluation/negative_elbo"
 _NAME = re.compile(r"[\w+-][\w.+-]*")
+_LONGEST_NAME = 200
 
 
 def write(workdir: str, folder: str, name: str | None = None) -> pathlib.Path:
@@ -34,8 +35,11 @@ def write(workdir: str, folder: str, name: str | None = None) -> pathlib.Path:
       EnvironmentFailure: the file cannot be written.
     """
     name = pathlib.Path(workdir).resolve().name if name is None else name
-    if not _NAME.fullmatch(name):
-        raise ConfigurationError(f"--name={name} cannot be the name of a file; use letters, digits and -_.+")
+    if not _NAME.fullmatch(name) or len(name) > _LONGEST_NAME:
+        raise ConfigurationError(
+            f"--name={paths.shown(name)} cannot be the name of a file; use at most {_LONGEST_NAME} letters, "
+            "digits and -_.+"
+        )
     record = {"name": name, **make(workdir)}
     path = pathlib.Path(folder) / f"{name}.json"
     try:

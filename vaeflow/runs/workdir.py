@@ -18,7 +18,7 @@ from importlib import metadata
 from typing import Any
 
 from vaeflow.errors import ConfigurationError, EnvironmentFailure
-from vaeflow.runs import files, machine
+from vaeflow.runs import files, machine, paths
 
 _LOCK = ".lock"
 _PACKAGES = ("vaeflow", "tensorflow", "keras", "numpy", "gin-config", "tensorboard")
@@ -34,7 +34,7 @@ class WorkDir:
     """
 
     def __init__(self, path: str | os.PathLike[str], writable: bool = True) -> None:
-        self.path = pathlib.Path(path)
+        self.path = paths.checked("--workdir", path)
         self.writable = writable
         self.checkpoints = self.path / "checkpoints"
         self.tensorboard = self.path / "tensorboard"
