@@ -2,13 +2,17 @@
 
 import dataclasses
 import inspect
-from collections.abc import Iterable, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from vaeflow import registry
-from vaeflow.config.syntax import Binding, Macro, leaves, map_references
+from vaeflow.config import limits
+from vaeflow.config.syntax import Binding, Macro, leaves, map_references, size
 from vaeflow.errors import ConfigurationError
 
 _MOST_PROBLEMS = 5
+_MOST_EXPLAINED = 50
 
 
 _Scope = tuple[str, ...]
@@ -40,12 +44,14 @@ def check(root: str, bindings: Sequence[Binding]) -> tuple[list[Binding], list[s
 
 def _report(problems: Iterable[str]) -> None:
     """Raises one error that lists the problems, if there are any."""
-    problems = list(dict.fromkeys(problems))
+    # Not more: to find the nearest name takes a while.
+    problems = list(dict.fromkeys(itertools.islice(problems, _MOST_EXPLAINED)))
     if not problems:
         return
     shown = problems[:_MOST_PROBLEMS]
     if len(problems) > len(shown):
-        shown.append(f"… and {len(problems) - len(shown)} more like these")
+        more = "more" if len(problems) == _MOST_EXPLAINED else f"{len(problems) - len(shown)} more"
+        shown.append(f"… and {more} like these")
     raise ConfigurationError("\n  ".join(shown))
 
 
@@ -60,6 +66,8 @@ def _resolve_all(bindings: Iterable[Binding]) -> list[Binding]:
             resolved.append(_resolve(binding))
         except ConfigurationError as error:
             problems.append(f"{binding.location}: {error}")
+            if len(problems) == _MOST_EXPLAINED:
+                break
     _report(problems)
     return resolved
 
@@ -92,15 +100,13 @@ def _entry(name: str) -> registry.Entry:
     return entry
 
 
-def _unbound_macros(final: dict[_Key, Binding]) -> list[str]:
-    names = ["/".join([*scope, parameter]) for scope, name, parameter in final if not name]
-    return [
-        f"{binding.location}: %{leaf.name} has no value: add `{leaf.name} = …`"
-        + registry.did_you_mean(leaf.name, names)
-        for binding in final.values()
-        for leaf in leaves(binding.value)
-        if isinstance(leaf, Macro) and not leaf.is_required and leaf.name not in names
-    ]
+def _unbound_macros(final: dict[_Key, Binding]) -> Iterator[str]:
+    names = {"/".join([*scope, parameter]) for scope, name, parameter in final if not name}
+    for binding in final.values():
+        for leaf in leaves(binding.value):
+            if isinstance(leaf, Macro) and not leaf.is_required and leaf.name not in names:
+                near = registry.did_you_mean(leaf.name, names)
+                yield f"{binding.location}: %{leaf.name} has no value: add `{leaf.name} = …`{near}"
 
 
 def _macro_key(name: str) -> _Key:
@@ -110,6 +116,8 @@ def _macro_key(name: str) -> _Key:
 
 class _Reach:
     """Finds the bindings a command reads, by walking from its parameters as gin would call them.
+
+    Each call and each macro is walked once in each scope.
 
     Scopes follow gin: a scoped reference replaces the current scope, any other keeps it.
     In a scope `a/b`, the bindings without scope, of `a` and of `a/b` apply, and the deepest
@@ -123,7 +131,11 @@ class _Reach:
 
     def __init__(self, root: str, final: dict[_Key, Binding]) -> None:
         self._final = final
-        self._seen: set[tuple[str, _Scope, bool]] = set()
+        self._of: dict[str, list[Binding]] = {}
+        for binding in final.values():
+            self._of.setdefault(binding.name, []).append(binding)
+        self._extents: dict[tuple[str, _Scope, Any], limits.Extent] = {}
+        self._depth = 0
         self.used: set[_Key] = set()
         self.visited: dict[str, set[_Scope]] = {}
         self.problems: list[str] = []
@@ -141,26 +153,29 @@ class _Reach:
         source: Binding | None,
         evaluate: bool,
         path: tuple[tuple[str, _Scope], ...],
-    ) -> None:
+    ) -> limits.Extent:
+        """Walks the bindings of a call; returns what gin would make for it."""
         if (name, scope) in path:
             place = f"{source.location}: " if source else ""
             self.problems.append(f"{place}@{name}() refers to itself")
-            return
-        if (name, scope, evaluate) in self._seen:
-            return
-        self._seen.add((name, scope, evaluate))
-        self.visited.setdefault(name, set()).add(scope)
-        bound = self._bindings_in_force(name, scope)
-        self._require_parameters(name, source, evaluate, bound)
-        for binding in bound.values():
-            self.used.add(binding.key)
-            self._walk(binding, (scope, scope), (*path, (name, scope)), ())
+            return limits.Extent(1)
+        key = name, scope, evaluate
+        if key not in self._extents:
+            extent = self._extents[key] = limits.Extent(1)  # Of a call within itself that gin makes later.
+            self.visited.setdefault(name, set()).add(scope)
+            bound = self._bindings_in_force(name, scope)
+            self._require_parameters(name, source, evaluate, bound)
+            for binding in bound.values():
+                self.used.add(binding.key)
+                extent = extent.holding(self._walk(binding, (scope, scope), (*path, (name, scope)), ()))
+            self._extents[key] = extent
+        return self._extents[key]
 
     def _bindings_in_force(self, name: str, scope: _Scope) -> dict[str, Binding]:
         bound: dict[str, Binding] = {}
         for depth in range(len(scope) + 1):
-            for binding in self._final.values():
-                if binding.name == name and binding.scope == scope[:depth]:
+            for binding in self._of.get(name, ()):
+                if binding.scope == scope[:depth]:
                     bound[binding.parameter] = binding
         return bound
 
@@ -178,26 +193,35 @@ class _Reach:
     def _walk(self, binding, scopes, path, macros):
         """Follows a value; `scopes` are the scopes of calls made now and of calls made later."""
         now, later = scopes
+        extent = limits.Extent(size(binding.value))
+        limits.refuse(limits.Extent(height=self._depth), binding)
+        self._depth += 1
         for leaf in leaves(binding.value):
             if isinstance(leaf, Macro):
-                self._expand(leaf, binding, later, path, macros)
+                part = self._expand(leaf, binding, later, path, macros)
             elif leaf.evaluate:
-                self._visit(leaf.name, leaf.scopes or now, binding, True, path)
+                part = self._visit(leaf.name, leaf.scopes or now, binding, True, path)
             else:
-                self._visit(leaf.name, leaf.scopes or later, binding, False, ())
+                part = self._visit(leaf.name, leaf.scopes or later, binding, False, ())
+            extent = extent.holding(part)
+            limits.refuse(extent, binding)
+        self._depth -= 1
+        return extent
 
     def _expand(self, macro, binding, later, path, macros):
+        key = macro.name, later, "macro"
         if macro.is_required:
             self.problems.append(
                 f"{binding.location}: `{binding.label}` must be given: add --gin_param='{binding.label} = …'"
             )
         elif macro.name in macros:
             self.problems.append(f"{binding.location}: %{macro.name} is defined by itself")
-        elif _macro_key(macro.name) in self._final:
+        elif _macro_key(macro.name) in self._final and key not in self._extents:
             definition = self._final[_macro_key(macro.name)]
             self.used.add(definition.key)
             scopes = (tuple(macro.name.split("/")), later)
-            self._walk(definition, scopes, path, (*macros, macro.name))
+            self._extents[key] = self._walk(definition, scopes, path, (*macros, macro.name))
+        return self._extents.get(key, limits.Extent(1))
 
 
 def _drop_unused(root, bindings, final, reach):
@@ -207,7 +231,7 @@ def _drop_unused(root, bindings, final, reach):
     # For every command: `evaluate` reads a configuration written for `train`, and may override it.
     without_overrides = {key for name in commands for key in _Reach(name, from_files).used}
     others = {key for name in commands if name != root for key in _Reach(name, final).used}
-    kept, warnings, problems = list[Binding](), list[str](), list[str]()
+    kept, warnings, unused = list[Binding](), list[str](), list[Binding]()
     for key, binding in final.items():
         if key in reach.used or key in others:
             kept.append(binding)
@@ -217,10 +241,12 @@ def _drop_unused(root, bindings, final, reach):
         elif binding.location.origin == "included" or (
             binding.location.origin == "given" and key in without_overrides
         ):
-            warnings.append(f"{binding.location}: {_why_unused(binding, root, reach)}")
+            explained = len(warnings) < _MOST_EXPLAINED
+            reason = _why_unused(binding, root, reach) if explained else "this run does not read it"
+            warnings.append(f"{binding.location}: {reason}")
         else:
-            problems.append(f"{binding.location}: {_why_unused(binding, root, reach)}")
-    _report(problems)
+            unused.append(binding)
+    _report(f"{binding.location}: {_why_unused(binding, root, reach)}" for binding in unused)
     return kept, warnings
 
 
@@ -231,7 +257,9 @@ def _why_unused(binding, root, reach):
         return f"this run does not read it: nothing that `{root}` uses refers to %{binding.label}{near}"
     scopes = sorted("/".join(scope) for scope in reach.visited.get(binding.name, ()))
     if scopes:
-        places = " and ".join(f"in the scope {scope!r}" if scope else "without a scope" for scope in scopes)
+        named = scopes[:_MOST_PROBLEMS]
+        places = " and ".join(f"in the scope {scope!r}" if scope else "without a scope" for scope in named)
+        places += " and in others" if len(scopes) > len(named) else ""
         return f"this run does not read it: @{binding.name} is used, but {places}"
     reason = f"this run does not read it: nothing that `{root}` uses refers to @{binding.name}"
     return reason + _advice(binding, root, reach)

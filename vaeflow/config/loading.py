@@ -10,7 +10,7 @@ import gin
 from absl import logging
 
 from vaeflow import registry
-from vaeflow.config import check, messages, reading, syntax
+from vaeflow.config import check, limits, messages, reading, syntax
 from vaeflow.config import files as gin_files
 from vaeflow.errors import ConfigurationError, RunError
 
@@ -73,6 +73,7 @@ def load(
         reader.read_file(gin_files.find_given(name))
     for text in parameters:
         reader.read_parameter(text)
+    limits.check_macros(reader.bindings)
     plugins = list(plugins)
     trusted = list(dict.fromkeys([*plugins, *registry.announced_plugins()]))
     imports = [_consented(module, place, trusted) for module, place in reader.imports]

@@ -1,5 +1,6 @@
 """Reads the statements of gin files and overrides, without executing any."""
 
+import functools
 import pathlib
 import re
 import tokenize
@@ -8,7 +9,7 @@ from collections.abc import Sequence
 from gin import config_parser
 
 from vaeflow.config import files as gin_files
-from vaeflow.config import syntax
+from vaeflow.config import limits, syntax
 from vaeflow.errors import ConfigurationError
 
 
@@ -17,6 +18,7 @@ class _Delegate(config_parser.ParserDelegate):
 
     def configurable_reference(self, scoped_configurable_name: str, evaluate: bool) -> syntax.Reference:
         *scopes, name = scoped_configurable_name.split("/")
+        limits.check_scopes(scopes, f"@{limits.shortened(scoped_configurable_name)}")
         return syntax.Reference(tuple(scopes), name, evaluate)
 
     def macro(self, macro_name: str) -> syntax.Macro:
@@ -36,6 +38,7 @@ class Reader:
         self.bindings: list[syntax.Binding] = []
         self.imports: list[tuple[str, str]] = []
         self.files: list[str] = []
+        self._words = 0
 
     def read_file(
         self, path: pathlib.Path, allowed: Sequence[pathlib.Path] = (), chain: Sequence[pathlib.Path] = ()
@@ -51,12 +54,17 @@ class Reader:
             circle = " → ".join(gin_files.show(link) for link in [*chain, path.resolve()])
             raise ConfigurationError(f"gin files include one another in a circle: {circle}")
         name = gin_files.show(path)
+        if len(self.files) == limits.MOST_FILES:
+            raise ConfigurationError(
+                f"{name}: the gin files include more than {limits.MOST_FILES} files, some of them perhaps "
+                "again and again"
+            )
         self.files.append(name)
         self._read(
             gin_files.read(path),
             lambda location: syntax.Location(
                 f"{name}:{location.line_num}",
-                location.line_content.strip(),
+                limits.shortened(location.line_content.strip()),
                 "included" if chain else "given",
             ),
             path.parent,
@@ -66,10 +74,11 @@ class Reader:
 
     def read_parameter(self, text: str) -> None:
         """Reads the statement of one `--gin_param`."""
-        place = syntax.Location(f"--gin_param={text!r}", "", "command line")
+        place = syntax.Location(f"--gin_param={limits.shortened(text)!r}", "", "command line")
         self._read(text, lambda _location: place, pathlib.Path(), (), ())
 
     def _read(self, text, locate, folder, allowed, chain):
+        self._words = limits.count_words(text, functools.partial(_place, locate), self._words)
         for statement in _parse(text, locate):
             self._collect(statement, locate(statement.location), folder, allowed, chain)
 
@@ -81,10 +90,15 @@ class Reader:
             self.imports.append((statement.module, f"`{statement.format()}` ({location.place})"))
         elif isinstance(statement, config_parser.BindingStatement):
             scope = tuple(filter(None, statement.scope.split("/")))
+            limits.check_scopes(scope, location.place)
             name, parameter = statement.selector, statement.arg_name
             if not parameter:
                 name, parameter = "", name
             self.bindings.append(syntax.Binding(scope, name, parameter, statement.value, location))
+
+
+def _place(locate, line, content):
+    return locate(config_parser.Location(None, line, None, content)).place
 
 
 def _parse(text, locate):
@@ -97,8 +111,10 @@ def _parse(text, locate):
         line, message = error.lineno or 1, _plain_syntax_message(error.msg)
     except tokenize.TokenError as error:
         line, message = error.args[1][0], f"{error.args[0]}; is a bracket or quote left open?"
-    except (TypeError, RecursionError) as error:
-        # A list as the key of a dict, or too deeply nested brackets: gin's error has no place.
+    except ConfigurationError:
+        raise
+    except (TypeError, ValueError) as error:
+        # A list as the key of a dict, or a character that Python refuses: gin's error has no place.
         token = parser.current_token if parser else None
         line, message = token.start[0] if token else 1, str(error)
     lines = text.splitlines()

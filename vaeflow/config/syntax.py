@@ -103,6 +103,15 @@ def leaves(value: Any) -> Iterator[Reference | Macro]:
             yield from leaves(item)
 
 
+def size(value: Any) -> int:
+    """Returns the number of literals, references, macros and containers in a value."""
+    if isinstance(value, dict):
+        return 1 + sum(size(key) + size(item) for key, item in value.items())
+    if isinstance(value, (list, tuple)):
+        return 1 + sum(map(size, value))
+    return 1
+
+
 def map_references(function: Callable[[Reference], Any], value: Any) -> Any:
     """Returns `value` with every `Reference` in it replaced by `function(reference)`."""
     if isinstance(value, Reference):

@@ -70,6 +70,9 @@ _BUILTIN_PACKAGES = (
     "vaeflow.commands",
 )
 
+# The comparison of two names takes the product of their lengths.
+_LONGEST_COMPARED = 100
+
 _entries: dict[str, Entry] = {}
 
 
@@ -150,8 +153,12 @@ def entries(kind: str | None = None) -> list[Entry]:
 
 def did_you_mean(name: str, candidates: Iterable[str]) -> str:
     """Returns `"; did you mean 'A' or 'B'?"`, or an empty string."""
+    if len(name) > _LONGEST_COMPARED:
+        return ""
     lowered = {candidate.lower(): candidate for candidate in candidates}
-    near = difflib.get_close_matches(name.lower(), lowered, n=3, cutoff=0.5)
+    near: list[str] = []
+    for cutoff in (0.85, 0.5):  # Others are named only if none is close.
+        near = near or difflib.get_close_matches(name.lower(), lowered, n=3, cutoff=cutoff)
     if not near:
         return ""
     return "; did you mean " + " or ".join(repr(lowered[key]) for key in near) + "?"
