@@ -223,3 +223,35 @@ def test_outside_a_key_keras_seeds_the_noise():
     assert not np.array_equal(first, random.normal((2, 3)).numpy())
     keras.utils.set_random_seed(3)
     np.testing.assert_array_equal(random.normal((2, 3)), first)
+
+
+@pytest.mark.parametrize("kind", ["normal", "uniform"])
+def test_each_sample_of_an_example_has_noise_of_its_own_on_any_replica(kind):
+    """Rows are numbered by example and sample: drawn as if rows were examples, a replica's would be off."""
+
+    def draw_samples(num_examples, first_position):
+        with random.keyed(1, "train", 4, first_position), random.samples(3):
+            return getattr(random, kind)((3 * num_examples, 5), "float64").numpy()
+
+    whole = draw_samples(6, 0)
+    assert len(np.unique(whole)) == whole.size
+    for first in (0, 2, 4):
+        np.testing.assert_allclose(draw_samples(2, first), whole[3 * first : 3 * first + 6], rtol=1e-12)
+
+
+def test_parts_of_samples_draw_what_all_draw_at_once():
+    with random.keyed(1, "train", 4, 2), random.samples(3):
+        whole = random.normal((12, 5)).numpy()
+    with random.keyed(1, "train", 4, 2), random.samples(3):
+        parts = [random.normal((last - first, 5)) for first, last in random.in_parts([(0, 6), (6, 12)])]
+    np.testing.assert_allclose(np.concatenate(parts), whole, rtol=1e-6)
+
+
+def test_draws_after_samples_belong_to_examples_again():
+    with random.keyed(1, "train", 4, 2):
+        with random.samples(3):
+            random.normal((12, 5))
+        after = random.normal((4, 5)).numpy()
+    with random.keyed(1, "train", 4, 2):
+        random.normal((4, 5))
+        np.testing.assert_array_equal(random.normal((4, 5)), after)

@@ -82,6 +82,28 @@ def in_parts(bounds: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
     scope.first_position = first_position
 
 
+@contextlib.contextmanager
+def samples(num_samples: int) -> Iterator[None]:
+    """Draws several samples of each example: inside, a draw has `num_samples` consecutive rows for each.
+
+    Sample `k` of the example at position `p` is row number `p · num_samples + k`, on whichever
+    replica and in whichever part of the batch it is drawn.
+
+    Args:
+      num_samples: how many rows belong to one example.
+    """
+    scope = getattr(_local, "scope", None)
+    if scope is None:
+        yield
+        return
+    first_position = scope.first_position
+    scope.first_position = first_position * num_samples
+    try:
+        yield
+    finally:
+        scope.first_position = first_position
+
+
 def normal(shape: Shape, dtype: DType = "float32", shared: bool = False) -> tf.Tensor:
     """Draws standard normal noise.
 
