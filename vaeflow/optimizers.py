@@ -1,6 +1,6 @@
 """Keras' optimizers, registered for gin and made safe on several replicas."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -38,18 +38,98 @@ for _optimizer in (
 
 
 class ParameterGroup(NamedTuple):
-    """Variables that share an optimizer.
+    """Variables with a loss of their own, and how they are updated.
 
     Attributes:
       variables: trainable Keras variables that are in no other group.
-      optimizer: a Keras optimizer, made inside the strategy's scope.
+      optimizer: a Keras optimizer, made inside the strategy's scope; None for the run's own:
+        the group then has a gradient of its own, but no optimizer of its own.
       gradient_clip_norm: the largest global norm of the variables' gradients; None does not
         clip them.
+      first_step: the first step at which the variables are updated.
+      every: they are updated at every so-many-th step from then on.
     """
 
     variables: list[keras.Variable]
-    optimizer: Any
+    optimizer: Any = None
     gradient_clip_norm: float | None = None
+    first_step: int = 0
+    every: int = 1
+
+    @property
+    def is_always_due(self) -> bool:
+        """Whether the variables are updated at each step."""
+        return self.first_step == 0 and self.every == 1
+
+    def is_due(self, step: int | tf.Tensor) -> tf.Tensor:
+        """Whether the variables are updated at a step, a scalar of type bool."""
+        step = tf.cast(step, tf.int64)
+        return (step >= self.first_step) & (tf.math.floormod(step - self.first_step, self.every) == 0)
+
+
+Groups = Mapping[str | None, ParameterGroup]
+
+
+def optimizers_of(groups: Groups) -> dict[str | None, tuple[Any, list[keras.Variable]]]:
+    """Returns each optimizer and all variables that it updates, under the name of its group.
+
+    The run's own, under None, also updates the groups without an optimizer of their own.
+
+    Args:
+      groups: name -> `ParameterGroup`, None for the model's own variables.
+    """
+    found: dict[str | None, tuple[Any, list[keras.Variable]]] = {}
+    for name, group in groups.items():
+        owner = _owner(name, group)
+        found.setdefault(owner, (groups[owner].optimizer, []))[1].extend(group.variables)
+    return found
+
+
+def apply_due(
+    groups: Groups,
+    gradients: Sequence[list[Any]],
+    step: int | tf.Tensor,
+    run: Callable[[Callable, tuple], Any],
+) -> None:
+    """Updates the variables of all groups that are due, each optimizer in one call.
+
+    Args:
+      groups: name -> `ParameterGroup`, None for the model's own variables.
+      gradients: the gradients of each group's variables, in the order of `groups`.
+      step: the global step.
+      run: calls a function with arguments, e.g. `Strategy.run`.
+    """
+    for owner, (optimizer, _) in optimizers_of(groups).items():
+        members = [
+            (group, group_gradients)
+            for (name, group), group_gradients in zip(groups.items(), gradients, strict=True)
+            if _owner(name, group) == owner
+        ]
+        _apply_chosen(optimizer, members, [], step, run)
+
+
+def _apply_chosen(optimizer, undecided, chosen, step, run):
+    """Applies the chosen gradients, and of the undecided those whose group is due."""
+    if not undecided:
+        if chosen:
+            variables = [variable for group, _ in chosen for variable in group.variables]
+            gradients = [gradient for _, gradients in chosen for gradient in gradients]
+            run(lambda values: optimizer.apply(values, variables), (gradients,))
+        return True
+    (group, group_gradients), *rest = undecided
+
+    def update():
+        return _apply_chosen(optimizer, rest, [*chosen, (group, group_gradients)], step, run)
+
+    def leave():
+        return _apply_chosen(optimizer, rest, chosen, step, run)
+
+    return update() if group.is_always_due else tf.cond(group.is_due(step), update, leave)
+
+
+def _owner(name, group):
+    """Names the group whose optimizer updates a group."""
+    return None if group.optimizer is None else name
 
 
 def clip(gradients: list[Any], largest_norm: float | None, norm: tf.Tensor | None = None) -> list[tf.Tensor]:

@@ -25,7 +25,7 @@ from vaeflow.datasets import InMemorySplit
 from vaeflow.devices import strategies
 from vaeflow.models.terms import Term, check_groups
 from vaeflow.models.vae import VAE
-from vaeflow.optimizers import Adam
+from vaeflow.optimizers import Adam, optimizers_of
 from vaeflow.training import making
 from vaeflow.training.replica_step import ReplicaStep
 from vaeflow.training.settings import TrainingSettings
@@ -94,7 +94,8 @@ def check_gradients(factory, image_shape):
     split = InMemorySplit(_pixels(image_shape))
     step = ReplicaStep(model, None, split, TrainingSettings(batch_size=_BATCH_SIZE))
     # Two steps: at the first, a schedule may weigh a term by 0.
-    gradients = [_call(step.gradient, _pixels(image_shape), number)[0] for number in (0, 1_000_000)]
+    results = [_call(step.compute, _pixels(image_shape), number) for number in (0, 1_000_000)]
+    gradients = [result.gradients for result in results]
     for name, group, *group_gradients in zip(step.groups, step.groups.values(), *gradients, strict=True):
         for variable, *values in zip(group.variables, *group_gradients, strict=True):
             loss = "the loss" if name is None else f"the loss of the group {name!r}"
@@ -185,10 +186,10 @@ def check_fit(factory, image_shape):
         path = pathlib.Path(folder, "model.keras")
         _call(model.save, path)
         loaded: Any = _call(keras.saving.load_model, path)
-    groups = (each.all_parameter_groups(each.optimizer) for each in (loaded, model))
-    for one, (name, other) in zip(next(groups).values(), next(groups).items(), strict=True):
+    found = (optimizers_of(each.all_parameter_groups(each.optimizer)) for each in (loaded, model))
+    for (one, _), (name, (other, _)) in zip(next(found).values(), next(found).items(), strict=True):
         whose = "the optimizer" if name is None else f"the optimizer of the group {name!r}"
-        states = [[variable.numpy() for variable in group.optimizer.variables] for group in (one, other)]
+        states = [[variable.numpy() for variable in optimizer.variables] for optimizer in (one, other)]
         same = len(states[0]) == len(states[1]) and all(map(np.array_equal, *states))
         _demand(same, f"{whose} does not come back from a .keras file; build it in the model's `build`")
 
@@ -210,7 +211,7 @@ def check_resume(factory, image_shape):
 
 
 def _state(trainer):
-    optimizers = [group.optimizer for group in trainer.replica_step.groups.values()]
+    optimizers = [optimizer for optimizer, _ in optimizers_of(trainer.replica_step.groups).values()]
     variables = [*trainer.model.variables, *(variable for each in optimizers for variable in each.variables)]
     return [variable.numpy() for variable in variables]
 

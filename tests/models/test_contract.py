@@ -73,17 +73,17 @@ def test_parts_for_the_cores_give_the_gradients_of_the_whole_batch(small, monkey
     pixels = tf.constant(np.random.default_rng(0).integers(0, 256, (12, *SHAPE)), tf.uint8)
     split = InMemorySplit(pixels.numpy())
     step = ReplicaStep(model, keras.optimizers.SGD(0.1), split, TrainingSettings(batch_size=12))
-    whole, metrics, _ = step.gradient(pixels, 3)
+    whole = step.compute(pixels, 3)
     step.use_cores(3, step.probe(pixels))
     monkeypatch.setattr(cores, "operations_at_a_time", lambda: 2)
     sizes = note_batch_sizes(model.encoder)
-    cut, other_metrics, _ = step.gradient(pixels, 3)
+    cut = step.compute(pixels, 3)
     assert sizes == [4, 4, 4]
-    for one, other in zip(tf.nest.flatten(cut), tf.nest.flatten(whole), strict=True):
+    for one, other in zip(*map(tf.nest.flatten, (cut.gradients, whole.gradients)), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-8, atol=1e-11)
-    assert other_metrics.keys() == metrics.keys()
-    for name in metrics:
-        assert float(other_metrics[name]) == pytest.approx(float(metrics[name]), rel=1e-11, abs=1e-11), name
+    assert cut.metrics.keys() == whole.metrics.keys()
+    for name, value in whole.metrics.items():
+        assert float(cut.metrics[name]) == pytest.approx(float(value), rel=1e-11, abs=1e-11), name
 
 
 def test_encode_decode_sample_and_call(model, images):

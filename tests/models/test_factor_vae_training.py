@@ -27,9 +27,9 @@ def uint8_images(count=8):
 
 
 def gradients_of(step):
-    gradients, metrics, finite = step.gradient(uint8_images(), STEP)
-    assert bool(finite)
-    return [[gradient.numpy() for gradient in of_group] for of_group in gradients], metrics
+    result = step.compute(uint8_images(), STEP)
+    assert bool(result.finite)
+    return [[gradient.numpy() for gradient in each] for each in result.gradients], result.metrics
 
 
 def loss_moved_by(model, group, variable, delta):

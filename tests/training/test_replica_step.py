@@ -50,17 +50,24 @@ def test_dynamic_binarization_draws_each_pixel_anew():
     assert np.any(seen[0] != seen[2])
 
 
+def gradients_and_metrics(step):
+    result = step.compute(images(), 5)
+    return result.gradients[0], result.metrics
+
+
 def global_norm(gradients):
     return np.sqrt(sum(np.sum(gradient.numpy() ** 2) for gradient in gradients))
 
 
 @pytest.mark.parametrize("factor", [0.01, 0.5, 2.0])
 def test_clipping_by_the_global_norm(factor):
-    [free], metrics, finite = make_step().gradient(images(), 5)
+    result = make_step().compute(images(), 5)
+    free, metrics = result.gradients[0], result.metrics
     norm = global_norm(free)
-    assert bool(finite)
+    assert bool(result.finite)
     assert float(metrics["gradient_norm"]) == pytest.approx(norm, rel=1e-12)
-    [clipped], metrics, _ = make_step(gradient_clip_norm=factor * norm).gradient(images(), 5)
+    result = make_step(gradient_clip_norm=factor * norm).compute(images(), 5)
+    clipped, metrics = result.gradients[0], result.metrics
     assert float(metrics["gradient_norm"]) == pytest.approx(norm, rel=1e-12)  # As it was before.
     for one, other in zip(clipped, free):
         np.testing.assert_allclose(one, min(1.0, factor) * other.numpy(), rtol=1e-10)
@@ -70,9 +77,11 @@ def test_clipping_by_the_global_norm(factor):
 @pytest.mark.parametrize("parts", [2, 4, 8])
 def test_accumulated_gradients_are_those_of_the_whole_batch(parts):
     step = make_step()
-    [whole], metrics, _ = step.gradient(images(), 5)
-    step.gradient_accumulation_steps = parts
-    [accumulated], other_metrics, _ = step.gradient(images(), 5)
+    whole, metrics = gradients_and_metrics(step)
+    step.settings = dataclasses.replace(step.settings, gradient_accumulation_steps=parts)
+    sizes = note_batch_sizes(step.model.encoder)
+    accumulated, other_metrics = gradients_and_metrics(step)
+    assert sizes == [BATCH // parts] * parts
     for one, other in zip(accumulated, whole):
         np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-14)
     assert set(metrics) == set(other_metrics)
@@ -93,13 +102,13 @@ class Noisy(DenseEncoder):
 @pytest.mark.parametrize("accumulated", [1, 2])
 def test_gradients_of_parts_side_by_side_are_those_of_the_whole_batch(parts, accumulated):
     step = make_step(encoder=Noisy((6,), dtype="float64"))
-    [whole], metrics, _ = step.gradient(images(), 5)
+    whole, metrics = gradients_and_metrics(step)
     assert "block_losses" in metrics
     step.use_cores(parts, step.probe(images()))
     assert step.parallel_parts == parts
     step.settings = dataclasses.replace(step.settings, gradient_accumulation_steps=accumulated)
     sizes = note_batch_sizes(step.model.encoder)
-    [cut], other_metrics, _ = step.gradient(images(), 5)
+    cut, other_metrics = gradients_and_metrics(step)
     assert sizes == [BATCH // parts // accumulated] * parts * accumulated
     for one, other in zip(cut, whole, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-14)
@@ -112,11 +121,11 @@ def test_gradients_of_parts_side_by_side_are_those_of_the_whole_batch(parts, acc
 def test_of_an_objective_that_couples_examples_only_blocks_are_cut(monkeypatch, coupled):
     step = make_step(Coupled if coupled == "term" else VAE)
     step.model.couples_examples = coupled == "per_example"
-    [whole], _, _ = step.gradient(images(), 5)
+    whole, _ = gradients_and_metrics(step)
     step.use_cores(2, step.probe(images()))
     monkeypatch.setattr(cores, "operations_at_a_time", lambda: 2)
     sizes = note_batch_sizes(step.model.encoder)
-    [cut], _, _ = step.gradient(images(), 5)
+    cut, _ = gradients_and_metrics(step)
     assert step.parallel_parts == 1
     assert sizes == [BATCH // 2] * 2
     for one, other in zip(cut, whole, strict=True):
@@ -136,7 +145,7 @@ def test_what_cannot_be_cut_stays_whole(monkeypatch, kind, encoder):
     step.use_cores(2, step.probe(images()))
     monkeypatch.setattr(cores, "operations_at_a_time", lambda: 2)
     sizes = note_batch_sizes(step.model.encoder)
-    step.gradient(images(), 5)
+    step.compute(images(), 5)
     assert step.parallel_parts == 1
     assert sizes == [BATCH]
 
@@ -144,9 +153,9 @@ def test_what_cannot_be_cut_stays_whole(monkeypatch, kind, encoder):
 def test_apply_takes_the_step_of_plain_gradient_descent():
     step = make_step()
     before = [variable.numpy() for variable in step.model.trainable_variables]
-    gradients, _, _ = step.gradient(images(), 5)
-    step.apply(gradients)
-    for old, gradient, variable in zip(before, gradients[0], step.model.trainable_variables):
+    result = step.compute(images(), 5)
+    step.apply(tf.distribute.get_strategy(), result, 5)
+    for old, gradient, variable in zip(before, result.gradients[0], step.model.trainable_variables):
         np.testing.assert_allclose(variable, old - 0.125 * gradient, rtol=1e-13)
 
 
@@ -161,9 +170,10 @@ class Idle(VAE):
 
 def test_a_variable_that_the_loss_does_not_reach_has_a_gradient_of_zero():
     step = make_step(Idle)
-    [gradients], _, finite = step.gradient(images(), 5)
+    result = step.compute(images(), 5)
+    gradients = result.gradients[0]
     assert len(gradients) == len(step.model.trainable_variables)
-    assert bool(finite)
+    assert bool(result.finite)
     assert sum(not np.any(gradient) for gradient in gradients) == 2
 
 
@@ -172,6 +182,7 @@ def test_a_bad_pixel_is_seen(bad):
     step = make_step()
     pixels = images().numpy() / 255
     pixels[3, 0, 0, 0] = bad
-    _, metrics, finite = step.gradient(tf.constant(pixels, tf.float32), 5)
-    assert not bool(finite)
-    assert not np.isfinite(metrics["reconstruction_loss"])
+    result = step.compute(tf.constant(pixels, tf.float32), 5)
+    assert not bool(result.finite)
+    assert not bool(result.applies)
+    assert not np.isfinite(result.metrics["reconstruction_loss"])

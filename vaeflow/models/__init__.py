@@ -8,7 +8,7 @@ from vaeflow.models.conv_vae import ConvVAE
 from vaeflow.models.dip_vae import DIPVAE
 from vaeflow.models.factor_vae import FactorVAE
 from vaeflow.models.info_vae import InfoVAE
-from vaeflow.models.terms import Forward, Term
+from vaeflow.models.terms import Forward, Term, Update
 from vaeflow.models.vae import VAE
 from vaeflow.models.wae import WAE
 
@@ -25,4 +25,5 @@ __all__ = [
     "InfoVAE",
     "Model",
     "Term",
+    "Update",
 ]

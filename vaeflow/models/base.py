@@ -9,8 +9,8 @@ import tensorflow as tf
 from vaeflow import validation
 from vaeflow.devices import cores, replicas
 from vaeflow.layers.constructor_config import ConstructorConfig
-from vaeflow.models.terms import Term, check_groups, losses_by_group
-from vaeflow.optimizers import ParameterGroup, clip
+from vaeflow.models.terms import Term, Update, check_groups, losses_by_group
+from vaeflow.optimizers import ParameterGroup, apply_due, clip
 
 
 class Model(ConstructorConfig, keras.Model):  # pyright: ignore[reportIncompatibleMethodOverride] Keras' stub of `from_config`.
@@ -71,6 +71,18 @@ class Model(ConstructorConfig, keras.Model):  # pyright: ignore[reportIncompatib
         """
         raise NotImplementedError(f"{type(self).__name__} must implement `objective`")
 
+    def updates(self, forward: Any, step: int | tf.Tensor) -> dict[str, Update]:
+        """Names the changes of variables that no gradient makes, e.g. moving averages over the batch.
+
+        Args:
+          forward: what `forward` returned.
+          step: the global step, an int or scalar tensor.
+
+        Returns:
+          A dict, name -> `Update`; empty where there are none.
+        """
+        return {}
+
     def all_layers(self) -> list[keras.layers.Layer]:
         """Lists the model and every layer in it, however deep."""
         return list(self._flatten_layers())
@@ -99,7 +111,7 @@ class Model(ConstructorConfig, keras.Model):  # pyright: ignore[reportIncompatib
         return first + tf.range(num_examples)
 
     def parameter_groups(self) -> dict[str, ParameterGroup]:
-        """Names the variables that have an optimizer of their own.
+        """Names the variables that have a loss of their own, and perhaps an optimizer.
 
         A model with an adversary overrides it; a `Term` says by its `group` whom it trains.
         """
@@ -115,6 +127,9 @@ class Model(ConstructorConfig, keras.Model):  # pyright: ignore[reportIncompatib
           gradient_clip_norm: the largest global norm of the own group's gradient, or None.
         """
         groups = self.parameter_groups()
+        for name, group in groups.items():
+            validation.non_negative_integer(f"first_step of the parameter group {name!r}", group.first_step)
+            validation.positive_integer(f"every of the parameter group {name!r}", group.every)
         apart = {id(variable) for group in groups.values() for variable in group.variables}
         own = [variable for variable in self.trainable_variables if id(variable) not in apart]
         return {None: ParameterGroup(own, optimizer, gradient_clip_norm), **groups}
@@ -129,11 +144,17 @@ class Model(ConstructorConfig, keras.Model):  # pyright: ignore[reportIncompatib
                 self.optimizer.build(self.trainable_variables)
         groups = self.all_parameter_groups(self.optimizer)
         with tf.GradientTape(persistent=len(groups) > 1) as tape:
-            losses, results = self._mean_losses(images, training=True, groups=groups)
+            losses, results, updates = self._mean_losses(images, training=True, groups=groups)
         # All before the first update: it moves what the other gradients are taken at.
-        gradients = {name: tape.gradient(losses[name], groups[name].variables) for name in groups}
-        for name, group in groups.items():
-            group.optimizer.apply(clip(gradients[name], group.gradient_clip_norm), group.variables)
+        gradients = [
+            clip(tape.gradient(losses[name], group.variables), group.gradient_clip_norm)
+            for name, group in groups.items()
+        ]
+        changes = [pair for each in updates.values() for pair in each.new_values(each.statistics)]
+        step = tf.convert_to_tensor(self.optimizer.iterations)  # Before the first update moves it.
+        apply_due(groups, gradients, step, lambda function, arguments: function(*arguments))
+        for variable, value in changes:
+            variable.assign(value)
         return self._report(results, images)
 
     def test_step(self, data):
@@ -155,13 +176,15 @@ class Model(ConstructorConfig, keras.Model):  # pyright: ignore[reportIncompatib
         step = self.optimizer.iterations if self.optimizer is not None else 0
         forward = self.forward(tf.cast(images, self.variable_dtype), training)
         terms = self.objective(forward, step)
+        updates = {}
         if groups is not None:
             check_groups(terms, groups)
+            updates = self.updates(forward, step)
         means = {name: tf.reduce_mean(term.value) for name, term in terms.items()}
         losses = losses_by_group(terms, means)
         for block_loss in forward.block_losses:
             losses[None] += tf.cast(block_loss, losses[None].dtype)
-        return losses, {"loss": losses[None], **means}
+        return losses, {"loss": losses[None], **means}, updates
 
     def _trackers(self):
         # Around Keras' attribute tracking: means of a run are not part of the model.

@@ -10,7 +10,7 @@ from vaeflow.datasets import Split, pipeline
 from vaeflow.devices import cores, replicas
 from vaeflow.errors import ConfigurationError
 from vaeflow.models.base import Model
-from vaeflow.models.terms import Term, check_groups, losses_by_group
+from vaeflow.models.terms import Term, Update, check_groups, losses_by_group
 from vaeflow.training.settings import TrainingSettings
 
 
@@ -48,9 +48,32 @@ def share_of_loss(
     return losses, {"loss": losses[None], **shares}
 
 
+_SKIPPED = "skipped"
+
+
 def norm_name(group: str | None) -> str:
     """Names the metric of a group's gradient norm, before it is clipped."""
     return "gradient_norm" if group is None else f"{group}_gradient_norm"
+
+
+class StepResult(NamedTuple):
+    """What one step computes before anything is changed.
+
+    Attributes:
+      gradients: the clipped gradients of each group's variables, in the order of the groups.
+      new_values: the values that the model's updates give, in the order of
+        `ReplicaStep.updated_variables`.
+      metrics: scalars of the global batch.
+      finite: whether all of these are finite.
+      applies: whether the step is carried out: it is finite, and no gradient's norm reaches
+        `TrainingSettings.skip_gradient_norm`.
+    """
+
+    gradients: list[list[tf.Tensor]]
+    new_values: list[tf.Tensor]
+    metrics: dict[str, tf.Tensor]
+    finite: tf.Tensor
+    applies: tf.Tensor
 
 
 class Probe(NamedTuple):
@@ -75,8 +98,9 @@ class ReplicaStep:
 
     Each parameter group of the model has a loss, the sum of its terms, whose gradient
     is taken with respect to the group's own variables only. In this order: each
-    replica's share of the gradients, summed over the replicas; the check that all are
-    finite; clipping of each group by its own global norm; the update of all groups.
+    replica's share of the gradients and of the statistics of the model's updates, summed
+    over the replicas; the check that all are finite; clipping of each group by its own
+    global norm; the update of all groups that are due, and of what the updates change.
 
     Args:
       model: a built model.
@@ -88,6 +112,8 @@ class ReplicaStep:
     Attributes:
       parallel_parts: into how many parts a replica's examples are cut, side by side, for
         the cores of a CPU; 1 until `use_cores`.
+      updated_variables: the Keras variables that the model's updates change, known once a
+        step was traced.
     """
 
     def __init__(
@@ -103,6 +129,7 @@ class ReplicaStep:
         self.settings = settings
         self.parallel_parts = 1
         self._block_parts = 1
+        self.updated_variables: list[keras.Variable] = []
 
     def probe(self, images: tf.Tensor) -> Probe:
         """Runs the objective once, so that a faulty block is found before training starts.
@@ -114,7 +141,8 @@ class ReplicaStep:
           ConfigurationError: a term has the wrong shape or group, or accumulation would
             compute a coupled objective on parts of the batch.
         """
-        terms, block_losses = self._terms(images, 0, 0)
+        terms, updates, block_losses = self._pass(images, 0, 0)
+        self._new_values(updates, _statistics(updates))
         coupling = _coupling(self.model, terms)
         if self.settings.gradient_accumulation_steps > 1 and coupling:
             raise ConfigurationError(
@@ -122,8 +150,9 @@ class ReplicaStep:
                 "whole batch, and would be computed on parts of it"
             )
         _, shares = share_of_loss(terms, block_losses, self.settings.batch_size, 1)
+        skips = [] if self.settings.skip_gradient_norm is None else [_SKIPPED]
         return Probe(
-            metric_names=[*shares, *(norm_name(group) for group in self.groups)],
+            metric_names=[*shares, *(norm_name(group) for group in self.groups), *skips],
             coupling=coupling,
             has_block_losses=bool(block_losses),
             normalizes_over_batch=any(
@@ -161,42 +190,54 @@ class ReplicaStep:
         Returns:
           As `share_of_loss`.
         """
-        terms, block_losses = self._terms(images, step, first_position)
-        num_parts = replicas.num_replicas() * self.settings.gradient_accumulation_steps * self.parallel_parts
-        return share_of_loss(terms, block_losses, self.settings.batch_size, num_parts)
+        terms, _, block_losses = self._pass(images, step, first_position)
+        return self._shares(terms, block_losses)
 
-    def gradient(self, images: Any, step: int | tf.Tensor) -> tuple[list, dict[str, tf.Tensor], tf.Tensor]:
+    def compute(self, images: Any, step: int | tf.Tensor) -> StepResult:
         """Computes the clipped gradients of the global batch's losses, inside a replica.
 
         Args:
           images: this replica's part, `[b, H, W, C]` as stored, or its `ResidentBatch`.
           step: the global step.
-
-        Returns:
-          The gradients, a list for each group, of one for each of its variables; the
-          metrics, a dict of scalars of the global batch; and whether both are finite.
         """
-        gradients, metrics = self._accumulated(images, step)
+        (gradients, metrics, statistics), updates = self._accumulated(images, step)
         names = sorted(metrics)
         packed = tf.stack([metrics[name] for name in names])
-        gradients, packed = replicas.sum_over_replicas((gradients, packed))
+        gradients, packed, statistics = replicas.sum_over_replicas((gradients, packed, statistics))
         metrics = dict(zip(names, tf.unstack(packed), strict=True))
-        finite = tf.reduce_all(tf.math.is_finite(packed))
+        new_values = self._new_values(updates, statistics)
+        finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(each)) for each in (packed, *new_values)])
+        applies = tf.constant(True)
         clipped = []
         for (name, group), group_gradients in zip(self.groups.items(), gradients, strict=True):
             norm = tf.linalg.global_norm(group_gradients)
             finite &= tf.math.is_finite(norm)
             clipped.append(optimizers.clip(group_gradients, group.gradient_clip_norm, norm))
             metrics[norm_name(name)] = tf.cast(norm, packed.dtype)
-        return clipped, metrics, finite
+            if self.settings.skip_gradient_norm is not None:
+                applies &= norm < self.settings.skip_gradient_norm
+        if self.settings.skip_gradient_norm is not None:
+            metrics[_SKIPPED] = tf.cast(tf.logical_not(applies), packed.dtype)
+        return StepResult(clipped, new_values, metrics, finite, finite & applies)
 
-    def apply(self, gradients: list) -> None:
-        """Updates the weights of all groups, inside a replica."""
-        for group, group_gradients in zip(self.groups.values(), gradients, strict=True):
-            group.optimizer.apply(group_gradients, group.variables)
+    def apply(self, strategy: tf.distribute.Strategy, result: StepResult, step: int | tf.Tensor) -> None:
+        """Carries out a step on all replicas; call it outside of them.
 
-    def _terms(self, images, step, first_position):
-        """Runs the model and its objective; returns the terms and the losses that blocks tracked."""
+        Args:
+          strategy: the strategy of the variables.
+          result: what `compute` returned on each replica.
+          step: the global step.
+        """
+        optimizers.apply_due(self.groups, result.gradients, step, strategy.run)
+        for variable, value in zip(self.updated_variables, result.new_values, strict=True):
+            strategy.extended.update(variable.value, _assign, args=(value,))
+
+    def _shares(self, terms, block_losses):
+        num_parts = replicas.num_replicas() * self.settings.gradient_accumulation_steps * self.parallel_parts
+        return share_of_loss(terms, block_losses, self.settings.batch_size, num_parts)
+
+    def _pass(self, images, step, first_position):
+        """Runs the model and its objective; returns the terms, the updates and the blocks' losses."""
         dtype, seed = self.model.variable_dtype, self.settings.seed
         with (
             pipeline.keyed_floats(self.split, images, dtype, seed, "train", step, first_position) as floats,
@@ -204,12 +245,25 @@ class ReplicaStep:
         ):
             forward = self.model.forward(floats, training=True)
             terms = self.model.objective(forward, step)
+            updates = self.model.updates(forward, step)
         _check_shapes(terms, images.shape[0])
         check_groups(terms, self.groups)
-        return terms, forward.block_losses
+        return terms, updates, forward.block_losses
+
+    def _new_values(self, updates, statistics):
+        """Computes what the updates change, from sums over the global batch; notes the variables."""
+        pairs = [pair for name, each in updates.items() for pair in each.new_values(statistics[name])]
+        _check_updated(pairs, self.groups)
+        # The same on every replica, each of which traces this.
+        self.updated_variables = [variable for variable, _ in pairs]
+        return [tf.cast(value, variable.dtype) for variable, value in pairs]
 
     def _accumulated(self, images, step):
-        """Sums gradients and shares over the parts of this replica's examples."""
+        """Sums gradients, shares and statistics over the parts of this replica's examples.
+
+        Returns:
+          The sums; and the updates, a dict, as the first part gave them.
+        """
         size = images.shape[0] // self.settings.gradient_accumulation_steps
         first_position = replicas.replica_index() * images.shape[0]
         bounds = cores.bounds(size, self.parallel_parts)
@@ -218,24 +272,55 @@ class ReplicaStep:
             # One after the other: side by side they would not save memory.
             with tf.control_dependencies(tf.nest.flatten(totals) if totals else []):
                 parts = [tf.identity(images[start + first : start + last]) for first, last in bounds]
-            results = [
-                self._gradient_of(part, step, first_position + start + first)
-                for part, (first, _) in zip(parts, bounds, strict=True)
-            ]
-            results += [totals] if totals else []
+            results, updates = zip(
+                *[
+                    self._gradient_of(part, step, first_position + start + first)
+                    for part, (first, _) in zip(parts, bounds, strict=True)
+                ],
+                strict=True,
+            )
+            results += (totals,) if totals else ()
             totals = tf.nest.map_structure(lambda *values: tf.add_n(values), *results)
-        return totals
+        return totals, updates[0]
 
     def _gradient_of(self, images, step, first_position):
         with tf.GradientTape(persistent=len(self.groups) > 1) as tape:
-            losses, shares = self.loss(images, step, first_position)
+            terms, updates, block_losses = self._pass(images, step, first_position)
+            losses, shares = self._shares(terms, block_losses)
         gradients = []
         for name, group in self.groups.items():
             # TensorFlow's own variables: it cannot make the zero gradient of a Keras variable.
             variables = [variable.value for variable in group.variables]
             zero = tf.UnconnectedGradients.ZERO
             gradients.append(tape.gradient(losses[name], variables, unconnected_gradients=zero))
-        return gradients, shares
+        return (gradients, shares, _statistics(updates)), updates
+
+
+def _statistics(updates: dict[str, Update]) -> dict[str, Any]:
+    return {name: update.statistics for name, update in updates.items()}
+
+
+def _assign(variable, value):
+    variable.assign(value)
+
+
+def _check_updated(pairs, groups):
+    """Refuses an update of a variable that an optimizer moves, or that another update changes too."""
+    trained = {id(variable) for group in groups.values() for variable in group.variables}
+    changed = [variable for variable, _ in pairs]
+    for variable, value in pairs:
+        if id(variable) in trained:
+            raise ConfigurationError(
+                f"an update changes the variable {variable.path}, which an optimizer trains; make it with "
+                "trainable=False"
+            )
+        if sum(each is variable for each in changed) > 1:
+            raise ConfigurationError(f"two updates change the variable {variable.path}; make one of them")
+        if tuple(value.shape) != tuple(variable.shape):
+            raise ConfigurationError(
+                f"an update gives the variable {variable.path}, of shape {tuple(variable.shape)}, a value of "
+                f"shape {tuple(value.shape)}"
+            )
 
 
 def _check_shapes(terms, num_examples):

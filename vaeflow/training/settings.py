@@ -31,6 +31,9 @@ class TrainingSettings:
       resident_data: whether the devices hold the training split: True, False, or `"auto"`,
         which holds an array of at most 1 GiB.
       gradient_clip_norm: the largest global norm of the gradient, or None.
+      skip_gradient_norm: a step in which the global norm of a gradient, before it is clipped,
+        reaches this is skipped and counted, in the metric `skipped` (Child 2021,
+        arXiv:2011.10650, section 4); None skips none.
       gradient_accumulation_steps: parts into which each replica cuts its examples, to save
         memory; the gradient is still that of the global batch.
       ema_decay: the decay of a moving average of the weights, with which the model is
@@ -47,6 +50,7 @@ class TrainingSettings:
     compile_mode: str = "auto"
     resident_data: bool | str = "auto"
     gradient_clip_norm: float | None = None
+    skip_gradient_norm: float | None = None
     gradient_accumulation_steps: int = 1
     ema_decay: float | None = None
 
@@ -57,6 +61,8 @@ class TrainingSettings:
         validation.one_of("train.compile_mode", self.compile_mode, compile_modes.MODES)
         if self.gradient_clip_norm is not None:
             validation.positive_number("train.gradient_clip_norm", self.gradient_clip_norm)
+        if self.skip_gradient_norm is not None:
+            validation.positive_number("train.skip_gradient_norm", self.skip_gradient_norm)
         validation.positive_integer("train.gradient_accumulation_steps", self.gradient_accumulation_steps)
         if self.ema_decay is not None:
             validation.fraction("train.ema_decay", self.ema_decay)

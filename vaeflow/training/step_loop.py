@@ -132,23 +132,26 @@ class StepLoop:
             return batch, tf.timestamp() - before
 
     def _one_streamed_step(self, images, step):
-        return self._update(*self._strategy.run(self._replica_step.gradient, (images, step)))
+        return self._carry_out(self._strategy.run(self._replica_step.compute, (images, step)), step)
 
     def _one_resident_step(self, source, step):
-        def gradient(array, indices, step):
+        def compute(array, indices, step):
             batch = pipeline.ResidentBatch(array, pipeline.own_part(indices))
-            return self._replica_step.gradient(batch, step)
+            return self._replica_step.compute(batch, step)
 
-        return self._update(*self._strategy.run(gradient, (*source, step)))
+        return self._carry_out(self._strategy.run(compute, (*source, step)), step)
 
-    def _update(self, gradients, metrics, finite):
-        """Applies the gradients where they are finite, on all replicas or on none."""
-        metrics, finite = replicas.first_replica(self._strategy, (metrics, finite))
+    def _carry_out(self, result, step):
+        """Changes the weights, on all replicas or on none; returns the metrics and whether all was finite."""
+        replica_step, strategy = self._replica_step, self._strategy
+        metrics, finite, applies = replicas.first_replica(
+            strategy, (result.metrics, result.finite, result.applies)
+        )
 
         def apply():
-            self._strategy.run(self._replica_step.apply, (gradients,))
-            self._average.update(self._strategy, self._replica_step.groups[None].optimizer.iterations)
+            replica_step.apply(strategy, result, step)
+            self._average.update(strategy, replica_step.groups[None].optimizer.iterations)
             return True
 
-        tf.cond(finite, apply, lambda: False)
+        tf.cond(applies, apply, lambda: False)
         return metrics, finite

@@ -147,8 +147,8 @@ class Trainer:
         Learning rates are not in it: the configuration says what they are.
         """
         states = {
-            "optimizer" if name is None else f"{name}_optimizer": _state(group.optimizer)
-            for name, group in self.model.all_parameter_groups(self.optimizer).items()
+            "optimizer" if name is None else f"{name}_optimizer": _state(optimizer)
+            for name, (optimizer, _) in self._optimizers().items()
         }
         return tf.train.Checkpoint(
             model=[variable.value for variable in self.model.variables],
@@ -159,10 +159,8 @@ class Trainer:
     def learning_rates(self) -> dict[str, float]:
         """Returns the current learning rate of each parameter group."""
         return {
-            "learning_rate" if name is None else f"{name}_learning_rate": _as_float(
-                group.optimizer.learning_rate
-            )
-            for name, group in self.model.all_parameter_groups(self.optimizer).items()
+            "learning_rate" if name is None else f"{name}_learning_rate": _as_float(optimizer.learning_rate)
+            for name, (optimizer, _) in self._optimizers().items()
         }
 
     def resume_at(self, step: int, totals: Totals = _NOTHING_YET) -> None:
@@ -180,6 +178,9 @@ class Trainer:
     def averaged_weights(self) -> contextlib.AbstractContextManager[None]:
         """Replaces the weights with their moving average, if there is one, inside the `with` block."""
         return self._average.in_place_of_weights()
+
+    def _optimizers(self):
+        return optimizers.optimizers_of(self.model.all_parameter_groups(self.optimizer))
 
     def _try_one_step(self):
         """Runs the objective once on blank images, and decides what each core computes.
@@ -206,8 +207,8 @@ def _build(model, optimizer, split, strategy):
         if getattr(model, "num_examples", 0) is None:
             model.num_examples = split.num_examples
         model.build((None, *split.shape))
-        for group in model.all_parameter_groups(optimizer).values():
-            optimizers.build_for_reduced_gradients(group.optimizer, group.variables)
+        for owner, variables in optimizers.optimizers_of(model.all_parameter_groups(optimizer)).values():
+            optimizers.build_for_reduced_gradients(owner, variables)
         _refuse_dependence_on_replicas(model, strategy.num_replicas_in_sync)
 
 
