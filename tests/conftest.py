@@ -16,9 +16,9 @@ _toy_entries = {}
 
 
 def pytest_collection_modifyitems(items):
-    """Files with slow tests come first: a process that ends with one keeps the others waiting."""
-    slow_files = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow_files)
+    """Files that start processes come first: they are the slowest, and would keep the others waiting."""
+    first = {item.path for item in items if item.get_closest_marker("processes")}
+    items.sort(key=lambda item: item.path not in first)
 
 
 def pytest_collection_finish(session):

@@ -159,6 +159,7 @@ def test_every_program_is_valid_python(page):
         compile(program, page.name, "exec")
 
 
+@pytest.mark.slow
 def test_the_example_in_python(monkeypatch, tmp_path, readers_registry):
     digits = np.random.default_rng(0).integers(0, 256, (256, 28, 28)).astype(np.uint8)
     monkeypatch.setattr(keras.datasets.mnist, "load_data", lambda: ((digits, None), (digits, None)))

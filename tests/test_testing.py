@@ -8,11 +8,13 @@ from vaeflow import testing
 SHAPE = (4, 4, 1)
 
 
+@pytest.mark.slow
 def test_a_sound_model_passes():
     testing.check_model(broken_models.Tiny, SHAPE)
 
 
 # Keras warns of the fault too, and goes on.
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Skipping variable loading for optimizer")
 @pytest.mark.parametrize(
     ("factory", "check", "message"),

@@ -72,6 +72,7 @@ def test_terms_add_up(strategy):
     assert results["negative_elbo"] == results["reconstruction_loss"] + results["kl"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("binarization", ["none", "dynamic"])
 def test_it_does_not_depend_on_the_batch_size(strategy, binarization):
     one = evaluator(strategy, binarization, batch_size=17).evaluate()

@@ -122,6 +122,7 @@ def test_it_equals_a_numpy_computation(strategy, binarization):
     assert expected[1] > expected[30]
 
 
+@pytest.mark.slow
 def test_it_does_not_depend_on_the_batch_size(strategy):
     expected = sampler(strategy, "float64", "dynamic").estimate()
     for batch_size in (1, 5, 40):
@@ -129,6 +130,7 @@ def test_it_does_not_depend_on_the_batch_size(strategy):
         assert under_test.estimate() == pytest.approx(expected, rel=1e-12), batch_size
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("seconds", "num_calls"), [(0.0, 9), (1e9, 4)])
 def test_it_does_not_depend_on_how_the_samples_are_cut_into_calls(strategy, monkeypatch, seconds, num_calls):
     expected = sampler(strategy, "float64").estimate()
@@ -142,6 +144,7 @@ def test_it_does_not_depend_on_how_the_samples_are_cut_into_calls(strategy, monk
     assert fractions[-1] == 1.0
 
 
+@pytest.mark.slow
 def test_it_is_repeatable_and_follows_the_seed_and_the_weights(strategy):
     under_test = sampler(strategy)
     first = under_test.estimate()

@@ -54,6 +54,7 @@ def test_the_gin_file_says_what_the_numbers_say(name, loaded):
     assert float(settings["optimizer"]().learning_rate) == pytest.approx(workload.learning_rate)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETS)
 def test_the_net_has_the_parameters_that_the_header_states_in_keras_too(name, loaded):
     workload, settings = WORKLOADS[name], loaded(name)

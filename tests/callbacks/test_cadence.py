@@ -73,6 +73,7 @@ def test_evaluation_adds_its_metrics_when_due(tmp_path):
     assert {"evaluation/kl", "evaluation/active_units", "evaluation/kl_per_dimension/01"} <= lines[12].keys()
 
 
+@pytest.mark.slow
 def test_evaluation_takes_the_averaged_weights_and_gives_the_others_back(tmp_path):
     class Compare(Callback):
         def measure(self, run):

@@ -127,6 +127,7 @@ def test_only_the_chief_writes(undisturbed):
     assert {path.name for path in (folder / "workers").iterdir()} == {"0.json", "1.json"}
 
 
+@pytest.mark.long
 def test_signals_and_losses(undisturbed):
     """The run is stopped by a signal to one worker, loses the other two ways, and ends with the same bits.
 
@@ -216,6 +217,7 @@ def test_a_malformed_tf_config(job):
     assert not job.workdir("bad").exists()
 
 
+@pytest.mark.long
 def test_the_local_cluster_starts_a_job_again(undisturbed):
     """One worker is killed; the launcher starts both again, and the run ends with the same bits."""
     name = "restarted"

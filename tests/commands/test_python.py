@@ -30,6 +30,7 @@ def train(folder, model=None, **changes):
     return vaeflow.train(model, tiny_runs.dataset(), folder, **settings)
 
 
+@pytest.mark.slow
 def test_it_trains_evaluates_and_writes_what_the_command_writes(tmp_path):
     model = seeded_model()
     result = train(tmp_path / "objects", model)
@@ -49,6 +50,7 @@ class Stop(vaeflow.callbacks.Callback):
             run.stop("the fifth step")
 
 
+@pytest.mark.slow
 def test_a_stopped_run_resumes_to_the_same_bits(tmp_path):
     whole = train(tmp_path / "whole", callbacks=[])
     with pytest.raises(Preempted):

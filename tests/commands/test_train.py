@@ -174,6 +174,7 @@ def test_another_configuration_is_refused(run):
     assert "this run is finished" in out
 
 
+@pytest.mark.slow
 def test_config_gin_is_a_whole_configuration(run, folder):
     (folder / "base.gin").write_text(GIN)
     (folder / "tiny.gin").write_text("include 'base.gin'\nVAE.num_latents = 3\n")
@@ -205,6 +206,7 @@ def test_divergence_names_step_and_term_and_keeps_the_last_checkpoint(run, compi
     assert not (WORKDIR / "result.json").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kilobytes", "callback", "named"),
     [

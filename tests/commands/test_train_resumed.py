@@ -44,6 +44,7 @@ RESUMED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RESUMED)
 def test_a_run_that_broke_off_ends_with_the_same_bits(tmp_path, name):
     settings = {"num_steps": 13} | RESUMED[name]
@@ -58,6 +59,7 @@ def test_a_run_that_broke_off_ends_with_the_same_bits(tmp_path, name):
     assert steps[-1] == 13
 
 
+@pytest.mark.slow
 def test_a_signal_saves_the_state_and_tells_the_callbacks(tmp_path):
     class Terminate(Callback):
         ended = False

@@ -35,6 +35,7 @@ def written(tmp_path_factory):
     return model, module, folder
 
 
+@pytest.mark.slow
 def test_what_was_written_is_the_model_and_a_changed_weight_is_found(written):
     model, module, folder = written
     assert check(module, folder, ("saved_model", "keras"), modules_of(model)) == {
@@ -100,6 +101,7 @@ def test_a_process_that_hangs(monkeypatch, written):
         check_with(monkeypatch, written[1], "import time; time.sleep(100)")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["tflite", "onnx"])
 def test_formats_of_other_runtimes(tmp_path, name):
     for package in FORMATS[name].packages:

@@ -49,6 +49,7 @@ def scalars(workdir):
     return found
 
 
+@pytest.mark.slow
 def test_what_it_writes(workdir, capsys):
     assert run_evaluate(workdir) == 0
     found = report(workdir)
@@ -108,6 +109,7 @@ def test_the_training_split_without_likelihood(workdir):
     assert found["metrics"].keys() == names | {"reconstruction_loss_nats[dynamic]"}
 
 
+@pytest.mark.slow
 def test_other_data_by_override(workdir, tmp_path):
     trained_runs.write_data(tmp_path, num_evaluation=5)
     assert (

@@ -228,6 +228,7 @@ def test_a_samplers_of_ones_own(folder, capsys):
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_colour_odd_sizes_and_one_latent(tmp_path):
     folder = trained_runs.trained_folder(tmp_path, "VAE.num_latents = 1", shape=(7, 9, 3))
     assert trained_runs.call_sample(folder, "sample.num_samples = 3") == 0

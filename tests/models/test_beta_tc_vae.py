@@ -60,6 +60,7 @@ def test_the_parts_sum_to_the_sampled_kl(estimator):
     np.testing.assert_allclose(sum(terms[name].value for name in PARTS), sampled_kl, rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_with_weights_of_1_it_is_the_vae_in_expectation(estimator):
     model = make_model(BetaTCVAE, beta=1.0, estimator=estimator, num_examples=N)
     examples = tf.constant(images())

@@ -56,6 +56,7 @@ SLOW = {testing.check_fit}
 CHECKS = [pytest.param(check, marks=pytest.mark.slow) if check in SLOW else check for check in testing.CHECKS]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("check", CHECKS, ids=check_name)
 def test_contract(small, check):
     # test_replicas.py trains each model traced.

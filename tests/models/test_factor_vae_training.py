@@ -45,6 +45,7 @@ def loss_moved_by(model, group, variable, delta):
     return (losses[0] - losses[1]) / (2 * delta)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("same_batch", [False, True])
 def test_each_loss_has_its_own_gradient_for_its_own_variables_only(same_batch):
     """By differences: of its own loss, although the other one depends on the variable too."""
@@ -76,6 +77,7 @@ def test_the_discriminator_is_clipped_by_its_own_norm():
             np.testing.assert_allclose(one, factor * other, rtol=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [1, 2, 5])
 def test_fit_ends_in_a_batch_of_any_size(batch_size):
     model = FactorVAE(num_latents=2, discriminator_units=(4,), **numpy_vae.blocks())
@@ -85,6 +87,7 @@ def test_fit_ends_in_a_batch_of_any_size(batch_size):
     assert all(np.isfinite(value[0]) for value in history.values())
 
 
+@pytest.mark.slow
 def test_the_state_of_its_optimizer_comes_back(tmp_path):
     optimizer = keras.optimizers.Adam(0.02, beta_1=0.3)
     model = FactorVAE(
@@ -114,6 +117,7 @@ def tiny():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
 def test_a_run_resumes_with_both_groups_and_logs_both_learning_rates(tmp_path, precision):
     settings = {

@@ -50,6 +50,7 @@ def state(trainer):
     ]
 
 
+@pytest.mark.slow
 def test_a_restored_trainer_equals_the_saved_one(store):
     settings = {"ema_decay": 0.9}
     one = tiny_runs.trainer(**settings)

@@ -77,6 +77,7 @@ def test_the_log_has_the_same_bits_however_loops_are_cut(train, tmp_path):
     assert one["weights_sha256"] == other["weights_sha256"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("parts", "step"), [((3, 2), 5), ((8, 1, 1, 2), 12)])
 def test_a_signal_stops_in_mid_loop_and_the_log_goes_on_where_it_was(train, tmp_path, parts, step):
     straight = train("straight", Cuts())
@@ -104,6 +105,7 @@ def test_what_is_saved_at_the_end_of_a_loop_carries_nothing(train, tmp_path):
     assert [store.record(step)["totals"] for step in (4, 8)] == [Totals(), Totals()]
 
 
+@pytest.mark.slow
 def test_the_time_before_a_stop_counts(train, tmp_path):
     with pytest.raises(Preempted):
         train("stopped", Cuts(5, stop_at=5))

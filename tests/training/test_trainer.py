@@ -77,6 +77,7 @@ class Stream(Split):
         return tf.gather(tf.constant(images()), indices)
 
 
+@pytest.mark.slow
 def test_streamed_and_resident_data_give_the_same_weights():
     resident = after(9, resident_data=True)
     assert_same(after(9, resident_data=False), resident)
@@ -98,6 +99,7 @@ def in_float32():
     return VAE(num_latents=3, **numpy_vae.blocks())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("compile_mode", "resident_data"), [("none", True), ("step", True), ("loop", True), ("none", False)]
 )
@@ -136,6 +138,7 @@ def test_totals_are_carried_over_where_the_same_is_measured():
     assert other.totals == Totals()
 
 
+@pytest.mark.slow
 def test_a_trainer_resumes_at_a_step():
     whole = make_trainer()
     whole.train_and_report(4)
@@ -162,6 +165,7 @@ def test_a_checkpoint_leaves_the_learning_rate_to_the_configuration(tmp_path):
     assert int(slow.optimizer.iterations.numpy()) == 4
 
 
+@pytest.mark.slow
 def test_gradient_accumulation_gives_the_same_weights():
     whole = after(6, optimizer=adam)
     for parts in (2, 4):

@@ -40,6 +40,7 @@ def good():
         return kept, weights(trainer)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compile_mode", ["none", "step", "loop"])
 def test_a_step_that_is_not_finite_changes_nothing(good, compile_mode):
     trainer = make_trainer(

@@ -1,0 +1,115 @@
+"""Fresh processes train every configuration of vaeflow's own to the same bits, at its own batch size.
+
+python -m pytest -m bits tests/faults/test_equal_bits.py        # about half an hour on 2 cores
+"""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.fixtures.commands import REPOSITORY
+
+pytestmark = [pytest.mark.processes, pytest.mark.slow, pytest.mark.bits]
+
+CONFIGURATIONS = sorted(path.name for path in (REPOSITORY / "configs").glob("*.gin"))
+NUM_STEPS = {"vae.gin": 200}
+FEW_STEPS = 24
+# How each of ten processes trains: to its end, stopped and resumed, or while others take the cores.
+WAYS = [*["straight"] * 4, *["resumed"] * 3, *["under load"] * 3]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A current folder with data of the sizes at which processes differ without `make_reproducible`."""
+    folder = tmp_path_factory.mktemp("bits")
+    generator = np.random.default_rng(0)
+    for prefix, count in (("train", 60_000), ("t10k", 100)):
+        images = generator.integers(0, 256, (count, 28, 28), np.uint8)
+        labels = generator.integers(0, 10, count, np.uint8)
+        for name, array in (("images-idx3", images), ("labels-idx1", labels)):
+            shape = np.array(array.shape, ">u4").tobytes()
+            header = bytes([0, 0, 8, array.ndim]) + shape
+            (folder / f"{prefix}-{name}-ubyte").write_bytes(header + array.tobytes())
+    (folder / "pictures").mkdir()
+    for number in range(400):
+        Image.fromarray(generator.integers(0, 256, (64, 64, 3), np.uint8)).save(
+            folder / "pictures" / f"{number}.png"
+        )
+    return folder
+
+
+def start(folder, configuration, name):
+    """Starts a training; processes that are forked from one would share what differs between fresh ones."""
+    settings = {
+        "train.num_steps": NUM_STEPS.get(configuration, FEW_STEPS),
+        "train.steps_per_loop": 4,
+        "train.callbacks": "[@Checkpoints()]",
+    }
+    text = (REPOSITORY / "configs" / configuration).read_text()
+    for source in ("MNIST", "FashionMNIST"):
+        if f"@{source}()" in text:
+            settings[f"{source}.folder"] = "'.'"
+    if "@ImageFolder()" in text:
+        settings["ImageFolder.folder"] = "'pictures'"
+    return subprocess.Popen(
+        [
+            *[sys.executable, "-m", "launch.train", f"--gin_file={configuration}", f"--workdir={name}"],
+            *[f"--gin_param={key} = {value}" for key, value in settings.items()],
+        ],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+@contextlib.contextmanager
+def load():
+    """Keeps all cores busy."""
+    command = [sys.executable, "-c", "while True: pass"]
+    busy = [subprocess.Popen(command) for _ in range(os.cpu_count())]
+    yield
+    for process in busy:
+        process.kill()
+        process.wait()
+
+
+def finish(process):
+    """Returns the exit code of a training."""
+    return process.wait(timeout=900)
+
+
+def stop_half_way(process, workdir):
+    """Sends SIGTERM after the first loop."""
+    deadline = time.monotonic() + 300
+    while not (workdir / "metrics.jsonl").exists() or not (workdir / "metrics.jsonl").read_text():
+        assert process.poll() is None, "it ended before it could be stopped"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    assert finish(process) == 42
+
+
+@pytest.mark.parametrize("configuration", CONFIGURATIONS)
+def test_ten_fresh_processes_end_with_the_same_bits(folder, configuration):
+    """Without `make_reproducible`, vae.gin's differ: five digests in five processes."""
+    digests = {}
+    for number, way in enumerate(WAYS):
+        name = f"{configuration.removesuffix('.gin')}-{number}"
+        with load() if way == "under load" else contextlib.nullcontext():
+            process = start(folder, configuration, name)
+            if way == "resumed":
+                stop_half_way(process, folder / name)
+                process = start(folder, configuration, name)
+            assert finish(process) == 0
+        digest = json.loads((folder / name / "result.json").read_text())["weights_sha256"]
+        digests.setdefault(digest, []).append(way)
+    assert len(digests) == 1, digests
