@@ -1,6 +1,7 @@
 """Schedules: functions of the global step, for learning rates and loss weights."""
 
 import math
+import numbers
 from collections.abc import Callable
 from typing import Any
 
@@ -8,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from vaeflow import registry, validation
+from vaeflow.errors import user_code
 
 
 def value_at(value: float | Callable[[Any], tf.Tensor], step: int | tf.Tensor) -> float | tf.Tensor:
@@ -20,7 +22,14 @@ def value_at(value: float | Callable[[Any], tf.Tensor], step: int | tf.Tensor) -
     Returns:
       The number itself, or the schedule's value, a scalar tensor.
     """
-    return value(step) if callable(value) else value
+    if not callable(value):
+        return value
+    with user_code.running(value):
+        result = value(step)
+    if not isinstance(result, numbers.Real) and getattr(result, "shape", None) != ():
+        given = user_code.described(result)
+        raise user_code.wrong(value, "", f"must give a number or a scalar tensor at a step, it gave {given}")
+    return result
 
 
 class Schedule(keras.optimizers.schedules.LearningRateSchedule):

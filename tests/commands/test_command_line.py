@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.fixtures import commands
+from tests.fixtures import commands, own_code
 from tests.fixtures.commands import FIXTURES, REPOSITORY
 from vaeflow.commands import command_line
 from vaeflow.commands.command_line import Command
@@ -114,12 +114,22 @@ def test_a_bad_value_has_no_traceback(tmp_path):
     assert "Traceback" not in result.error
 
 
-def test_a_defect_keeps_its_traceback(tmp_path):
-    (tmp_path / "x.gin").write_text(GIVEN)
-    result = rehearse_forked(tmp_path, "--gin_file=x.gin", "--gin_param=rehearse.num_steps = 13")
-    assert result.code == 1
-    assert "Traceback" in result.error
-    assert "a defect of the command itself" in result.error
+def test_a_defect_keeps_its_traceback():
+    run = own_code.function("def run(flags): raise ValueError('a defect')")
+    with pytest.raises(ValueError, match="a defect"):
+        command_line.main(Command("train", "Fails.", run), [])
+
+
+def test_a_fault_in_the_users_code_is_one_message(capsys):
+    def fail(flags):
+        return {}["nothing"]
+
+    assert command_line.main(Command("train", "Fails.", fail), []) == 2
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith(
+        "vaeflow train: error: `test_a_fault_in_the_users_code_is_one_message.fail` fails: KeyError"
+    )
+    assert second.endswith('return {}["nothing"]')
 
 
 @pytest.mark.parametrize(

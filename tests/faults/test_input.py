@@ -9,8 +9,8 @@ from tests.fixtures.commands import message
 pytestmark = [pytest.mark.processes, pytest.mark.slow]
 
 FAULTS = {
-    "source raises": "error: FaultyImages cannot give an example: OSError: the cable came out",
-    "source ends": "error: FaultyImages cannot give an example: OutOfRangeError: no more",
+    "source raises": "FaultyImages cannot give an example: OSError: the cable came out",
+    "source ends": "FaultyImages cannot give an example: OutOfRangeError: no more",
 }
 
 
@@ -19,7 +19,9 @@ def test_a_source_that_fails(runs, completes, fault):
     """Row 17. As TensorFlow passes it on, it is a page of traceback and code 1."""
     finished = runs.run(fault, environment={"FAULT": fault, "FAULT_STEP": 20})
     assert finished.code == 4
-    assert message(finished).endswith(FAULTS[fault])
+    said = finished.error.partition(": error: ")[2].splitlines()
+    assert said[0] == FAULTS[fault]
+    assert "faults_plugin.py" in said[-1]
     assert runs.store(fault).steps() == [10]
     completes(fault)
 

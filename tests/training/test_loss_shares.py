@@ -79,7 +79,7 @@ def test_a_term_of_another_shape_is_refused(axes):
     model.axes = (1, 2)
     step.loss(images, 0)
     model.axes = axes
-    with pytest.raises(ConfigurationError, match="term 'size' must be a scalar or have one value for each"):
+    with pytest.raises(ConfigurationError, match=r"the shape .*; it must be a scalar or have"):
         step.loss(images, 0)
 
 

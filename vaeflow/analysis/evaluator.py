@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from vaeflow.analysis.examples import Examples
 from vaeflow.devices import replicas
+from vaeflow.errors import user_code
 from vaeflow.metrics import Metric
 
 # A latent is active when its posterior mean varies by more than this over the data:
@@ -65,7 +66,10 @@ class Evaluator:
 
     def _sum_on_replica(self, images, weights, first_position):
         """Sums every quantity over the examples of one global batch, on all replicas."""
-        with self.examples.floats(images, "evaluation", first_position) as floats:
+        with (
+            self.examples.floats(images, "evaluation", first_position) as floats,
+            user_code.running(self.model, "forward"),
+        ):
             forward = self.model.forward(floats)
         prior = self.model.prior
         per_example = {
@@ -76,7 +80,7 @@ class Evaluator:
             "posterior_mean_squared": tf.square(forward.posterior.mean),
         }
         for metric in self.metrics:
-            named = metric.per_example(self.model, forward)
+            named = _measured(metric, self.model, forward, images.shape[0])
             self._metric_names |= named.keys()
             per_example |= named
         weights = tf.cast(weights, tf.float64)
@@ -84,3 +88,19 @@ class Evaluator:
             name: tf.tensordot(weights, tf.cast(value, tf.float64), 1) for name, value in per_example.items()
         }
         return replicas.sum_over_replicas(sums)
+
+
+def _measured(metric, model, forward, num_examples):
+    """Returns what a metric gives for each example, a dict of tensors `[b]`."""
+    with user_code.running(metric, "per_example"):
+        named = metric.per_example(model, forward)
+    if not isinstance(named, dict):
+        problem = f"must return a dict, name -> tensor, it returned {named!r}"
+        raise user_code.wrong(metric, "per_example", problem)
+    for name, value in named.items():
+        if not isinstance(value, tf.Tensor) or value.shape.rank != 1 or value.shape[0] != num_examples:
+            problem = (
+                f"gives {name!r} as {user_code.described(value)}; it must be a tensor with one value for each"
+            )
+            raise user_code.wrong(metric, "per_example", f"{problem} of the {num_examples} examples")
+    return named

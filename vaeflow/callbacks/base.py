@@ -115,6 +115,7 @@ class Callback:
     """
 
     on_every_worker = False
+    every_steps: int | None = None
 
     def __init__(self, every_steps: int | None = None) -> None:
         if every_steps is not None:

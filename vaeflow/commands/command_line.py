@@ -15,7 +15,7 @@ from absl import logging
 from vaeflow import config, registry
 from vaeflow.commands import shared_flags
 from vaeflow.devices import quiet_import
-from vaeflow.errors import INTERRUPTED, ConfigurationError, Preempted, RunError
+from vaeflow.errors import INTERRUPTED, ConfigurationError, Preempted, RunError, user_code
 from vaeflow.runs import paths, program
 from vaeflow.runs.terminal import printable, printable_record
 
@@ -77,7 +77,8 @@ def main(command: Command, arguments: list[str], prefix: str = "vaeflow ") -> in
       prefix: what the user typed before its name; see `Program`.
 
     Returns:
-      The exit code. Exceptions other than `RunError` are defects, and pass.
+      The exit code. Exceptions other than `RunError` are defects, and pass, unless they come from
+      the user's own code.
     """
     with program.running(program.Program(prefix, command.name)):
         own, passed_on = _split(arguments) if command.passes_flags_on else (arguments, None)
@@ -92,7 +93,8 @@ def main(command: Command, arguments: list[str], prefix: str = "vaeflow ") -> in
         logging.set_verbosity(logging.WARNING)
         try:
             values, rest = parse(command, own)
-            return command.run(values, *rest, *([] if passed_on is None else [passed_on])) or 0
+            with user_code.running(None):
+                return command.run(values, *rest, *([] if passed_on is None else [passed_on])) or 0
         except RunError as error:
             kind = "preempted" if isinstance(error, Preempted) else "error"
             message = f"{program.current.name}: {kind}: {config.explain(error)}"

@@ -13,6 +13,7 @@ from vaeflow.callbacks import Callback
 from vaeflow.commands import session
 from vaeflow.datasets import Dataset
 from vaeflow.devices.workers import find_workers
+from vaeflow.errors import user_code
 from vaeflow.models.base import Model
 from vaeflow.optimizers import Adam
 from vaeflow.training import making
@@ -73,16 +74,17 @@ def train(
             callbacks = validation.list_of("callbacks", callbacks, Callback, "[Progress(), Checkpoints()]")
     with chosen_strategy.scope():
         chosen_optimizer = Adam() if optimizer is None else optimizer
-    return session.run(
-        lambda: session.Parts(chosen_strategy, model, chosen_optimizer),
-        dataset,
-        session.Folder(
-            workdir, _description(model, dataset, chosen_optimizer, chosen), str, allow_config_change
-        ),
-        chosen,
-        session.default_callbacks() if callbacks is None else callbacks,
-        find_workers() if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy) else None,
-    )
+    with user_code.running(None):
+        return session.run(
+            lambda: session.Parts(chosen_strategy, model, chosen_optimizer),
+            dataset,
+            session.Folder(
+                workdir, _description(model, dataset, chosen_optimizer, chosen), str, allow_config_change
+            ),
+            chosen,
+            session.default_callbacks() if callbacks is None else callbacks,
+            find_workers() if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy) else None,
+        )
 
 
 def _check_model(model):

@@ -15,7 +15,7 @@ from vaeflow.analysis.embedding import Embedding, embed
 from vaeflow.analysis.examples import Examples, spread_indices
 from vaeflow.commands import sample_files
 from vaeflow.commands.sample_files import Arrays
-from vaeflow.errors import ConfigurationError
+from vaeflow.errors import ConfigurationError, user_code
 from vaeflow.models.vae import VAE
 from vaeflow.runs.terminal import printable
 from vaeflow.samplers import Sampler
@@ -177,8 +177,10 @@ def _draw(
 ) -> Arrays:
     arrays = {}
     for name, sampler in samplers.items():
-        sampler.fit(model, embedding, seed)
-        latents = np.asarray(sampler.sample(num_samples, seed), np.float32)
+        with user_code.running(sampler, "fit"):
+            sampler.fit(model, embedding, seed)
+        with user_code.running(sampler, "sample"):
+            latents = np.asarray(sampler.sample(num_samples, seed), np.float32)
         expected = (num_samples, model.num_latents)
         if latents.shape != expected:
             raise ConfigurationError(

@@ -12,7 +12,7 @@ from absl import logging
 from vaeflow import registry
 from vaeflow.config import check, limits, messages, reading, syntax
 from vaeflow.config import files as gin_files
-from vaeflow.errors import ConfigurationError, RunError
+from vaeflow.errors import ConfigurationError, RunError, user_code
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,27 +145,32 @@ def call(root: str, **arguments: Any) -> Any:
     target = registry.get(root).target
     try:
         return registry.configured(target)(**arguments)
-    except (ValueError, TypeError) as error:
+    except RunError:
+        raise
+    except Exception as error:
         # An exception of the command itself is a defect, and keeps its traceback.
-        if isinstance(error, RunError) or root in messages.trail(error):
+        is_about_a_value = isinstance(error, (ValueError, TypeError)) or bool(user_code.own_frames(error))
+        if root in messages.trail(error) or not is_about_a_value:
             raise
-        raise ConfigurationError(explain(error)) from error
+        raise user_code.marked(ConfigurationError(explain(error))) from error
 
 
 @contextlib.contextmanager
 def values_checked() -> Iterator[None]:
     """Turns the errors of constructors into a `ConfigurationError`; put it around their calls.
 
-    A `TypeError` counts only if gin made the call; any other is a defect.
+    What the user's own constructors raise counts, whatever it is. Of vaeflow's, a `TypeError`
+    counts only if gin made the call; any other is a defect.
     """
     try:
         yield
     except RunError:
         raise
-    except (ValueError, TypeError) as error:
-        if isinstance(error, TypeError) and not messages.trail(error):
+    except Exception as error:
+        made_by_gin = isinstance(error, TypeError) and bool(messages.trail(error))
+        if not (isinstance(error, ValueError) or made_by_gin or user_code.explain(error)):
             raise
-        raise ConfigurationError(explain(error)) from error
+        raise user_code.marked(ConfigurationError(explain(error))) from error
 
 
 def explain(error: BaseException) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from vaeflow.config import files as gin_files
 from vaeflow.config import syntax
-from vaeflow.errors import RunError
+from vaeflow.errors import RunError, user_code
 
 # gin appends this to the message of an exception that passes through it.
 _TRAIL = re.compile(r"\n  In call to configurable '([^']+)' \(.*?\)(?: in scope '[^']*')?(?=\n|$)", re.DOTALL)
@@ -28,7 +28,8 @@ def explain(error: BaseException, bindings: Sequence[syntax.Binding] = ()) -> st
 
     Returns:
       The message. Unless the error is a `RunError`, it starts with the file and line of the
-      binding it names; if it names none, it ends with the name of the object being made.
+      binding it names; if it names none, with the name of the object being made and the lines of
+      the user's own code that were running.
     """
     message = _NOISE.sub("", _TRAIL.sub("", str(error)))
     if isinstance(error, RunError):
@@ -38,8 +39,12 @@ def explain(error: BaseException, bindings: Sequence[syntax.Binding] = ()) -> st
         for binding in bindings:
             if binding.parameter == parameter and binding.name and binding.name in (owner, *calls):
                 return f"{binding.location.place}: {message}"
-    details = [*_making(calls, bindings), *_raised(error)]
-    return f"{message} ({', '.join(details)})" if details else message
+    frames = user_code.own_frames(error)
+    if not isinstance(error, (ValueError, TypeError)):
+        message = user_code.reason(error)
+    details: list[str] = [*_making(calls, bindings), *([] if frames else _raised(error))]
+    placed = f" ({', '.join(details)})" if details else ""
+    return f"{message}{placed}{user_code.shown(frames)}"
 
 
 def _making(calls: Sequence[str], bindings: Iterable[syntax.Binding]) -> Iterator[str]:

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from vaeflow import random, validation
-from vaeflow.errors import ConfigurationError
+from vaeflow.errors import ConfigurationError, DataError, user_code
 
 BINARIZATIONS = ("none", "static", "dynamic")
 SPLITS = ("train", "evaluation")
@@ -153,6 +153,29 @@ class Split(abc.ABC):
         return scaled
 
 
+def check_range(images: np.ndarray, what: str) -> None:
+    """Raises `DataError` unless float images are all in [0, 1]; `what` names them."""
+    if images.dtype != np.float32 or not images.size:
+        return
+    lowest, highest = float(np.min(images)), float(np.max(images))
+    if not (lowest >= 0 and highest <= 1):  # Not a number is neither.
+        raise DataError(
+            f"{what} of float32 must have pixels in 0 to 1, they are {lowest:g} to {highest:g}; scale them, "
+            "or give uint8 from 0 to 255"
+        )
+
+
+def _check_array(array):
+    is_array = isinstance(array, np.ndarray)
+    if not is_array or array.ndim != 4 or array.dtype.name not in ("uint8", "float32"):
+        advice = "; add a channel axis, as in images[..., None]" if is_array and array.ndim == 3 else ""
+        raise DataError(
+            "images must be a NumPy array [N, H, W, C] of uint8 (0 to 255) or float32 (0 to 1), got "
+            f"{user_code.described(array)}{advice}"
+        )
+    check_range(array, "images")
+
+
 class InMemorySplit(Split):
     """A split held as one array.
 
@@ -170,6 +193,7 @@ class InMemorySplit(Split):
         factor_names: Sequence[str] = (),
         binarization: str = "none",
     ):
+        _check_array(array)
         super().__init__(len(array), array.shape[1:], array.dtype.name)
         self.binarization = validation.one_of("binarization", binarization, BINARIZATIONS)
         self.array = np.ascontiguousarray(array)

@@ -11,6 +11,7 @@ import tensorflow as tf
 from vaeflow import random
 from vaeflow.datasets.base import Dataset, Split
 from vaeflow.datasets.binarization import binarize_split
+from vaeflow.datasets.checks import load_split
 from vaeflow.datasets.order import ExampleOrder
 from vaeflow.devices import replicas
 from vaeflow.errors import DataError
@@ -31,7 +32,7 @@ def read_split(dataset: Dataset, name: str) -> Split:
     Raises:
       DataError: the data is missing or unreadable.
     """
-    split = dataset.load(name)
+    split = load_split(dataset, name)
     if dataset.binarization == "static":
         split = binarize_split(split, name)
     split.binarization = dataset.binarization

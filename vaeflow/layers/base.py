@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from vaeflow.errors import user_code
 from vaeflow.kernels.group_normalization import GroupNormalization
 from vaeflow.layers.constructor_config import ConstructorConfig
 
@@ -78,7 +79,8 @@ class Decoder(Layer):
 def build_once(block: keras.layers.Layer, input_shape: Shape) -> None:
     """Builds a layer unless it is built already, as a layer loaded from a file is."""
     if not block.built:
-        block.build(input_shape)
+        with user_code.running(block, "build"):
+            block.build(input_shape)
 
 
 def build_chain(
@@ -99,8 +101,12 @@ def build_chain(
         if dtype_policy is not None:
             block.dtype_policy = dtype_policy
         build_once(block, shape)
-        # This trial call also builds a user's layer that builds itself in its first call.
-        shape = tuple(block.compute_output_spec(keras.KerasTensor(shape, dtype=block.compute_dtype)).shape)
+        with user_code.running(block, "call"):
+            # This trial call also builds a user's layer that builds itself in its first call.
+            output = block.compute_output_spec(keras.KerasTensor(shape, dtype=block.compute_dtype))
+        if not isinstance(output, keras.KerasTensor):
+            raise user_code.wrong(block, "call", f"must return a tensor, it returned {output!r}")
+        shape = tuple(output.shape)
     return shape
 
 

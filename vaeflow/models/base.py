@@ -8,8 +8,9 @@ import tensorflow as tf
 
 from vaeflow import validation
 from vaeflow.devices import cores, replicas
+from vaeflow.errors import user_code
 from vaeflow.layers.constructor_config import ConstructorConfig
-from vaeflow.models.terms import Term, Update, check_groups, losses_by_group
+from vaeflow.models.terms import Term, Update, check_groups, check_terms, losses_by_group
 from vaeflow.optimizers import ParameterGroup, apply_due, clip
 
 
@@ -95,7 +96,8 @@ class Model(ConstructorConfig, keras.Model):  # pyright: ignore[reportIncompatib
           examples: `[b, …]`.
           **arguments: passed on.
         """
-        return cores.in_parts(block, examples, **arguments)
+        with user_code.running(block, "call"):
+            return cores.in_parts(block, examples, **arguments)
 
     def gather(self, value: tf.Tensor) -> tf.Tensor:
         """Returns `value`, `[b, …]`, of the whole batch in scope, in its order; differentiable."""
@@ -176,6 +178,7 @@ class Model(ConstructorConfig, keras.Model):  # pyright: ignore[reportIncompatib
         step = self.optimizer.iterations if self.optimizer is not None else 0
         forward = self.forward(tf.cast(images, self.variable_dtype), training)
         terms = self.objective(forward, step)
+        check_terms(terms, images.shape[0], self)
         updates = {}
         if groups is not None:
             check_groups(terms, groups)

@@ -1,12 +1,16 @@
 """`Forward`, the input of an objective; `Term`, its output; and `Update`, a change that no gradient makes."""
 
+import numbers
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 
 from vaeflow.distributions import Gaussian
-from vaeflow.errors import ConfigurationError
+from vaeflow.errors import ConfigurationError, user_code
+
+# What a step reports besides its terms.
+_RESERVED = ("loss", "block_losses")
 
 
 class Term(NamedTuple):
@@ -71,6 +75,60 @@ def losses_by_group(terms: dict[str, Term], means: dict[str, tf.Tensor]) -> dict
         weighted = term.weight_as(means[name].dtype) * means[name]
         losses[term.group] = losses[term.group] + weighted if term.group in losses else weighted
     return losses
+
+
+def check_forward(forward: Any, model: Any) -> None:
+    """Raises `ConfigurationError` unless `Model.forward` returned what training needs."""
+    missing = [name for name in ("images", "training", "block_losses") if not hasattr(forward, name)]
+    if missing:
+        raise user_code.wrong(
+            model,
+            "forward",
+            "must return an object with the attributes images, training and block_losses, such as a "
+            f"vaeflow.models.Forward; it returned {user_code.described(forward)}",
+        )
+
+
+def check_terms(terms: dict[str, Term], num_examples: int | None, model: Any) -> None:
+    """Checks what an objective returns.
+
+    Args:
+      terms: a dict, name -> `Term`.
+      num_examples: how many examples the objective was computed for; None if it is unknown.
+      model: whose `objective` returned them.
+
+    Raises:
+      ConfigurationError: it is no such dict, or a term is of the wrong shape or dtype.
+    """
+    if not isinstance(terms, dict) or not terms:
+        problem = f"must return a dict, name -> Term, with a term or more; it returned {terms!r}"
+        raise user_code.wrong(model, "objective", problem)
+    for name, term in terms.items():
+        if problem := _fault(name, term, num_examples):
+            raise user_code.wrong(model, "objective", problem)
+
+
+def _fault(name, term, num_examples):
+    """Says what is wrong with a term; None for nothing."""
+    if not isinstance(name, str) or name in _RESERVED:
+        return f"names a term {name!r}; a name is a string other than {' and '.join(map(repr, _RESERVED))}"
+    if not isinstance(term, Term):
+        return f"gives {name!r} as {user_code.described(term)}; it must be a Term, as in Term(value, weight)"
+    if not isinstance(term.value, tf.Tensor) or not term.value.dtype.is_floating:
+        given = user_code.described(term.value)
+        return f"gives the term {name!r} the value {given}; it must be a tensor of floats"
+    shape = term.value.shape
+    per_example = shape.rank == 1 and (None in (shape[0], num_examples) or shape[0] == num_examples)
+    if shape.rank != 0 and not per_example:
+        of = f" of {num_examples}" if num_examples else ""
+        return (
+            f"gives the term {name!r} the shape {tuple(shape)}; it must be a scalar or have one value for "
+            f"each example of the batch{of}: reduce it over all but the first axis"
+        )
+    if not (isinstance(term.weight, numbers.Real) or getattr(term.weight, "shape", None) == ()):
+        given = user_code.described(term.weight)
+        return f"gives the term {name!r} the weight {given}; it must be a number or a scalar tensor"
+    return None
 
 
 def check_groups(terms: dict[str, Term], groups: Iterable[str | None]) -> None:

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from vaeflow import random, registry, schedules, validation
 from vaeflow.distributions import Gaussian
+from vaeflow.errors import user_code
 from vaeflow.layers import (
     BernoulliLikelihood,
     Decoder,
@@ -21,6 +22,15 @@ from vaeflow.layers import (
 from vaeflow.layers.base import Shape, build_chain, build_once
 from vaeflow.models.base import Model
 from vaeflow.models.terms import Forward, Term
+
+
+def _wrong_output(block, shape, needed):
+    returned = f"returns a tensor of the shape {_shape_text(shape[1:])}"
+    return user_code.wrong(block, "call", f"{returned}, it must return {needed}")
+
+
+def _shape_text(sizes):
+    return f"[{', '.join(['B', *('?' if size is None else str(size) for size in sizes)])}]"
 
 
 @registry.model
@@ -86,12 +96,19 @@ class VAE(Model):
             )
         image_shape: Any = input_shape[1:]
         height, width, channels = image_shape
-        build_once(self.head, build_chain([self.encoder], input_shape))
+        features_shape = build_chain([self.encoder], input_shape)
+        if len(features_shape) != 2:
+            raise _wrong_output(self.encoder, features_shape, "features [B, F]; end it with Flatten()")
+        build_once(self.head, features_shape)
         latents_shape = (None, self.num_latents)
         build_once(self.sampling, latents_shape)
         build_once(self.prior, latents_shape)
         self.decoder.target_shape = (height, width, channels * self.likelihood.channels_per_channel)
         outputs_shape = build_chain([self.decoder], latents_shape)
+        if outputs_shape[1:] != tuple(self.decoder.target_shape):
+            needed = f"{_shape_text(self.decoder.target_shape)} for images of {_shape_text(image_shape)} and "
+            needed += f"{type(self.likelihood).__name__}; it finds that shape in its `target_shape`"
+            raise _wrong_output(self.decoder, outputs_shape, needed)
         build_once(self.likelihood, outputs_shape)
 
     def encode(self, images: tf.Tensor, training: bool = False) -> Gaussian:

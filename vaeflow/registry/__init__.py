@@ -19,12 +19,18 @@ import pkgutil
 from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
-from vaeflow.errors import ConfigurationError
+from vaeflow.errors import ConfigurationError, user_code
 from vaeflow.registry import frameworks
 from vaeflow.registry.entry import Entry, constructor_parameters, location
 from vaeflow.registry.frameworks import configured
 from vaeflow.registry.kinds import KINDS, check_class
-from vaeflow.registry.plugins import ENTRY_POINT_GROUP, announced_plugins, load_plugin, refused_import
+from vaeflow.registry.plugins import (
+    ENTRY_POINT_GROUP,
+    announced_plugins,
+    load_plugin,
+    refused_import,
+    undecorated,
+)
 
 __all__ = [
     "ENTRY_POINT_GROUP",
@@ -105,6 +111,8 @@ def register(kind: str, target: _Target, refused: Mapping[str, str] | None = Non
         refused=dict(refused or {}),
     )
     _refuse_collision(entry)
+    if entry.package not in ("vaeflow", "keras"):
+        user_code.note_package(entry.package)
     frameworks.register_with_keras(entry)
     frameworks.register_with_gin(entry, again=entry.name in _entries)
     _entries[entry.name] = entry
@@ -132,7 +140,8 @@ def get(name: str) -> Entry:
       ConfigurationError: there is no such name; names the nearest.
     """
     if name not in _entries:
-        raise ConfigurationError(f"nothing is registered as {name!r}{did_you_mean(name, _entries)}")
+        advice = undecorated(name) or did_you_mean(name, _entries)
+        raise ConfigurationError(f"nothing is registered as {name!r}{advice}")
     return _entries[name]
 
 

@@ -4,14 +4,18 @@ import contextlib
 import importlib
 import importlib.metadata
 import importlib.util
+import inspect
 import pathlib
 import sys
 from collections.abc import Iterator
 
-from vaeflow.errors import ConfigurationError
+from vaeflow.errors import ConfigurationError, user_code
+from vaeflow.registry.entry import location
 from vaeflow.runs import interpreter
 
 ENTRY_POINT_GROUP = "vaeflow.plugins"
+
+_loaded: list[str] = []
 
 
 def announced_plugins() -> list[str]:
@@ -51,8 +55,9 @@ def load_plugin(module: str, named_by_user: bool = True) -> None:
       named_by_user: False for a module that an installed package announces.
 
     Raises:
-      ConfigurationError: it cannot be imported.
+      ConfigurationError: it cannot be imported; says why, and in which of its lines.
     """
+    user_code.note_package(module)
     try:
         package = module.partition(".")[0]
         is_installed = package in sys.modules or importlib.util.find_spec(package) is not None
@@ -60,11 +65,48 @@ def load_plugin(module: str, named_by_user: bool = True) -> None:
             importlib.import_module(module)
     except ConfigurationError:
         raise
-    except Exception as error:
-        raise ConfigurationError(
-            f"the plug-in {module!r} cannot be imported: {type(error).__name__}: {error}; it must be "
-            "an importable module (installed, or below the current folder)"
-        ) from error
+    except (Exception, SystemExit) as error:
+        where = user_code.shown(user_code.own_frames(error))
+        why = user_code.reason(error)
+        message = f"the plug-in {module!r} cannot be imported: {why}{_advice(module, error)}{where}"
+        raise user_code.marked(ConfigurationError(message)) from error
+    _loaded.append(module)
+
+
+def undecorated(name: str) -> str:
+    """Says, as part of a message, that a plug-in has a class of this name which it does not register.
+
+    Args:
+      name: a class that a gin file names and that is not registered.
+
+    Returns:
+      The advice, or an empty string where no plug-in has such a class.
+    """
+    packages = {module.partition(".")[0] for module in _loaded}
+    for found in [module for module in list(sys.modules) if module.partition(".")[0] in packages]:
+        target = vars(sys.modules[found]).get(name)
+        if inspect.isclass(target) or inspect.isfunction(target):
+            return (
+                f"; {location(target)} defines it without registering it: put a decorator above it, such as "
+                "@registry.layer or @registry.model"
+            )
+    return ""
+
+
+def _advice(module: str, error: BaseException) -> str:
+    """Says what to do about a plug-in that cannot be imported; an empty string where its lines say it."""
+    if module.endswith(".py") or "/" in module:
+        return f"; name the module, not its file: --plugin={_as_module(module)}"
+    if not isinstance(error, ModuleNotFoundError) or error.name is None:
+        return ""
+    if module == error.name or module.startswith(f"{error.name}."):
+        return "; it must be installed, or below the current folder"
+    return f"; the plug-in needs {error.name!r}, which is not installed here"
+
+
+def _as_module(path: str) -> str:
+    parts = pathlib.PurePosixPath(path).with_suffix("").parts
+    return ".".join(part for part in parts if part not in ("/", ".", ".."))
 
 
 @contextlib.contextmanager

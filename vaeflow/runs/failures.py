@@ -8,7 +8,7 @@ from collections.abc import Generator
 
 import tensorflow as tf
 
-from vaeflow.errors import DataError, EnvironmentFailure
+from vaeflow.errors import DataError, EnvironmentFailure, user_code
 from vaeflow.runs.watchdog import Watchdog
 
 # An exception that a function of the input pipeline raised, as TensorFlow passes it on.
@@ -41,7 +41,8 @@ def readable_errors(watchdog: Watchdog | None, source: str) -> Generator[None]:
         raise _out_of_memory(found[0] if found else _first_line(error), watchdog) from error
     except tf.errors.OpError as error:
         if raised := _RAISED_BY_INPUT.search(error.message):
-            raise DataError(f"{source} cannot give an example: {raised[1]}: {raised[2]}") from error
+            where = user_code.shown(user_code.own_frames(error))
+            raise DataError(f"{source} cannot give an example: {raised[1]}: {raised[2]}{where}") from error
         if isinstance(error, tf.errors.OutOfRangeError):
             raise DataError(f"{source} ended before the training did") from error
         if watchdog and (lost := watchdog.explain_failure()):

@@ -8,9 +8,9 @@ import tensorflow as tf
 from vaeflow import optimizers
 from vaeflow.datasets import Split, pipeline
 from vaeflow.devices import cores, replicas
-from vaeflow.errors import ConfigurationError
+from vaeflow.errors import ConfigurationError, user_code
 from vaeflow.models.base import Model
-from vaeflow.models.terms import Term, Update, check_groups, losses_by_group
+from vaeflow.models.terms import Term, Update, check_forward, check_groups, check_terms, losses_by_group
 from vaeflow.training.settings import TrainingSettings
 
 
@@ -243,10 +243,14 @@ class ReplicaStep:
             pipeline.keyed_floats(self.split, images, dtype, seed, "train", step, first_position) as floats,
             cores.cutting_blocks(self._block_parts),
         ):
-            forward = self.model.forward(floats, training=True)
-            terms = self.model.objective(forward, step)
-            updates = self.model.updates(forward, step)
-        _check_shapes(terms, images.shape[0])
+            with user_code.running(self.model, "forward"):
+                forward = self.model.forward(floats, training=True)
+                check_forward(forward, self.model)
+            with user_code.running(self.model, "objective"):
+                terms = self.model.objective(forward, step)
+            with user_code.running(self.model, "updates"):
+                updates = self.model.updates(forward, step)
+        check_terms(terms, images.shape[0], self.model)
         check_groups(terms, self.groups)
         return terms, updates, forward.block_losses
 
@@ -320,17 +324,6 @@ def _check_updated(pairs, groups):
             raise ConfigurationError(
                 f"an update gives the variable {variable.path}, of shape {tuple(variable.shape)}, a value of "
                 f"shape {tuple(value.shape)}"
-            )
-
-
-def _check_shapes(terms, num_examples):
-    for name, term in terms.items():
-        shape = term.value.shape
-        if shape.rank not in (0, 1) or (shape.rank == 1 and shape[0] not in (None, num_examples)):
-            raise ConfigurationError(
-                f"the objective's term {name!r} must be a scalar or have one value for each "
-                f"of the {num_examples} examples, got shape {tuple(shape)}; reduce it over all but the first "
-                "axis"
             )
 
 

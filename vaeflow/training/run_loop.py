@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from vaeflow.callbacks import Callback, RunContext
 from vaeflow.devices import replicas
-from vaeflow.errors import Preempted
+from vaeflow.errors import Preempted, user_code
 from vaeflow.runs.watchdog import Watchdog
 from vaeflow.training.pace import Pace
 
@@ -26,7 +26,7 @@ def train_to_end(run: RunContext, callbacks: Sequence[Callback], watchdog: Watch
     trainer = run.trainer
     acting = [each for each in callbacks if run.workdir.writable or each.on_every_worker]
     for callback in acting:
-        callback.on_train_begin(run)
+        _call(callback, "on_train_begin", run)
     begun = time.monotonic() - run.metrics.get("wall_seconds", 0.0) - trainer.totals.seconds
     pace = Pace(trainer.strategy)
     # Totals without a step to come: `num_steps` was lowered to where a loop was cut short.
@@ -37,9 +37,9 @@ def train_to_end(run: RunContext, callbacks: Sequence[Callback], watchdog: Watch
         watchdog.progress(f"what follows step {trainer.step}: evaluation, pictures, checkpoints")
         # Before callbacks that take time: whoever stops the run may not wait long.
         _save_if_asked_to_stop(run, metrics)
-        due = [callback for callback in callbacks if callback.is_due(run)]
+        due = [callback for callback in callbacks if _call(callback, "is_due", run)]
         for callback in due:
-            metrics |= callback.measure(run)
+            metrics |= _measured(callback, run)
         progress = {
             "step": trainer.step,
             "examples_seen": trainer.step * trainer.settings.batch_size,
@@ -49,16 +49,41 @@ def train_to_end(run: RunContext, callbacks: Sequence[Callback], watchdog: Watch
         run.workdir.append_metrics(progress | metrics)
         for callback in acting:
             if callback in due:
-                callback.on_log(run, metrics)
+                _call(callback, "on_log", run, metrics)
         if _save_if_asked_to_stop(run, metrics):
             break
     for callback in acting:
-        callback.on_train_end(run)
+        _call(callback, "on_train_end", run)
     if trainer.step < run.num_steps:
         asked_by = run.stop_request.name or "a signal to another worker"
         raise Preempted(
             f"{asked_by} at step {trainer.step}: the state is saved; run the same command to go on"
         )
+
+
+def _call(callback, method, *arguments):
+    with user_code.running(callback, method):
+        return getattr(callback, method)(*arguments)
+
+
+def _measured(callback, run):
+    """Returns what a callback measured, a dict of floats."""
+    metrics = _call(callback, "measure", run)
+    if not isinstance(metrics, dict):
+        problem = f"must return a dict of floats, it returned {metrics!r}"
+        raise user_code.wrong(callback, "measure", problem)
+    measured = {}
+    for name, value in metrics.items():
+        try:
+            measured[name] = float(value)
+        except (TypeError, ValueError):
+            measured[name] = None
+        if measured[name] is None or not isinstance(name, str):
+            problem = (
+                f"gives the metric {name!r} as {user_code.described(value)}; it must be a name and a number"
+            )
+            raise user_code.wrong(callback, "measure", problem)
+    return measured
 
 
 def _train_to(stop, run, pace, watchdog):

@@ -9,9 +9,10 @@ import tensorflow as tf
 
 from vaeflow import optimizers
 from vaeflow.datasets import Split
+from vaeflow.datasets.checks import check_examples
 from vaeflow.datasets.order import ExampleOrder
 from vaeflow.devices import compile_modes, cores, graph_rewrites, replicas
-from vaeflow.errors import ConfigurationError, TrainingDiverged
+from vaeflow.errors import ConfigurationError, TrainingDiverged, user_code
 from vaeflow.models.base import Model
 from vaeflow.runs.totals import Totals
 from vaeflow.training.moving_average import MovingAverage
@@ -64,6 +65,7 @@ class Trainer:
         strategy: tf.distribute.Strategy | None = None,
     ):
         graph_rewrites.make_reproducible()
+        check_examples(split)
         self.model, self.optimizer = model, optimizer
         self.split = split
         self.settings = settings
@@ -110,7 +112,8 @@ class Trainer:
             )
         before = self.totals
         start = before.sums or dict.fromkeys(self._metric_names, 0.0)
-        result = self._loop.run(self.step, num_steps, start)
+        with user_code.running(None):
+            result = self._loop.run(self.step, num_steps, start)
         self.call_seconds += result.seconds
         if result.first_bad_step is not None:
             raise _diverged(result.first_bad_step, result.sums)
@@ -206,7 +209,8 @@ def _build(model, optimizer, split, strategy):
         # For a model whose objective needs the size of the training set.
         if getattr(model, "num_examples", 0) is None:
             model.num_examples = split.num_examples
-        model.build((None, *split.shape))
+        with user_code.running(model, "build"):
+            model.build((None, *split.shape))
         for owner, variables in optimizers.optimizers_of(model.all_parameter_groups(optimizer)).values():
             optimizers.build_for_reduced_gradients(owner, variables)
         _refuse_dependence_on_replicas(model, strategy.num_replicas_in_sync)

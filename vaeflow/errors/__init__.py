@@ -10,6 +10,7 @@ class RunError(Exception):
     """
 
     exit_code = 1
+    shows_code = False  # Whether the message shows the lines of the user's code that caused it.
 
 
 class ConfigurationError(RunError, ValueError):
