@@ -1,5 +1,7 @@
 """Arrays in .npy, .npz and HDF5 files, intact and damaged."""
 
+import zipfile
+
 import h5py
 import numpy as np
 import pytest
@@ -111,6 +113,146 @@ def test_damaged_files_are_described(tmp_path, suffix):
         path.write_bytes(damaged)
         with pytest.raises(DataError, match=f"{path} cannot be read"):
             Arrays(path).load("train")
+
+
+def test_each_split_has_a_key(tmp_path):
+    path = save_array(tmp_path / "a.npz", BYTES, key="x_train", x_test=BYTES[:7])
+    for settings in (
+        {"train_key": "x_train", "evaluation_key": "x_test"},
+        {"key": "x_train", "evaluation_key": "x_test"},
+        {"key": "x_test", "train_key": "x_train", "evaluation": path},
+    ):
+        train, evaluation = load_both_splits(Arrays(path, **settings))
+        assert (train.num_examples, evaluation.num_examples) == (20, 7)
+
+
+@pytest.mark.parametrize("settings", [{}, {"key": "x_train"}, {"evaluation_key": "b", "train_key": "b"}])
+def test_one_array_for_both_splits_is_refused(tmp_path, settings):
+    path = save_array(tmp_path / "a.npz", BYTES, key="x_train", x_test=BYTES)
+    (tmp_path / "link.npz").symlink_to(path)
+    for evaluation in (path, tmp_path / "link.npz"):
+        with pytest.raises(ConfigurationError, match=r"set `Arrays.train_key` and `Arrays.evaluation_key`"):
+            Arrays(path, evaluation, **settings)
+
+
+def test_without_a_key_the_message_names_the_setting_of_the_split(tmp_path):
+    path = save_array(tmp_path / "a.npz", BYTES, key="x_train", x_test=BYTES)
+    with pytest.raises(DataError, match=r"holds the arrays x_test, x_train; set `Arrays.train_key` to one"):
+        Arrays(path, evaluation_key="x_test").load("train")
+
+
+def test_a_name_in_hdf5_is_found_through_groups_and_soft_links(tmp_path):
+    path = save_array(tmp_path / "a.h5", BYTES, key="group/images")
+    with h5py.File(path, "a") as file:
+        file["short"] = h5py.SoftLink("/group/images")
+        file["group/near"] = h5py.SoftLink("images")
+        file["folder"] = h5py.SoftLink("group")
+    for key in (
+        None,
+        "group/images",
+        "/group/images",
+        "short",
+        "/group/near",
+        "folder/images",
+        "group//images/",
+    ):
+        np.testing.assert_array_equal(Arrays(path, key=key).load("train").shape, (5, 7, 3))
+
+
+def test_an_hdf5_file_of_soft_links_to_one_array_needs_no_key(tmp_path):
+    path = save_array(tmp_path / "a.h5", BYTES, key="x")
+    with h5py.File(path, "a") as file:
+        file["y"] = file["x"]
+        file["loop"] = h5py.SoftLink("/loop")
+        file["nowhere"] = h5py.SoftLink("/missing")
+    assert Arrays(path).load("train").shape == (5, 7, 3)
+    with pytest.raises(DataError, match="the links of loop go round in a circle"):
+        Arrays(path, key="loop").load("train")
+    with pytest.raises(DataError, match="got 'nowhere'"):
+        Arrays(path, key="nowhere").load("train")
+
+
+def test_hdf5_does_not_lead_to_another_file(tmp_path):
+    other = save_array(tmp_path / "other.h5", BYTES)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["link"] = h5py.ExternalLink("other.h5", "/images")
+        file["soft"] = h5py.SoftLink("/link")
+    for key in (None, "link", "soft"):
+        with pytest.raises(DataError, match=r"link is a link to /images in the file other.h5"):
+            Arrays(tmp_path / "a.h5", key=key).load("train")
+    layout = h5py.VirtualLayout(BYTES.shape, np.uint8)
+    layout[:] = h5py.VirtualSource(other, "images", BYTES.shape)
+    with h5py.File(tmp_path / "virtual.h5", "w") as file:
+        file.create_virtual_dataset("images", layout)
+    (tmp_path / "raw.bin").write_bytes(BYTES.tobytes())
+    with h5py.File(tmp_path / "external.h5", "w") as file:
+        file.create_dataset("images", BYTES.shape, np.uint8, external=[("raw.bin", 0, BYTES.nbytes)])
+    for name in ("virtual.h5", "external.h5"):
+        with pytest.raises(DataError, match="the array /images is stored in other files"):
+            Arrays(tmp_path / name).load("train")
+
+
+def npy_bytes(shape, content=b"", descr="|u1"):
+    header = f"{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}".encode()
+    padded = header + b" " * (-(len(header) + 11) % 64) + b"\n"
+    return b"\x93NUMPY\x01\x00" + len(padded).to_bytes(2, "little") + padded + content
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (npy_bytes((-5, 5, 7), bytes(100)), r"its header gives the shape \(-5, 5, 7\)"),
+        (npy_bytes((10**12, 64, 64)), "4096000000000000 bytes of the shape .* are missing"),
+        (npy_bytes((10**30, 10**30, 10**30)), "bytes of the shape .* are missing"),
+        (npy_bytes((2, 2, 2), bytes(7)), "1 bytes of the shape"),
+        (npy_bytes((), b"1"), r"gives the shape \(\)"),
+        (npy_bytes((2, 2, 2), bytes(64), "|O"), "Python objects, which are never unpickled"),
+        (b"\x93NUMPY\x09\x00" + bytes(200), "version"),
+    ],
+    ids=["negative", "huge", "beyond all integers", "one byte short", "no rows", "objects", "a new version"],
+)
+@pytest.mark.parametrize("suffix", [".npy", ".npz"])
+def test_a_header_that_lies_is_found_before_anything_is_allocated(tmp_path, suffix, content, message):
+    path = tmp_path / f"a{suffix}"
+    if suffix == ".npy":
+        path.write_bytes(content)
+    else:
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("images.npy", content)
+    with pytest.raises(DataError, match=f"{path}.* cannot be read: .*{message}"):
+        Arrays(path).load("train")
+
+
+def test_an_array_larger_than_the_memory_is_refused(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        images = file.create_dataset("images", (10**9, 64, 64, 3), np.uint8, chunks=(1, 64, 64, 3))
+        images[0] = 1
+    with pytest.raises(DataError, match=r"would take [\d,.]+ GiB of memory, of which this machine has"):
+        Arrays(tmp_path / "a.h5").load("train")
+
+
+def test_an_array_that_was_never_written_is_named(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("images", (10**9, 64, 64), np.uint8)
+    with pytest.raises(DataError, match=r"/images was declared with shape .* but never written"):
+        Arrays(tmp_path / "a.h5").load("train")
+
+
+def test_column_major_arrays_are_read(tmp_path):
+    for suffix in (".npy", ".npz"):
+        path = save_array(tmp_path / f"a{suffix}", np.asfortranarray(BYTES))
+        np.testing.assert_array_equal(Arrays(path, evaluation_fraction=0.05).load("train").array[0], BYTES[0])
+
+
+def test_an_encrypted_archive_is_an_error_of_the_data(tmp_path):
+    path = save_array(tmp_path / "a.npz", BYTES)
+    content = bytearray(path.read_bytes())
+    # The flag of encryption, in the member's own header and in the directory.
+    content[6] |= 1
+    content[content.index(b"PK\x01\x02") + 8] |= 1
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"cannot be read: .*encrypted"):
+        Arrays(path).load("train")
 
 
 def test_evaluation_must_look_like_training(tmp_path):

@@ -70,7 +70,7 @@ BAD[41, 3, 3] = 255
         ({"imgs": IMAGES[1:]}, r"`imgs` is uint8 \(59, 8, 8\); expected uint8 \[60, H, W\]"),
         ({"imgs": IMAGES.astype(float)}, "`imgs` is float64"),
         ({"imgs": None}, "cannot be read.*imgs"),
-        ({"imgs": np.array([Bomb()] * NUM, dtype=object)}, "not a row-major array of numbers"),
+        ({"imgs": np.array([Bomb()] * NUM, dtype=object)}, "Python objects, which are never unpickled"),
         ({"latents_classes": np.zeros((NUM, 5), int)}, r"`latents_classes` is int64 \(60, 5\)"),
         ({"latents_classes": None}, "latents_classes"),
     ],

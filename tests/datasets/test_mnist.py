@@ -83,10 +83,14 @@ IMAGES = np.zeros((5, 28, 28), np.uint8)
         (idx_bytes(IMAGES, kind=0x0D), "IDX type 0x0d; expected unsigned bytes, 0x08"),
         (idx_bytes(IMAGES)[:9], "cut short inside its header of 16 bytes"),
         (idx_bytes(IMAGES)[:-1], "has 3935 bytes.*expected 3936"),
-        (idx_bytes(IMAGES) + b"x", "has 3937 bytes.*expected 3936"),
+        (idx_bytes(IMAGES) + b"x", "has at least 3937 bytes, expected 3936"),
         (idx_bytes(IMAGES[:4]), r"labels of shape \(5,\) for the 4 images"),
         (idx_bytes(IMAGES[:, :27]), r"holds \(5, 27, 28\); expected \[N, 28, 28\]"),
         (idx_bytes(IMAGES[:0]), r"holds \(0, 28, 28\)"),
+        (b"\0\0\x08\xff" + bytes(2000), "has 255 dimensions in its header; expected 1"),
+        (b"\0\0\x08\0", "has 0 dimensions"),
+        (b"\0\0\x08\x03" + b"\xff" * 12, "would take .* GiB of memory, of which this machine has"),
+        (idx_bytes(IMAGES + 1), "look black; expected 0 … 255; .*`Arrays.pixel_range`"),
     ],
 )
 def test_damaged_images_are_described(folder, content, message):
@@ -105,7 +109,32 @@ def test_a_label_out_of_range_is_described(folder):
 def test_a_damaged_gzip_is_described(folder, damage):
     path = folder / "train-images-idx3-ubyte.gz"
     path.write_bytes(damage(gzip.compress(idx_bytes(IMAGES))))
-    with pytest.raises(DataError, match=f"{path} cannot be read"):
+    (folder / "train-images-idx3-ubyte").unlink()
+    with pytest.raises(DataError, match=f"{path} (cannot be read|is not an IDX file)"):
+        MNIST(folder).load("train")
+
+
+def test_the_plain_file_replaces_a_cut_gzip(folder, arrays):
+    whole = gzip.compress((folder / "train-images-idx3-ubyte").read_bytes())
+    (folder / "train-images-idx3-ubyte.gz").write_bytes(whole[:-20])
+    np.testing.assert_array_equal(
+        MNIST(folder).load("train").array[..., 0], arrays["train-images-idx3-ubyte"]
+    )
+
+
+def test_a_plain_file_may_be_named_gz(folder, arrays):
+    for name in arrays:
+        (folder / name).rename(folder / f"{name}.gz")
+    np.testing.assert_array_equal(
+        MNIST(folder).load("train").array[..., 0], arrays["train-images-idx3-ubyte"]
+    )
+
+
+def test_a_pipe_is_named_and_not_waited_for(folder):
+    path = folder / "train-labels-idx1-ubyte"
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(DataError, match=f"{path} is a pipe; expected a regular file"):
         MNIST(folder).load("train")
 
 

@@ -42,7 +42,11 @@ FAULTS = {
         "`Pixels.load` fails: images must be a NumPy array",
         "astype",
     ),
-    "Pixels.dtype = 'float32'": (4, "`Pixels.load` fails: images of float32 must have pixels in 0", "astype"),
+    "Pixels.dtype = 'float32'": (
+        4,
+        "`Pixels.load` fails: `InMemorySplit.array`, record 0: a pixel is",
+        "astype",
+    ),
     "train.dataset = @MissingFile()": (4, "`MissingFile.load` fails: FileNotFoundError", "np.load("),
     "train.dataset = @Streamed()": (4, "`RaisingSplit.examples` fails: KeyError: 'image'", '["image"]'),
     "train.callbacks = [@WordyCallback()]": (2, "`WordyCallback.measure` gives the metric 'mood' as", None),

@@ -25,9 +25,10 @@ def split_with_a_bad_image(step):
     order = ExampleOrder(NUM_EXAMPLES, BATCH, SEED)
     seen = {index for other in range(4) if other != step for index in order.batch(other)}
     bad = next(index for index in order.batch(step) if index not in seen)
-    pixels = (images() / 255.0).astype(np.float32)
-    pixels[bad, 1, 1, 0] = np.nan
-    return InMemorySplit(pixels)
+    split = InMemorySplit((images() / 255.0).astype(np.float32))
+    # Afterwards, since a split refuses such an array.
+    split.array[bad, 1, 1, 0] = np.nan
+    return split
 
 
 @pytest.fixture(scope="module")

@@ -1,19 +1,18 @@
 """Images from an array in a .npy, .npz or HDF5 file."""
 
-import contextlib
+import math
 import pathlib
-import zipfile
-import zlib
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from vaeflow import registry, validation
+from vaeflow.datasets import array_files, pixels
+from vaeflow.datasets.array_files import StoredArray
 from vaeflow.datasets.base import SPLITS, Dataset, InMemorySplit, Split, held_out_split, num_held_out
 from vaeflow.errors import ConfigurationError, DataError
 
-_SUFFIXES = (".npy", ".npz", ".h5", ".hdf5")
 _CHUNK_BYTES = 64 * 2**20
 
 
@@ -21,20 +20,30 @@ _CHUNK_BYTES = 64 * 2**20
 class Arrays(Dataset):
     """Images from arrays `[N, H, W]` or `[N, H, W, C]` in files, held in memory.
 
-    Pixels are uint8 in 0 … 255, or floats in [0, 1] (held as float32). Python
-    objects are never unpickled.
+    Pixels are uint8 in 0 … 255, or floats in [0, 1] (held as float32), unless `pixel_range`
+    gives another range. Python objects are never unpickled, and links from an HDF5 file to
+    another are not followed.
 
     Args:
       train: a `.npy`, `.npz`, `.h5` or `.hdf5` file.
-      evaluation: another such file with images of the same shape and dtype. None holds
-        out a part of `train`, the same for every seed of a run.
+      evaluation: such a file with images of the same shape and dtype; it may be the same
+        file with another `evaluation_key`. None holds out a part of `train`, the same for
+        every seed of a run, unless `evaluation_key` names an array in `train`.
       key: the name of the array inside a `.npz` or HDF5 file, e.g. `"images"` or
         `"group/images"`. None needs a file with one array only.
-      evaluation_fraction: the part of `train` that is held out if `evaluation` is None.
+      train_key: the same for the training images; None takes `key`.
+      evaluation_key: the same for the images of the evaluation; None takes `key`.
+      layout: `"NHW"`, `"NHWC"` or `"NCHW"`, where C stands for the channels; None expects the
+        channels at the end, and refuses a shape that looks otherwise.
+      pixel_range: the numbers of black and white, e.g. `(0, 16)` or `(-1, 1)`; the pixels are
+        scaled to [0, 1]. None expects `(0, 255)` of uint8 and `(0, 1)` of floats, and refuses
+        what looks like another range.
+      evaluation_fraction: the part of `train` that is held out.
       **kwargs: see `Dataset`.
 
     Raises:
-      ConfigurationError: a file does not exist or has another suffix.
+      ConfigurationError: a file does not exist or has another suffix, both splits would be
+        the same array, or `pixel_range` is not an increasing pair.
       ValueError: another setting is out of range.
     """
 
@@ -43,140 +52,100 @@ class Arrays(Dataset):
         train: str,
         evaluation: str | None = None,
         key: str | None = None,
+        train_key: str | None = None,
+        evaluation_key: str | None = None,
+        layout: str | None = None,
+        pixel_range: Sequence[float] | None = None,
         evaluation_fraction: float = 0.1,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.train = _checked_path("Arrays.train", train)
-        self.evaluation = None if evaluation is None else _checked_path("Arrays.evaluation", evaluation)
-        self.key = key
+        has_own_split = evaluation is not None or evaluation_key is not None
+        self.evaluation = (
+            _checked_path("Arrays.evaluation", train if evaluation is None else evaluation)
+            if has_own_split
+            else None
+        )
+        self.keys = {
+            "train": key if train_key is None else train_key,
+            "evaluation": key if evaluation_key is None else evaluation_key,
+        }
+        self.description = pixels.Description("Arrays", layout, pixel_range)
         self.evaluation_fraction = validation.fraction("Arrays.evaluation_fraction", evaluation_fraction)
+        self._check_splits_differ()
 
     def load(self, name: str) -> Split:
         """Reads a split in chunks and checks its pixels; see `Dataset.load`."""
         validation.one_of("split", name, SPLITS)
-        path = self.evaluation if name == "evaluation" and self.evaluation is not None else self.train
-        with _opened(path, self.key) as source:
-            _check_layout(source, path)
+        own_file = name == "evaluation" and self.evaluation is not None
+        with self._opened("evaluation" if own_file else "train") as source:
+            layout = self._checked_layout(source)
+            if own_file:
+                self._check_same_images(source, layout)
+            self._check_memory(source)
+            indices = np.arange(source.shape[0])
             if self.evaluation is None:
-                num_evaluation = num_held_out(len(source), self.evaluation_fraction)
-                setting = "Arrays.evaluation_fraction"
-                indices = held_out_split(name, len(source), num_evaluation, setting)
-            else:
-                indices = np.arange(len(source))
-                self._check_same_layout(source, path)
-            return InMemorySplit(_read(source, indices, path))
+                num_evaluation = num_held_out(len(indices), self.evaluation_fraction)
+                indices = held_out_split(name, len(indices), num_evaluation, "Arrays.evaluation_fraction")
+            return self._read(source, layout, indices)
 
-    def _check_same_layout(self, source: Any, path: pathlib.Path) -> None:
-        if path == self.train:
+    def _opened(self, split: str) -> Any:
+        path = self.evaluation if split == "evaluation" and self.evaluation is not None else self.train
+        setting = "Arrays.key" if self.evaluation is None else f"Arrays.{split}_key"
+        return array_files.opened(path, self.keys[split], setting)
+
+    def _checked_layout(self, source: StoredArray) -> str:
+        layout = self.description.layout_of(source.shape, source.place)
+        self.description.check_dtype(source.dtype, source.place)
+        return layout
+
+    def _check_splits_differ(self) -> None:
+        if self.evaluation is None or not self.evaluation.samefile(self.train):
             return
-        with _opened(self.train, self.key) as train:
-            if (source.shape[1:], source.dtype.kind) != (train.shape[1:], train.dtype.kind):
+        if self.keys["train"] == self.keys["evaluation"]:
+            raise ConfigurationError(
+                f"`Arrays.train` and `Arrays.evaluation` are the same array of {self.train}: the evaluation "
+                "would be of the training images; set `Arrays.train_key` and `Arrays.evaluation_key` to "
+                "two arrays of it, or leave `Arrays.evaluation` out to hold out a part"
+            )
+
+    def _check_same_images(self, source: StoredArray, layout: str) -> None:
+        with self._opened("train") as train:
+            expected = pixels.image_shape(train.shape, self._checked_layout(train))
+            found = pixels.image_shape(source.shape, layout)
+            stored = self.description.stored_dtype
+            if (found, stored(source.dtype)) != (expected, stored(train.dtype)):
                 raise DataError(
-                    f"{path} holds {source.dtype} images {source.shape[1:]}, {self.train} holds "
-                    f"{train.dtype} images {train.shape[1:]}; expected the same in both files"
+                    f"{source.place} holds {source.dtype} images {found}, {train.place} holds "
+                    f"{train.dtype} images {expected}; expected the same in both files"
                 )
+
+    def _check_memory(self, source: StoredArray) -> None:
+        itemsize = np.dtype(self.description.stored_dtype(source.dtype)).itemsize
+        array_files.check_memory(math.prod(source.shape) * itemsize, source.place)
+
+    def _read(self, source: StoredArray, layout: str, indices: np.ndarray) -> InMemorySplit:
+        """Reads the images at increasing `indices`."""
+        shape = pixels.image_shape(source.shape, layout)
+        dtype = self.description.stored_dtype(source.dtype)
+        images = np.empty((len(indices), *shape), dtype)
+        seen = pixels.PixelRange(self.description, source.place)
+        rows = max(1, _CHUNK_BYTES // (source.dtype.itemsize * math.prod(shape)))
+        for start, chunk in source.chunks(rows):
+            seen.see(chunk, start)
+            first, last = np.searchsorted(indices, (start, start + len(chunk)))
+            images[first:last] = self.description.images(chunk[indices[first:last] - start], layout)
+        seen.check()
+        return InMemorySplit(images, layout="NHWC", pixel_range=pixels.NATIVE_RANGES[dtype])
 
 
 def _checked_path(setting: str, value: str) -> pathlib.Path:
     path = validation.path(setting, value)
-    if path.suffix.lower() not in _SUFFIXES:
+    if path.suffix.lower() not in array_files.SUFFIXES:
         raise ConfigurationError(
-            f"`{setting}` must be a file that ends in {', '.join(_SUFFIXES)}; got {value!r}"
+            f"`{setting}` must be a file that ends in {', '.join(array_files.SUFFIXES)}; got {str(value)!r}"
         )
     if not path.is_file():
-        raise ConfigurationError(f"`{setting}` must be an existing file, got {value!r}")
+        raise ConfigurationError(f"`{setting}` must be an existing file, got {str(value)!r}")
     return path
-
-
-@contextlib.contextmanager
-def _opened(path: pathlib.Path, key: str | None) -> Iterator[Any]:
-    """Opens the array in a file: an object with `shape` and `dtype`, which reads its slices on demand."""
-    with contextlib.ExitStack() as stack:
-        try:
-            if path.suffix.lower() == ".npy":
-                source = np.load(path, mmap_mode="r", allow_pickle=False)
-            elif path.suffix.lower() == ".npz":
-                # Opened here, since NumPy leaves a damaged archive open.
-                file = stack.enter_context(path.open("rb"))
-                archive = stack.enter_context(np.load(file, allow_pickle=False))
-                source = archive[_chosen_key(path, key, archive.files)]
-            else:
-                source = _hdf5_array(stack, path, key)
-            yield source
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            if isinstance(error, (DataError, ConfigurationError)):
-                raise
-            raise DataError(
-                f"{path} cannot be read: {error}; expected an intact file with a plain array of numbers"
-            ) from error
-
-
-def _hdf5_array(stack: contextlib.ExitStack, path: pathlib.Path, key: str | None) -> Any:
-    import h5py
-
-    file = stack.enter_context(h5py.File(path, "r"))
-    names = []
-
-    def note_array(name: str, node: Any) -> None:
-        if isinstance(node, h5py.Dataset):
-            names.append(name)
-
-    file.visititems(note_array)
-    return file[_chosen_key(path, key, names)]
-
-
-def _chosen_key(path: pathlib.Path, key: str | None, names: list[str]) -> str:
-    if key is None and len(names) == 1:
-        return names[0]
-    if key is None or key not in names:
-        raise DataError(
-            f"{path} holds the arrays {', '.join(sorted(names)) or '(none)'}; set `Arrays.key` to one of "
-            f"them, got {key!r}"
-        )
-    return key
-
-
-def _check_layout(source: Any, path: pathlib.Path) -> None:
-    if len(source.shape) not in (3, 4) or 0 in source.shape:
-        raise DataError(
-            f"{path} holds an array of shape {tuple(source.shape)}; expected [N, H, W] or [N, H, W, C] "
-            "with sizes of at least 1"
-        )
-    if source.dtype != np.uint8 and source.dtype.kind != "f":
-        raise DataError(
-            f"{path} holds {source.dtype}; expected uint8 in 0 … 255 or floats in [0, 1]; convert the array"
-        )
-
-
-def _read(source: Any, indices: np.ndarray, path: pathlib.Path) -> np.ndarray:
-    """Reads the images at increasing `indices`: `[n, H, W, C]`, uint8 or float32."""
-    shape = source.shape[1:] if len(source.shape) == 4 else (*source.shape[1:], 1)
-    dtype = np.uint8 if source.dtype == np.uint8 else np.float32
-    images = np.empty((len(indices), *shape), dtype)
-    rows = max(1, _CHUNK_BYTES // (source.dtype.itemsize * int(np.prod(shape))))
-    for start in range(0, len(source), rows):
-        first, last = np.searchsorted(indices, (start, start + rows))
-        records = indices[first:last]
-        chunk = np.asarray(source[start : start + rows])[records - start]
-        if dtype == np.float32:
-            _check_floats(chunk, records, path)
-        images[first:last] = chunk.reshape((len(chunk), *shape))
-    if dtype == np.uint8 and images.max() <= 1:
-        raise DataError(
-            f"{path} holds uint8 pixels of at most {images.max()}, which look black; expected 0 … 255; "
-            "multiply the pixels by 255"
-        )
-    return images
-
-
-def _check_floats(chunk: np.ndarray, records: np.ndarray, path: pathlib.Path) -> None:
-    # NaN compares false, so this form counts it as bad.
-    bad = ~((chunk >= 0) & (chunk <= 1))
-    if bad.any():
-        position = int(np.argmax(bad))
-        record = records[position // (bad.size // len(bad))]
-        raise DataError(
-            f"{path}, record {record}: a pixel is {chunk.reshape(-1)[position]}; expected a finite number "
-            "in [0, 1]; scale or clip the file's pixels"
-        )

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from vaeflow import random, validation
+from vaeflow.datasets import pixels
 from vaeflow.errors import ConfigurationError, DataError, user_code
 
 BINARIZATIONS = ("none", "static", "dynamic")
@@ -165,25 +166,32 @@ def check_range(images: np.ndarray, what: str) -> None:
         )
 
 
-def _check_array(array):
+def _check_array(array: Any, layout: str | None, pixel_range: Any) -> None:
     is_array = isinstance(array, np.ndarray)
-    if not is_array or array.ndim != 4 or array.dtype.name not in ("uint8", "float32"):
+    has_axes = is_array and (array.ndim == 4 if layout is None else True)
+    if not has_axes or (pixel_range is None and array.dtype.name not in pixels.NATIVE_RANGES):
         advice = "; add a channel axis, as in images[..., None]" if is_array and array.ndim == 3 else ""
         raise DataError(
             "images must be a NumPy array [N, H, W, C] of uint8 (0 to 255) or float32 (0 to 1), got "
             f"{user_code.described(array)}{advice}"
         )
-    check_range(array, "images")
 
 
 class InMemorySplit(Split):
     """A split held as one array.
 
     Args:
-      array: `[N, H, W, C]`, uint8, or float32 in [0, 1].
+      array: `[N, H, W, C]`, uint8 in 0 … 255, or floats in [0, 1], held as float32. Channels
+        that come first, and uint8 of a smaller range, are refused.
       factors: int64 `[N, F]`; None if they are unknown.
       factor_names: the names of the F factors.
       binarization: `"none"`, or `"dynamic"` to draw the pixels whenever they are used.
+      layout: as for `Arrays`.
+      pixel_range: as for `Arrays`: the numbers of black and white, if they are not 0 and 255
+        of uint8, or 0 and 1 of floats.
+
+    Raises:
+      DataError: the array is not what it would be taken for.
     """
 
     def __init__(
@@ -192,11 +200,15 @@ class InMemorySplit(Split):
         factors: np.ndarray | None = None,
         factor_names: Sequence[str] = (),
         binarization: str = "none",
+        layout: str | None = None,
+        pixel_range: Sequence[float] | None = None,
     ):
-        _check_array(array)
-        super().__init__(len(array), array.shape[1:], array.dtype.name)
+        _check_array(array, layout, pixel_range)
+        description = pixels.Description("InMemorySplit", layout, pixel_range)
+        images = _described_images(array, description)
+        super().__init__(len(images), images.shape[1:], images.dtype.name)
         self.binarization = validation.one_of("binarization", binarization, BINARIZATIONS)
-        self.array = np.ascontiguousarray(array)
+        self.array = np.ascontiguousarray(images)
         self.factor_names = tuple(factor_names)
         self._factors = factors
 
@@ -209,3 +221,14 @@ class InMemorySplit(Split):
 
     def factors(self, indices: np.ndarray) -> np.ndarray | None:
         return None if self._factors is None else self._factors[indices]
+
+
+def _described_images(array: np.ndarray, description: pixels.Description) -> np.ndarray:
+    """Checks an array in memory, and returns its images `[N, H, W, C]`, uint8 or float32."""
+    place = "`InMemorySplit.array`"
+    layout = description.layout_of(array.shape, place)
+    description.check_dtype(array.dtype, place)
+    seen = pixels.PixelRange(description, place)
+    seen.see(array, 0)
+    seen.check(refuses_black=False)
+    return description.images(array, layout)

@@ -39,7 +39,8 @@ def binarize_split(split: Split, name: str) -> Split:
     for start in range(0, len(images), rows):
         chunk = split.array[start : start + rows]
         images[start : start + rows] = _draw(chunk, _noise(name, start, len(chunk), split.shape))
-    return InMemorySplit(images, split.factors(np.arange(len(images))), split.factor_names)
+    factors = split.factors(np.arange(len(images)))
+    return InMemorySplit(images, factors, split.factor_names, layout="NHWC", pixel_range=(0, 255))
 
 
 class BinarizedSplit(Split):

@@ -1,14 +1,18 @@
 """MNIST and Fashion-MNIST, from a folder with their four IDX files or from Keras' cache."""
 
 import gzip
+import math
 import pathlib
 import zlib
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
+from absl import logging
 
 from vaeflow import registry, validation
+from vaeflow.datasets.array_files import check_memory
 from vaeflow.datasets.base import SPLITS, Dataset, InMemorySplit, Split
+from vaeflow.datasets.regular_files import open_regular
 from vaeflow.errors import ConfigurationError, DataError
 
 _PREFIXES = {"train": "train", "evaluation": "t10k"}
@@ -17,6 +21,9 @@ _LABELS = "{}-labels-idx1-ubyte"
 _UNSIGNED_BYTE = 0x08
 _IMAGE_SHAPE = (28, 28)
 _NUM_CLASSES = 10
+_GZIP = b"\x1f\x8b"
+_MOST_DIMENSIONS = 3
+_DARKEST_WHITE = 64
 
 
 class IDXImages(Dataset):
@@ -94,7 +101,7 @@ class FashionMNIST(IDXImages):
 
 
 def read_idx(path: pathlib.Path) -> np.ndarray:
-    """Reads an IDX file of unsigned bytes, gzipped if its name ends in `.gz`.
+    """Reads an IDX file of unsigned bytes, gzipped or not, whatever its name.
 
     Args:
       path: the file.
@@ -105,35 +112,49 @@ def read_idx(path: pathlib.Path) -> np.ndarray:
     Raises:
       DataError: the file is missing, cut short, or not an IDX file of bytes.
     """
-    try:
-        content = path.read_bytes()
-        if path.suffix == ".gz":
-            content = gzip.decompress(content)
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path} cannot be read: {error}; download it again") from error
-    if len(content) < 4 or content[:2] != b"\0\0":
-        raise DataError(f"{path} is not an IDX file: it begins with {content[:4].hex() or 'nothing'}")
-    if content[2] != _UNSIGNED_BYTE:
+    with open_regular(path) as file:
+        is_gzipped = file.read(2) == _GZIP
+        file.seek(0)
+        try:
+            return _read_stream(gzip.GzipFile(fileobj=file) if is_gzipped else file, path)
+        except (OSError, EOFError, zlib.error) as error:
+            raise DataError(f"{path} cannot be read: {error}; download it again") from error
+
+
+def _read_stream(stream: IO[bytes] | gzip.GzipFile, path: pathlib.Path) -> np.ndarray:
+    start = stream.read(4)
+    if len(start) < 4 or start[:2] != b"\0\0":
+        raise DataError(f"{path} is not an IDX file: it begins with {start.hex() or 'nothing'}")
+    if start[2] != _UNSIGNED_BYTE:
         raise DataError(
-            f"{path} has the IDX type 0x{content[2]:02x}; expected unsigned bytes, 0x{_UNSIGNED_BYTE:02x}"
+            f"{path} has the IDX type 0x{start[2]:02x}; expected unsigned bytes, 0x{_UNSIGNED_BYTE:02x}"
         )
-    start = 4 + 4 * content[3]
-    if len(content) < start:
-        raise DataError(f"{path} is cut short inside its header of {start} bytes; download it again")
-    shape = tuple(np.frombuffer(content[4:start], ">u4").tolist())
-    expected = start + int(np.prod(shape, dtype=object))
+    if not 1 <= start[3] <= _MOST_DIMENSIONS:
+        raise DataError(
+            f"{path} has {start[3]} dimensions in its header; expected 1 (labels) or 3 (images); download it "
+            "again"
+        )
+    length = 4 + 4 * start[3]
+    sizes = stream.read(length - 4)
+    if len(sizes) < length - 4:
+        raise DataError(f"{path} is cut short inside its header of {length} bytes; download it again")
+    shape = tuple(np.frombuffer(sizes, ">u4").tolist())
+    expected = math.prod(shape)
+    check_memory(expected, path)
+    # One more than expected, which must not be there.
+    content = stream.read(expected + 1)
     if len(content) != expected:
+        at_least = "at least " if len(content) > expected else ""
         raise DataError(
-            f"{path} has {len(content)} bytes, expected {expected} from the shape {shape} in its header; "
-            "download it again"
+            f"{path} has {at_least}{length + len(content)} bytes, expected {length + expected} from the "
+            f"shape {shape} in its header; download it again"
         )
-    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+    return np.frombuffer(content, np.uint8).reshape(shape)
 
 
 def _load_from_folder(folder: pathlib.Path, prefix: str) -> tuple[np.ndarray, np.ndarray]:
-    images_path = _find(folder, _IMAGES.format(prefix))
-    labels_path = _find(folder, _LABELS.format(prefix))
-    images, labels = read_idx(images_path), read_idx(labels_path)
+    images_path, images = _read_first(folder, _IMAGES.format(prefix))
+    labels_path, labels = _read_first(folder, _LABELS.format(prefix))
     if images.shape[1:] != _IMAGE_SHAPE or not len(images):
         raise DataError(f"{images_path} holds {images.shape}; expected [N, 28, 28] with N of at least 1")
     if labels.shape != images.shape[:1]:
@@ -144,14 +165,28 @@ def _load_from_folder(folder: pathlib.Path, prefix: str) -> tuple[np.ndarray, np
     if labels.max() >= _NUM_CLASSES:
         record = int(np.argmax(labels >= _NUM_CLASSES))
         raise DataError(f"{labels_path}, record {record}: the label is {labels[record]}; expected 0 to 9")
+    if images.max() < _DARKEST_WHITE:
+        raise DataError(
+            f"{images_path} holds pixels of at most {images.max()}, which look black; expected 0 … 255; save "
+            "them as a .npy file, and set `Arrays.pixel_range`"
+        )
     return images, labels
 
 
-def _find(folder: pathlib.Path, stem: str) -> pathlib.Path:
-    for path in (folder / f"{stem}.gz", folder / stem):
-        if path.is_file():
-            return path
-    raise DataError(f"{folder} lacks {stem} (or {stem}.gz); expected the four files {_file_names()}")
+def _read_first(folder: pathlib.Path, stem: str) -> tuple[pathlib.Path, np.ndarray]:
+    """Reads the gzipped or the plain file of a name, whichever is intact: its path, and the array."""
+    paths = [path for path in (folder / f"{stem}.gz", folder / stem) if path.exists()]
+    if not paths:
+        raise DataError(f"{folder} lacks {stem} (or {stem}.gz); expected the four files {_file_names()}")
+    damages: list[DataError] = []
+    for path in paths:
+        try:
+            return path, read_idx(path)
+        except DataError as error:
+            damages.append(error)
+            if path != paths[-1]:
+                logging.warning("%s; reading %s instead", error, paths[-1])
+    raise damages[0]
 
 
 def _file_names() -> str:

@@ -190,8 +190,8 @@ class TFDS(Dataset):
         except tf.errors.OpError as error:
             raise DataError(f"{self._builder.data_dir} cannot be read: {error.message}; delete it") from error
         if self.label_key is None:
-            return InMemorySplit(images)
-        return InMemorySplit(images, labels, (self.label_key,))
+            return InMemorySplit(images, layout="NHWC", pixel_range=(0, 255))
+        return InMemorySplit(images, labels, (self.label_key,), layout="NHWC", pixel_range=(0, 255))
 
 
 class TFDSSplit(Split):
