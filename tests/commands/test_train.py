@@ -231,3 +231,12 @@ def test_a_full_disk_is_told_and_the_run_goes_on_when_there_is_room(run, kilobyt
     shutil.rmtree(WORKDIR)
     assert run(callbacks)[0] == 0
     assert json.loads((WORKDIR / "result.json").read_text())["weights_sha256"] == disturbed
+
+
+def test_a_mirrored_run_ignores_the_other_processes_of_its_job(run, monkeypatch):
+    # Without that the second process would wait for the first, and write nothing.
+    content = {"cluster": {"worker": ["a:1", "b:2"]}, "task": {"type": "worker", "index": 1}}
+    monkeypatch.setenv("TF_CONFIG", json.dumps(content))
+    code, _, error = run("train.strategy = @mirrored", "train.num_steps = 5", "train.start_seconds = 1")
+    assert (code, error) == (0, "")
+    assert (WORKDIR / "result.json").exists()

@@ -40,7 +40,9 @@ def train(
       dataset: a `Dataset`, in gin `@RenderedSprites()`.
       optimizer: makes the Keras optimizer, in gin `@Adam`.
       strategy: makes the distribution strategy, in gin `@mirrored`; `automatic` takes
-        the workers that `TF_CONFIG` or Slurm names, or this machine's devices.
+        the workers that `TF_CONFIG` or Slurm names, or this machine's devices; `mirrored`
+        takes this machine's devices, also where several processes of one job are runs of
+        their own, each with its work folder.
       precision: `"float32"`, `"mixed_bfloat16"` or `"float64"`.
       callbacks: a list of `Callback`s; None for the defaults: progress, evaluation,
         images, summaries, checkpoints.
@@ -71,7 +73,7 @@ def train(
         session.Folder(workdir, config.text_in_force(), config.operative_text, allow_config_change),
         (plan, training),
         [*callbacks, *extra_callbacks],
-        find_workers(),
+        find_workers() if strategies.spans_workers(strategy) else None,
     )
 
 

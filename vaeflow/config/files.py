@@ -94,9 +94,10 @@ def read(path: pathlib.Path) -> str:
     try:
         with path.open("rb") as file:
             content = file.read(_MOST_BYTES + 1)
-        text = content.decode("utf-8-sig")
     except OSError as error:
         raise ConfigurationError(f"{show(path)} cannot be read: {error.strerror}") from error
+    try:
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise ConfigurationError(

@@ -2,9 +2,10 @@
 
 import faulthandler
 import functools
+import inspect
 import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
@@ -94,6 +95,15 @@ def mirrored(devices: Sequence[str] | None = None) -> tf.distribute.Strategy:
         kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
         devices = [device.name for device in tf.config.list_logical_devices(kind)]
     return _mirrored_once(tuple(devices))
+
+
+def spans_workers(factory: Callable) -> bool:
+    """Returns whether a run with this strategy has several workers wherever the environment names some.
+
+    Args:
+      factory: what `train.strategy` names; `mirrored` stays on this machine.
+    """
+    return inspect.unwrap(factory) is not mirrored
 
 
 @functools.cache

@@ -133,7 +133,8 @@ class Watchdog:
                 names = ", ".join(map(self._workers.describe, self._heartbeats.missing()))
                 raise EnvironmentFailure(
                     f"{names} did not start within {self._start_seconds:.0f} s; start all workers, with "
-                    f"the work folder {self._folder} on a disk that they share"
+                    f"the work folder {self._folder} on a disk that they share; if each is a run of its own, "
+                    "give each a work folder and set `train.strategy = @mirrored`"
                 )
         self.progress("the connection of the workers, whose ports must be reachable", self._start_seconds)
 
