@@ -132,3 +132,8 @@ def test_settings_come_back(tmp_path):
     again = keras.saving.load_model(tmp_path / "model.keras")
     assert again.max_capacity == 5.0
     assert float(again.gamma(10)) == 9.0
+
+
+def test_one_example_is_refused():
+    with pytest.raises(ConfigurationError, match="needs at least 2 of them, got 1"):
+        terms_of(make_model(AnnealedVAE), images(1))

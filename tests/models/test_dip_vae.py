@@ -19,6 +19,7 @@ from tests.fixtures.small_objectives import (
     terms_of,
     terms_of_parts,
 )
+from vaeflow.errors import ConfigurationError
 from vaeflow.models import DIPVAE
 from vaeflow.schedules import LinearSchedule
 
@@ -136,3 +137,8 @@ def test_settings_come_back(tmp_path):
     assert again.variant == "ii"
     assert again.lambda_d is None
     assert float(again.lambda_od(10)) == 9.0
+
+
+def test_one_example_is_refused():
+    with pytest.raises(ConfigurationError, match="needs at least 2 of them, got 1"):
+        terms_of(make_model(DIPVAE), images(1))

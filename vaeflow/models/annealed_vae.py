@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from vaeflow import registry, schedules, validation
 from vaeflow.errors import ConfigurationError
+from vaeflow.models import minibatch_divergences
 from vaeflow.models.terms import Forward, Term
 from vaeflow.models.vae import VAE
 
@@ -61,7 +62,9 @@ class AnnealedVAE(VAE):
         kl = terms["kl"].value
         capacity = self.capacity(step, kl.dtype)
         if not self.per_example:
-            kl = tf.reduce_mean(self.gather(kl))
+            kl = self.gather(kl)
+            minibatch_divergences.check_batch_size(kl.shape[0])
+            kl = tf.reduce_mean(kl)
         if "free_bits" in terms:
             kl += terms["free_bits"].value
         terms = {

@@ -10,11 +10,12 @@ from vaeflow import validation
 from vaeflow.devices import cores, replicas
 from vaeflow.errors import user_code
 from vaeflow.layers.constructor_config import ConstructorConfig
+from vaeflow.models.pixel_range import CheckedPixels
 from vaeflow.models.terms import Term, Update, check_groups, check_terms, losses_by_group
 from vaeflow.optimizers import ParameterGroup, apply_due, clip
 
 
-class Model(ConstructorConfig, keras.Model):  # pyright: ignore[reportIncompatibleMethodOverride] Keras' stub of `from_config`.
+class Model(ConstructorConfig, CheckedPixels, keras.Model):  # pyright: ignore[reportIncompatibleMethodOverride] Keras' stub of `from_config`.
     """A model whose objective is a sum of named terms, trained the same on any number of replicas.
 
     A family of models implements `build`, `call`, `forward` and `objective`; it owns its

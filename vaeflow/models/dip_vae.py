@@ -6,6 +6,7 @@ from typing import Any
 import tensorflow as tf
 
 from vaeflow import registry, schedules, validation
+from vaeflow.models import minibatch_divergences
 from vaeflow.models.terms import Forward, Term
 from vaeflow.models.vae import VAE
 
@@ -58,6 +59,7 @@ class DIPVAE(VAE):
     def _covariance(self, posterior):
         """Returns C, `[D, D]`."""
         mean = self.gather(posterior.mean)
+        minibatch_divergences.check_batch_size(mean.shape[0])
         # Centred first: E[mean mean'] − E[mean] E[mean]' cancels.
         centred = mean - tf.reduce_mean(mean, axis=0)
         covariance = tf.matmul(centred, centred, transpose_a=True) / tf.cast(tf.shape(mean)[0], mean.dtype)

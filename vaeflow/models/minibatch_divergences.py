@@ -42,7 +42,7 @@ def log_aggregate_posterior(log_densities, positions, num_examples, estimator):
     Raises:
       ConfigurationError: the batch is known to be of one example.
     """
-    _check_batch_size(log_densities.shape[1])
+    check_batch_size(log_densities.shape[1])
     log_weights = _log_weights(log_densities, positions, num_examples, estimator)
     log_joint = tf.reduce_logsumexp(log_weights + tf.reduce_sum(log_densities, axis=2), axis=1)
     log_marginals = tf.reduce_logsumexp(log_weights[:, :, None] + log_densities, axis=1)
@@ -71,7 +71,7 @@ def mmd(samples, others, positions, kernel):
       ConfigurationError: the batch is known to be of one example. (Where `fit` leaves
         its size open and it is, the first two parts of the three are 0.)
     """
-    _check_batch_size(samples.shape[0])
+    check_batch_size(samples.shape[0])
     batch_size = tf.shape(samples)[0]
     count = tf.cast(batch_size, samples.dtype)
     num_pairs = tf.maximum(count - 1.0, 1.0)
@@ -84,7 +84,8 @@ def mmd(samples, others, positions, kernel):
     return values
 
 
-def _check_batch_size(size):
+def check_batch_size(size: int | None) -> None:
+    """Raises `ConfigurationError` where a batch is known to be of one example; None is unknown."""
     if size == 1:
         raise ConfigurationError(
             "this model compares the examples of a batch and needs at least 2 of them, got 1; raise "
