@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from tests.fixtures.processes import alive
 from vaeflow.clusters import local
 from vaeflow.clusters.local import LocalCluster
 from vaeflow.devices.workers import find_workers
@@ -51,13 +52,6 @@ def run(body, num_workers=2, max_restarts=0, **settings):
 def pids(folder):
     """The process of each start of each worker."""
     return {path.name[-1]: list(map(int, path.read_text().split())) for path in folder.glob("starts-*")}
-
-
-def alive(pid):
-    try:
-        return "\nState:\tZ" not in pathlib.Path(f"/proc/{pid}/status").read_text()
-    except FileNotFoundError:
-        return False
 
 
 def wait_until(condition):
@@ -190,6 +184,7 @@ def stop(number, _):
 
 signal.signal(signal.SIGTERM, stop)
 signal.signal(signal.SIGINT, stop)
+signal.signal(signal.SIGHUP, stop)
 pathlib.Path(f"ready-{index}").touch()
 time.sleep(60)
 """
@@ -199,7 +194,7 @@ def both(folder, name):
     return lambda: all((folder / f"{name}-{index}").exists() for index in (0, 1))
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_reaches_all_workers_and_nothing_is_restarted(launcher, folder, number):
     process = launcher(STOPPABLE, max_restarts=3)
     wait_until(both(folder, "ready"))
@@ -213,14 +208,29 @@ def test_a_signal_reaches_all_workers_and_nothing_is_restarted(launcher, folder,
     assert [len(found) for found in pids(folder).values()] == [1, 1]
 
 
-def test_a_second_signal_reaches_them_too(launcher, folder):
+def test_a_second_signal_ends_all_at_once(launcher, folder):
     process = launcher(STOPPABLE)
     wait_until(both(folder, "ready"))
     process.send_signal(signal.SIGINT)
     wait_until(both(folder, "stopping"))
+    time.sleep(1)  # Signals within a second are one.
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=20)
     assert process.returncode == 143
+    assert not any(alive(found[0]) for found in pids(folder).values())
+
+
+def test_signals_within_a_second_are_one(launcher, folder):
+    """As `timeout` sends them. Passed on twice, the second would end the workers at once."""
+    process = launcher(STOPPABLE)
+    wait_until(both(folder, "ready"))
+    process.send_signal(signal.SIGTERM)
+    wait_until(both(folder, "stopping"))
+    process.send_signal(signal.SIGTERM)
+    time.sleep(0.2)
+    (folder / "saved").touch()
+    process.communicate(timeout=20)
+    assert process.returncode == 42
 
 
 def test_ctrl_c_in_a_terminal_reaches_the_workers_once(launcher, folder):
@@ -240,13 +250,39 @@ def test_a_signal_between_two_starts_ends_the_job(launcher, folder):
     assert [len(found) for found in pids(folder).values()] == [1, 1]
 
 
-def test_workers_die_with_the_launcher(launcher, folder):
-    process = launcher("signal.signal(signal.SIGTERM, signal.SIG_IGN)\ntime.sleep(60)")
-    wait_until(lambda: len(pids(folder)) == 2 and all(pids(folder).values()))
-    workers = [found[0] for found in pids(folder).values()]
-    assert all(map(alive, workers))
+# Notes the process of its own that it starts, as if it were another start of the worker.
+PARENT = """
+import subprocess
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+child = subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(60)"])
+with open(log, "a") as file:
+    print(child.pid, file=file)
+time.sleep(60)
+"""
+
+
+def started_parents(launcher, folder, **settings):
+    """Starts two workers with a child each; returns the launcher and the four process ids."""
+    process = launcher(PARENT, **settings)
+    wait_until(lambda: [len(found) for found in pids(folder).values()] == [2, 2])
+    found = [pid for each in pids(folder).values() for pid in each]
+    assert all(map(alive, found))
+    return process, found
+
+
+def test_workers_and_their_children_die_with_the_launcher(launcher, folder):
+    """The kernel alone would kill the workers, but leave their children."""
+    process, found = started_parents(launcher, folder)
     process.kill()
-    wait_until(lambda: not any(map(alive, workers)))
+    wait_until(lambda: not any(map(alive, found)))
+
+
+def test_the_children_of_a_worker_die_with_it(launcher, folder):
+    process, _ = started_parents(launcher, folder, grace_seconds=30.0)
+    worker, child = pids(folder)["1"]
+    os.kill(worker, signal.SIGKILL)
+    wait_until(lambda: not alive(child))
+    assert process.poll() is None
 
 
 @pytest.mark.parametrize(

@@ -144,6 +144,8 @@ def test_signals_and_losses(undisturbed):
     assert "a signal to another worker at step" in chief.error
 
     workers = undisturbed.start_and_reach(name, 40)
+    expect_refusal_of_another_job(undisturbed, name)
+    assert [worker.poll() for worker in workers] == [None, None]
     workers[1].kill()
     expect_loss_of_worker(1, workers[0])
     workers[1].finish()
@@ -163,6 +165,17 @@ def test_signals_and_losses(undisturbed):
     assert codes == [0, 0]
     shas = [undisturbed.result(run)["weights_sha256"] for run in (name, "streamed")]
     assert shas[0] == shas[1]
+
+
+def expect_refusal_of_another_job(job, name):
+    """Where it writes before it holds the lock, the first job loses a worker that was "restarted"."""
+    chief, other = job.start(name, STREAMED, "--gin_param=train.start_seconds = 3", pause_seconds=0.1)
+    finished = chief.finish(60)
+    assert finished.code == 4, finished
+    assert "is in use by a live run" in message(finished)
+    finished = other.finish(60)
+    assert finished.code == 4, finished
+    assert "did not start within 3 s" in message(finished)
 
 
 def expect_one_port(job, worker):

@@ -211,7 +211,7 @@ def run(flags):
     {end}
 
 iterator = Iterator()
-command = command_line.Command("x", "Dies slowly.", run, skips_destructors=True)
+command = command_line.Command("x", "Dies slowly.", run)
 command_line.run_and_exit(command, [], "vaeflow ")
 """
 

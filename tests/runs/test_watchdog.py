@@ -14,6 +14,7 @@ import pytest
 
 from vaeflow.devices.workers import Workers
 from vaeflow.errors import EnvironmentFailure, Preempted, TrainingDiverged
+from vaeflow.runs import watchdog as watchdog_module
 from vaeflow.runs.watchdog import Watchdog
 
 TWO = ("a:1", "b:2")
@@ -230,7 +231,6 @@ def test_a_worker_with_a_bad_configuration_ends_the_wait_of_the_others(tmp_path)
 
 def test_workers_that_do_not_get_connected_are_told(tmp_path):
     other = worker(tmp_path, 1, "busy()")
-    wait_until((tmp_path / "workers" / "1.json").exists)
     waits = worker(tmp_path, 0, "busy()", start_seconds=1.5)
     code, _, error = finish(waits)
     assert code == 4
@@ -255,12 +255,50 @@ def test_workers_that_do_not_get_connected_are_told(tmp_path):
     ],
 )
 def test_the_last_beat_says_how_it_ended(tmp_path, error, code, reason):
-    with contextlib.suppress(Exception, KeyboardInterrupt), Watchdog(tmp_path, Workers(TWO, 1), **QUICK):
+    with contextlib.suppress(Exception, KeyboardInterrupt), Watchdog(tmp_path, Workers(TWO, 0), **QUICK):
         if error is not None:
             raise error
     time.sleep(0.1)  # Nothing may be written over it.
-    last = last_beat(tmp_path, 1)
+    last = last_beat(tmp_path, 0)
     assert (last["ended"], last["reason"]) == (code, reason)
+
+
+def test_without_its_own_chief_a_worker_writes_nothing(tmp_path):
+    """The chief of a second job is refused; the first job would take the other worker for its own."""
+    first = worker(tmp_path, 0, "busy()")
+    wait_until((tmp_path / "workers" / "0.json").exists)
+    settings = QUICK | {"start_seconds": 0.5}
+    second = Watchdog(tmp_path, Workers(("a:9", "b:9"), 1), **settings)
+    with second, pytest.raises(EnvironmentFailure, match="did not start"):
+        second.wait_for_peers()
+    first.kill()
+    finish(first)
+    assert [path.name for path in (tmp_path / "workers").iterdir()] == ["0.json"]
+
+
+def test_a_command_reports_to_the_watchdog_that_was_started_last(tmp_path):
+    """The outer one, which hears nothing, must not end the process."""
+    code, out, error = run(
+        tmp_path,
+        """
+        from vaeflow.runs.watchdog import progress
+        with watchdog(limit_seconds=0.3), watchdog(limit_seconds=20.0):
+            time.sleep(0.8)
+            print("alive", flush=True)
+        with watchdog(limit_seconds=20.0, resumes=False) as dog:
+            dog.configure(dog._folder, 0.2)
+            progress("batch 3 of 7")
+            busy()
+        """,
+    )
+    assert (code, out) == (4, "alive\n")
+    assert error.startswith("vaeflow: error: no progress for 0 s in batch 3 of 7; the stacks of")
+    assert error.endswith("; run the same command again\n")
+
+
+def test_nobody_need_watch():
+    watchdog_module.progress("anything")
+    watchdog_module.configure(".", 1.0)
 
 
 def test_a_folder_that_cannot_be_written_is_told_at_once(tmp_path):

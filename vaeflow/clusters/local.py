@@ -11,10 +11,9 @@ import time
 
 from vaeflow.devices.workers import Workers, to_tf_config
 from vaeflow.errors import FINAL_ENDS, REGULAR_ENDS, ConfigurationError
-from vaeflow.runs import program
-from vaeflow.runs.signals import kill_with_parent
+from vaeflow.runs import processes, program
+from vaeflow.runs.signals import StopRequest
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _POLL_SECONDS = 0.05
 _LONGEST_DELAY_SECONDS = 60.0
 
@@ -22,9 +21,9 @@ _LONGEST_DELAY_SECONDS = 60.0
 class LocalCluster:
     """Runs one command as several workers, which find each other through `TF_CONFIG`.
 
-    The output of the workers is passed on with the worker's number before each line. Every
-    SIGTERM or SIGINT is passed on too; the first lets the workers save their state. When this
-    process dies for any reason, the workers are killed.
+    The output of the workers is passed on with the worker's number before each line. The first
+    signal is passed on too, and lets the workers save their state; the second ends all. When this
+    process or a worker dies for any reason, what it has started is killed.
 
     Args:
       command: a list of strings, the same for each worker.
@@ -54,7 +53,7 @@ class LocalCluster:
         self._first_delay_seconds = first_delay_seconds
         self._gpus = _share_gpus(num_workers)
         self._printing = threading.Lock()
-        self._signals = []
+        self._stop_request = StopRequest()
 
     def run(self) -> int:
         """Runs the job to its end; call it in the main thread.
@@ -64,10 +63,15 @@ class LocalCluster:
           and the others with 0; else the code of the worker that failed first, or 128 + n
           if signal n killed it.
         """
-        with self._listening():
+        # The workers tell the user of a signal.
+        with self._stop_request.listening(notice=None):
             for restarts in range(self._max_restarts + 1):
                 index, code = self._run_once()
-                if code in (*REGULAR_ENDS, *FINAL_ENDS) or self._signals or restarts == self._max_restarts:
+                if (
+                    code in (*REGULAR_ENDS, *FINAL_ENDS)
+                    or self._stop_request.name
+                    or restarts == self._max_restarts
+                ):
                     break
                 seconds = min(self._first_delay_seconds * 2**restarts, _LONGEST_DELAY_SECONDS)
                 number = f"restart {restarts + 1} of {self._max_restarts}"
@@ -84,56 +88,56 @@ class LocalCluster:
         Returns:
           The worker that decides how the job ended, and its exit code.
         """
-        workers = self._start()
-        printers = [
-            self._pass_on(index, *streams)
-            for index, worker in enumerate(workers)
-            for streams in ((worker.stdout, sys.stdout), (worker.stderr, sys.stderr))
-        ]
-        try:
+        with contextlib.ExitStack() as stack:
+            workers = self._start(stack)
+            printers = [
+                self._pass_on(index, *streams)
+                for index, worker in enumerate(workers)
+                for streams in ((worker.stdout, sys.stdout), (worker.stderr, sys.stderr))
+            ]
             ends = self._wait(workers)
-        finally:
-            _kill(workers)
-        for printer in printers:
-            printer.join(1)  # A process left behind by a worker may hold its output open.
+            for printer in printers:
+                printer.join(1)  # A process that left the worker's group may hold its output open.
         return _decisive(ends)
 
-    def _start(self):
+    def _start(self, stack):
+        """Starts the workers, which end with the `ExitStack`."""
         addresses = tuple(f"127.0.0.1:{port}" for port in _free_ports(self._num_workers))
-        die_with_parent = kill_with_parent(os.getpid())
-        return [
-            subprocess.Popen(
-                self._command,
-                env=os.environ | {"TF_CONFIG": to_tf_config(Workers(addresses, index))} | self._gpus[index],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                # A group of its own, so that Ctrl-C in the terminal arrives once, from here.
-                process_group=0,
-                preexec_fn=die_with_parent,
+        workers = [
+            stack.enter_context(
+                processes.child(
+                    self._command,
+                    env=os.environ
+                    | {"TF_CONFIG": to_tf_config(Workers(addresses, index))}
+                    | self._gpus[index],
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    # A group of its own, so that Ctrl-C in the terminal arrives once, from here.
+                    process_group=0,
+                )
             )
             for index in range(self._num_workers)
         ]
+        stack.enter_context(processes.groups_end_with_us([worker.pid for worker in workers]))
+        return workers
 
     def _wait(self, workers):
         """Waits until all have ended; returns {worker: code} in the order of their ends."""
-        ends, num_passed_on, failed_at, told = {}, 0, None, False
+        ends, failed_at, told = {}, None, False
         while len(ends) < len(workers):
             for index, worker in enumerate(workers):
-                if index not in ends and worker.poll() is not None:
-                    ends[index] = worker.returncode if worker.returncode >= 0 else 128 - worker.returncode
-            for number in self._signals[num_passed_on:]:
-                _send(workers, number)
-                num_passed_on += 1
-                told = True
+                if index not in ends and (code := processes.exit_code(worker)) is not None:
+                    ends[index] = code if code >= 0 else 128 - code
             if failed_at is None and not set(ends.values()) <= set(REGULAR_ENDS):
                 failed_at = time.monotonic()
             since = 0.0 if failed_at is None else time.monotonic() - failed_at
-            if since > self._settle_seconds and not told:
-                _send(workers, signal.SIGTERM)  # Only once: a second signal would prevent them from saving.
+            # Only once: a second signal would prevent them from saving.
+            if not told and (self._stop_request.name or since > self._settle_seconds):
+                _send(workers, signal.Signals[self._stop_request.name or "SIGTERM"])
                 told = True
             if since > self._settle_seconds + self._grace_seconds:
-                _kill(workers)
+                for worker in workers:
+                    processes.kill(worker, whole_group=True)
             time.sleep(_POLL_SECONDS)
         return ends
 
@@ -149,24 +153,12 @@ class LocalCluster:
         thread.start()
         return thread
 
-    @contextlib.contextmanager
-    def _listening(self):
-        previous = {
-            number: signal.signal(number, lambda received, _: self._signals.append(received))
-            for number in _SIGNALS
-        }
-        try:
-            yield
-        finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
-
     def _wait_for_signal(self, seconds):
         """Waits; returns whether a signal arrived."""
         deadline = time.monotonic() + seconds
-        while not self._signals and time.monotonic() < deadline:
+        while self._stop_request.name is None and time.monotonic() < deadline:
             time.sleep(_POLL_SECONDS)
-        return bool(self._signals)
+        return self._stop_request.name is not None
 
     def _say(self, text):
         with self._printing:
@@ -194,17 +186,9 @@ def _describe(code):
 
 def _send(workers, number):
     for worker in workers:
-        if worker.poll() is None:
-            worker.send_signal(number)
-
-
-def _kill(workers):
-    """Kills the live workers and the processes that they started."""
-    for worker in workers:
-        if worker.poll() is None:
+        if worker.returncode is None:
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(worker.pid, signal.SIGKILL)
-            worker.wait()
+                os.kill(worker.pid, number)
 
 
 def _free_ports(count):
@@ -239,8 +223,5 @@ def _visible_gpus():
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if chosen is not None:
         return [gpu for gpu in chosen.split(",") if gpu.strip() not in ("", "-1")]
-    try:
-        listed = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return []
-    return [str(index) for index, _ in enumerate(listed.stdout.splitlines())]
+    listed = processes.output(["nvidia-smi", "--list-gpus"])
+    return [] if listed is None else [str(index) for index, _ in enumerate(listed.splitlines())]

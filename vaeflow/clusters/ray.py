@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import pathlib
-import signal
 import socket
 import sys
 import threading
@@ -13,7 +12,8 @@ from collections.abc import Callable
 from vaeflow import registry
 from vaeflow.devices import allocator, quiet_import
 from vaeflow.errors import ConfigurationError, EnvironmentFailure, Preempted, TrainingDiverged
-from vaeflow.runs import interpreter, program, signals
+from vaeflow.runs import interpreter, program
+from vaeflow.runs.signals import StopRequest
 from vaeflow.runs.terminal import printable
 
 # Read when Ray is imported. Without its dashboard, Ray Train repeats this message endlessly.
@@ -37,7 +37,6 @@ try:
 except ModuleNotFoundError as missing:
     raise ConfigurationError("Ray is not installed; pip install 'vaeflow[ray]'") from missing
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _FINAL_ERRORS = {error.exit_code: error for error in (ConfigurationError, TrainingDiverged, Preempted)}
 _POLL_SECONDS = 0.1
 _ANSWER_SECONDS = 10.0
@@ -91,15 +90,15 @@ class RayCluster:
     def run(self, arguments: list[str], workdir: str) -> int:
         """Runs the job to its end; call it in the main thread.
 
-        The first SIGTERM or SIGINT asks the workers to stop with their state saved; the
-        second ends them at once.
+        The first signal asks the workers to stop with their state saved; the second ends them
+        at once, as it ends this process.
 
         Args:
           arguments: passed to `train`.
           workdir: the work folder.
 
         Returns:
-          The exit code: 0, or 128 + n after two signals, the second of number n.
+          The exit code, 0.
 
         Raises:
           ConfigurationError: a setting is wrong, or there is no such cluster.
@@ -110,8 +109,7 @@ class RayCluster:
         with self._connected():
             job = ray.remote(Job).options(num_cpus=0, max_restarts=-1, max_task_retries=-1).remote()
             fitting = _Fitting(self._trainer(job, arguments, workdir))
-            if number := _wait(fitting, job):
-                return 128 + number
+            _wait(fitting, job)
             if end := ray.get(job.end_so_far.remote()):
                 code, reason = end
                 raise _FINAL_ERRORS[code](reason)
@@ -265,23 +263,14 @@ class _Fitting(threading.Thread):
 
 
 def _wait(fitting, job):
-    """Waits for the end and passes the first signal on; returns the number of the second, or None."""
-    received = []
-    previous = {number: signal.signal(number, lambda *it: received.append(it[0])) for number in _SIGNALS}
+    """Waits for the end, and passes a signal on."""
     told = False
-    try:
+    with StopRequest().listening() as request:
         while fitting.is_alive():
             fitting.join(_POLL_SECONDS)
-            if received and not told:
-                name = signal.Signals(received[0]).name
-                job.stop.remote(name)
+            if request.name and not told:
+                job.stop.remote(request.name)
                 told = True
-                print(f"{name}: {signals.NOTICE}", file=sys.stderr)
-            if len(received) > 1:
-                return received[1]
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 def _describe(failures):

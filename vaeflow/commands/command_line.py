@@ -15,9 +15,10 @@ from absl import logging
 from vaeflow import config, registry
 from vaeflow.commands import shared_flags
 from vaeflow.devices import quiet_import
-from vaeflow.errors import INTERRUPTED, ConfigurationError, Preempted, RunError, user_code
-from vaeflow.runs import paths, program
+from vaeflow.errors import ConfigurationError, Preempted, RunError, user_code
+from vaeflow.runs import paths, program, signals
 from vaeflow.runs.terminal import printable, printable_record
+from vaeflow.runs.watchdog import Watchdog
 
 _HELP_WIDTH = 100
 # The flags whose values are paths; `--checkpoint` takes words too, which any path may be.
@@ -39,10 +40,6 @@ class Command:
       define_flags: adds the command's own flags to an `absl.flags.FlagValues`, or None.
       arguments: names of the optional arguments that are not flags.
       passes_flags_on: whether what follows `--` is handed to `run`, as a list.
-      skips_destructors: whether the process ends without the destructors of its objects,
-        because that of a `tf.data` iterator waits for a thread that sleeps for up to a
-        minute: a run that had saved its state after 4 s ended after 100. Functions
-        registered with `atexit` are still called.
     """
 
     name: str
@@ -52,7 +49,6 @@ class Command:
     define_flags: Callable[[absl_flags.FlagValues], None] | None = None
     arguments: tuple[str, ...] = ()
     passes_flags_on: bool = False
-    skips_destructors: bool = False
 
     @property
     def summary(self) -> str:
@@ -80,7 +76,8 @@ def main(command: Command, arguments: list[str], prefix: str = "vaeflow ") -> in
       The exit code. Exceptions other than `RunError` are defects, and pass, unless they come from
       the user's own code.
     """
-    with program.running(program.Program(prefix, command.name)):
+    called = program.Program(prefix, command.name)
+    with program.running(called), signals.watching(), Watchdog(resumes=False):
         own, passed_on = _split(arguments) if command.passes_flags_on else (arguments, None)
         if HELP_FLAGS & set(own):
             print(help_text(command))
@@ -100,13 +97,15 @@ def main(command: Command, arguments: list[str], prefix: str = "vaeflow ") -> in
             message = f"{program.current.name}: {kind}: {config.explain(error)}"
             print(printable(message), file=sys.stderr)
             return error.exit_code
-        except KeyboardInterrupt:
-            # Before a run listens for signals, there is nothing to save.
-            return INTERRUPTED
 
 
 def run_and_exit(command: Command, arguments: list[str], prefix: str) -> NoReturn:
-    """Runs `main` and ends the process with its exit code; see `Command.skips_destructors`."""
+    """Runs `main` and ends the process with its exit code, without the destructors of its objects.
+
+    That of a `tf.data` iterator waits for a thread that sleeps for up to a minute: a run that
+    had saved its state after 4 s ended after 100. And while Python ends, nothing answers a
+    signal. Functions registered with `atexit` are still called.
+    """
     codes = []
 
     def end():
@@ -115,8 +114,7 @@ def run_and_exit(command: Command, arguments: list[str], prefix: str) -> NoRetur
                 stream.flush()
             os._exit(codes[0])
 
-    if command.skips_destructors:
-        atexit.register(end)  # The function registered first is called last.
+    atexit.register(end)  # The function registered first is called last.
     codes.append(main(command, arguments, prefix))
     sys.exit(codes[0])
 

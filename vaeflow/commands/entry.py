@@ -1,6 +1,7 @@
 """Where every command starts: `vaeflow train`, `python -m vaeflow train`, or a module of a clone.
 
-The import path and the allocator are set up first, so the other imports wait inside functions.
+The import path, the standard streams, the signals and the allocator are set up first, so the other
+imports wait inside functions.
 """
 
 import sys
@@ -18,7 +19,7 @@ def main() -> int:
     name, *arguments = sys.argv[1:] or [""]
     if name in programs.NAMES:
         start(name, prefix, arguments)
-    interpreter.leave_current_folder()
+    _prepare(tuned=False)
     from vaeflow.commands import overview
 
     return overview.main(prefix, name)
@@ -32,12 +33,20 @@ def start(name: str, prefix: str, arguments: list[str] | None = None) -> None:
       prefix: what the user typed before it; see `Program`.
       arguments: what the user typed after it; None for all of this process's arguments.
     """
-    interpreter.leave_current_folder()
-    from vaeflow.devices import allocator
-
-    if name in _COMPUTING:
-        allocator.restart_tuned()
+    _prepare(tuned=name in _COMPUTING)
     from vaeflow.commands import command_line
 
     arguments = sys.argv[1:] if arguments is None else arguments
     command_line.run_and_exit(programs.load(name), arguments, prefix)
+
+
+def _prepare(tuned: bool) -> None:
+    interpreter.leave_current_folder()
+    from vaeflow.devices import allocator
+    from vaeflow.runs import signals, streams
+
+    streams.protect()
+    with signals.held_back():
+        if tuned:
+            allocator.restart_tuned()
+        signals.watch()

@@ -91,17 +91,18 @@ def run(
     workdir = WorkDir(folder.path, writable=workers is None or workers.is_chief)
     source = type(dataset).__name__
     with contextlib.ExitStack() as stack:
+        if workers is not None:
+            check_port(workers)
+        # Before anything is written, heartbeats included: another run may use the folder.
+        stack.enter_context(workdir.claim())
         waits = plan.longest_stall, plan.start_seconds, plan.peer_seconds
         watchdog = stack.enter_context(Watchdog(workdir.path, workers, *waits))
         stack.enter_context(failures.readable_errors(watchdog, source))
-        if workers is not None:
-            check_port(workers)
         watchdog.wait_for_peers()
         cores.divide(training.batch_size // (1 if workers is None else workers.size), training.compile_mode)
         with config.values_checked():
             parts = make_parts()
 
-        stack.enter_context(workdir.claim())
         stop_request = stack.enter_context(StopRequest().listening())
         workdir.check_configuration(folder.configuration, folder.allow_change)
         if (result := workdir.result()) and result["step"] >= plan.num_steps:

@@ -4,7 +4,6 @@ import faulthandler
 import functools
 import inspect
 import os
-import subprocess
 from collections.abc import Callable, Sequence
 
 import tensorflow as tf
@@ -12,6 +11,7 @@ import tensorflow as tf
 from vaeflow import registry
 from vaeflow.devices.workers import Workers, find_workers, to_tf_config
 from vaeflow.errors import ConfigurationError
+from vaeflow.runs import processes
 
 # Connecting takes a second or two once the workers have found each other.
 _CONNECTION_SECONDS = 120
@@ -48,12 +48,10 @@ def split_devices(num_devices: int) -> None:
 def _gpu_memory_megabytes() -> int:
     # TensorFlow reports it only once its devices are in use and can no longer be split.
     command = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
-    try:
-        return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[0])
-    except (OSError, subprocess.SubprocessError) as error:
-        raise ConfigurationError(
-            f"`--virtual_devices` cannot split the GPU: nvidia-smi failed ({error})"
-        ) from error
+    found = processes.output(command)
+    if not found:
+        raise ConfigurationError("`--virtual_devices` cannot split the GPU: nvidia-smi failed")
+    return int(found.split()[0])
 
 
 @registry.strategy

@@ -68,7 +68,9 @@ EXIT_CODES = (
     ExitCode(TrainingDiverged.exit_code, "diverged", "the loss or a gradient is not finite", is_final=True),
     ExitCode(EnvironmentFailure.exit_code, "environment", "the disk, the data, memory or a worker failed"),
     ExitCode(Preempted.exit_code, "preempted", "a signal stopped the run, and its state is saved"),
-    ExitCode(INTERRUPTED, "interrupted", "Ctrl-C, before there was anything to save"),
+    ExitCode(129, "hung up", "SIGHUP (the terminal was closed) ended the command at once"),
+    ExitCode(INTERRUPTED, "interrupted", "Ctrl-C (SIGINT) ended the command at once"),
+    ExitCode(143, "terminated", "SIGTERM ended the command at once"),
 )
 
 # Ends of a worker that are no failure: the others need not end for them.

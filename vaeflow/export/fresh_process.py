@@ -16,6 +16,7 @@ import numpy as np
 
 from vaeflow.errors import EnvironmentFailure
 from vaeflow.export.formats import FORMATS, Format
+from vaeflow.runs import processes
 
 if TYPE_CHECKING:
     from vaeflow.export.inference import InferenceModule
@@ -47,13 +48,12 @@ def check(
     Raises:
       EnvironmentFailure: a file cannot be loaded, or differs from the model.
     """
-    with tempfile.TemporaryDirectory() as temporary, contextlib.ExitStack() as processes:
+    with tempfile.TemporaryDirectory() as temporary, contextlib.ExitStack() as stack:
         arrays = pathlib.Path(temporary) / "arrays.npz"
         np.savez(arrays, allow_pickle=False, **_examples(module))
         started = {}
         for name in formats:  # All at once, since importing takes most of their time.
-            started[name] = processes.enter_context(_started(FORMATS[name], folder, arrays, modules))
-            processes.callback(started[name].kill)  # If one fails, nothing waits for the others.
+            started[name] = stack.enter_context(_started(FORMATS[name], folder, arrays, modules))
         return {name: _difference(process, FORMATS[name]) for name, process in started.items()}
 
 
@@ -110,7 +110,7 @@ print(json.dumps(differences))
 
 def _started(
     chosen: Format, folder: pathlib.Path, arrays: pathlib.Path, modules: Sequence[str]
-) -> subprocess.Popen[str]:
+) -> contextlib.AbstractContextManager[subprocess.Popen[str]]:
     program = _READ_ARRAYS + chosen.load + _COMPARE
     arguments = [str(folder / chosen.path), str(arrays), json.dumps(chosen.functions), json.dumps(modules)]
     environment = {
@@ -118,7 +118,7 @@ def _started(
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "PYTHONPATH": os.pathsep.join(sys.path),  # With -P it imports from where this process does.
     }
-    return subprocess.Popen(
+    return processes.child(
         [sys.executable, "-P", "-c", program, *arguments],
         env=os.environ | environment,
         stdout=subprocess.PIPE,

@@ -7,14 +7,12 @@ import os
 import pathlib
 import re
 import signal
-import subprocess
 import tempfile
 
 from vaeflow import errors
 from vaeflow.devices import allocator
 from vaeflow.errors import EnvironmentFailure
-from vaeflow.runs import interpreter
-from vaeflow.runs.signals import kill_with_parent
+from vaeflow.runs import interpreter, processes
 
 _LAST_LINES = 3
 
@@ -74,21 +72,11 @@ def _run(folder):
     """Runs the process to its end, which comes with ours too; returns its exit code."""
     paths = [str(folder / name) for name in ("request.json", "answer.json")]
     command = interpreter.command("vaeflow.profiling.process", *paths)
-    with (folder / "output").open("wb") as output:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            env=allocator.tuned(os.environ),
-            preexec_fn=kill_with_parent(os.getpid()),
-        )
-        try:
-            return process.wait()
-        finally:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
+    with (
+        (folder / "output").open("wb") as output,
+        processes.child(command, stdout=output, stderr=output, env=allocator.tuned(os.environ)) as process,
+    ):
+        return process.wait()
 
 
 def _failure(code, message, output):

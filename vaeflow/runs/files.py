@@ -14,6 +14,8 @@ that somebody prepared is never followed, and two processes never write to one f
 
 import contextlib
 import errno
+import fcntl
+import functools
 import glob
 import os
 import re
@@ -25,10 +27,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 from vaeflow.errors import EnvironmentFailure
+from vaeflow.runs import ending
 
 _UNFINISHED = ".unfinished-"
 _OURS = re.compile(re.escape(_UNFINISHED) + "(.+)-[0-9a-f]{16}", re.DOTALL)
-# Nothing of ours takes longer to write: whoever left this was killed.
+# Who writes holds a lock, soon after the start. Where there are no locks: nothing of ours takes
+# longer to write than a day, so whoever left this was killed.
+_LOCKED_WITHIN_SECONDS = 2.0
 _ABANDONED_SECONDS = 86_400.0
 
 _ADVICE = {
@@ -58,16 +63,13 @@ def writing(path: Path, durable: bool = True) -> Generator[BinaryIO]:
         unfinished = _free_name(path.parent, path.name)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(unfinished, flags, 0o666)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                yield file
-                file.flush()
-                if durable:
-                    os.fsync(descriptor)
+        with ending.cleaned_up(functools.partial(_remove, unfinished)), os.fdopen(descriptor, "wb") as file:
+            _lock(descriptor)
+            yield file
+            file.flush()
+            if durable:
+                os.fsync(descriptor)
             unfinished.rename(path)
-        except BaseException:
-            unfinished.unlink(missing_ok=True)
-            raise
         if durable:
             _flush(path.parent)
 
@@ -97,10 +99,8 @@ def staging(parent: Path, name: str) -> Generator[Path]:
         _remove_abandoned(parent, name)
         folder = _free_name(parent, name)
         folder.mkdir()
-        try:
+        with ending.cleaned_up(functools.partial(_remove, folder)), _locked(folder):
             yield folder
-        finally:
-            _remove(folder)
 
 
 def move(source: Path, path: Path) -> None:
@@ -186,8 +186,44 @@ def _free_name(parent: Path, name: str) -> Path:
 
 def _remove_abandoned(parent: Path, name: str) -> None:
     for left in parent.glob(f"{_UNFINISHED}{glob.escape(name)}-*"):
-        if _OURS.fullmatch(left.name) and time.time() - left.lstat().st_mtime > _ABANDONED_SECONDS:
+        if _OURS.fullmatch(left.name) and _is_abandoned(left):
             _remove(left)
+
+
+def _is_abandoned(left: Path) -> bool:
+    """Whether the process that wrote a file or folder is gone: nobody holds its lock."""
+    seconds = time.time() - left.lstat().st_mtime
+    if seconds < _LOCKED_WITHIN_SECONDS:
+        return False
+    try:
+        descriptor = os.open(left, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return seconds > _ABANDONED_SECONDS
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return seconds > _ABANDONED_SECONDS
+    finally:
+        os.close(descriptor)
+    return True
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Generator[None]:
+    """Holds the lock of a folder, which says that its process lives."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _lock(descriptor)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int) -> None:
+    with contextlib.suppress(OSError):  # Not every file system has locks.
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _remove(path: Path) -> None:

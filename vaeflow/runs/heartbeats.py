@@ -25,7 +25,9 @@ class Heartbeats:
     seen. A worker is alive while its file keeps changing, by this process's own clock:
     the clocks of two machines are never compared. Each start has a random name that the
     others repeat in their files, so the files of an earlier job are never mistaken for
-    workers of this one.
+    workers of this one. The chief writes only while it holds the lock of the folder, and the
+    others only once they have seen their own chief write: so a second job on the same folder,
+    whose chief is refused, writes nothing that the first could mistake.
 
     Args:
       folder: the work folder, which all workers share.
@@ -47,6 +49,13 @@ class Heartbeats:
         self._peers = {index: _Peer() for index in range(workers.size) if index != workers.index}
         self._joined: dict[int, str | None] | None = None
         self._finished: set[int] = set()
+
+    def may_beat(self) -> bool:
+        """Whether this worker may write: the chief, and whoever has seen the chief of its own job."""
+        if self._workers.is_chief:
+            return True
+        chief = self._peers[0]
+        return chief.start is not None and chief.content.get("address") == self._workers.addresses[0]
 
     def beat(self, doing: str, ended: int | None = None, reason: str | None = None) -> None:
         """Writes this worker's file.
@@ -81,12 +90,14 @@ class Heartbeats:
             peer.note(_read(self._path(index)), self._clock())
 
     def missing(self) -> list[int]:
-        """Lists the workers that have not seen this start of this worker."""
+        """Lists the workers that have not seen this start of this worker, or failed for good."""
         own = str(self._workers.index)
         return [
             index
             for index, peer in self._peers.items()
-            if peer.start is None or peer.content["sees"].get(own) != self._start
+            if peer.start is None
+            or peer.content["sees"].get(own) != self._start
+            or peer.content.get("ended") in FINAL_ENDS
         ]
 
     def join(self) -> None:

@@ -3,8 +3,9 @@
 import os
 import pathlib
 import platform
-import subprocess
 from typing import Any
+
+from vaeflow.runs import processes
 
 
 def describe() -> dict[str, Any]:
@@ -42,11 +43,8 @@ def gpus() -> list[str]:
         if not names:
             return []
         command.append(f"--id={','.join(names)}")
-    try:
-        listed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
-    except (OSError, subprocess.SubprocessError):
-        return []
-    return [line.strip() for line in listed.stdout.splitlines() if line.strip()]
+    listed = processes.output(command)
+    return [line.strip() for line in (listed or "").splitlines() if line.strip()]
 
 
 def _first_value(path: str, key: str) -> str | None:

@@ -1,37 +1,61 @@
-"""SIGTERM and SIGINT: the first asks a run to save its state and stop, the second stops it at once."""
+"""SIGTERM, SIGINT and SIGHUP: a run saves its state and stops, any other command ends at once."""
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import os
 import signal
 import socket
-import sys
 import threading
+import time
 from collections.abc import Callable, Generator
+from typing import Any
+
+from vaeflow.runs import ending, program, streams
 
 NOTICE = "finishing the current steps and saving the state; a second signal stops at once"
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
-_SET_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG
+# SIGHUP comes when the terminal is closed or an ssh connection is lost.
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+# `timeout` signals its child and then the child's group, a terminal that closes sends several.
+_ONE_REQUEST_SECONDS = 1.0
 
 
-def kill_with_parent(parent: int) -> Callable[[], None]:
-    """Returns a `preexec_fn` that kills the child when its parent dies.
+@contextlib.contextmanager
+def held_back() -> Generator[None]:
+    """Lets the signals wait while the block runs, also in a program that replaces this one inside it."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
 
-    Args:
-      parent: the process id of the parent.
+
+def watch() -> None:
+    """Answers the signals for the rest of this process; see `watching`."""
+    global _watch
+    _watch = _Watch()
+    _watch.install()
+
+
+@contextlib.contextmanager
+def watching() -> Generator[None]:
+    """Answers the signals inside: each ends the process, unless a `StopRequest` listens.
+
+    A thread answers them, since Python's own handlers do not run while the main thread is
+    inside a long TensorFlow call. A SIGHUP that is ignored, as `nohup` does, stays ignored.
+    Does nothing outside the main thread, or where signals are answered already.
     """
-    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
-
-    def die_with_parent():
-        if libc is not None:
-            libc.prctl(_SET_DEATH_SIGNAL, signal.SIGKILL)
-        if os.getppid() != parent:
-            os._exit(1)
-
-    return die_with_parent
+    global _watch
+    if _watch is not None or not _in_main_thread():
+        yield
+        return
+    _watch = installed = _Watch()
+    installed.install()
+    try:
+        yield
+    finally:
+        installed.uninstall()
+        _watch = None
 
 
 class StopRequest:
@@ -46,38 +70,92 @@ class StopRequest:
 
     def ask(self, name: str) -> None:
         """Asks the run to stop with its state saved, for the reason `name`."""
-        self.name = name
+        self.name = self.name or name
 
     @contextlib.contextmanager
-    def listening(self) -> Generator[StopRequest]:
-        """Catches the signals inside; does nothing outside the main thread.
+    def listening(self, notice: str | None = NOTICE) -> Generator[StopRequest]:
+        """Takes the first signal inside as a request to stop; the second ends the process.
 
-        A thread watches for them, because Python's own handlers do not run while the main
-        thread is inside a long TensorFlow call.
+        Signals within a second count as one. Does nothing outside the main thread.
+
+        Args:
+          notice: what the user is told about the first signal; None for nothing.
         """
-        if threading.current_thread() is not threading.main_thread():
-            yield self
-            return
-        read_end, write_end = socket.socketpair()
-        write_end.setblocking(False)
-        previous = {number: signal.signal(number, lambda *_: None) for number in _SIGNALS}
-        previous_descriptor = signal.set_wakeup_fd(write_end.fileno(), warn_on_full_buffer=False)
-        threading.Thread(target=self._watch, args=(read_end,), daemon=True).start()
-        try:
-            yield self
-        finally:
-            signal.set_wakeup_fd(previous_descriptor)
-            for number, handler in previous.items():
-                signal.signal(number, handler)
-            write_end.close()
+        with watching():
+            if _watch is None or not _in_main_thread():
+                yield self
+                return
+            with _watch.asking(self.ask, notice):
+                yield self
 
-    def _watch(self, read_end: socket.socket) -> None:
-        with read_end:
-            while received := read_end.recv(1):
-                if received[0] not in _SIGNALS:
-                    continue
-                if self.name is not None:
-                    os._exit(128 + received[0])
-                self.ask(signal.Signals(received[0]).name)
-                message = f"\n{self.name}: {NOTICE}\n"
-                os.write(2, message.encode())
+
+class _Watch:
+    """The handlers of the signals, and the thread that answers them."""
+
+    def __init__(self) -> None:
+        self._ask: Callable[[str], None] | None = None
+        self._notice: str | None = None
+        self._answered_at = -_ONE_REQUEST_SECONDS
+        self._is_ending = False
+        self._main_thread = threading.get_ident()
+        self._previous: dict[signal.Signals, Any] = {}
+        self._read_end, self._write_end = socket.socketpair()
+        self._write_end.setblocking(False)
+
+    def install(self) -> None:
+        """Takes the signals over."""
+        for number in _SIGNALS:
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+                self._previous[number] = signal.signal(number, self._handle)
+        self._previous_descriptor = signal.set_wakeup_fd(self._write_end.fileno(), warn_on_full_buffer=False)
+        threading.Thread(target=self._answer_all, name="signals", daemon=True).start()
+
+    def uninstall(self) -> None:
+        """Gives the signals back to whoever had them, and ends the thread."""
+        signal.set_wakeup_fd(self._previous_descriptor)
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        self._write_end.close()
+
+    @contextlib.contextmanager
+    def asking(self, ask: Callable[[str], None], notice: str | None) -> Generator[None]:
+        previous = self._ask, self._notice
+        self._ask, self._notice = ask, notice
+        try:
+            yield
+        finally:
+            self._ask, self._notice = previous
+
+    def _handle(self, *_: object) -> None:
+        # While the process ends, its main thread must not go on: it would run into files that are
+        # being removed, and end the process with another code.
+        while self._is_ending:
+            time.sleep(1)
+
+    def _answer_all(self) -> None:
+        with self._read_end:
+            while received := self._read_end.recv(1):
+                if received[0] in _SIGNALS:
+                    self._answer(signal.Signals(received[0]))
+
+    def _answer(self, number: signal.Signals) -> None:
+        now = time.monotonic()
+        if now - self._answered_at < _ONE_REQUEST_SECONDS:
+            return
+        self._answered_at = now
+        if self._ask is None:
+            self._is_ending = True
+            signal.pthread_kill(self._main_thread, number)
+            line = f"{program.current.name}: stopped by {number.name}\n"
+            ending.end_at_once(128 + number, lambda: streams.write_error(line))
+        self._ask(number.name)
+        self._ask = None  # The next one ends the process.
+        if self._notice is not None:
+            streams.write_error(f"\n{number.name}: {self._notice}\n")
+
+
+_watch: _Watch | None = None
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()

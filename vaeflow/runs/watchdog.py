@@ -1,4 +1,4 @@
-"""Ends a run that hangs or has lost a worker, and cannot continue by itself."""
+"""Ends a command that hangs, or a run that has lost a worker, and cannot continue by itself."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Self
 from absl import logging
 
 from vaeflow.errors import FINISHED, INTERRUPTED, EnvironmentFailure, RunError
-from vaeflow.runs import program as current_program
+from vaeflow.runs import ending, files, program, streams
 from vaeflow.runs.heartbeats import Heartbeats
 from vaeflow.runs.terminal import printable
 
@@ -23,20 +23,46 @@ if TYPE_CHECKING:
     from vaeflow.devices.workers import Workers
 
 _EXIT_CODE = EnvironmentFailure.exit_code
-_LONGEST_REPORT_SECONDS = 10.0
-_ADVICE = "run the same command to resume from the last checkpoint"
+_RESUME = "run the same command to resume from the last checkpoint"
+_REPEAT = "run the same command again"
+
+_active: list[Watchdog] = []
+
+
+def progress(doing: str, limit_seconds: float | None = None) -> None:
+    """Reports progress to the watchdog of this process's command, if there is one.
+
+    Whatever works for an unknown time calls this after each part of it, e.g. a batch.
+
+    Args:
+      doing, limit_seconds: as for `Watchdog.progress`.
+    """
+    if _active:
+        _active[-1].progress(doing, limit_seconds)
+
+
+def configure(folder: str | os.PathLike[str], limit_seconds: float) -> None:
+    """Tells the watchdog of this process's command, if there is one, where and how a run is watched.
+
+    Args:
+      folder: the work folder, for the stacks.
+      limit_seconds: a command without progress for this long is ended.
+    """
+    if _active:
+        _active[-1].configure(folder, limit_seconds)
 
 
 class Watchdog:
-    """Watches a run from threads, because the main thread may never return from a TensorFlow call.
+    """Watches a command from threads, because the main thread may never return from a TensorFlow call.
 
         with Watchdog(workdir, workers) as watchdog:
             watchdog.wait_for_peers()
             ...
             watchdog.progress("step 1200")
 
-    A run that reports no progress for `limit_seconds` is ended, and the stacks of its
-    threads are written to the work folder. Among several workers, each shows that it is alive
+    A command that reports no progress for `limit_seconds` is ended, and the stacks of its
+    threads are written to the work folder. Inside a watchdog another one may be started, which
+    then watches alone. Among several workers, each shows that it is alive
     by updating a file in `<folder>/workers`. When one is lost, the main thread has
     `grace_seconds` to leave the context with TensorFlow's own error; then the process is ended
     too. Either way the exit code is 4, and one line on stderr says why.
@@ -44,35 +70,35 @@ class Watchdog:
     Time during which the whole process was stopped, as Slurm does to free resources, does not count.
 
     Args:
-      folder: the work folder, on a disk that the workers share.
+      folder: the work folder, on a disk that the workers share; None for a command without one.
       workers: a `Workers`, or None for one process.
-      limit_seconds: a run without progress for this long is ended.
+      limit_seconds: a command without progress for this long is ended.
       start_seconds: how long to wait for all workers to start, and then for them to connect.
       peer_seconds: a worker whose file has not changed for this long is lost.
       beat_seconds: time between two updates of this worker's file.
       grace_seconds: see above.
-      program: the name of the command in the line on stderr; None for this process's.
+      resumes: whether the same command resumes what is ended here.
     """
 
     def __init__(
         self,
-        folder: str | os.PathLike[str],
+        folder: str | os.PathLike[str] | None = None,
         workers: Workers | None = None,
-        limit_seconds: float = 300.0,
+        limit_seconds: float = 900.0,
         start_seconds: float = 120.0,
         peer_seconds: float = 30.0,
         beat_seconds: float = 2.0,
         grace_seconds: float = 5.0,
-        program: str | None = None,
+        resumes: bool = True,
     ) -> None:
-        self._folder = pathlib.Path(folder)
+        self._folder = None if folder is None else pathlib.Path(folder)
         self._workers = workers
         self._limit_seconds = limit_seconds
         self._start_seconds = start_seconds
         self._peer_seconds = peer_seconds
         self._beat_seconds = beat_seconds
         self._grace_seconds = grace_seconds
-        self._program = program or current_program.current.name
+        self._advice = _RESUME if resumes else _REPEAT
         self._closed = threading.Event()
         self._joined = threading.Event()
         self._beating = threading.Lock()
@@ -87,7 +113,7 @@ class Watchdog:
         Raises:
           EnvironmentFailure: this worker cannot write its file.
         """
-        if self._workers is not None:
+        if self._folder is not None and self._workers is not None:
             self._heartbeats = Heartbeats(self._folder, self._workers, self._awake_clock())
             self._heartbeats.look()
             self._beat()
@@ -95,6 +121,7 @@ class Watchdog:
                 target=self._beat_on, args=(self._heartbeats,), name="heartbeats", daemon=True
             )
             beating.start()
+        _active.append(self)
         threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
         return self
 
@@ -102,9 +129,12 @@ class Watchdog:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if self._heartbeats is not None:
+            if error is not None:
+                self._wait_for_chief(self._heartbeats)
             self._try_to_beat(ended=_exit_code(error), reason=_first_line(error))
         # Only now: the disk that takes the last beat may hang.
         self._closed.set()
+        _active.remove(self)
 
     def progress(self, doing: str, limit_seconds: float | None = None) -> None:
         """Reports that the run makes progress.
@@ -114,6 +144,11 @@ class Watchdog:
           limit_seconds: how long it may take; None for the usual time.
         """
         self._progress = _Progress(doing, self._limit_seconds if limit_seconds is None else limit_seconds)
+
+    def configure(self, folder: str | os.PathLike[str], limit_seconds: float) -> None:
+        """Changes where the stacks are written, and how long progress may take from now on."""
+        self._folder, self._limit_seconds = pathlib.Path(folder), limit_seconds
+        self.progress(self._progress.doing)
 
     def wait_for_peers(self) -> None:
         """Returns when all workers have started; call it before TensorFlow connects them.
@@ -159,7 +194,7 @@ class Watchdog:
         current, since = self._progress, clock()
         while not self._closed.wait(self._beat_seconds / 4):
             now = clock()
-            if self._progress is not current:
+            if self._progress is not current or _active[-1:] != [self]:
                 current, since = self._progress, now
             if now - since > current.limit_seconds:
                 self._end(f"no progress for {now - since:.0f} s in {current.doing}", self._stacks_path())
@@ -185,33 +220,38 @@ class Watchdog:
 
     def _beat(self, ended: int | None = None, reason: str | None = None) -> None:
         with self._beating:
-            if self._heartbeats is not None and not self._ended:
+            if self._heartbeats is not None and self._heartbeats.may_beat() and not self._ended:
                 self._ended = ended is not None
                 self._heartbeats.beat(self._progress.doing, ended, reason)
 
+    def _wait_for_chief(self, heartbeats: Heartbeats) -> None:
+        """Gives the chief the time of two beats to show itself, so that this worker can say why it ends."""
+        deadline = time.monotonic() + 2 * self._beat_seconds
+        while not heartbeats.may_beat() and time.monotonic() < deadline:
+            time.sleep(self._beat_seconds / 40)
+            heartbeats.look()
+
     def _end(self, problem: str, stacks: pathlib.Path | None = None) -> None:
-        # In a thread of its own: a full pipe or a hanging disk must not keep the process alive.
-        report = threading.Thread(target=self._report, args=(problem, stacks), daemon=True)
-        report.start()
-        report.join(_LONGEST_REPORT_SECONDS)
-        os._exit(_EXIT_CODE)
+        ending.end_at_once(_EXIT_CODE, lambda: self._report(problem, stacks))
 
     def _report(self, problem: str, stacks: pathlib.Path | None) -> None:
         where = "" if stacks is None else f"the stacks of all threads are in {stacks}; "
-        os.write(2, printable(f"{self._program}: error: {problem}; {where}{_ADVICE}\n").encode())
+        line = f"{program.current.name}: error: {problem}; {where}{self._advice}\n"
+        streams.write_error(printable(line))
         if stacks is not None:
             try:
-                with stacks.open("w") as file:
+                # It would make a folder that was removed again.
+                with files.reported(stacks), os.scandir(stacks.parent), files.writing(stacks) as file:
                     faulthandler.dump_traceback(file)
-            except OSError:
+            except EnvironmentFailure:
                 faulthandler.dump_traceback(2)
         if self._heartbeats is not None:
             self._try_to_beat(ended=_EXIT_CODE, reason=problem)
         sys.stdout.flush()
 
-    def _stacks_path(self) -> pathlib.Path:
+    def _stacks_path(self) -> pathlib.Path | None:
         worker = "" if self._workers is None else f"-worker-{self._workers.index}"
-        return self._folder / f"stacks{worker}.txt"
+        return None if self._folder is None else self._folder / f"stacks{worker}.txt"
 
     def _awake_clock(self) -> _AwakeClock:
         return _AwakeClock(4 * self._beat_seconds)

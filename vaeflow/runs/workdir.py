@@ -11,14 +11,13 @@ import os
 import pathlib
 import platform
 import shutil
-import subprocess
 import sys
 from collections.abc import Generator, Mapping
 from importlib import metadata
 from typing import Any
 
 from vaeflow.errors import ConfigurationError, EnvironmentFailure
-from vaeflow.runs import files, machine, paths
+from vaeflow.runs import files, machine, paths, processes
 
 _LOCK = ".lock"
 _PACKAGES = ("vaeflow", "tensorflow", "keras", "numpy", "gin-config", "tensorboard")
@@ -187,8 +186,6 @@ def _version(package: str) -> str | None:
 def _git_revision() -> str | None:
     """The revision of the running code, with `+changes` if the tree was edited; or None."""
     source = pathlib.Path(__file__).parent
-    try:
-        command = ["git", "-C", str(source), "describe", "--always", "--abbrev=40", "--dirty=+changes"]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return None
+    command = ["git", "-C", str(source), "describe", "--always", "--abbrev=40", "--dirty=+changes"]
+    described = processes.output(command, seconds=10)
+    return described and described.strip()

@@ -27,4 +27,4 @@ def run(flags: FlagValues, extra_callbacks: Sequence = ()) -> None:
     )
 
 
-COMMAND = command_line.Command("train", __doc__, run, shared_flags.TRAINING, skips_destructors=True)
+COMMAND = command_line.Command("train", __doc__, run, shared_flags.TRAINING)
