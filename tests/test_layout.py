@@ -9,6 +9,8 @@ import sys
 
 import pytest
 
+import vaeflow
+
 REPOSITORY = pathlib.Path(__file__).parents[1]
 
 # Modules that only hand on, with a warning, names that have moved to `devices`.
@@ -185,6 +187,12 @@ def test_what_runs_before_tensorflow_imports_neither_it_nor_keras():
 
 @pytest.mark.processes
 def test_every_public_name_of_the_package_exists():
+    """And TensorFlow's start-up lines, which come with the first of them, are held back."""
     program = "import vaeflow; print([getattr(vaeflow, name) for name in vaeflow.__all__])"
     done = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+    assert not done.stderr
+
+
+def test_every_public_name_of_the_package_is_listed():
+    assert set(vaeflow.__all__) <= set(dir(vaeflow))

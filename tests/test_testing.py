@@ -67,6 +67,14 @@ def test_what_another_process_cannot_import_is_refused():
         testing.check_replicas(lambda: broken_models.Tiny(), SHAPE)
 
 
+def test_what_another_process_cannot_import_is_refused_before_any_check(monkeypatch):
+    """Else a class of a notebook goes through all checks, for a minute, first."""
+    monkeypatch.setattr(testing, "CHECKS", [lambda *arguments: pytest.fail("a check ran")])
+    notebook = type("OfANotebook", (broken_models.Tiny,), {"__module__": "__main__"})
+    with pytest.raises(AssertionError, match="OfANotebook of __main__ cannot be imported by another process"):
+        testing.check_model(notebook, SHAPE)
+
+
 def test_what_makes_no_model_is_refused():
     with pytest.raises(AssertionError, match=r"the factory makes 3, not a vaeflow.VAE"):
         testing.check_terms(lambda: 3, SHAPE)

@@ -6,6 +6,8 @@ resolved when they are first used.
 
 import importlib
 
+from vaeflow.devices import quiet_import
+
 __version__ = "0.1.0"
 
 _MODULES = ("callbacks", "datasets", "distributions", "layers", "models", "registry", "schedules")
@@ -21,6 +23,8 @@ _OBJECTS = {
 
 __all__ = [*_OBJECTS, *_MODULES]
 
+quiet_import.quiet_tensorflow()
+
 
 def __getattr__(name):
     if name in _MODULES:
@@ -28,3 +32,7 @@ def __getattr__(name):
     if name in _OBJECTS:
         return getattr(importlib.import_module(_OBJECTS[name]), name)
     raise AttributeError(f"module 'vaeflow' has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})

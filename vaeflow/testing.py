@@ -54,6 +54,7 @@ def check_model(factory, image_shape=(8, 8, 1)):
     Raises:
       AssertionError: something is broken; the message says what.
     """
+    _check_importable(factory)
     for check in CHECKS:
         check(factory, tuple(image_shape))
     check_replicas(factory, tuple(image_shape))
@@ -218,13 +219,7 @@ def _state(trainer):
 
 def check_replicas(factory, image_shape):
     """Checks, in a second process, that one and two replicas train the same weights in float64."""
-    name = getattr(factory, "__qualname__", repr(factory))
-    module = getattr(factory, "__module__", "__main__")
-    _demand(
-        module != "__main__" and name.isidentifier(),
-        f"{name} of {module} cannot be imported by another process; give a class, or a function, at the top "
-        "level of a module",
-    )
+    module, name = _check_importable(factory)
     command = [sys.executable, "-m", "vaeflow.testing", module, name, *map(str, image_shape)]
     # Replicas on the CPU, whatever the machine has.
     own = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "CUDA_VISIBLE_DEVICES": "-1"}
@@ -232,6 +227,18 @@ def check_replicas(factory, image_shape):
     lines = (done.stdout if done.returncode == 0 else done.stderr).strip().splitlines() or ["no message"]
     _demand(done.returncode == 0, f"training on one and two replicas failed: {lines[-1]}")
     _demand(lines[-1] == "equal", lines[-1])
+
+
+def _check_importable(factory):
+    """Returns the module and the name of a factory; demands that another process can import it."""
+    name = getattr(factory, "__qualname__", repr(factory))
+    module = getattr(factory, "__module__", "__main__")
+    _demand(
+        module != "__main__" and hasattr(sys.modules.get(module), name),
+        f"{name} of {module} cannot be imported by another process; give a class, or a function, at the top "
+        "level of a module",
+    )
+    return module, name
 
 
 def _compare_replicas(factory, image_shape):

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from tests.fixtures import numpy_vae
 from vaeflow import random
+from vaeflow.errors import ConfigurationError
 from vaeflow.layers import BernoulliLikelihood, GaussianLikelihood
 from vaeflow.models import VAE
 from vaeflow.schedules import LinearSchedule
@@ -167,3 +168,21 @@ def test_likelihoods_are_saved_with_the_model(learned, tmp_path):
         again.decode(again.encode(images).mean).log_prob(images),
         model.decode(model.encode(images).mean).log_prob(images),
     )
+
+
+@pytest.mark.parametrize("method", ["sample", "decode"])
+def test_a_model_that_is_not_built_says_what_to_do(method):
+    with pytest.raises(ConfigurationError, match=rf"`VAE\.{method}` needs a model that knows .* call build"):
+        getattr(VAE(num_latents=2), method)(tf.zeros([1, 2]))
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"), [((2, 8, 8), "add a channel axis"), ((2, 8, 8, 3), r"got \[B, 8, 8, 3\]")]
+)
+def test_images_of_another_shape_are_refused_once_it_is_built(shape, message):
+    model = VAE(num_latents=2)
+    model.build((None, 8, 8, 1))
+    with pytest.raises(
+        ConfigurationError, match=rf"built for images of the shape \[B, 8, 8, 1\], .*{message}"
+    ):
+        model.encode(tf.zeros(shape))

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 
 from vaeflow import registry
-from vaeflow.devices import allocator, quiet_import
+from vaeflow.devices import allocator
 from vaeflow.errors import ConfigurationError, EnvironmentFailure, Preempted, TrainingDiverged
 from vaeflow.runs import interpreter, program
 from vaeflow.runs.signals import StopRequest
@@ -235,7 +235,6 @@ def _work(settings):
         return  # Ray restarts the workers after any failure.
     interpreter.leave_folder(settings["folder"])
     # Only here: the other processes of Ray start sooner without TensorFlow.
-    quiet_import.import_tensorflow()
     registry.load_builtins()
     from vaeflow.clusters import ray_worker
 

@@ -14,7 +14,6 @@ from absl import logging
 
 from vaeflow import config, registry
 from vaeflow.commands import shared_flags
-from vaeflow.devices import quiet_import
 from vaeflow.errors import ConfigurationError, Preempted, RunError, user_code
 from vaeflow.runs import paths, program, signals
 from vaeflow.runs.terminal import printable, printable_record
@@ -155,15 +154,9 @@ def parse(command: Command, arguments: list[str]) -> tuple[absl_flags.FlagValues
     return values, rest
 
 
-def load_builtins() -> None:
-    """Imports TensorFlow without its start-up lines, then all that vaeflow registers."""
-    quiet_import.import_tensorflow()
-    registry.load_builtins()
-
-
 def load(root: str, values: absl_flags.FlagValues) -> config.Configuration:
     """Loads the configuration that the flags name; see `config.load`."""
-    return config.load(root, values.gin_file, values.gin_param, values.plugin, load_builtins)
+    return config.load(root, values.gin_file, values.gin_param, values.plugin)
 
 
 def load_trained(root: str, values: absl_flags.FlagValues) -> str:
@@ -181,7 +174,7 @@ def load_trained(root: str, values: absl_flags.FlagValues) -> str:
         if path.parent.name != "checkpoints":
             raise ConfigurationError("give --workdir=<the folder of a run>, e.g. --workdir=runs/vae")
         folder = str(path.parent.parent)
-    config.load_trained(root, folder, values.gin_file, values.gin_param, values.plugin, load_builtins)
+    config.load_trained(root, folder, values.gin_file, values.gin_param, values.plugin)
     return folder
 
 

@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import os
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from typing import Any
 
 import gin
@@ -48,7 +48,6 @@ def load(
     files: Iterable[str] = (),
     parameters: Iterable[str] = (),
     plugins: Iterable[str] = (),
-    load_builtins: Callable[[], None] | None = None,
 ) -> Configuration:
     """Reads a configuration, checks it, and puts it in force.
 
@@ -57,8 +56,6 @@ def load(
       files: gin files, as given with `--gin_file`; later statements win.
       parameters: statements, as given with `--gin_param`; they win over files.
       plugins: modules to import, whose code the user trusts.
-      load_builtins: imports the modules that register vaeflow's own classes; None for
-        `registry.load_builtins`.
 
     Returns:
       The configuration; its warnings have been logged.
@@ -77,7 +74,7 @@ def load(
     plugins = list(plugins)
     trusted = list(dict.fromkeys([*plugins, *registry.announced_plugins()]))
     imports = [_consented(module, place, trusted) for module, place in reader.imports]
-    (load_builtins or registry.load_builtins)()
+    registry.load_builtins()
     for module in trusted:
         registry.load_plugin(module, named_by_user=module in plugins)
     bindings, warnings = check.check(root, reader.bindings)
@@ -98,7 +95,6 @@ def load_trained(
     files: Iterable[str] = (),
     parameters: Iterable[str] = (),
     plugins: Iterable[str] = (),
-    load_builtins: Callable[[], None] | None = None,
 ) -> Configuration:
     """Puts the configuration in force that the model of a work folder was trained with.
 
@@ -106,7 +102,6 @@ def load_trained(
       root: the name of the command, e.g. `evaluate`.
       workdir: the work folder of a training run.
       files, parameters, plugins: as for `load`; they win over the folder's.
-      load_builtins: as for `load`.
 
     Returns:
       The configuration.
@@ -114,7 +109,7 @@ def load_trained(
     Raises:
       ConfigurationError: as for `load`, or the folder is not that of a run.
     """
-    return load(root, [str(gin_files.of_workdir(workdir)), *files], parameters, plugins, load_builtins)
+    return load(root, [str(gin_files.of_workdir(workdir)), *files], parameters, plugins)
 
 
 def values_of(root: str) -> dict[str, Any]:

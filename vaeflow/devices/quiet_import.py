@@ -1,14 +1,46 @@
 """Imports TensorFlow without its start-up lines."""
 
-import importlib
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import os
+import sys
+from collections.abc import Sequence
+from types import ModuleType
 
 from vaeflow.runs import streams
 
 
-def import_tensorflow() -> None:
-    """Imports TensorFlow; what its libraries write to stderr is shown only if the import fails.
+def quiet_tensorflow() -> None:
+    """Holds back what TensorFlow's libraries write to stderr when it is imported, whoever imports it.
 
-    They log half a dozen lines before they read the log level, past Python's own stream.
+    It is shown only if the import fails. They log half a dozen lines before they read the log
+    level, past Python's own stream.
     """
-    with streams.errors_held_back():
-        importlib.import_module("tensorflow")
+    if "tensorflow" not in sys.modules and not any(isinstance(each, _Finder) for each in sys.meta_path):
+        sys.meta_path.insert(0, _Finder())
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+    """Finds TensorFlow where the others find it, once, and makes its import quiet."""
+
+    def find_spec(
+        self,
+        fullname: str,
+        path: Sequence[str] | None,  # noqa: ARG002 -- the protocol's.
+        target: ModuleType | None = None,  # noqa: ARG002
+    ) -> importlib.machinery.ModuleSpec | None:
+        if fullname != "tensorflow":
+            return None
+        sys.meta_path.remove(self)
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # For what they log at the first computation.
+        spec = importlib.util.find_spec(fullname)
+        if spec is not None and spec.loader is not None:
+            execute = spec.loader.exec_module
+
+            def execute_quietly(module: ModuleType) -> None:
+                with streams.errors_held_back():
+                    execute(module)
+
+            spec.loader.exec_module = execute_quietly
+        return spec

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from vaeflow import random, registry, schedules, validation
 from vaeflow.distributions import Gaussian
-from vaeflow.errors import user_code
+from vaeflow.errors import ConfigurationError, user_code
 from vaeflow.layers import (
     BernoulliLikelihood,
     Decoder,
@@ -114,15 +114,18 @@ class VAE(Model):
     def encode(self, images: tf.Tensor, training: bool = False) -> Gaussian:
         """Returns q(z|x), a `Gaussian` with `[B, D]`, for images `[B, H, W, C]` in [0, 1]."""
         self._build_for(images)
+        self._check_images(images)
         mean, log_variance = self.head(self.in_parts(self.encoder, images, training=training))
         return Gaussian(mean, log_variance)
 
     def decode(self, latents: tf.Tensor, training: bool = False) -> Any:
         """Returns p(x|z), a distribution over `[B, H, W, C]`, for latents `[B, D]`."""
+        self._check_built("decode")
         return self.likelihood.distribution(self.in_parts(self.decoder, latents, training=training))
 
     def sample(self, num_samples: int | tf.Tensor) -> tf.Tensor:
         """Returns the means of p(x|z) for `num_samples` draws of z ~ p(z), `[n, H, W, C]`."""
+        self._check_built("sample")
         noise = random.normal((num_samples, self.num_latents), self.variable_dtype)
         return self.decode(self.prior.sample(noise)).mean
 
@@ -173,3 +176,21 @@ class VAE(Model):
         """
         shape = (self.batch_size_in_scope(forward.num_examples), self.num_latents)
         return self.prior.sample(random.normal(shape, forward.latents.dtype, self.scope == "global"))
+
+    def _check_images(self, images):
+        height, width, channels = self.decoder.checked_target_shape()
+        expected = (height, width, channels // self.likelihood.channels_per_channel)
+        shape = tf.TensorShape(images.shape)
+        if shape.rank != 4 or not shape[1:].is_compatible_with(expected):
+            advice = "; add a channel axis, as in images[..., None]" if shape.rank == 3 else ""
+            raise ConfigurationError(
+                f"this {type(self).__name__} was built for images of the shape {_shape_text(expected)}, got "
+                f"{_shape_text(shape[1:])}{advice}"
+            )
+
+    def _check_built(self, method):
+        if not self.built:
+            raise ConfigurationError(
+                f"`{type(self).__name__}.{method}` needs a model that knows the size of images: train it, "
+                "load it, or call build((None, height, width, channels)) first"
+            )

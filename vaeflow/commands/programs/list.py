@@ -18,7 +18,7 @@ from vaeflow.errors import ConfigurationError
 
 def run(flags: FlagValues, kind_or_name: str | None = None) -> None:
     """Prints the registered names of one kind or of all, or describes one name."""
-    command_line.load_builtins()
+    registry.load_builtins()
     for module in dict.fromkeys([*flags.plugin, *registry.announced_plugins()]):
         registry.load_plugin(module, named_by_user=module in flags.plugin)
     names = [entry.name for entry in registry.entries()]
