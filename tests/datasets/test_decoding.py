@@ -88,7 +88,6 @@ def stream(items, **options):
 
         return decode_images(
             batch,
-            tf.identity,
             (4, 4, 3),
             retry=lambda: tf.numpy_function(again, [batch], tf.uint8),
             **options,
@@ -121,5 +120,5 @@ def test_batches_of_none_and_eager_calls():
         raise AssertionError
 
     for items in ([], [encode(NOISE)]):
-        images = decode_images(tf.constant(items, tf.string), tf.identity, (6, 5, 1), True, never)
+        images = decode_images(tf.constant(items, tf.string), (6, 5, 1), True, never)
         assert images.shape == (len(items), 6, 5, 1)

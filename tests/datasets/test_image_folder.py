@@ -1,5 +1,7 @@
 """Image files in a folder: their splits, their sizes, and the errors of bad ones."""
 
+import os
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -23,53 +25,238 @@ def load_split(folder, name="train", **settings):
 
 
 def test_every_format_is_read(tmp_path):
-    for name in ("a.png", "b.jpg", "c.JPEG", "d.webp", "deep/er/e.png"):
+    names = ("a.png", "b.jpg", "c.JPEG", "d.webp", "deep/er/e.png", "f.gif", "g.bmp", "h.tif", "i.TIFF")
+    for name in names:
         save_image(tmp_path / name, **({"lossless": True} if name.endswith("webp") else {}))
     for ignored in (".hidden.png", ".cache/f.png", "notes.txt"):
         (tmp_path / ignored).parent.mkdir(exist_ok=True)
         (tmp_path / ignored).write_bytes(b"nothing to see")
     split = load_split(tmp_path, evaluation_fraction=0.0)
-    assert split.num_examples == 5
+    assert split.num_examples == len(names)
     assert split.shape == (5, 7, 3)
     assert split.dtype == "uint8"
     result = read_images(split)
     assert result.dtype == np.uint8
-    assert result.shape == (5, 5, 7, 3)
+    assert result.shape == (9, 5, 7, 3)
     assert abs(result.astype(int) - [10, 20, 30]).max() <= 3
-    assert split.factors(np.arange(5)) is None
+    assert split.factors(np.arange(9)) is None
     assert split.factor_names == ()
-    assert read_images(load_split(tmp_path, channels=1, evaluation_fraction=0.0)).shape == (5, 5, 7, 1)
+    assert read_images(load_split(tmp_path, channels=1, evaluation_fraction=0.0)).shape == (9, 5, 7, 1)
 
 
-def test_folders_named_for_the_splits(tmp_path):
-    for count, part in enumerate(("train", "evaluation", "test", "val", "train/cats", "other")):
-        for place in range(count + 1):
-            save_image(tmp_path / part / f"{place}.png")
-    assert load_split(tmp_path).num_examples == 1 + 5
-    for count, part in enumerate(("evaluation", "test", "val"), 2):
-        assert load_split(tmp_path, "evaluation").num_examples == count
-        (tmp_path / part).rename(tmp_path / f"old_{part}")
-    # With only `train` left it is a folder like any other.
-    joined = [
+USUAL = [
+    ("train", "evaluation"),
+    ("train", "test"),
+    ("train", "val"),
+    ("train", "valid"),
+    ("train", "validation"),
+    ("train", "dev"),
+    ("Train", "Test"),
+    ("training", "testing"),
+    ("TRAIN", "Eval"),
+]
+
+
+@pytest.mark.parametrize(("train", "evaluation"), USUAL)
+def test_folders_named_for_the_splits(tmp_path, train, evaluation):
+    for part, count in ((train, 3), (evaluation, 2), ("other", 1)):
+        for place in range(count):
+            save_image(tmp_path / part / f"{place}.png", colour=(count, place, 0))
+    assert load_split(tmp_path).num_examples == 3
+    assert load_split(tmp_path, "evaluation").num_examples == 2
+
+
+def test_a_folder_for_validation_is_neither_of_the_others(tmp_path):
+    for count, part in enumerate(("train", "val", "test"), 1):
+        for place in range(count):
+            save_image(tmp_path / part / f"{place}.png", colour=(count, place, 0))
+    dataset = ImageFolder(tmp_path, image_size=(5, 7))
+    assert [dataset.load(name).num_examples for name in ("train", "validation", "evaluation")] == [1, 2, 3]
+
+
+def test_a_folder_for_training_alone_is_one_like_any_other(tmp_path):
+    for place in range(20):
+        save_image(tmp_path / "train" / f"{place}.png", colour=(place,) * 3)
+    sizes = [
         load_split(tmp_path, name, evaluation_fraction=0.3).num_examples for name in ("train", "evaluation")
     ]
-    assert sum(joined) == 1 + 2 + 3 + 4 + 5 + 6
+    assert sum(sizes) == 20
+    assert 0 not in sizes
+
+
+@pytest.mark.parametrize(
+    "folders", [("train", "test", "eval"), ("train", "val", "dev"), ("Train", "train", "test")]
+)
+def test_several_folders_for_one_split_are_refused(tmp_path, folders):
+    for place, part in enumerate(folders):
+        save_image(tmp_path / part / "1.png", colour=(place,) * 3)
+    with pytest.raises(
+        ConfigurationError, match=r"several folders that could be .*`ImageFolder.split_folders`"
+    ):
+        load_split(tmp_path)
+
+
+def test_the_folders_can_be_chosen(tmp_path):
+    for count, part in enumerate(("train", "test", "eval", "photos"), 1):
+        for place in range(count):
+            save_image(tmp_path / part / f"{place}.png", colour=(count, place, 0))
+    assert load_split(tmp_path, "evaluation", split_folders={"evaluation": "eval"}).num_examples == 3
+    both = {"evaluation": "test", "train": "photos"}
+    assert load_split(tmp_path, split_folders=both).num_examples == 4
+    with pytest.raises(ConfigurationError, match=r"split_folders` must name folders in .*'none'"):
+        load_split(tmp_path, split_folders={"train": "none"})
+    for wrong in ("train", {"train": 3}):
+        with pytest.raises(ConfigurationError, match=r"`ImageFolder.split_folders` must be a dict"):
+            ImageFolder(tmp_path, split_folders=wrong)
+    with pytest.raises(ValueError, match="must be one of 'train'"):
+        ImageFolder(tmp_path, split_folders={"test": "test"})
+
+
+def paths_of(folder, name, **settings):
+    return {path.split("/")[-1] for path in ImageFolder(folder, **settings)._files.paths[name]}
 
 
 def test_adding_files_moves_no_other(tmp_path):
-    def paths(name):
-        return set(load_split(tmp_path, name, evaluation_fraction=0.25, cache=False)._paths)
-
     for place in range(200):
-        (tmp_path / f"{place}.png").touch()
-    before = paths("evaluation")
+        (tmp_path / f"{place}.png").write_text(str(place))
+    before = paths_of(tmp_path, "evaluation", evaluation_fraction=0.25)
     assert 30 <= len(before) <= 70
     for place in range(200, 260):
-        (tmp_path / f"{place}.png").touch()
-    assert before == {path for path in paths("evaluation") if int(path.split("/")[-1][:-4]) < 200}
-    train, held_out = paths("train"), paths("evaluation")
+        (tmp_path / f"{place}.png").write_text(str(place))
+    held_out = paths_of(tmp_path, "evaluation", evaluation_fraction=0.25)
+    assert before == {name for name in held_out if int(name[:-4]) < 200}
+    train = paths_of(tmp_path, "train", evaluation_fraction=0.25)
     assert not train & held_out
     assert len(train | held_out) == 260
+
+
+def test_copies_are_in_one_split(tmp_path, warnings):
+    for place in range(100):
+        for copy in "ab":
+            (tmp_path / f"{place}{copy}.png").write_text(str(place))
+    parts = [paths_of(tmp_path, name, evaluation_fraction=0.3) for name in ("train", "evaluation")]
+    numbers = [{name[:-5] for name in part} for part in parts]
+    assert not numbers[0] & numbers[1]
+    assert sum(map(len, parts)) == 200
+    assert f"{tmp_path}: 100 files are copies of others, and in the same split: " in warnings()[0]
+
+
+def test_each_real_file_counts_once(tmp_path, warnings):
+    save_image(tmp_path / "real" / "a.png")
+    (tmp_path / "real" / "b.png").symlink_to("a.png")
+    (tmp_path / "real" / "c.png").hardlink_to(tmp_path / "real" / "a.png")
+    (tmp_path / "again").symlink_to("real")
+    (tmp_path / "real" / "circle").symlink_to(tmp_path)
+    (tmp_path / "real" / "lost.png").symlink_to("missing.png")
+    assert load_split(tmp_path, evaluation_fraction=0.0).num_examples == 1
+    assert any("links to a file that is counted already are left out" in text for text in warnings())
+    assert any("1 links lead nowhere" in text for text in warnings())
+
+
+def test_a_file_of_both_splits_is_not_trained_on(tmp_path, warnings):
+    save_image(tmp_path / "test" / "a.png")
+    save_image(tmp_path / "train" / "b.png", colour=(9, 9, 9))
+    (tmp_path / "train" / "a.png").symlink_to("../test/a.png")
+    save_image(tmp_path / "train" / "copy.png")
+    dataset = ImageFolder(tmp_path)
+    assert (dataset.load("train").num_examples, dataset.load("evaluation").num_examples) == (2, 1)
+    assert any("1 training files are copies of those for evaluation: " in text for text in warnings())
+
+
+def test_what_is_left_out_is_counted_and_named(tmp_path, warnings):
+    save_image(tmp_path / "a.png")
+    for litter in (
+        "@eaDir/a.png/SYNOPHOTO_THUMB_M.jpg",
+        ".thumbnails/a.png",
+        "._a.png",
+        "__MACOSX/b.png",
+        "Thumbs.db",
+    ):
+        (tmp_path / litter).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / litter).write_bytes(b"litter")
+    (tmp_path / "photo.heic").write_bytes(b"no known format")
+    assert load_split(tmp_path, evaluation_fraction=0.0).num_examples == 1
+    assert warnings() == [f"{tmp_path}: 1 files are no images and are left out: {tmp_path}/photo.heic"]
+
+
+def cut(content):
+    return content[: len(content) // 2]
+
+
+def flipped(content):
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 255]) + content[middle + 1 :]
+
+
+DAMAGES = {
+    "empty.png": b"",
+    "words.jpg": b"these are words",
+    "blank.png": b"\x89PNG\r\n\x1a\n" + bytes(50),
+    "cut.png": cut,
+    "cut.jpg": cut,
+    "cut.webp": cut,
+    "cut.gif": cut,
+    "cut.bmp": cut,
+    "cut.tiff": cut,
+    "flipped.png": flipped,
+}
+
+
+@pytest.fixture
+def damaged_folder(tmp_path):
+    """A folder with two good images and one of each damage."""
+    noise = np.random.RandomState(0).randint(0, 256, (40, 40, 3)).astype(np.uint8)
+    for name, damage in DAMAGES.items():
+        Image.fromarray(noise).save(tmp_path / name)
+        content = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(damage(content) if callable(damage) else damage)
+    save_image(tmp_path / "good.png")
+    save_image(tmp_path / "good.jpg")
+    return tmp_path
+
+
+def test_all_damaged_files_are_named_at_once(damaged_folder):
+    with pytest.raises(DataError, match=r"10 of 12 files cannot be decoded as images") as caught:
+        load_split(damaged_folder, evaluation_fraction=0.0)
+    for name in DAMAGES:
+        assert f"{damaged_folder}/{name} (" in str(caught.value)
+    assert 'set `ImageFolder.damaged` to "skip"' in str(caught.value)
+
+
+def test_damaged_files_can_be_skipped(damaged_folder, warnings):
+    split = load_split(damaged_folder, evaluation_fraction=0.0, damaged="skip")
+    assert split.num_examples == 2
+    assert len(read_images(split)) == 2
+    assert any("10 of 12 files are damaged and skipped: " in text for text in warnings())
+
+
+def test_a_pipe_among_the_images_is_named(tmp_path):
+    save_image(tmp_path / "a.png")
+    os.mkfifo(tmp_path / "b.png")
+    with pytest.raises(DataError, match=r"b.png is a pipe; expected a regular file"):
+        load_split(tmp_path, evaluation_fraction=0.0)
+
+
+def test_a_file_that_became_a_pipe_is_named(tmp_path):
+    save_image(tmp_path / "a.png")
+    split = load_split(tmp_path, evaluation_fraction=0.0)
+    (tmp_path / "a.png").unlink()
+    os.mkfifo(tmp_path / "a.png")
+    with pytest.raises(DataError, match=r"a.png is a pipe"):
+        read_images(split)
+
+
+def test_images_are_turned_as_their_tag_says(tmp_path):
+    top = np.zeros((8, 16, 3), np.uint8)
+    top[:4] = 255
+    turned = Image.Exif()
+    turned[0x0112] = 6  # The camera was turned to the right: the first row is the right side.
+    for kind in ("jpg", "png", "tiff", "webp"):
+        (tmp_path / kind).mkdir()
+        Image.fromarray(top).save(tmp_path / kind / f"a.{kind}", exif=turned)
+        image = read_images(load_split(tmp_path / kind, image_size=(16, 8), evaluation_fraction=0.0))[0]
+        assert image[:, 5:].min() > 200, kind
+        assert image[:, :3].max() < 50, kind
 
 
 def test_the_first_folder_is_the_label(tmp_path):
@@ -95,16 +282,16 @@ def test_own_size_must_be_the_same(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"these are words", b"\x89PNG\r\n\x1a\n" + bytes(50)])
-def test_what_is_no_image_is_named_inside_tf_data(tmp_path, content):
+def test_what_was_damaged_later_is_named_inside_tf_data(tmp_path, content):
     for part in ("train", "test"):
         save_image(tmp_path / part / "good.png")
-    (tmp_path / "train" / "bad.png").write_bytes(content)
+    save_image(tmp_path / "train" / "bad.png")
     stream = tf.data.Dataset.range(2).batch(2).map(load_split(tmp_path).examples, tf.data.AUTOTUNE)
+    assert len(list(stream)) == 1
+    stream = tf.data.Dataset.range(2).batch(2).map(load_split(tmp_path).examples, tf.data.AUTOTUNE)
+    (tmp_path / "train" / "bad.png").write_bytes(content)
     with pytest.raises(tf.errors.UnknownError, match=r"DataError: .*train/bad.png cannot be decoded"):
         list(stream)
-    (tmp_path / "train" / "bad.png").unlink()
-    save_image(tmp_path / "train" / "bad.png")
-    assert len(list(stream)) == 1
 
 
 def test_a_vanished_file_is_named(tmp_path):

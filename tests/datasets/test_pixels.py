@@ -1,7 +1,5 @@
 """What an array of images is: its layout and its range, and the settings that say so."""
 
-import logging
-
 import numpy as np
 import pytest
 
@@ -28,15 +26,6 @@ def load(tmp_path):
         return Arrays(str(tmp_path / "a.npy"), **settings).load("train")
 
     return load_array
-
-
-@pytest.fixture
-def warnings(caplog):
-    """The warnings that were logged so far."""
-    absl = logging.getLogger("absl")
-    absl.addHandler(caplog.handler)
-    yield lambda: [record.getMessage() for record in caplog.records]
-    absl.removeHandler(caplog.handler)
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,23 @@
-"""Turns the bytes of PNG, JPEG and WebP images into arrays."""
+"""Turns the bytes of images into arrays: PNG, JPEG, WebP, GIF (its first frame), BMP and TIFF."""
 
+import contextlib
+import io
 import os
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Generator
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from PIL import Image, ImageOps
 
 from vaeflow import validation
 from vaeflow.errors import ConfigurationError, DataError
 
 CHANNELS = (1, 3, 4)
+
+_ORIENTATION = 0x0112  # The number of the tag in EXIF.
+_TIFF = (b"II*\0", b"MM\0*")
 
 
 def checked_image_size(name: str, value: Any) -> tuple[int, ...] | None:
@@ -37,7 +44,7 @@ def decode_image(
     aspect ratio. What overlaps is cropped equally on both sides.
 
     Args:
-      data: the bytes of a PNG, JPEG, WebP, BMP or GIF (its first frame).
+      data: the bytes of an image, see above.
       source: the file or record of the bytes, for the error.
       channels: 1 (gray), 3 (RGB; an alpha channel is dropped) or 4 (RGBA; not
         for JPEG).
@@ -52,7 +59,7 @@ def decode_image(
     try:
         # On an accelerator each of these tiny operations would wait for a transfer.
         with tf.device("CPU:0"):
-            return _decode(data, channels, size).numpy()
+            return _decode(upright(data), channels, size).numpy()
     except tf.errors.InvalidArgumentError as error:
         reason = error.message.split("} ")[-1].split(" [Op:")[0]
         raise DataError(
@@ -60,9 +67,50 @@ def decode_image(
         ) from error
 
 
+def upright(data: bytes) -> bytes:
+    """Returns an image that TensorFlow can decode, and that needs no turning.
+
+    TensorFlow decodes no TIFF, and ignores the tag by which cameras say how an image is to be
+    turned. Only such images are written anew, as PNG without loss; all others are returned as they are.
+
+    Args:
+      data: the bytes of an image.
+    """
+    is_tiff = data[:4] in _TIFF
+    if not is_tiff and not _may_have_orientation(data):
+        return data
+    # What Pillow cannot read either, TensorFlow will describe. It raises nearly every class there is.
+    with contextlib.suppress(Exception), silenced_pillow(), Image.open(io.BytesIO(data)) as image:
+        if not is_tiff and image.getexif().get(_ORIENTATION, 1) == 1:
+            return data
+        if image.mode[0] in "IF":  # 16 bits, or floats, which PNG would cut off.
+            return data
+        turned = ImageOps.exif_transpose(image)
+        written = io.BytesIO()
+        has_alpha = turned.has_transparency_data
+        turned.convert("RGBA" if has_alpha else "RGB").save(written, "PNG", compress_level=1)
+        return written.getvalue()
+    return data
+
+
+def _may_have_orientation(data: bytes) -> bool:
+    if data[:2] == b"\xff\xd8":
+        return b"Exif\0" in data[:65536]
+    if data[:4] == b"RIFF":
+        return b"EXIF" in data
+    return data[:4] == b"\x89PNG" and b"eXIf" in data
+
+
+@contextlib.contextmanager
+def silenced_pillow() -> Generator[None]:
+    """Keeps Pillow's warnings of strange tags and large images from the user."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
 def decode_images(
-    items: tf.Tensor,
-    read: Callable[[tf.Tensor], tf.Tensor],
+    contents: tf.Tensor,
     shape: tuple[int, ...],
     fit: bool,
     retry: Callable[[], tf.Tensor],
@@ -73,8 +121,7 @@ def decode_images(
     if there are any, `retry` decodes all images again.
 
     Args:
-      items: a tensor `[n]` that identifies the images, e.g. by their paths.
-      read: maps one item to the bytes of its image, in TensorFlow operations.
+      contents: a tensor `[n]` of the bytes of images, made `upright`.
       shape: `(H, W, C)` of the results.
       fit: True fits images of another size as `decode_image` does; False fails on them.
       retry: returns the same images, decoded by `decode_image` in Python, whose errors name
@@ -84,13 +131,13 @@ def decode_images(
       A tensor `[n, H, W, C]`, uint8.
     """
 
-    def decode(item):
-        return tf.ensure_shape(_decode(read(item), shape[2], shape[:2] if fit else None), shape)
+    def decode(content):
+        return tf.ensure_shape(_decode(content, shape[2], shape[:2] if fit else None), shape)
 
-    count = tf.shape(items, out_type=tf.int64)[0]
+    count = tf.shape(contents, out_type=tf.int64)[0]
     options = tf.data.Options()
     options.autotune.enabled = False
-    decoded = tf.data.Dataset.from_tensor_slices(items).map(decode, os.cpu_count(), deterministic=True)
+    decoded = tf.data.Dataset.from_tensor_slices(contents).map(decode, os.cpu_count(), deterministic=True)
     # A batch needs at least one image.
     filler = tf.data.Dataset.from_tensors(tf.zeros(shape, tf.uint8))
     batch = decoded.ignore_errors().concatenate(filler).batch(count + 1).with_options(options)

@@ -1,35 +1,35 @@
-"""PNG, JPEG and WebP files in a folder of the user."""
+"""Image files in a folder of the user."""
 
-import hashlib
+import functools
 import os
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from vaeflow import registry, validation
+from vaeflow.datasets import image_files
 from vaeflow.datasets.base import SPLITS, Dataset, Split
 from vaeflow.datasets.cache import CachedSplit
-from vaeflow.datasets.decoding import CHANNELS, checked_image_size, decode_image, decode_images
+from vaeflow.datasets.decoding import CHANNELS, checked_image_size, decode_image, decode_images, upright
+from vaeflow.datasets.regular_files import read_regular
 from vaeflow.errors import ConfigurationError, DataError
-
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
-_TRAIN_FOLDER = "train"
-_EVALUATION_FOLDERS = ("evaluation", "test", "val")
 
 
 @registry.dataset
 class ImageFolder(Dataset):
     """Image files in a folder, decoded on demand: `[H, W, C]`, uint8.
 
-    Files are found recursively, except those whose own or whose folder's name begins with a
-    dot. If the folder has a sub-folder `train` and one named `evaluation`, `test` or `val`
-    (the first of them that exists), these are the splits. Otherwise a file's own path
-    decides whether it is held out, so adding files never moves another one. If every file
-    lies in a sub-folder of its split, the name of that sub-folder is its label, the factor
-    `folder`. Only the paths are held in memory. The orientation tag of a JPEG is ignored.
+    Files of the formats PNG, JPEG, WebP, GIF (the first frame), BMP and TIFF are found
+    recursively, each real file once, except hidden ones and the thumbnails of systems. If the
+    folder has a sub-folder for training and one for evaluation (`train`, `training`; `test`,
+    `testing`, `evaluation`, `eval`, `val`, `valid`, `validation`, `dev`; in capitals or not),
+    these are the splits. Otherwise a file's own path decides whether it is held out, so
+    adding files never moves another one; copies go where the first of them is. If every file lies in
+    a sub-folder of its split, the name of that sub-folder is its label, the factor `folder`.
+    Only the paths are held in memory. Images are turned as their orientation tag says.
 
     Args:
       folder: the folder.
@@ -38,11 +38,16 @@ class ImageFolder(Dataset):
         have the same.
       channels: 1 (gray), 3 (RGB, alpha dropped) or 4 (RGBA, not for JPEG).
       evaluation_fraction: the part that is held out if no sub-folders are the splits.
+      split_folders: the sub-folders of the splits, where they are not recognized, e.g.
+        `{"train": "photos", "evaluation": "held_out"}`; also `"validation"`.
+      damaged: `"refuse"` ends the run at its start if files are damaged; `"skip"` leaves them
+        out, and names them.
       cache: True caches decoded images in a temporary file, see `CachedSplit`.
       **kwargs: see `Dataset`.
 
     Raises:
-      ConfigurationError: `folder` does not exist, or `image_size` is not a pair.
+      ConfigurationError: `folder` does not exist, `image_size` is not a pair, or several
+        sub-folders could be one split.
       ValueError: another setting is out of range.
     """
 
@@ -52,6 +57,8 @@ class ImageFolder(Dataset):
         image_size: Sequence[int] | None = (64, 64),
         channels: int = 3,
         evaluation_fraction: float = 0.1,
+        split_folders: Mapping[str, str] | None = None,
+        damaged: str = "refuse",
         cache: bool = True,
         **kwargs: Any,
     ):
@@ -62,51 +69,53 @@ class ImageFolder(Dataset):
         self.image_size = checked_image_size("ImageFolder.image_size", image_size)
         self.channels = validation.one_of("ImageFolder.channels", channels, CHANNELS)
         self.evaluation_fraction = validation.fraction("ImageFolder.evaluation_fraction", evaluation_fraction)
+        self.split_folders = _checked_folders(split_folders)
+        self.skips_damaged = validation.one_of("ImageFolder.damaged", damaged, ("refuse", "skip")) == "skip"
         self.cache = validation.boolean("ImageFolder.cache", cache)
 
     def load(self, name: str) -> Split:
         """Lists the files of a split, whose images are read on demand; see `Dataset.load`."""
-        validation.one_of("split", name, SPLITS)
-        roots = self._split_folders()
-        paths = self._paths(roots)
-        for split in SPLITS if self.image_size is None else (name,):
-            if not paths[split]:
-                raise DataError(
-                    f"{roots[split]} holds no file for the {split} split that ends in {', '.join(_SUFFIXES)} "
-                    f"({sum(map(len, paths.values()))} for the other split); add files, or change "
-                    f"`ImageFolder.evaluation_fraction`, which is {self.evaluation_fraction}"
-                )
+        validation.one_of("split", name, (*SPLITS, *self._files.paths))
+        for split in ("train", name) if self.image_size is None else (name,):
+            self._check_not_empty(split)
+        paths, digest = image_files.intact(self._files.paths[name], self.skips_damaged)
+        if not paths:
+            raise DataError(f"all files for the {name} split in {self.folder} are damaged; replace them")
         reference, size = None, self.image_size
         if size is None:
-            reference = paths["train"][0]
-            size = decode_image(_read(reference), reference, self.channels).shape[:2]
-        labels = {split: [_label(path, roots[split]) for path in paths[split]] for split in SPLITS}
-        classes = sorted(set(labels["train"] + labels["evaluation"]), key=str)
-        codes = {label: code for code, label in enumerate(classes)}
-        chosen = None if None in codes else [codes[label] for label in labels[name]]
-        split = FileSplit(paths[name], (*size, self.channels), reference, chosen)
+            reference = self._files.paths["train"][0]
+            size = decode_image(read_regular(reference), reference, self.channels).shape[:2]
+        split = FileSplit(paths, (*size, self.channels), reference, self._labels(name, paths), digest)
         return CachedSplit(split) if self.cache else split
 
-    def _split_folders(self) -> dict[str, pathlib.Path]:
-        """Returns the folder of each split."""
-        train = self.folder / _TRAIN_FOLDER
-        others = [self.folder / other for other in _EVALUATION_FOLDERS if (self.folder / other).is_dir()]
-        if not (train.is_dir() and others):
-            return dict.fromkeys(SPLITS, self.folder)
-        return {"train": train, "evaluation": others[0]}
+    @functools.cached_property
+    def _roots(self) -> dict[str, pathlib.Path]:
+        return image_files.split_folders(self.folder, self.split_folders)
 
-    def _paths(self, roots: dict[str, pathlib.Path]) -> dict[str, list[str]]:
-        if roots["train"] != roots["evaluation"]:
-            return {split: list(_image_files(root)) for split, root in roots.items()}
-        paths = {split: [] for split in SPLITS}
-        for path in _image_files(self.folder):
-            paths["evaluation" if self._is_held_out(path) else "train"].append(path)
-        return paths
+    @functools.cached_property
+    def _files(self) -> image_files.ImageFiles:
+        return image_files.ImageFiles(self.folder, self._roots, self.evaluation_fraction)
 
-    def _is_held_out(self, path: str) -> bool:
-        relative = pathlib.PurePath(os.path.relpath(path, self.folder)).as_posix()
-        digest = hashlib.sha256(os.fsencode(relative)).digest()
-        return int.from_bytes(digest[:8], "big") < self.evaluation_fraction * 2**64
+    def _check_not_empty(self, split: str) -> None:
+        paths = self._files.paths
+        if not paths[split]:
+            raise DataError(
+                f"{self._roots.get(split, self.folder)} holds no file for the {split} split that ends in "
+                f"{', '.join(image_files.SUFFIXES)} ({sum(map(len, paths.values()))} for the others); add "
+                f"files, or change `ImageFolder.evaluation_fraction`, which is {self.evaluation_fraction}"
+            )
+
+    def _labels(self, name: str, paths: list[str]) -> list[int] | None:
+        """Returns the numbers of the folders that the images lie in; None unless all do."""
+        folders = {
+            split: {_label(path, self._roots.get(split, self.folder)) for path in listed}
+            for split, listed in self._files.paths.items()
+        }
+        classes = sorted(set().union(*folders.values()), key=str)
+        if None in classes:
+            return None
+        codes = {label: code for code, label in enumerate(classes)}
+        return [codes[_label(path, self._roots.get(name, self.folder))] for path in paths]
 
 
 class FileSplit(Split):
@@ -118,6 +127,7 @@ class FileSplit(Split):
       reference_image: the path of the image whose size all must share; None resizes
         images of another size instead.
       labels: an integer for each file, or None.
+      digest: of the names and contents of the files; see `fingerprint`.
     """
 
     def __init__(
@@ -126,9 +136,11 @@ class FileSplit(Split):
         shape: tuple[int, ...],
         reference_image: str | None,
         labels: Sequence[int] | None,
+        digest: str = "",
     ):
         super().__init__(len(paths), shape, "uint8")
         self._paths = paths
+        self._digest = digest
         self._reference_image = reference_image
         self._labels = None if labels is None else np.array(labels, np.int64)
         self.factor_names = () if labels is None else ("folder",)
@@ -140,12 +152,13 @@ class FileSplit(Split):
         def retry():
             return tf.numpy_function(self._read, [indices], "uint8", stateful=False)
 
-        def names(chosen):
-            return np.array([os.fsencode(self._paths[index]) for index in chosen], object)
-
-        paths = tf.numpy_function(names, [indices], tf.string, stateful=False)
+        contents = tf.numpy_function(self._contents, [indices], tf.string, stateful=False)
         fit = self._reference_image is None
-        return decode_images(tf.ensure_shape(paths, (None,)), tf.io.read_file, self.shape, fit, retry)
+        return decode_images(tf.ensure_shape(contents, (None,)), self.shape, fit, retry)
+
+    def _contents(self, indices: np.ndarray) -> np.ndarray:
+        """Returns the encoded images, `[n]` bytes."""
+        return np.array([upright(read_regular(self._paths[index])) for index in indices], object)
 
     def _read(self, indices: np.ndarray) -> np.ndarray:
         """Decodes images one by one, so that an error names the file: `[n, H, W, C]`, uint8."""
@@ -153,7 +166,7 @@ class FileSplit(Split):
 
     def _image(self, path: str) -> np.ndarray:
         size = self.shape[:2] if self._reference_image is None else None
-        image = decode_image(_read(path), path, self.shape[2], size)
+        image = decode_image(read_regular(path), path, self.shape[2], size)
         if image.shape != self.shape:
             raise DataError(
                 f"{path} is {image.shape[0]}x{image.shape[1]} pixels, expected "
@@ -162,22 +175,18 @@ class FileSplit(Split):
         return image
 
 
-def _image_files(folder: pathlib.Path) -> Iterator[str]:
-    """Yields the paths of the image files in a folder, sorted, without hidden ones."""
-    for parent, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
-            if name.lower().endswith(_SUFFIXES) and not name.startswith("."):
-                yield os.path.join(parent, name)  # noqa: PTH118 A string takes a tenth of a Path's memory.
+def _checked_folders(folders: Any) -> dict[str, str]:
+    folders = {} if folders is None else folders
+    if not isinstance(folders, dict) or not all(isinstance(name, str) for name in folders.values()):
+        raise ConfigurationError(
+            "`ImageFolder.split_folders` must be a dict from splits to names of sub-folders, such as "
+            f'{{"train": "a", "evaluation": "b"}}; got {folders!r}'
+        )
+    for split in folders:
+        validation.one_of("a key of ImageFolder.split_folders", split, ("train", "validation", "evaluation"))
+    return folders
 
 
 def _label(path: str, root: pathlib.Path) -> str | None:
     parts = pathlib.PurePath(os.path.relpath(path, root)).parts
     return parts[0] if len(parts) > 1 else None
-
-
-def _read(path: str) -> bytes:
-    try:
-        return pathlib.Path(path).read_bytes()
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error}; put the file back, or start again") from error

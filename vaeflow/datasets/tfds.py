@@ -12,7 +12,7 @@ import tensorflow as tf
 from vaeflow import registry, validation
 from vaeflow.datasets import tfds_consent
 from vaeflow.datasets.base import SPLITS, Dataset, InMemorySplit, Split
-from vaeflow.datasets.decoding import CHANNELS, checked_image_size, decode_image, decode_images
+from vaeflow.datasets.decoding import CHANNELS, checked_image_size, decode_image, decode_images, upright
 from vaeflow.errors import ConfigurationError, DataError
 
 _RANDOM_ACCESS_FORMAT = "array_record"
@@ -215,7 +215,7 @@ class TFDSSplit(Split):
 
         contents = tf.numpy_function(self._contents, [indices], tf.string, stateful=False)
         fit = self._source.image_size is not None
-        return decode_images(tf.ensure_shape(contents, (None,)), tf.identity, self.shape, fit, retry)
+        return decode_images(tf.ensure_shape(contents, (None,)), self.shape, fit, retry)
 
     def factors(self, indices: np.ndarray) -> np.ndarray | None:
         key = self._source.label_key
@@ -229,7 +229,7 @@ class TFDSSplit(Split):
 
     def _contents(self, indices: np.ndarray) -> np.ndarray:
         """Returns the encoded images, `[n]` bytes."""
-        return np.array([record[self._source.image_key] for record in self._chosen(indices)], object)
+        return np.array([upright(record[self._source.image_key]) for record in self._chosen(indices)], object)
 
     def _read(self, indices: np.ndarray) -> np.ndarray:
         """Decodes images one by one, so that an error names the record: `[n, H, W, C]`, uint8."""

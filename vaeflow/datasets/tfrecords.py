@@ -13,7 +13,7 @@ import tensorflow as tf
 from vaeflow import registry, validation
 from vaeflow.datasets.base import SPLITS, Dataset, Split, held_out_split, num_held_out
 from vaeflow.datasets.cache import CachedSplit
-from vaeflow.datasets.decoding import CHANNELS, decode_image, decode_images
+from vaeflow.datasets.decoding import CHANNELS, decode_image, decode_images, upright
 from vaeflow.datasets.record_files import RecordIndex
 from vaeflow.errors import ConfigurationError, DataError
 
@@ -137,7 +137,7 @@ class RecordSplit(Split):
             return tf.ensure_shape(retry(), (None, *self.shape))
         contents = tf.numpy_function(self._contents, [indices], tf.string, stateful=False)
         fit = self._source.shape is not None
-        return decode_images(tf.ensure_shape(contents, (None,)), tf.identity, self.shape, fit, retry)
+        return decode_images(tf.ensure_shape(contents, (None,)), self.shape, fit, retry)
 
     def factors(self, indices: np.ndarray) -> np.ndarray | None:
         key = self._source.label_key
@@ -149,8 +149,9 @@ class RecordSplit(Split):
     def _contents(self, indices: np.ndarray) -> np.ndarray:
         """Returns the encoded images, `[n]` bytes."""
         key = self._source.image_key
+        records = self._records(indices)
         return np.array(
-            [read_value(self._index, record, key, "bytes_list") for record in self._records(indices)], object
+            [upright(read_value(self._index, each, key, "bytes_list")) for each in records], object
         )
 
     def _read(self, indices: np.ndarray) -> np.ndarray:
