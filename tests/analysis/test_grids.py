@@ -36,7 +36,7 @@ def test_the_first_channels_are_shown(channels, shown):
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_png_keeps_every_pixel(tmp_path, channels):
     pixels = np.random.default_rng(0).integers(0, 256, (7, 5, channels), np.uint8)
-    path = tmp_path / "new" / "folder" / "grid.png"
+    path = tmp_path / "grid.png"
     grids.write_png(path, pixels)
     np.testing.assert_array_equal(tf.io.decode_png(path.read_bytes()), pixels)
 
@@ -100,8 +100,8 @@ def read_gif(path):
 def test_a_gif_keeps_every_grey_level(tmp_path):
     frames = np.random.default_rng(0).integers(0, 256, (6, 40, 30, 1), np.uint8)
     frames[0, :16, :16, 0] = np.arange(256).reshape(16, 16)
-    grids.write_gif(tmp_path / "new" / "grey.gif", frames, 0.12)
-    np.testing.assert_array_equal(read_gif(tmp_path / "new" / "grey.gif"), frames.repeat(3, axis=-1))
+    grids.write_gif(tmp_path / "grey.gif", frames, 0.12)
+    np.testing.assert_array_equal(read_gif(tmp_path / "grey.gif"), frames.repeat(3, axis=-1))
 
 
 def test_a_gif_keeps_up_to_256_colours(tmp_path):

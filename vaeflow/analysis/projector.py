@@ -14,6 +14,7 @@ from tensorboard.plugins import projector
 from vaeflow.analysis import grids
 from vaeflow.datasets import pipeline
 from vaeflow.datasets.base import Split
+from vaeflow.runs import escaping
 
 # TensorBoard shows no more points than this, however many the file holds.
 MAX_EXAMPLES = 100_000
@@ -64,6 +65,7 @@ def write(
     """
     if points.shape[1] == 1:
         points = np.pad(points, [(0, 0), (0, 1)])  # TensorBoard shows nothing for a single dimension.
+    folder.mkdir(parents=True, exist_ok=True)
     grids.write_png(folder / "sprites.png", sprites.pixels)
     write_table(folder / "points.tsv", [points], delimiter="\t")
     # The factors first: TensorBoard shows the first column next to a point. In a file of one
@@ -87,7 +89,7 @@ def announce(folder: pathlib.Path, description: str) -> None:
     """
     writer = tf.summary.create_file_writer(str(folder))
     with writer.as_default(step=0):
-        tf.summary.text("embedding", description)
+        tf.summary.text("embedding", escaping.markdown(description))
     writer.close()
 
 
@@ -152,7 +154,7 @@ def write_table(
     line = delimiter.join(formats) + "\n"
     with path.open("w", encoding="utf-8") as file:
         if names:
-            file.write(delimiter.join(_without_breaks(name, delimiter) for name in names) + "\n")
+            file.write(delimiter.join(escaping.cell(str(name), delimiter) for name in names) + "\n")
         for first in range(0, len(columns[0]), _CHUNK_LINES):
             chunks = [column[first : first + _CHUNK_LINES].tolist() for column in columns]
             rows = zip(*chunks, strict=True)
@@ -163,11 +165,6 @@ def _format(dtype: np.dtype) -> str:
     if np.issubdtype(dtype, np.integer):
         return "%d"
     return "%.17g" if dtype == np.float64 else "%.9g"
-
-
-def _without_breaks(name: str, delimiter: str) -> str:
-    """Replaces characters that would end a column or a line."""
-    return " ".join(str(name).replace(delimiter, " ").split())
 
 
 def _shrunk(stored: tf.Tensor, size: tuple[int, int]) -> np.ndarray:

@@ -7,6 +7,7 @@ from vaeflow import random, registry, validation
 from vaeflow.analysis import grids, traversals
 from vaeflow.analysis.examples import spread_indices
 from vaeflow.callbacks.base import Callback, RunContext
+from vaeflow.runs import files
 
 _COLUMNS = 8
 
@@ -46,6 +47,7 @@ class Images(Callback):
                 "samples": self._samples(model),
                 "traversals": self._traversals(model),
             }
+        files.make_folder(run.workdir.images)
         with run.summaries():
             for name, pixels in pictures.items():
                 tf.summary.image(name, pixels[None])

@@ -8,6 +8,7 @@ from tensorboard.plugins.hparams import api as hparams
 
 from vaeflow import registry
 from vaeflow.callbacks.base import Callback, RunContext
+from vaeflow.runs.escaping import markdown, printable
 
 
 @registry.callback
@@ -35,11 +36,13 @@ class Summaries(Callback):
 
 def _as_code(text: str) -> str:
     """Indents by four spaces, so that Markdown shows the text as it is."""
-    return "\n".join("    " + line for line in text.splitlines())
+    return "\n".join("    " + line for line in printable(text).splitlines())
 
 
 def _as_table(facts: dict[str, str]) -> str:
-    return "\n".join(["| | |", "|---|---|", *(f"| {name} | {text} |" for name, text in facts.items())])
+    return "\n".join(
+        ["| | |", "|---|---|", *(f"| {name} | {markdown(text)} |" for name, text in facts.items())]
+    )
 
 
 def _hyperparameters(configuration: str) -> dict[str, bool | int | float | str]:

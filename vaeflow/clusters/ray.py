@@ -13,8 +13,8 @@ from vaeflow import registry
 from vaeflow.devices import allocator
 from vaeflow.errors import ConfigurationError, EnvironmentFailure, Preempted, TrainingDiverged
 from vaeflow.runs import interpreter, program
+from vaeflow.runs.escaping import printable
 from vaeflow.runs.signals import StopRequest
-from vaeflow.runs.terminal import printable
 
 # Read when Ray is imported. Without its dashboard, Ray Train repeats this message endlessly.
 os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "Failed to query Ray Train Controller actor state")

@@ -11,6 +11,7 @@ from vaeflow.profiling import cases, chart, report
 from vaeflow.profiling.cases import Case
 from vaeflow.profiling.processes import Measurer
 from vaeflow.runs import files
+from vaeflow.runs.escaping import printable
 from vaeflow.runs.progress_line import ProgressLine
 from vaeflow.runs.workdir import WorkDir
 from vaeflow.training import making
@@ -76,7 +77,7 @@ def benchmark(
         configuration = folder.path / "benchmark.gin"
         files.write_text(configuration, config.text_in_force())
         measurer = Measurer(str(configuration), tuple(plugins), seconds, virtual_devices is not None)
-        trace_folder = str(folder.path / "trace") if trace else None
+        trace_folder = str(folder.place("trace")) if trace else None
         try:
             found = _measure(measurer, Case(devices=virtual_devices), values, rounds, chosen, trace_folder)
         except BaseException:
@@ -84,10 +85,10 @@ def benchmark(
             raise
         folder.write_json("benchmark.json", found)
         write_png(folder.path / "benchmark.png", chart.draw(found))
-    print(report.as_text(found))
-    print(f"\nwritten to {folder.path / 'benchmark.json'} and benchmark.png")
+    lines = [report.as_text(found), f"\nwritten to {folder.path / 'benchmark.json'} and benchmark.png"]
     if trace:
-        print(f"to see the trace: pip install xprof, then tensorboard --logdir {trace_folder}")
+        lines.append(f"to see the trace: pip install xprof, then tensorboard --logdir {trace_folder}")
+    print(printable("\n".join(lines)))
     return found
 
 

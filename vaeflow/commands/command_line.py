@@ -16,7 +16,7 @@ from vaeflow import config, registry
 from vaeflow.commands import shared_flags
 from vaeflow.errors import ConfigurationError, Preempted, RunError, user_code
 from vaeflow.runs import paths, program, signals
-from vaeflow.runs.terminal import printable, printable_record
+from vaeflow.runs.escaping import printable, printable_record
 from vaeflow.runs.watchdog import Watchdog
 
 _HELP_WIDTH = 100

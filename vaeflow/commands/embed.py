@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import pathlib
+import shlex
 from collections.abc import Generator, Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ from vaeflow.analysis.examples import Examples, spread_indices
 from vaeflow.datasets.base import SPLITS, Split
 from vaeflow.errors import ConfigurationError
 from vaeflow.runs import files
-from vaeflow.runs.terminal import printable
+from vaeflow.runs.escaping import printable
 from vaeflow.runs.workdir import WorkDir
 
 
@@ -109,8 +110,8 @@ def _factors(split: Split, indices: np.ndarray) -> tuple[np.ndarray, Sequence[st
 
 def _paths(workdir: WorkDir, split: str) -> tuple[pathlib.Path, pathlib.Path, pathlib.Path]:
     """Returns the final paths of the arrays, the table and the projector's folder."""
-    arrays = workdir.path / "embeddings" / f"{split}.npz"
-    return arrays, arrays.with_suffix(".csv"), workdir.tensorboard / "projector" / split
+    arrays = workdir.place("embeddings") / f"{split}.npz"
+    return arrays, arrays.with_suffix(".csv"), workdir.place("tensorboard", "projector") / split
 
 
 @contextlib.contextmanager
@@ -122,7 +123,8 @@ def _written(workdir: WorkDir, split: str, description: str) -> Generator[list[p
             unfinished = [folder / (path.name if path.suffix else "projector") for path in paths]
             yield unfinished
             for source, path in zip(unfinished, paths, strict=True):
-                path.parent.mkdir(parents=True, exist_ok=True)
+                for parent in (path.parent.parent, path.parent):
+                    files.make_folder(parent)
                 files.move(source, path)
             # Last, because a running TensorBoard reads a run as soon as it appears.
             projector.announce(paths[-1], description)
@@ -155,7 +157,7 @@ arrays     {arrays}
 table      {table}
 projector  {projection}
            {description}
-to see it  tensorboard --logdir {run.workdir.path}
+to see it  tensorboard --logdir {shlex.quote(str(run.workdir.path))}
            then open http://localhost:6006/#projector, or choose Projector in the menu at the top
            right; restart a TensorBoard that showed an earlier embedding of this split"""
     print(printable(lines))

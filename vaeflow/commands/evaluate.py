@@ -15,8 +15,8 @@ from vaeflow.analysis.examples import Examples
 from vaeflow.analysis.importance_sampling import ImportanceSampler, bits_per_dimension
 from vaeflow.datasets.base import SPLITS
 from vaeflow.metrics import Metric, ReconstructionQuality
+from vaeflow.runs.escaping import printable
 from vaeflow.runs.progress_line import ProgressLine
-from vaeflow.runs.terminal import printable
 from vaeflow.runs.workdir import WorkDir
 
 # The mutual information compares every example with every other.

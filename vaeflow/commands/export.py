@@ -19,7 +19,7 @@ from vaeflow.export import (
     write,
 )
 from vaeflow.runs import files
-from vaeflow.runs.terminal import printable
+from vaeflow.runs.escaping import printable
 from vaeflow.training import making
 
 _FINAL = "export"

@@ -17,7 +17,7 @@ from vaeflow.commands import sample_files
 from vaeflow.commands.sample_files import Arrays
 from vaeflow.errors import ConfigurationError, user_code
 from vaeflow.models.vae import VAE
-from vaeflow.runs.terminal import printable
+from vaeflow.runs.escaping import printable
 from vaeflow.samplers import Sampler
 
 STARTS = ("data", "prior")

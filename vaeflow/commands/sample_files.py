@@ -5,7 +5,7 @@ import pathlib
 import numpy as np
 
 from vaeflow.analysis import grids, traversals
-from vaeflow.runs import files
+from vaeflow.runs import files, paths
 
 _COLUMNS = 8
 _FOLDER = "samples"
@@ -16,7 +16,7 @@ Arrays = dict[str, np.ndarray]
 def write(workdir: pathlib.Path, arrays: Arrays, seconds_per_frame: float) -> list[pathlib.Path]:
     """Writes all files or none, and returns their paths."""
     pictures = _pictures(arrays)
-    folder = workdir / _FOLDER
+    folder = paths.inside(workdir, _FOLDER)
     with files.staging(workdir, _FOLDER) as unfinished:
         for name, pixels in pictures.items():
             if name.endswith(".gif"):
@@ -24,11 +24,11 @@ def write(workdir: pathlib.Path, arrays: Arrays, seconds_per_frame: float) -> li
             else:
                 grids.write_png(unfinished / name, pixels)
         np.savez_compressed(unfinished / "samples.npz", allow_pickle=False, **arrays)
-        folder.mkdir(exist_ok=True)
-        paths = [folder / name for name in (*pictures, "samples.npz")]
-        for path in paths:
+        files.make_folder(folder)
+        written = [folder / name for name in (*pictures, "samples.npz")]
+        for path in written:
             files.move(unfinished / path.name, path)
-    return paths
+    return written
 
 
 def _pictures(arrays: Arrays) -> dict[str, np.ndarray | list[np.ndarray]]:

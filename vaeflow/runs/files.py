@@ -10,6 +10,10 @@
 Both write under another name in the same folder, flush to the disk and rename, so a reader finds the
 old content or the new, whatever happens in between. The other name is random and must be free: a link
 that somebody prepared is never followed, and two processes never write to one file.
+
+A folder takes the place of another in one step where the system can exchange two names. Elsewhere the
+old one has another name for a moment; the next `staging` of that name finds it again if the process
+was killed just then.
 """
 
 import contextlib
@@ -28,9 +32,11 @@ from typing import BinaryIO
 
 from vaeflow.errors import EnvironmentFailure
 from vaeflow.runs import ending
+from vaeflow.runs.exchange import exchange
 
 _UNFINISHED = ".unfinished-"
-_OURS = re.compile(re.escape(_UNFINISHED) + "(.+)-[0-9a-f]{16}", re.DOTALL)
+_REPLACED = ".replaced-"
+_OURS = re.compile(f"(?:{re.escape(_UNFINISHED)}|{re.escape(_REPLACED)})(.+)-[0-9a-f]{{16}}", re.DOTALL)
 # Who writes holds a lock, soon after the start. Where there are no locks: nothing of ours takes
 # longer to write than a day, so whoever left this was killed.
 _LOCKED_WITHIN_SECONDS = 2.0
@@ -39,7 +45,12 @@ _ABANDONED_SECONDS = 86_400.0
 _ADVICE = {
     **dict.fromkeys(map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)), "free some space"),
     **dict.fromkeys(map(os.strerror, (errno.EACCES, errno.EPERM, errno.EROFS)), "make the folder writable"),
+    **dict.fromkeys(map(os.strerror, (errno.ENOENT, errno.ESTALE)), "put the folder back where it was"),
+    os.strerror(errno.ELOOP): "remove the link that has this name",
 }
+# A rename onto something that stays: a folder with content, a file, a link.
+_TAKEN = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR})
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @contextlib.contextmanager
@@ -47,7 +58,8 @@ def writing(path: Path, durable: bool = True) -> Generator[BinaryIO]:
     """Opens a new file that takes the name `path` when the block ends without an exception.
 
     Args:
-      path: of the file; its folder is made if it does not exist.
+      path: of the file, in a folder that exists: a work folder that somebody removes during the run
+        must not come back with a part of its files.
       durable: False for content that a crash of the machine may take, and that is written too often
         to wait for the disk.
 
@@ -58,11 +70,9 @@ def writing(path: Path, durable: bool = True) -> Generator[BinaryIO]:
       EnvironmentFailure: the file cannot be written; what had this name before is unchanged.
     """
     with reported(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
         _remove_abandoned(path.parent, path.name)
         unfinished = _free_name(path.parent, path.name)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        descriptor = os.open(unfinished, flags, 0o666)
+        descriptor = os.open(unfinished, _NEW_FILE, 0o666)
         with ending.cleaned_up(functools.partial(_remove, unfinished)), os.fdopen(descriptor, "wb") as file:
             _lock(descriptor)
             yield file
@@ -75,8 +85,34 @@ def writing(path: Path, durable: bool = True) -> Generator[BinaryIO]:
 
 
 def write_text(path: Path, text: str, durable: bool = True) -> None:
-    """Writes a text file in UTF-8; see `writing`."""
+    """Writes a text file in UTF-8; see `writing`.
+
+    Half of a surrogate pair, which stands for a byte of a file's name that is no UTF-8, is written out
+    as JSON does, in six characters.
+    """
     with writing(path, durable) as file:
+        file.write(text.encode(errors="backslashreplace"))
+
+
+def make_folder(path: Path) -> None:
+    """Makes a folder in an existing one, unless it is there.
+
+    Raises:
+      EnvironmentFailure: it cannot be made.
+    """
+    with reported(path):
+        path.mkdir(exist_ok=True)
+
+
+def append_text(path: Path, text: str) -> None:
+    """Adds text to the end of a file, which is made if it does not exist; follows no link.
+
+    Raises:
+      EnvironmentFailure: the file cannot be written.
+    """
+    # Not blocking: nobody may read at the other end of a named pipe.
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    with reported(path), os.fdopen(os.open(path, flags, 0o666), "ab") as file:
         file.write(text.encode())
 
 
@@ -85,7 +121,7 @@ def staging(parent: Path, name: str) -> Generator[Path]:
     """Makes an empty folder to write to; `move` gives it, or what is in it, a final name.
 
     Args:
-      parent: where it is made, on the disk of the final name; made if it does not exist.
+      parent: where it is made, an existing folder on the disk of the final name.
       name: what it is for, as part of its own name.
 
     Yields:
@@ -95,8 +131,8 @@ def staging(parent: Path, name: str) -> Generator[Path]:
       EnvironmentFailure: the block raised an `OSError`.
     """
     with reported(parent / name):
-        parent.mkdir(parents=True, exist_ok=True)
         _remove_abandoned(parent, name)
+        _recover(parent, name)
         folder = _free_name(parent, name)
         folder.mkdir()
         with ending.cleaned_up(functools.partial(_remove, folder)), _locked(folder):
@@ -108,25 +144,27 @@ def move(source: Path, path: Path) -> None:
 
     Args:
       source: the file or folder, on the same disk.
-      path: the name; a file or folder that has it is replaced.
+      path: the name; what has it is replaced. Of a link, the link, not what it leads to.
 
     Raises:
       EnvironmentFailure: it cannot be moved; what had the name before is unchanged.
     """
     with reported(path):
         _flush_all(source)
-        if not source.is_dir() or not path.is_dir():
+        try:
             source.rename(path)
-        else:
-            replaced = _free_name(path.parent, f"removal-{path.name}")
-            path.rename(replaced)
-            try:
-                source.rename(path)
-            except OSError:
-                replaced.rename(path)
+        except OSError as error:
+            if error.errno not in _TAKEN or not source.is_dir():
                 raise
-            _remove(replaced)
+            _replace(source, path)
         _flush(path.parent)
+
+
+def set_aside(path: Path) -> Path:
+    """Gives what is not ours, but has a name that is needed, another name; returns that."""
+    aside = path.with_name(f"{path.name} ({secrets.token_hex(4)})")
+    path.rename(aside)
+    return aside
 
 
 def remove_folder(path: Path) -> None:
@@ -146,6 +184,8 @@ def remove_unfinished(folder: Path, folders: bool = True) -> None:
     for left in folder.glob(f"{_UNFINISHED}*"):
         if _OURS.fullmatch(left.name) and (folders or not left.is_dir()):
             _remove(left)
+    if folders:
+        _recover(folder)
 
 
 @contextlib.contextmanager
@@ -180,8 +220,43 @@ def _reason_of_tensorflow(message: str) -> str:
     return re.sub(r" \[Op:\w+\].*", "", line).rpartition("; ")[2]
 
 
-def _free_name(parent: Path, name: str) -> Path:
-    return parent / f"{_UNFINISHED}{name}-{secrets.token_hex(8)}"
+def _free_name(parent: Path, name: str, kind: str = _UNFINISHED) -> Path:
+    return parent / f"{kind}{name}-{secrets.token_hex(8)}"
+
+
+def _replace(source: Path, path: Path) -> None:
+    """Gives a folder the name of what is there; that is whole under this name, or under `_REPLACED`."""
+    try:
+        if exchange(source, path):
+            _remove(source)
+            return
+    except FileNotFoundError:  # Another process has moved it away meanwhile.
+        source.rename(path)
+        return
+    replaced = _free_name(path.parent, path.name, _REPLACED)
+    path.rename(replaced)
+    try:
+        source.rename(path)
+    except OSError:
+        if not os.path.lexists(path):
+            replaced.rename(path)
+        raise
+    _remove(replaced)
+
+
+def _recover(parent: Path, name: str | None = None) -> None:
+    """Gives what a killed process was about to replace its name back, unless something new has it."""
+    pattern = f"{_REPLACED}*" if name is None else f"{_REPLACED}{glob.escape(name)}-*"
+    for left in parent.glob(pattern):
+        if not (ours := _OURS.fullmatch(left.name)):
+            continue
+        path = parent / ours[1]
+        # Without an error if another process is faster.
+        with contextlib.suppress(OSError):
+            if os.path.lexists(path):
+                _remove(left)
+            else:
+                left.rename(path)
 
 
 def _remove_abandoned(parent: Path, name: str) -> None:
@@ -242,8 +317,14 @@ def _flush_all(path: Path) -> None:
 
 
 def _flush(path: Path) -> None:
+    if path.is_symlink():
+        return
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        # Some network file systems cannot flush a folder.
+        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS):
+            raise
     finally:
         os.close(descriptor)

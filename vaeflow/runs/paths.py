@@ -1,11 +1,11 @@
-"""The one check of a path that a user gives, before anything is read or written there."""
+"""The checks of a path before anything is read or written there."""
 
 import errno
 import os
 import re
 from pathlib import Path
 
-from vaeflow.errors import ConfigurationError
+from vaeflow.errors import ConfigurationError, EnvironmentFailure
 
 # Of Linux. Files below a folder of the user's have names of their own, and need room for them.
 _LONGEST_NAME = 255
@@ -62,6 +62,29 @@ def shown(path: object) -> str:
     """Returns a path for a message, without its middle if it is long."""
     text = str(path)
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN // 2]}…{text[-_SHOWN // 2 :]}"
+
+
+def inside(folder: str | os.PathLike[str], *names: str) -> Path:
+    """Returns the path of something in a folder, which no link may lead out of it.
+
+    Whoever passes a folder on may have put links into it: what a command writes stays in the folder
+    that its user named.
+
+    Args:
+      folder: e.g. a work folder; it may be a link itself.
+      *names: of folders, each in the one before; they need not exist.
+
+    Raises:
+      EnvironmentFailure: one of them is a link that leads out of `folder`.
+    """
+    path = Path(folder, *names)
+    root, target = os.path.realpath(folder), os.path.realpath(path)
+    if not Path(target).is_relative_to(root):
+        raise EnvironmentFailure(
+            f"{path} is a link that leads out of the work folder, to {target}; remove it, or let the whole "
+            "work folder be a link"
+        )
+    return path
 
 
 def _is_text(text: str) -> bool:

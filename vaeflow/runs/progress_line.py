@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from vaeflow.runs.terminal import printable
+from vaeflow.runs.escaping import printable
 
 _BAR_WIDTH = 20
 _USUAL_WIDTH = 80  # Where a terminal does not say how wide it is.

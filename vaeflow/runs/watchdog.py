@@ -16,8 +16,8 @@ from absl import logging
 
 from vaeflow.errors import FINISHED, INTERRUPTED, EnvironmentFailure, RunError
 from vaeflow.runs import ending, files, program, streams
+from vaeflow.runs.escaping import printable
 from vaeflow.runs.heartbeats import Heartbeats
-from vaeflow.runs.terminal import printable
 
 if TYPE_CHECKING:
     from vaeflow.devices.workers import Workers
@@ -240,8 +240,7 @@ class Watchdog:
         streams.write_error(printable(line))
         if stacks is not None:
             try:
-                # It would make a folder that was removed again.
-                with files.reported(stacks), os.scandir(stacks.parent), files.writing(stacks) as file:
+                with files.writing(stacks, durable=False) as file:
                     faulthandler.dump_traceback(file)
             except EnvironmentFailure:
                 faulthandler.dump_traceback(2)
