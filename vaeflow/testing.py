@@ -26,6 +26,7 @@ from vaeflow.devices import strategies
 from vaeflow.models.terms import Term, check_groups
 from vaeflow.models.vae import VAE
 from vaeflow.optimizers import Adam, optimizers_of
+from vaeflow.runs.literal_paths import literal
 from vaeflow.training import making
 from vaeflow.training.replica_step import ReplicaStep
 from vaeflow.training.settings import TrainingSettings
@@ -199,8 +200,8 @@ def check_resume(factory, image_shape):
     """Checks that a run that is stopped and resumed ends with the same bits."""
     whole = _trainer(factory, image_shape)
     _run(whole, _NUM_STEPS // 2)
-    with tempfile.TemporaryDirectory() as folder:
-        path = whole.checkpoint().write(str(pathlib.Path(folder, "variables")))
+    with tempfile.TemporaryDirectory() as folder, literal(pathlib.Path(folder)) as safe:
+        path = whole.checkpoint().write(str(safe / "variables"))
         _run(whole, _NUM_STEPS - _NUM_STEPS // 2)
         resumed = _trainer(factory, image_shape)
         resumed.checkpoint().read(path).assert_consumed()

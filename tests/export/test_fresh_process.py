@@ -58,7 +58,7 @@ def check_with(monkeypatch, module, load, **changes):
     """Checks a stand-in for the SavedModel that needs no TensorFlow."""
     changed = dataclasses.replace(FORMATS["saved_model"], load=load, **changes)
     monkeypatch.setitem(FORMATS, "saved_model", changed)
-    return check(module, pathlib.Path("nowhere"), ("saved_model",))["saved_model"]
+    return check(module, pathlib.Path(), ("saved_model",))["saved_model"]
 
 
 ECHO = """

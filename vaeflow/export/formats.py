@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from vaeflow.errors import ConfigurationError
 from vaeflow.runs import files
+from vaeflow.runs.literal_paths import literal
 
 if TYPE_CHECKING:
     from vaeflow.export.inference import InferenceModule
@@ -46,7 +47,8 @@ class Format:
 
 
 def _write_saved_model(module: InferenceModule, _model: keras.Model, path: pathlib.Path) -> None:
-    tf.saved_model.save(module, str(path), signatures=module.functions())
+    with literal(path.parent) as safe:
+        tf.saved_model.save(module, str(safe / path.name), signatures=module.functions())
 
 
 def _write_keras(_module: InferenceModule, model: keras.Model, path: pathlib.Path) -> None:
@@ -59,10 +61,10 @@ def _write_keras(_module: InferenceModule, model: keras.Model, path: pathlib.Pat
 
 
 def _write_tflite(module: InferenceModule, _model: keras.Model, path: pathlib.Path) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        tf.saved_model.save(module, folder, signatures=module.functions())
+    with tempfile.TemporaryDirectory() as folder, literal(pathlib.Path(folder)) as safe:
+        tf.saved_model.save(module, str(safe), signatures=module.functions())
         converter = tf.lite.TFLiteConverter.from_saved_model(
-            folder, signature_keys=list(FORMATS["tflite"].functions)
+            str(safe), signature_keys=list(FORMATS["tflite"].functions)
         )
         try:
             content = converter.convert()

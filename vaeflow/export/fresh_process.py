@@ -112,15 +112,17 @@ def _started(
     chosen: Format, folder: pathlib.Path, arrays: pathlib.Path, modules: Sequence[str]
 ) -> contextlib.AbstractContextManager[subprocess.Popen[str]]:
     program = _READ_ARRAYS + chosen.load + _COMPARE
-    arguments = [str(folder / chosen.path), str(arrays), json.dumps(chosen.functions), json.dumps(modules)]
+    arguments = [chosen.path, str(arrays), json.dumps(chosen.functions), json.dumps(modules)]
     environment = {
         "CUDA_VISIBLE_DEVICES": "",  # A GPU may be busy and rounds differently.
         "TF_CPP_MIN_LOG_LEVEL": "3",
-        "PYTHONPATH": os.pathsep.join(sys.path),  # With -P it imports from where this process does.
+        # With -P it imports from where this process does.
+        "PYTHONPATH": os.pathsep.join(os.path.abspath(entry) for entry in sys.path),  # noqa: PTH100
     }
     return processes.child(
         [sys.executable, "-P", "-c", program, *arguments],
         env=os.environ | environment,
+        cwd=folder,  # A path from there holds nothing that TensorFlow takes for a pattern.
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
