@@ -10,7 +10,7 @@ import tensorflow as tf
 from vaeflow import config
 from vaeflow.datasets import pipeline
 from vaeflow.devices import strategies
-from vaeflow.errors import ConfigurationError
+from vaeflow.errors import ConfigurationError, EnvironmentFailure
 from vaeflow.runs.checkpoints import CheckpointStore
 from vaeflow.runs.workdir import WorkDir
 from vaeflow.training import making
@@ -123,6 +123,11 @@ def restore(workdir, checkpoint="best", strategy=strategies.mirrored):
     store = CheckpointStore(folder.checkpoints)
     step = store.find(checkpoint)
     record = store.record(step)
+    if record.get("image_shape") is None:
+        raise EnvironmentFailure(
+            f"{store.path(step)}/record.json does not hold the 'image_shape' of the model; choose a "
+            "checkpoint that `vaeflow train` has written"
+        )
     image_shape = tuple(record["image_shape"])
     made_strategy = making.make("strategy", strategy, tf.distribute.Strategy)
     with config.values_checked(), making.precision(given["precision"]), made_strategy.scope():

@@ -2,6 +2,8 @@
 
 from vaeflow import registry
 from vaeflow.callbacks.base import Callback, RunContext
+from vaeflow.errors import TrainingDiverged
+from vaeflow.runs.finite import first_not_finite
 
 
 @registry.callback
@@ -18,4 +20,9 @@ class Evaluation(Callback):
     def measure(self, run: RunContext) -> dict[str, float]:
         with run.trainer.averaged_weights():
             results = run.evaluator.evaluate()
+        if bad := first_not_finite(results.items()):
+            raise TrainingDiverged(
+                f"training diverged: the evaluation after step {run.step} gives {bad} = {results[bad]}; "
+                "nothing of it is saved. Try a lower learning rate or `train.gradient_clip_norm`"
+            )
         return {f"evaluation/{name}": value for name, value in results.items()}

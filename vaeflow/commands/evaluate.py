@@ -14,8 +14,10 @@ from vaeflow.analysis.evaluator import Evaluator
 from vaeflow.analysis.examples import Examples
 from vaeflow.analysis.importance_sampling import ImportanceSampler, bits_per_dimension
 from vaeflow.datasets.base import SPLITS
+from vaeflow.errors import TrainingDiverged
 from vaeflow.metrics import Metric, ReconstructionQuality
 from vaeflow.runs.escaping import printable
+from vaeflow.runs.finite import first_not_finite
 from vaeflow.runs.progress_line import ProgressLine
 from vaeflow.runs.workdir import WorkDir
 
@@ -68,6 +70,7 @@ def evaluate(
     Raises:
       ConfigurationError: a setting is wrong, or the folder has no such checkpoint.
       EnvironmentFailure: the data or the disk failed.
+      TrainingDiverged: a result is not finite; nothing was written.
     """
     with config.values_checked():
         validation.one_of("evaluate.split", split, SPLITS)
@@ -92,6 +95,11 @@ def evaluate(
     )
     if num_samples:
         results |= _likelihoods(examples, num_samples)
+    if bad := first_not_finite(results.items()):
+        raise TrainingDiverged(
+            f"the model of {run.checkpoint} gives {bad} = {results[bad]} on the {described}; nothing was "
+            "written. Choose another checkpoint with `--checkpoint`, or train with a lower learning rate"
+        )
     report = {
         "step": run.step,
         "checkpoint": run.checkpoint.name,

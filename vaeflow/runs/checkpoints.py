@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import math
 import os
 import pathlib
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,12 +14,14 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from vaeflow.errors import ConfigurationError, EnvironmentFailure
-from vaeflow.runs import files
+from vaeflow.errors import ConfigurationError, EnvironmentFailure, RunError, TrainingDiverged
+from vaeflow.runs import checkpoint_files, files
+from vaeflow.runs.literal_paths import literal
 from vaeflow.runs.totals import Totals
 
-_RECORD = "record.json"
 _STANDARD_METRIC = "evaluation/negative_elbo"
+_NAME = re.compile(r"step-([0-9]{8,18})")
+_MOST_NAMED = 10
 _NO_STEPS = Totals()
 
 
@@ -31,7 +32,8 @@ class CheckpointStore:
     `record.json` with the step, the metrics, the totals of a loop that was cut short, and
     the SHA-256 of each file. It is written under another name, flushed to the disk and then
     renamed; before it is removed, it is renamed again. So under its own name it is always intact.
-    Reading verifies the sums and falls back to the previous checkpoint.
+    Reading verifies it and falls back to the previous checkpoint. Anything else in the folder, such as
+    a copy that somebody made, is left alone.
 
     Args:
       folder: where checkpoints are kept; made when the first is saved.
@@ -88,17 +90,26 @@ class CheckpointStore:
 
         Raises:
           EnvironmentFailure: it could not be written; nothing half-written remains.
+          TrainingDiverged: a variable is not finite; nothing is saved or removed.
         """
         final = self.path(step)
-        if final.exists() and self.problem_with(step) is None:
+        if step in self.steps() and self.problem_with(step) is None:
             return final  # Already saved, because a signal arrived at a step that saves anyway.
         self.remove_unfinished()
         try:
+            files.make_folder(self.folder)
             with files.staging(self.folder, final.name) as unfinished:
-                checkpoint.write(str(unfinished / "variables"))
+                with literal(unfinished) as safe:
+                    checkpoint.write(str(safe / checkpoint_files.VARIABLES))
+                if bad := checkpoint_files.not_finite(unfinished):
+                    raise TrainingDiverged(
+                        f"training diverged: after step {step}, {bad} is not finite; it was not saved. Try a "
+                        "lower learning rate or `train.gradient_clip_norm`"
+                    )
                 self._write_record(unfinished, step, metrics or {}, totals)
+                self._make_way(final)
                 files.move(unfinished, final)
-        except EnvironmentFailure:
+        except RunError:
             raise
         except Exception as error:  # TensorFlow raises its own, of several classes.
             raise files.failure(final, error) from error
@@ -121,12 +132,10 @@ class CheckpointStore:
         steps = self.steps()
         for step in reversed(steps):
             path = self.path(step)
-            problem = self.problem_with(step)
-            if problem:
-                logging.warning("refused the checkpoint %s: %s; trying the previous one", path, problem)
-                continue
-            self._read(checkpoint, path)
-            return self.record(step)
+            problem = self.problem_with(step) or checkpoint_files.restore(checkpoint, path)
+            if problem is None:
+                return self.record(step)
+            logging.warning("refused the checkpoint %s: %s; trying the previous one", path, problem)
         if steps:
             raise EnvironmentFailure(
                 f"none of the {len(steps)} checkpoints in {self.folder} is intact; to start over, choose "
@@ -153,28 +162,26 @@ class CheckpointStore:
             raise ConfigurationError(f"there is no checkpoint in {self.folder}; train first")
         if wanted not in ("best", "last"):
             return self._find_one(wanted, steps)
-        intact = []
-        for step in reversed(steps):
-            if problem := self.problem_with(step):
-                logging.warning("refused the checkpoint %s: %s", self.path(step), problem)
-            else:
-                intact.append(step)
-        if not intact:
-            raise EnvironmentFailure(f"none of the {len(steps)} checkpoints in {self.folder} is intact")
-        return (self.best_step(intact) if wanted == "best" else None) or intact[0]
+        for step in self._by_preference(steps) if wanted == "best" else reversed(steps):
+            problem = self.problem_with(step)
+            if problem is None:
+                return step
+            logging.warning("refused the checkpoint %s: %s", self.path(step), problem)
+        raise EnvironmentFailure(f"none of the {len(steps)} checkpoints in {self.folder} is intact")
 
     def _find_one(self, wanted: str | int | os.PathLike[str], steps: list[int]) -> int:
         path = pathlib.Path(str(wanted))
-        step = path.name.removeprefix("step-")
+        digits = path.name.removeprefix("step-")
+        step = int(digits) if re.fullmatch("[0-9]{1,18}", digits) else None
         elsewhere = len(path.parts) > 1 and path.parent.resolve() != self.folder.resolve()
-        if elsewhere or not step.isdecimal() or int(step) not in steps:
+        if elsewhere or step not in steps:
             raise ConfigurationError(
                 f"there is no checkpoint {wanted} in {self.folder}; give best, last, or one of the steps "
-                + ", ".join(map(str, steps))
+                + _some(steps, step)
             )
-        if problem := self.problem_with(int(step)):
-            raise EnvironmentFailure(f"the checkpoint {self.path(int(step))} is damaged: {problem}")
-        return int(step)
+        if problem := self.problem_with(step):
+            raise EnvironmentFailure(f"the checkpoint {self.path(step)} is damaged: {problem}")
+        return step
 
     def read_weights(self, step: int) -> dict[str, list[np.ndarray]]:
         """Reads a checkpoint's weights, without its optimizer.
@@ -183,17 +190,19 @@ class CheckpointStore:
           Lists of arrays in the order of the variables: `model`, and `averages` of the
           trainable ones, which is empty if the run kept no averages.
         """
-        reader = tf.train.load_checkpoint(str(self.path(step) / "variables"))
         weights: dict[str, list[np.ndarray]] = {"model": [], "averages": []}
-        for name, found in weights.items():
-            while reader.has_tensor(key := f"{name}/{len(found)}/.ATTRIBUTES/VARIABLE_VALUE"):
-                found.append(reader.get_tensor(key))
+        with checkpoint_files.reader(self.path(step)) as reader:
+            for name, found in weights.items():
+                while reader.has_tensor(key := checkpoint_files.key(f"{name}/{len(found)}")):
+                    found.append(reader.get_tensor(key))
         return weights
 
     def steps(self) -> list[int]:
         """Lists the steps of the checkpoints, ascending."""
-        numbers = (path.name.removeprefix("step-") for path in self.folder.glob("step-*"))
-        return sorted(int(number) for number in numbers if number.isdecimal())
+        found = [path for path in self.folder.glob("step-*") if _NAME.fullmatch(path.name)]
+        folders = {path.name for path in found if path.is_dir() and not path.is_symlink()}
+        steps = sorted(int(name.removeprefix("step-")) for name in folders)
+        return [step for step in steps if self.path(step).name in folders]
 
     def record(self, step: int) -> dict[str, Any]:
         """Returns the record of the checkpoint of `step`.
@@ -204,42 +213,28 @@ class CheckpointStore:
           OSError: it cannot be read.
           ValueError: it is damaged, or belongs to another step.
         """
-        record = json.loads((self.path(step) / _RECORD).read_text())
-        parts = {"step": int, "metrics": dict, "sha256": dict}
-        known = isinstance(record, dict) and all(isinstance(record.get(k), kind) for k, kind in parts.items())
-        if not known:
-            raise ValueError(f"it lacks one of {', '.join(parts)}")
-        if record["step"] != step or not record["sha256"]:
-            raise ValueError(f"it is of step {record['step']} and {len(record['sha256'])} files")
-        metrics = {name: math.nan if value is None else value for name, value in record["metrics"].items()}
-        return record | {"metrics": metrics, "totals": Totals.from_json(record.get("totals"))}
+        return checkpoint_files.read_record(self.path(step), step)
 
     def problem_with(self, step: int) -> str | None:
         """Says what is wrong with the files of a checkpoint; None if it is intact."""
-        path = self.path(step)
-        try:
-            sums = self.record(step)["sha256"]
-        except (OSError, ValueError) as error:
-            return f"{_RECORD} is unreadable ({error})"
-        for name, expected in sums.items():
-            try:
-                if _sha256(path / name) != expected:
-                    return f"{name} differs from what was written"
-            except OSError as error:
-                return f"{name} is unreadable ({error})"
-        return None
+        return checkpoint_files.problem(self.path(step), step)
 
-    def best_step(self, steps: Sequence[int] | None = None) -> int | None:
-        """Returns the step, among `steps` or all, whose checkpoint has the lowest `best_metric`, or None."""
+    def best_step(self) -> int | None:
+        """Returns the step whose checkpoint has the lowest `best_metric`, or None."""
+        return next(iter(self._by_score(self.steps())), None)
+
+    def _by_score(self, steps: Sequence[int]) -> list[int]:
+        """Returns the steps with a `best_metric`, the lowest first."""
         scores, best_metric = {}, self.best_metric
-        for step in self.steps() if steps is None else steps:
-            try:
-                score = self.record(step)["metrics"].get(best_metric)
-            except (OSError, ValueError):
-                continue
-            if score is not None and math.isfinite(score):
-                scores[step] = score
-        return min(scores, key=scores.__getitem__) if scores else None
+        for step in steps:
+            with contextlib.suppress(OSError, ValueError):
+                scores[step] = self.record(step)["metrics"].get(best_metric, math.nan)
+        finite = [step for step, score in scores.items() if math.isfinite(score)]
+        return sorted(finite, key=scores.__getitem__)
+
+    def _by_preference(self, steps: Sequence[int]) -> list[int]:
+        """Returns all steps: the best first, and last the newest of those that were not evaluated."""
+        return list(dict.fromkeys([*self._by_score(steps), *reversed(steps)]))
 
     def path(self, step: int) -> pathlib.Path:
         """Returns the folder of the checkpoint of `step`."""
@@ -248,40 +243,40 @@ class CheckpointStore:
     def _write_record(
         self, folder: pathlib.Path, step: int, metrics: Mapping[str, float], totals: Totals
     ) -> None:
-        sums = {path.name: _sha256(path) for path in sorted(folder.iterdir())}
-        numbers = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
         record = {
             "step": step,
             "image_shape": self.image_shape,
             "best_metric": self.best_metric,
-            "metrics": numbers,
+            "metrics": metrics,
             "totals": totals.to_json(),
-            "sha256": sums,
         }
-        (folder / _RECORD).write_text(json.dumps(record, indent=1, allow_nan=False))
+        checkpoint_files.write_record(folder, record)
 
-    def _read(self, checkpoint: tf.train.Checkpoint, path: pathlib.Path) -> None:
-        try:
-            checkpoint.read(str(path / "variables")).assert_consumed()
-        except (AssertionError, ValueError, tf.errors.InvalidArgumentError) as error:
-            reason = str(error).splitlines()[0]
-            raise ConfigurationError(
-                f"the checkpoint {path} belongs to another model or optimizer ({reason}); choose another "
-                "`--workdir`"
-            ) from error
+    def _make_way(self, final: pathlib.Path) -> None:
+        """Gives what is no folder, but has the name of a checkpoint, another name."""
+        if os.path.lexists(final) and (final.is_symlink() or not final.is_dir()):
+            logging.warning(
+                "%s is no checkpoint; it has a new name now: %s", final, files.set_aside(final).name
+            )
 
     def _prune(self, saved: int) -> None:
         # Damaged checkpoints of later steps must not displace the one just saved.
         kept = {*self.steps()[-self._keep :], self.best_step(), saved}
         for step in self.steps():
             if step not in kept:
-                files.remove_folder(self.path(step))
+                try:
+                    files.remove_folder(self.path(step))
+                except OSError as error:
+                    logging.warning("%s, no longer kept, cannot be removed: %s", self.path(step), error)
 
     def remove_unfinished(self) -> None:
         """Removes what a run left that was killed while it saved or removed a checkpoint."""
         files.remove_unfinished(self.folder)
 
 
-def _sha256(path: pathlib.Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _some(steps: Sequence[int], near: int | None) -> str:
+    """Lists at most ten steps: the nearest to one, or else the newest."""
+    wanted = steps[-1] if near is None else near
+    chosen = sorted(steps, key=lambda step: abs(step - wanted))[:_MOST_NAMED]
+    more = len(steps) - len(chosen)
+    return ", ".join(map(str, sorted(chosen))) + (f", and {more} more" if more else "")

@@ -1,0 +1,179 @@
+"""The files of one checkpoint: its record, and the check that it is intact."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import math
+import pathlib
+import re
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from vaeflow.errors import ConfigurationError
+from vaeflow.runs import files, finite, json_files, reading
+from vaeflow.runs.literal_paths import literal
+from vaeflow.runs.totals import Totals
+
+VARIABLES = "variables"
+RECORD = "record.json"
+
+_INDEX = f"{VARIABLES}.index"
+_DATA = re.compile(rf"{VARIABLES}\.data-\d{{5}}-of-(\d{{5}})")
+_SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
+_REQUIRED = {
+    "step": json_files.WHOLE,
+    "metrics": json_files.NUMBER_BY_NAME,
+    "sha256": json_files.TEXT_BY_NAME,
+}
+# Absent from checkpoints of earlier versions.
+_OPTIONAL = {"best_metric": json_files.TEXT}
+
+
+def write_record(folder: pathlib.Path, record: Mapping[str, Any]) -> None:
+    """Writes the record of the checkpoint whose other files are in `folder`, with their sums."""
+    sums = {path.name: _sha256(path) for path in sorted(folder.iterdir())}
+    files.write_text(folder / RECORD, json_files.dumps({**record, "sha256": sums}, indent=1))
+
+
+def read_record(folder: pathlib.Path, step: int) -> dict[str, Any]:
+    """Returns a record.
+
+    Metrics recorded as null are NaN; `totals` are `Totals`, of no steps if none were recorded.
+
+    Raises:
+      OSError: it cannot be read.
+      ValueError: it is damaged, belongs to another step, or does not cover the variables.
+    """
+    record = json_files.read(folder / RECORD, _REQUIRED, _OPTIONAL)
+    if record["step"] != step:
+        raise ValueError(f"it is of step {record['step']}")
+    image_shape = record.get("image_shape")
+    if image_shape is not None and not (json_files.SIZES.accepts(image_shape) and len(image_shape) == 3):
+        raise ValueError("its 'image_shape' is not height, width and channels")
+    _check_coverage(set(record["sha256"]))
+    metrics = {name: math.nan if value is None else value for name, value in record["metrics"].items()}
+    return record | {"metrics": metrics, "totals": Totals.from_json(record.get("totals"))}
+
+
+def problem(folder: pathlib.Path, step: int) -> str | None:
+    """Says what is wrong with a checkpoint; None if it is intact.
+
+    It is intact if its record covers the files of the variables, these are as they were written,
+    TensorFlow can read them, and all that they hold is finite.
+    """
+    try:
+        sums = read_record(folder, step)["sha256"]
+    except (OSError, ValueError) as error:
+        return f"{RECORD} is unreadable ({error})"
+    for name, expected in sums.items():
+        try:
+            if _sha256(folder / name) != expected:
+                return f"{name} differs from what was written"
+        except OSError as error:
+            return f"{name} is unreadable ({error})"
+    try:
+        bad = not_finite(folder)
+    except Exception as error:  # TensorFlow raises its own, of several classes, and those of its parsers.
+        return f"its {VARIABLES} are unreadable ({first_line(error)})"
+    return bad and f"{bad} is not finite"
+
+
+def not_finite(folder: pathlib.Path) -> str | None:
+    """Reads all that a checkpoint holds; names the first variable that is not finite, or returns None.
+
+    Raises:
+      Exception: of several classes, if the files are damaged.
+    """
+    with reader(folder) as variables:
+        return finite.first_not_finite(_values(variables))
+
+
+@contextlib.contextmanager
+def reader(folder: pathlib.Path) -> Generator[Any]:
+    """Opens a checkpoint; gives TensorFlow's reader, whose methods raise errors of several classes."""
+    with literal(folder) as safe:
+        yield tf.train.load_checkpoint(str(safe / VARIABLES))
+
+
+def restore(checkpoint: tf.train.Checkpoint, path: pathlib.Path) -> str | None:
+    """Reads the files of a checkpoint into its variables.
+
+    Returns:
+      What is wrong with the files; None if all is well.
+
+    Raises:
+      ConfigurationError: it is of another model.
+    """
+    try:
+        with reader(path) as variables:
+            reason = _disagreement(checkpoint, variables.get_variable_to_shape_map())
+        if reason is None:
+            with literal(path) as safe:
+                checkpoint.read(str(safe / VARIABLES)).assert_consumed()
+            return None
+        cause = None
+    except (AssertionError, ValueError, tf.errors.InvalidArgumentError) as caught:
+        cause, reason = caught, first_line(caught)
+    except Exception as caught:  # TensorFlow raises its own, of several classes, and those of its parsers.
+        return f"its variables are unreadable ({first_line(caught)})"
+    raise ConfigurationError(
+        f"the checkpoint {path} belongs to another model or optimizer ({reason}); leave their settings as "
+        "they were, or choose another `--workdir`"
+    ) from cause
+
+
+def _disagreement(checkpoint: tf.train.Checkpoint, found: Mapping[str, Sequence[int]]) -> str | None:
+    """Says which variables differ from those of a checkpoint; None if names and shapes agree.
+
+    Args:
+      checkpoint: holds lists of variables.
+      found: the shapes of what the checkpoint's files hold, by TensorFlow's names.
+    """
+    view = tf.train.TrackableView
+    expected = {
+        key(f"{part}/{index}"): list(variable.shape)
+        for part, variables in view.children(checkpoint).items()
+        for index, variable in view.children(variables).items()
+    }
+    names = {name for name in found if _SUFFIX in name}
+    for name in sorted(names & set(expected)):
+        if list(found[name]) != expected[name]:
+            return f"{name.partition('/.')[0]} has the shape {found[name]} there and {expected[name]} here"
+    if names != set(expected):
+        return f"it holds {len(names)} variables, the model and its optimizer have {len(expected)}"
+    return None
+
+
+def key(name: str) -> str:
+    """Returns the key of a variable in a checkpoint, e.g. of `model/3`."""
+    return name + _SUFFIX
+
+
+def first_line(error: BaseException) -> str:
+    """Returns the first line of an error's message, or the name of its class."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def _values(variables: Any) -> Iterator[tuple[str, Any]]:
+    for name, dtype in sorted(variables.get_variable_to_dtype_map().items()):
+        # What is no number is read too, to see that it can be.
+        value = variables.get_tensor(name)
+        if dtype.is_floating or dtype.is_complex:
+            yield name.removesuffix(_SUFFIX), value
+
+
+def _check_coverage(names: set[str]) -> None:
+    """Refuses the sums of anything else than a whole set of TensorFlow's files."""
+    data = {name: found for name in names if (found := _DATA.fullmatch(name))}
+    counts = {int(found[1]) for found in data.values()}
+    if names != {_INDEX, *data} or counts != {len(data)}:
+        covered = ", ".join(sorted(names)[:5]) or "nothing"
+        raise ValueError(f"its sums are of {covered}, where {_INDEX} and {VARIABLES}.data-… are expected")
+
+
+def _sha256(path: pathlib.Path) -> str:
+    with reading.opened(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
