@@ -101,9 +101,14 @@ def test_the_command_is_the_same_however_it_was_called(copied, program):
     assert json.loads(written(copied))["command"] == "vaeflow train --gin_file=x.gin"
 
 
-def test_an_evaluation_is_part_of_it_and_not_finite_numbers_are_null(copied):
-    (copied / "evaluation.json").write_text(json.dumps({"metrics": {"nll": math.nan, "kl": 2.5}}))
+def test_an_evaluation_is_part_of_it(copied):
+    (copied / "evaluation.json").write_text(json.dumps({"metrics": {"nll": None, "kl": 2.5}}))
     assert json.loads(written(copied))["evaluation"] == {"metrics": {"nll": None, "kl": 2.5}}
+
+
+def test_an_evaluation_that_is_not_finite_is_refused(copied, capsys):
+    (copied / "evaluation.json").write_text(json.dumps({"metrics": {"nll": math.nan}}))
+    assert "evaluation.json is not what a run writes: it holds NaN" in refusal(capsys, copied)
 
 
 def test_a_name_of_its_own(copied):
@@ -138,7 +143,7 @@ def test_what_is_no_work_folder_is_refused(tmp_path, capsys):
 
 def test_a_damaged_file_is_named(copied, capsys):
     (copied / "environment.json").write_text('{"command": [')
-    assert "environment.json is not JSON" in refusal(capsys, copied)
+    assert "environment.json is not what a run writes: line 1 is no JSON" in refusal(capsys, copied)
 
 
 @pytest.mark.parametrize("name", ["../x", "", ".hidden", "a/b"])

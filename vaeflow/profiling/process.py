@@ -14,7 +14,7 @@ from vaeflow.datasets import pipeline
 from vaeflow.devices import cores, strategies
 from vaeflow.errors import ConfigurationError, RunError
 from vaeflow.profiling import measuring
-from vaeflow.runs import failures
+from vaeflow.runs import failures, json_files
 from vaeflow.training import making
 from vaeflow.training.trainer import Trainer
 
@@ -35,7 +35,7 @@ def main(request_path, answer_path):
         answer, code = {"measured": measure(request)}, 0
     except RunError as error:
         answer, code = {"error": config.explain(error)}, error.exit_code
-    pathlib.Path(answer_path).write_text(json.dumps(answer))
+    pathlib.Path(answer_path).write_text(json_files.dumps(answer))
     return code
 
 

@@ -12,7 +12,7 @@ import tempfile
 from vaeflow import errors
 from vaeflow.devices import allocator
 from vaeflow.errors import EnvironmentFailure
-from vaeflow.runs import interpreter, processes
+from vaeflow.runs import interpreter, json_files, processes
 
 _LAST_LINES = 3
 
@@ -55,7 +55,7 @@ class Measurer:
         }
         with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
             folder = pathlib.Path(folder)
-            (folder / "request.json").write_text(json.dumps(request))
+            (folder / "request.json").write_text(json_files.dumps(request))
             code = _run(folder)
             answer = folder / "answer.json"
             answer = json.loads(answer.read_text()) if answer.exists() else {}

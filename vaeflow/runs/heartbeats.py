@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pathlib
 import secrets
 import socket
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any
 
 from vaeflow.errors import FINAL_ENDS, REGULAR_ENDS
-from vaeflow.runs import files
+from vaeflow.runs import files, json_files, paths
 
 if TYPE_CHECKING:
     from vaeflow.devices.workers import Workers
+
+
+_REQUIRED = {"start": json_files.TEXT, "sees": json_files.TEXT_OR_NULL_BY_NAME}
+_OPTIONAL = {"ended": json_files.WHOLE, "reason": json_files.TEXT_OR_NULL}
 
 
 class Heartbeats:
@@ -41,7 +44,7 @@ class Heartbeats:
         workers: Workers,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._folder = pathlib.Path(folder) / "workers"
+        self._folder = paths.inside(folder, "workers")
         self._workers = workers
         self._clock = clock
         self._start = secrets.token_hex(8)
@@ -81,8 +84,12 @@ class Heartbeats:
         }
         if ended is not None:
             content |= {"ended": ended, "reason": reason}
+        if self._beats == 1:
+            # The chief may not have made the work folder yet.
+            with files.reported(self._folder):
+                self._folder.mkdir(parents=True, exist_ok=True)
         # A beat counts for the living only, and the next one follows: no need to wait for the disk.
-        files.write_text(self._path(self._workers.index), json.dumps(content), durable=False)
+        json_files.write(self._path(self._workers.index), content, durable=False)
 
     def look(self) -> None:
         """Reads the files of the others."""
@@ -174,11 +181,6 @@ class _Peer:
 def _read(path: pathlib.Path) -> dict[str, Any]:
     """The content of a worker's file; empty if there is none or it cannot be read now."""
     try:
-        content: Any = json.loads(path.read_text())
+        return json_files.read(path, _REQUIRED, _OPTIONAL)
     except (OSError, ValueError):
         return {}
-    return content if _is_beat(content) else {}
-
-
-def _is_beat(content: Any) -> TypeGuard[dict[str, Any]]:
-    return isinstance(content, dict) and "sees" in content and isinstance(content["sees"], dict)

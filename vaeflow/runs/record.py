@@ -1,7 +1,5 @@
 """The record of a finished run, to be published: what was run, where, and what came out."""
 
-import json
-import math
 import os
 import pathlib
 import re
@@ -9,11 +7,23 @@ import shlex
 from typing import Any
 
 from vaeflow.errors import ConfigurationError
-from vaeflow.runs import files, paths
+from vaeflow.runs import json_files, paths, reading
 from vaeflow.runs.workdir import WorkDir
 
-_SEED = re.compile(r"^train\.seed = (\d+)$", re.MULTILINE)
+_SEED = re.compile(r"^train\.seed = (\d{1,18})$", re.MULTILINE)
 _NEGATIVE_ELBO = "evaluation/negative_elbo"
+_ENVIRONMENT = {
+    "command": json_files.TEXTS,
+    "git_revision": json_files.TEXT_OR_NULL,
+    "python": json_files.TEXT,
+    "platform": json_files.TEXT,
+    "packages": json_files.TEXT_OR_NULL_BY_NAME,
+}
+_RESULT = {
+    "step": json_files.WHOLE,
+    "wall_seconds": json_files.NUMBER,
+    "weights_sha256": json_files.TEXT,
+}
 _NAME = re.compile(r"[\w+-][\w.+-]*")
 _LONGEST_NAME = 200
 
@@ -48,7 +58,7 @@ def write(workdir: str, folder: str, name: str | None = None) -> pathlib.Path:
         raise ConfigurationError(
             f"--results={folder}: the folder cannot be made ({error.strerror}); choose another"
         ) from error
-    files.write_text(path, json.dumps(record, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
+    json_files.write(path, record, ascii_only=False)
     return path
 
 
@@ -58,35 +68,33 @@ def make(workdir: str) -> dict[str, Any]:
     if not folder.is_dir():
         raise ConfigurationError(f"--workdir={workdir}: there is no such folder")
     configuration = _text(folder, "config.gin")
-    environment = _json(folder, "environment.json")
+    environment = _json(folder, "environment.json", _ENVIRONMENT)
     history = WorkDir(folder).read_metrics()
     result = _finished(folder, history)
     digest = result.pop("weights_sha256")
     seed = _SEED.search(_text(folder, "operative_config.gin"))
     evaluation = folder / "evaluation.json"
-    return _strict(
-        {
-            "command": _command(environment.pop("command")),
-            "seed": int(seed[1]) if seed else None,
-            "revision": environment.pop("git_revision"),
-            "machine": environment.pop("machine", None),
-            "versions": {
-                "python": environment.pop("python"),
-                "platform": environment.pop("platform"),
-                **environment.pop("packages"),
-            },
-            "run": environment,
-            "seconds": result["wall_seconds"],
-            "metrics": result,
-            "evaluation": _json(folder, evaluation.name) if evaluation.exists() else None,
-            "history": {
-                "step": [line["step"] for line in history if _NEGATIVE_ELBO in line],
-                _NEGATIVE_ELBO: [line[_NEGATIVE_ELBO] for line in history if _NEGATIVE_ELBO in line],
-            },
-            "weights_sha256": digest,
-            "configuration": _without_paths(configuration).splitlines(),
-        }
-    )
+    return {
+        "command": _command(environment.pop("command")),
+        "seed": int(seed[1]) if seed else None,
+        "revision": environment.pop("git_revision"),
+        "machine": environment.pop("machine", None),
+        "versions": {
+            "python": environment.pop("python"),
+            "platform": environment.pop("platform"),
+            **environment.pop("packages"),
+        },
+        "run": environment,
+        "seconds": result["wall_seconds"],
+        "metrics": result,
+        "evaluation": _json(folder, evaluation.name, {}) if evaluation.exists() else None,
+        "history": {
+            "step": [line["step"] for line in history if _NEGATIVE_ELBO in line],
+            _NEGATIVE_ELBO: [line[_NEGATIVE_ELBO] for line in history if _NEGATIVE_ELBO in line],
+        },
+        "weights_sha256": digest,
+        "configuration": _without_paths(configuration).splitlines(),
+    }
 
 
 def _finished(folder, history):
@@ -97,7 +105,7 @@ def _finished(folder, history):
             f"the run in {folder} is not finished: there is no result.json; run its command again to "
             "finish it"
         )
-    result = _json(folder, path.name)
+    result = _json(folder, path.name, _RESULT)
     last = history[-1]["step"] if history else 0
     if result["step"] != last:
         raise ConfigurationError(
@@ -109,21 +117,21 @@ def _finished(folder, history):
 
 def _text(folder, name):
     try:
-        return (folder / name).read_text()
+        return reading.read_text(folder / name)
     except FileNotFoundError:
         raise ConfigurationError(
             f"--workdir={folder} is not the work folder of a run: there is no {name}; give the folder that "
             "`vaeflow train` wrote, e.g. --workdir=runs/vae"
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise ConfigurationError(f"{folder / name} cannot be read: {error}") from error
 
 
-def _json(folder, name):
+def _json(folder, name, required):
     try:
-        return json.loads(_text(folder, name))
-    except json.JSONDecodeError as error:
-        raise ConfigurationError(f"{folder / name} is not JSON: {error}") from error
+        return json_files.parse(_text(folder, name).encode(), required)
+    except json_files.MalformedError as error:
+        raise ConfigurationError(f"{folder / name} is not what a run writes: {error}") from error
 
 
 def _command(arguments):
@@ -148,12 +156,3 @@ def _without_paths(text):
     return re.sub(
         r"""(['"])(/[^'"\n]*)\1""", lambda found: f"{found[1]}{pathlib.Path(found[2]).name}{found[1]}", text
     )
-
-
-def _strict(value: Any) -> Any:
-    """Replaces numbers that are not finite by None, since JSON has no NaN."""
-    if isinstance(value, dict):
-        return {key: _strict(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_strict(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import fcntl
-import json
 import math
 import os
 import pathlib
-import platform
 import shutil
-import sys
 from collections.abc import Generator, Mapping
-from importlib import metadata
 from typing import Any
 
-from vaeflow.errors import ConfigurationError, EnvironmentFailure
-from vaeflow.runs import files, machine, paths, processes
+from absl import logging
 
-_LOCK = ".lock"
-_PACKAGES = ("vaeflow", "tensorflow", "keras", "numpy", "gin-config", "tensorboard")
+from vaeflow.errors import ConfigurationError, EnvironmentFailure
+from vaeflow.runs import files, json_files, lock, paths, provenance, reading
+
+# A folder with one of these is that of a run, or of a benchmark.
+_SIGNS = frozenset({lock.NAME, "config.gin", "metrics.jsonl", "checkpoints", "result.json", "benchmark.json"})
+# What may lie in a new run's folder: what a job system or a user writes there before, and the workers' files.
+_HARMLESS_NAMES = frozenset({"workers", "lost+found"})
+_HARMLESS_ENDS = (".gin", ".log", ".out", ".err")
+_STEP = {"step": json_files.WHOLE}
+_MOST_NAMED = 5
 
 
 class WorkDir:
@@ -35,9 +37,29 @@ class WorkDir:
     def __init__(self, path: str | os.PathLike[str], writable: bool = True) -> None:
         self.path = paths.checked("--workdir", path)
         self.writable = writable
-        self.checkpoints = self.path / "checkpoints"
-        self.tensorboard = self.path / "tensorboard"
-        self.images = self.path / "images"
+
+    @property
+    def checkpoints(self) -> pathlib.Path:
+        """The folder of the checkpoints."""
+        return self.place("checkpoints")
+
+    @property
+    def tensorboard(self) -> pathlib.Path:
+        """The folder of TensorBoard's files."""
+        return self.place("tensorboard")
+
+    @property
+    def images(self) -> pathlib.Path:
+        """The folder of the pictures drawn during training."""
+        return self.place("images")
+
+    def place(self, *names: str) -> pathlib.Path:
+        """Returns the path of a folder below this one.
+
+        Raises:
+          EnvironmentFailure: a link would lead out of the work folder; see `paths.inside`.
+        """
+        return paths.inside(self.path, *names)
 
     @contextlib.contextmanager
     def claim(self) -> Generator[None]:
@@ -46,40 +68,57 @@ class WorkDir:
         A folder made here is removed again if an exception leaves it empty.
 
         Raises:
+          ConfigurationError: the folder holds files of somebody else.
           EnvironmentFailure: the folder cannot be written, or a live run holds it.
         """
         if not self.writable:
             yield
             return
         existed = self.path.exists()
-        if existed and not self.path.is_dir():
-            raise EnvironmentFailure(
-                f"the work folder {self.path} cannot be written (it is a file); choose another with "
-                "`--workdir`"
-            )
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            lock = (self.path / _LOCK).open("a")
-        except OSError as error:
-            raise EnvironmentFailure(
-                f"the work folder {self.path} cannot be written ({error.strerror}); choose "
-                "another with `--workdir`"
-            ) from error
-        with lock:
+        self._refuse_foreign_folder()
+        with contextlib.ExitStack() as stack:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self.path.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(lock.held(self.path))
             except OSError as error:
                 raise EnvironmentFailure(
-                    f"the work folder {self.path} is in use by a live run; wait for it, or choose another "
-                    "with `--workdir`"
+                    f"the work folder {self.path} cannot be written ({error.strerror}); choose another with "
+                    "`--workdir`"
                 ) from error
             files.remove_unfinished(self.path, folders=False)
             try:
                 yield
             except BaseException:
-                if not existed and list(self.path.iterdir()) == [self.path / _LOCK]:
-                    shutil.rmtree(self.path)
+                # The folder may be gone, which is no reason to hide what happened.
+                with contextlib.suppress(OSError):
+                    if not existed and list(self.path.iterdir()) == [self.path / lock.NAME]:
+                        shutil.rmtree(self.path)
                 raise
+
+    def _refuse_foreign_folder(self) -> None:
+        """Refuses a file, and a folder of the user's own, which a run would fill with its files."""
+        if not self.path.is_dir():
+            if self.path.exists():
+                raise EnvironmentFailure(
+                    f"the work folder {self.path} cannot be written (it is a file); choose another with "
+                    "`--workdir`"
+                )
+            return
+        with files.reported(self.path):
+            names = sorted(path.name for path in self.path.iterdir())
+        foreign = [
+            name
+            for name in names
+            if not name.startswith((".", "stacks"))
+            and not name.endswith(_HARMLESS_ENDS)
+            and name not in _HARMLESS_NAMES
+        ]
+        if foreign and not _SIGNS & set(names):
+            listed = ", ".join(foreign[:_MOST_NAMED]) + (", …" if len(foreign) > _MOST_NAMED else "")
+            raise ConfigurationError(
+                f"the folder {self.path} holds files that are not a run's: {listed}; choose a new or an "
+                "empty one with `--workdir`"
+            )
 
     def check_configuration(self, text: str, allow_change: bool = False) -> None:
         """Refuses a configuration other than the one that the folder was made with.
@@ -94,7 +133,13 @@ class WorkDir:
         path = self.path / "config.gin"
         if allow_change or not path.exists():
             return
-        known = path.read_text()
+        try:
+            known = reading.read_text(path)
+        except (OSError, ValueError) as error:
+            raise ConfigurationError(
+                f"{path} cannot be read as text: {error}; choose another folder with `--workdir`, or resume "
+                "with `--allow_config_change`"
+            ) from error
         if known != text:
             lines = difflib.unified_diff(
                 known.splitlines(), text.splitlines(), "this work folder", "this command", lineterm="", n=0
@@ -111,16 +156,7 @@ class WorkDir:
         """Writes `config.gin`, `operative_config.gin` and `environment.json`."""
         self._write("config.gin", configuration)
         self._write("operative_config.gin", operative_configuration)
-        environment = {
-            "command": sys.argv,
-            "python": platform.python_version(),
-            "platform": platform.platform(),
-            "packages": {name: _version(name) for name in _PACKAGES},
-            "git_revision": _git_revision(),
-            "machine": machine.describe(),
-            **facts,
-        }
-        self.write_json("environment.json", environment)
+        self.write_json("environment.json", provenance.describe(facts))
 
     def start_metrics(self, step: int) -> None:
         """Drops the lines of `metrics.jsonl` after `step`, which a resumed run writes again."""
@@ -128,16 +164,31 @@ class WorkDir:
         self._write("metrics.jsonl", "".join(map(_as_json, kept)))
 
     def read_metrics(self) -> list[dict[str, float]]:
-        """Returns the lines of `metrics.jsonl`, with NaN for null and without a line that was cut off."""
+        """Returns the lines of `metrics.jsonl`, with NaN for null.
+
+        A last line that was cut off is left out; so is any other that holds something else, with a warning.
+        """
+        path = self.path / "metrics.jsonl"
         try:
-            lines = (self.path / "metrics.jsonl").read_text().splitlines()
+            with reading.opened(path) as file:
+                lines = file.read().split(b"\n")
         except FileNotFoundError:
             return []
+        except OSError as error:
+            logging.warning("%s cannot be read (%s)", path, error.strerror)
+            return []
         parsed: list[dict[str, float]] = []
-        for line in lines:
-            with contextlib.suppress(ValueError):
-                metrics = json.loads(line)
-                parsed.append({name: math.nan if value is None else value for name, value in metrics.items()})
+        bad: dict[int, ValueError] = {}
+        for number, line in enumerate(lines, 1):
+            try:
+                parsed.append(_parse_metrics(line))
+            except ValueError as error:
+                bad[number] = error
+        bad.pop(len(lines), None)  # Empty, or cut off.
+        if bad:
+            number, error = next(iter(bad.items()))
+            more = f"; so are {len(bad) - 1} other lines" if len(bad) > 1 else ""
+            logging.warning("line %s of %s is left out: %s%s", number, path, error, more)
         return parsed
 
     def append_metrics(self, line: Mapping[str, float]) -> None:
@@ -149,22 +200,24 @@ class WorkDir:
         Raises:
           EnvironmentFailure: the file could not be written.
         """
-        if not self.writable:
-            return
-        path = self.path / "metrics.jsonl"
-        with files.reported(path), path.open("a") as file:
-            file.write(_as_json(line))
+        if self.writable:
+            files.append_text(self.path / "metrics.jsonl", _as_json(line))
 
     def result(self) -> dict[str, Any] | None:
-        """Returns `result.json` of a finished run as a dict, or None."""
+        """Returns `result.json` of a finished run as a dict, or None; a damaged one counts as none."""
+        path = self.path / "result.json"
         try:
-            return json.loads((self.path / "result.json").read_text())
+            return json_files.read(path, _STEP)
         except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            logging.warning("%s is left out: %s", path, error)
             return None
 
     def write_json(self, name: str, content: Any) -> None:
         """Writes a JSON file, whole or not at all."""
-        self._write(name, json.dumps(content, indent=1) + "\n")
+        if self.writable:
+            json_files.write(self.path / name, content)
 
     def _write(self, name: str, text: str) -> None:
         if self.writable:
@@ -172,20 +225,12 @@ class WorkDir:
 
 
 def _as_json(line: Mapping[str, float]) -> str:
-    finite = {name: value if math.isfinite(value) else None for name, value in line.items()}
-    return json.dumps(finite, allow_nan=False) + "\n"
+    return json_files.dumps(line) + "\n"
 
 
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def _git_revision() -> str | None:
-    """The revision of the running code, with `+changes` if the tree was edited; or None."""
-    source = pathlib.Path(__file__).parent
-    command = ["git", "-C", str(source), "describe", "--always", "--abbrev=40", "--dirty=+changes"]
-    described = processes.output(command, seconds=10)
-    return described and described.strip()
+def _parse_metrics(line: bytes) -> dict[str, float]:
+    """Reads one line of `metrics.jsonl`; raises `ValueError` if it holds something else."""
+    metrics = json_files.parse(line, _STEP)
+    if not json_files.NUMBER_BY_NAME.accepts(metrics):
+        raise json_files.MalformedError("a value is not a number")
+    return {name: math.nan if value is None else value for name, value in metrics.items()}

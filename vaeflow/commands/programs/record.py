@@ -13,6 +13,7 @@ from absl import flags
 from vaeflow.commands import command_line
 from vaeflow.errors import ConfigurationError
 from vaeflow.runs import record
+from vaeflow.runs.escaping import printable
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -31,7 +32,7 @@ def run(values: flags.FlagValues) -> None:
     """Writes the record."""
     if not values.workdir:
         raise ConfigurationError("give --workdir=<the folder of a finished run>, e.g. --workdir=runs/vae")
-    print(f"written to {record.write(values.workdir, values.results, values.name)}")
+    print(printable(f"written to {record.write(values.workdir, values.results, values.name)}"))
 
 
 COMMAND = command_line.Command("record", __doc__, run, define_flags=define_flags)
