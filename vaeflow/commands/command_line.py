@@ -155,8 +155,23 @@ def parse(command: Command, arguments: list[str]) -> tuple[absl_flags.FlagValues
 
 
 def load(root: str, values: absl_flags.FlagValues) -> config.Configuration:
-    """Loads the configuration that the flags name; see `config.load`."""
-    return config.load(root, values.gin_file, values.gin_param, values.plugin)
+    """Loads the configuration that the flags name; see `config.load`.
+
+    Without `--gin_file` it is that of the run in `--workdir`, which is resumed.
+    """
+    files = values.gin_file or _files_of_run(values)
+    return config.load(root, files, values.gin_param, values.plugin)
+
+
+def _files_of_run(values):
+    """Returns the gin file of the run to resume, where none is given; none for parameters alone."""
+    path = pathlib.Path(values.workdir or "", "config.gin")
+    if values.workdir and path.is_file():
+        return [str(path)]
+    if not values.gin_param:
+        reason = f": {values.workdir} holds no run to resume" if values.workdir else ""
+        raise ConfigurationError(f"give --gin_file=vae.gin or another file{reason}")
+    return []
 
 
 def load_trained(root: str, values: absl_flags.FlagValues) -> str:

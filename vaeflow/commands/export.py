@@ -60,7 +60,7 @@ def export(
         write(module, run.model, folder, formats)
         modules = modules_of(run.model) if "keras" in formats else ()
         differences = check(module, folder, formats, modules)
-        (folder / "README.md").write_text(model_card(run, formats, differences))
+        files.write_text(folder / "README.md", model_card(run, formats, differences))
         files.move(folder, final)
     _report(run, formats, differences)
     return differences

@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import shlex
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -16,11 +17,13 @@ from vaeflow.callbacks import Callback, RunContext
 from vaeflow.datasets import Dataset, pipeline
 from vaeflow.devices import cores, replicas
 from vaeflow.devices.workers import Workers, check_port
-from vaeflow.errors import ConfigurationError, EnvironmentFailure
+from vaeflow.errors import ConfigurationError, EnvironmentFailure, TrainingDiverged
 from vaeflow.models.base import Model
 from vaeflow.runs import failures
 from vaeflow.runs.checkpoints import CheckpointStore
 from vaeflow.runs.digest import weights_sha256
+from vaeflow.runs.escaping import printable
+from vaeflow.runs.finite import first_not_finite
 from vaeflow.runs.signals import StopRequest
 from vaeflow.runs.watchdog import Watchdog
 from vaeflow.runs.workdir import WorkDir
@@ -104,9 +107,11 @@ def run(
             parts = make_parts()
 
         stop_request = stack.enter_context(StopRequest().listening())
-        workdir.check_configuration(folder.configuration, folder.allow_change)
+        if _has_begun(workdir):
+            workdir.check_configuration(folder.configuration, folder.allow_change)
         if (result := workdir.result()) and result["step"] >= plan.num_steps:
-            print(f"this run is finished: {workdir.path}/result.json is of step {result['step']}")
+            finished = f"this run is finished: {workdir.path}/result.json is of step {result['step']}"
+            print(printable(finished))
             return result
 
         watchdog.progress(f"reading {source}")
@@ -168,6 +173,11 @@ def _facts(source, trainer, evaluation_split, workers):
     }
 
 
+def _has_begun(workdir):
+    """Whether the folder's configuration binds: one that failed before it saved anything does not."""
+    return bool(CheckpointStore(workdir.checkpoints).steps()) or (workdir.path / "result.json").exists()
+
+
 def _resume(run):
     """Restores the newest intact checkpoint, if there is one."""
     record = run.checkpoints.restore(run.trainer.checkpoint())
@@ -196,18 +206,25 @@ def _check_agreement(run, step):
 
 def _finish(run):
     """Writes `result.json` and prints where everything is."""
+    weights = run.trainer.model.weights
+    if bad := first_not_finite((weight.path, weight.numpy()) for weight in weights):
+        raise TrainingDiverged(
+            f"training diverged: after step {run.step}, the weights {bad} are not finite; "
+            "nothing of it is saved. Try a lower learning rate or `train.gradient_clip_norm`"
+        )
     result = {
         **{name: value for name, value in run.metrics.items() if math.isfinite(value)},
         "step": run.step,
         "num_replicas": run.trainer.strategy.num_replicas_in_sync,
-        "weights_sha256": weights_sha256(run.trainer.model.weights),
+        "weights_sha256": weights_sha256(weights),
     }
     if not run.workdir.writable:
         return result
     run.workdir.write_json("result.json", result)
-    print(f"checkpoints  {run.workdir.checkpoints}")
+    lines = [f"checkpoints  {run.workdir.checkpoints}"]
     if run.workdir.images.exists():
-        print(f"images       {run.workdir.images}")
-    print(f"result       {run.workdir.path / 'result.json'}")
-    print(f"to see it    tensorboard --logdir {run.workdir.path.parent}")
+        lines.append(f"images       {run.workdir.images}")
+    lines.append(f"result       {run.workdir.path / 'result.json'}")
+    lines.append(f"to see it    tensorboard --logdir {shlex.quote(str(run.workdir.path.parent))}")
+    print(printable("\n".join(lines)))
     return result

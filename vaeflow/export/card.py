@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import inspect
-import json
 import math
 import pathlib
 import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from absl import logging
+
 from vaeflow.export.formats import FORMATS, modules_of
 from vaeflow.export.usage import USAGE
+from vaeflow.runs import json_files, reading
 from vaeflow.runs.digest import weights_sha256
+from vaeflow.runs.escaping import code_block, markdown
 
 if TYPE_CHECKING:
     from vaeflow.trained import Trained
+
+_ENVIRONMENT = {
+    "packages": json_files.TEXT_OR_NULL_BY_NAME,
+    "git_revision": json_files.TEXT_OR_NULL,
+    **dict.fromkeys(("data", "python", "platform", "devices"), json_files.TEXT),
+}
+_EVALUATION = {"step": json_files.WHOLE, "metrics": json_files.NUMBER_BY_NAME}
 
 _TEMPLATE = """\
 ---
@@ -79,9 +89,7 @@ machine that trained.
 
 ## Configuration
 
-```
 {configuration}
-```
 """
 
 
@@ -97,11 +105,11 @@ def model_card(run: Trained, formats: Sequence[str], differences: Mapping[str, f
       Markdown text.
     """
     model, folder = run.model, run.workdir.path
-    configuration = (folder / "config.gin").read_text()
-    environment = _read_json(folder / "environment.json")
+    configuration = reading.read_text(folder / "config.gin")
+    environment = _read_json(folder / "environment.json", _ENVIRONMENT)
     size = " x ".join(map(str, run.image_shape))
     return _TEMPLATE.format(
-        title=folder.resolve().name,
+        title=markdown(folder.resolve().name),
         class_name=type(model).__name__,
         num_latents=model.num_latents,
         size=size,
@@ -110,9 +118,9 @@ def model_card(run: Trained, formats: Sequence[str], differences: Mapping[str, f
         code="\n\n".join(_code(run, name) for name in formats),
         data=_table(_data(run, environment)),
         training=_table(_training(run, configuration)),
-        evaluation=_evaluation(run, _read_json(folder / "evaluation.json")),
+        evaluation=_evaluation(run, _read_json(folder / "evaluation.json", _EVALUATION)),
         versions=_table(_versions(environment)),
-        configuration=configuration.strip(),
+        configuration=code_block(configuration.strip()),
     )
 
 
@@ -151,7 +159,7 @@ def _data(run: Trained, environment: Mapping[str, Any]) -> dict[str, Any]:
     dataset = run.dataset
     return {
         "dataset": f"{type(dataset).__name__}: {_summary(dataset)}",
-        "splits": environment.get("data", "not recorded"),
+        "splits": markdown(environment.get("data", "not recorded")),
         "binarization": dataset.binarization,
     }
 
@@ -162,7 +170,7 @@ def _training(run: Trained, configuration: str) -> dict[str, Any]:
     return {
         "steps": f"{run.step:,} of {run.settings['num_steps']:,}",
         "batch size": f"{run.batch_size} (global)",
-        "optimizer": optimizer + "".join(f", {name} {value}" for name, value in bound),
+        "optimizer": optimizer + "".join(f", {name} {markdown(value)}" for name, value in bound),
         "seed": run.seed,
         "precision": run.settings["precision"],
     }
@@ -170,7 +178,7 @@ def _training(run: Trained, configuration: str) -> dict[str, Any]:
 
 def _evaluation(run: Trained, evaluation: Mapping[str, Any]) -> str:
     parts = [f"Recorded in training, at step {run.step:,}:", _table(_numbers(run.metrics))]
-    if evaluation.get("step") == run.step:
+    if evaluation.get("step") == run.step and "metrics" in evaluation:
         parts += ["Evaluated after training, at the same step:", _table(_numbers(evaluation["metrics"]))]
     return "\n\n".join(parts)
 
@@ -184,7 +192,7 @@ def _numbers(metrics: Mapping[str, Any]) -> dict[str, str]:
         group, _, latent = name.rpartition("/")
         if latent.isdecimal():
             name = f"{group} (of each latent)"
-        rows.setdefault(name, []).append(f"{value:.4g}")
+        rows.setdefault(markdown(name), []).append(f"{value:.4g}")
     return {name: ", ".join(values) for name, values in rows.items()} or {"none": ""}
 
 
@@ -197,7 +205,9 @@ def _versions(environment: Mapping[str, Any]) -> dict[str, Any]:
         "devices": environment.get("devices"),
         "revision": environment.get("git_revision"),
     }
-    return {name: value for name, value in rows.items() if value} or {"versions": "not recorded"}
+    return {markdown(name): markdown(value) for name, value in rows.items() if value} or {
+        "versions": "not recorded"
+    }
 
 
 def _summary(thing: object) -> str:
@@ -209,10 +219,14 @@ def _table(rows: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _read_json(path: pathlib.Path) -> dict[str, Any]:
+def _read_json(path: pathlib.Path, kinds: Mapping[str, json_files.Kind]) -> dict[str, Any]:
+    """Reads what a run tells of itself; a damaged file counts as none, with a warning."""
     try:
-        return json.loads(path.read_text())
+        return json_files.read(path, {}, kinds)
     except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        logging.warning("%s is left out of the model card: %s", path, error)
         return {}
 
 
