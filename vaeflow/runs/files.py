@@ -18,30 +18,23 @@ was killed just then.
 
 import contextlib
 import errno
-import fcntl
 import functools
 import glob
 import os
 import re
 import secrets
 import shutil
-import time
 from collections.abc import Generator
 from pathlib import Path
 from typing import BinaryIO
 
 from vaeflow.errors import EnvironmentFailure
-from vaeflow.runs import ending
+from vaeflow.runs import being_written, ending
 from vaeflow.runs.exchange import exchange
 
 _UNFINISHED = ".unfinished-"
 _REPLACED = ".replaced-"
 _OURS = re.compile(f"(?:{re.escape(_UNFINISHED)}|{re.escape(_REPLACED)})(.+)-[0-9a-f]{{16}}", re.DOTALL)
-# Who writes holds a lock, soon after the start. Where there are no locks: nothing of ours takes
-# longer to write than a day, so whoever left this was killed.
-_LOCKED_WITHIN_SECONDS = 2.0
-_ABANDONED_SECONDS = 86_400.0
-
 _ADVICE = {
     **dict.fromkeys(map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)), "free some space"),
     **dict.fromkeys(map(os.strerror, (errno.EACCES, errno.EPERM, errno.EROFS)), "make the folder writable"),
@@ -74,7 +67,7 @@ def writing(path: Path, durable: bool = True) -> Generator[BinaryIO]:
         unfinished = _free_name(path.parent, path.name)
         descriptor = os.open(unfinished, _NEW_FILE, 0o666)
         with ending.cleaned_up(functools.partial(_remove, unfinished)), os.fdopen(descriptor, "wb") as file:
-            _lock(descriptor)
+            being_written.mark(descriptor)
             yield file
             file.flush()
             if durable:
@@ -135,7 +128,7 @@ def staging(parent: Path, name: str) -> Generator[Path]:
         _recover(parent, name)
         folder = _free_name(parent, name)
         folder.mkdir()
-        with ending.cleaned_up(functools.partial(_remove, folder)), _locked(folder):
+        with ending.cleaned_up(functools.partial(_remove, folder)), being_written.marked(folder):
             yield folder
 
 
@@ -261,44 +254,8 @@ def _recover(parent: Path, name: str | None = None) -> None:
 
 def _remove_abandoned(parent: Path, name: str) -> None:
     for left in parent.glob(f"{_UNFINISHED}{glob.escape(name)}-*"):
-        if _OURS.fullmatch(left.name) and _is_abandoned(left):
+        if _OURS.fullmatch(left.name) and being_written.is_abandoned(left):
             _remove(left)
-
-
-def _is_abandoned(left: Path) -> bool:
-    """Whether the process that wrote a file or folder is gone: nobody holds its lock."""
-    seconds = time.time() - left.lstat().st_mtime
-    if seconds < _LOCKED_WITHIN_SECONDS:
-        return False
-    try:
-        descriptor = os.open(left, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        return seconds > _ABANDONED_SECONDS
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return seconds > _ABANDONED_SECONDS
-    finally:
-        os.close(descriptor)
-    return True
-
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Generator[None]:
-    """Holds the lock of a folder, which says that its process lives."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        _lock(descriptor)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _lock(descriptor: int) -> None:
-    with contextlib.suppress(OSError):  # Not every file system has locks.
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _remove(path: Path) -> None:

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any
 
 from vaeflow.runs import ending
@@ -90,14 +90,18 @@ def groups_end_with_us(leaders: Sequence[int]) -> Generator[None]:
             keeper.kill()  # Before its pipe is closed.
 
 
-def output(command: Sequence[str], seconds: float = 30.0) -> str | None:
+def output(
+    command: Sequence[str], seconds: float = 30.0, environment: Mapping[str, str] | None = None
+) -> str | None:
     """Returns what a program prints to stdout; None if there is no such program, or it fails.
 
     Args:
       command: the program and its arguments.
       seconds: how long it may take.
+      environment: its variables; None for those of this process.
     """
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
+    pipes["env"] = environment
     try:
         with child(command, errors="replace", **pipes) as process:
             text, _ = process.communicate(timeout=seconds)

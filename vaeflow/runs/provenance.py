@@ -3,13 +3,12 @@
 import os
 import pathlib
 import platform
-import subprocess
 import sys
 from collections.abc import Mapping
 from importlib import metadata
 from typing import Any
 
-from vaeflow.runs import machine
+from vaeflow.runs import machine, processes
 
 _PACKAGES = ("vaeflow", "tensorflow", "keras", "numpy", "gin-config", "tensorboard")
 
@@ -43,14 +42,8 @@ def _git(folder: pathlib.Path, *arguments: str) -> str | None:
     """Returns what a command of git prints; None if it fails."""
     # A hook of git names its own repository there.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    command = ["git", "-C", str(folder), *arguments]
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, check=True, timeout=10, env=environment
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip() or None
+    found = processes.output(["git", "-C", str(folder), *arguments], 10, environment)
+    return found and (found.strip() or None)
 
 
 def _version(package: str) -> str | None:
