@@ -34,6 +34,59 @@ def test_clipping_is_by_the_norm_of_all_gradients_together(largest, factor, know
     np.testing.assert_allclose(clipped[1], [[4.0 * factor]], rtol=1e-6)
 
 
+WRONG = {
+    "learning_rate": (-1.0, 1e999, float("nan")),
+    "beta_1": (-0.1, 1.0, 2.0),
+    "beta_2": (1.0,),
+    "rho": (-0.1, 1.5),
+    "momentum": (1.0,),
+    "epsilon": (-1e-7, 1e999, "x"),
+    "weight_decay": (-0.1, 1e999),
+    "initial_accumulator_value": (float("nan"), 1e999),
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_hyperparameter_out_of_range_is_refused_before_training(name):
+    optimizer = registry.get(name).target
+    parameters = registry.get(name).parameters
+    optimizers.build_for_reduced_gradients(optimizer(), [keras.Variable([1.0])])
+    for parameter in WRONG.keys() & parameters.keys():
+        for value in WRONG[parameter]:
+            with pytest.raises(ValueError, match=rf"{parameter}` must be "):
+                optimizers.build_for_reduced_gradients(
+                    optimizer(**{parameter: value}), [keras.Variable([1.0])]
+                )
+
+
+def test_every_number_of_an_optimizer_is_checked():
+    known = {"name", "nesterov", "amsgrad", "centered"}
+    for name in NAMES:
+        assert registry.get(name).parameters.keys() - known - WRONG.keys() == set()
+
+
+KERAS_SCHEDULES = keras.optimizers.schedules
+
+
+@pytest.mark.parametrize(
+    ("schedule", "attribute"),
+    [
+        (KERAS_SCHEDULES.ExponentialDecay(-1.0, 10, 0.5), "initial_learning_rate"),
+        (KERAS_SCHEDULES.ExponentialDecay(1.0, 10, -0.5), "decay_rate"),
+        (KERAS_SCHEDULES.ExponentialDecay(1.0, float("inf"), 0.5), "decay_steps"),
+        (KERAS_SCHEDULES.CosineDecay(1.0, 10, alpha=-1.0), "alpha"),
+        (KERAS_SCHEDULES.CosineDecay(1.0, 10, warmup_target=float("inf")), "warmup_target"),
+        (KERAS_SCHEDULES.PolynomialDecay(1.0, 10, -1.0), "end_learning_rate"),
+        (KERAS_SCHEDULES.PolynomialDecay(1.0, 10, power=float("nan")), "power"),
+        (KERAS_SCHEDULES.PiecewiseConstantDecay([10], [1.0, -1.0]), "values"),
+    ],
+)
+def test_a_schedule_of_keras_out_of_range_is_refused(schedule, attribute):
+    optimizer = optimizers.Adam(learning_rate=schedule)
+    with pytest.raises(ValueError, match=rf"`{type(schedule).__name__}\.{attribute}` must be a number"):
+        optimizers.build_for_reduced_gradients(optimizer, [keras.Variable([1.0])])
+
+
 def test_keras_still_has_the_method_that_is_replaced():
     assert callable(keras.optimizers.SGD._all_reduce_sum_gradients)
 

@@ -12,6 +12,15 @@ from vaeflow.schedules import CosineSchedule, CyclicalSchedule, LinearSchedule, 
 SCHEDULES = (LinearSchedule, CosineSchedule, SigmoidSchedule, CyclicalSchedule)
 
 
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize(
+    "change", [{"start": -1.0}, {"end": float("inf")}, {"start": "x"}, {"num_steps": 10**30}]
+)
+def test_a_schedule_out_of_range_is_refused(schedule, change):
+    with pytest.raises(ValueError, match=f"`{schedule.__name__}.{next(iter(change))}` must be "):
+        schedule(**change)
+
+
 def sigmoid(x):
     return 1 / (1 + math.exp(-x))
 

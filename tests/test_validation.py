@@ -7,6 +7,7 @@ from vaeflow import schedules, validation
 from vaeflow.callbacks import Callback, Checkpoints, Evaluation
 
 NAN = float("nan")
+INF = float("inf")
 
 
 @pytest.mark.parametrize(
@@ -14,11 +15,25 @@ NAN = float("nan")
     [
         (validation.boolean, [True, False], [1, 0, 0.0, "yes", None, np.True_]),
         (validation.seed, [0, 2**32 - 1, np.int64(3)], [-1, 2**32, 1.0, True, None]),
-        (validation.weight, [0, 0.5, np.float32(2)], [-1e-9, NAN, False, "1", None]),
-        (validation.positive_integer, [1, 10**12, np.int64(3)], [0, -3, 1.0, True, "1", None, NAN]),
-        (validation.non_negative_integer, [0, 5, np.int32(0)], [-1, 0.0, False, None]),
-        (validation.positive_number, [1e-300, 1, 2.5, np.float32(2)], [0, 0.0, -1, NAN, True, "1"]),
-        (validation.non_negative_number, [0, 0.0, 3], [-1e-9, NAN, False, None]),
+        (
+            validation.weight,
+            [0, 0.5, np.float32(2), 3e38],
+            [-1e-9, INF, 4e38, 10**400, NAN, False, "1", None],
+        ),
+        (
+            validation.positive_integer,
+            [1, 2**31 - 1, np.int64(3)],
+            [0, -3, 2**31, 10**30, 1.0, True, "1", None, NAN],
+        ),
+        (validation.positive_count, [1, 10**12, 2**53], [0, 2**53 + 1, 10**5000, True]),
+        (validation.non_negative_integer, [0, 5, np.int32(0)], [-1, 10**30, 0.0, False, None]),
+        (
+            validation.positive_number,
+            [1e-300, 1, 2.5, np.float32(2)],
+            [0, 0.0, -1, INF, 1e39, np.float32("inf"), NAN, True, "1"],
+        ),
+        (validation.non_negative_number, [0, 0.0, 3], [-1e-9, INF, NAN, False, None]),
+        (validation.finite_number, [-3e38, 0, 1.5], [INF, -INF, 1e39, NAN, True, "1", None]),
         (validation.fraction, [0, 0.0, 0.999], [1, 1.0, -0.1, NAN, True]),
         (validation.positive_integers, [[], [1, 2], (3,)], [3, [0], [1.5], "12", None]),
     ],

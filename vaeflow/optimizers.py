@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from vaeflow import registry
+from vaeflow import registry, validation
 from vaeflow.kernels.adam import Adam, AdamW
 
 _CLIPPING = "it would clip each replica's gradient before the sum; set `train.gradient_clip_norm` instead"
@@ -148,6 +148,19 @@ def clip(gradients: list[Any], largest_norm: float | None, norm: tf.Tensor | Non
     return tf.clip_by_global_norm(gradients, largest_norm, use_norm=norm)[0]
 
 
+def check(optimizer: keras.optimizers.Optimizer) -> None:
+    """Checks the hyperparameters of an optimizer and of its schedule; Keras takes any number.
+
+    Raises:
+      ValueError: one of them would make the training meaningless, e.g. a negative learning rate.
+    """
+    validation.check_attributes(optimizer)
+    rate: Any = optimizer._learning_rate  # noqa: SLF001 -- the public one is the schedule's value
+    is_schedule = isinstance(rate, keras.optimizers.schedules.LearningRateSchedule)
+    name = f"{type(optimizer).__name__}.learning_rate"
+    validation.weight(name, rate if is_schedule else float(keras.ops.convert_to_numpy(rate)))
+
+
 def build_for_reduced_gradients(
     optimizer: keras.optimizers.Optimizer, variables: Sequence[keras.Variable]
 ) -> None:
@@ -160,6 +173,7 @@ def build_for_reduced_gradients(
       optimizer: a new Keras optimizer, made inside the strategy's scope.
       variables: the trainable variables that it will update.
     """
+    check(optimizer)
     optimizer.build(variables)
     # A test pins this private method, for which Keras has no public switch.
     optimizer._all_reduce_sum_gradients = lambda pairs: pairs  # noqa: SLF001

@@ -53,9 +53,10 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
     """
 
     def __init__(self, start: float = 0.0, end: float = 1.0, num_steps: int = 10_000):
-        self.start = float(start)
-        self.end = float(end)
-        self.num_steps = validation.positive_integer(f"{type(self).__name__}.num_steps", num_steps)
+        own = type(self).__name__
+        self.start = validation.non_negative_number(f"{own}.start", start)
+        self.end = validation.non_negative_number(f"{own}.end", end)
+        self.num_steps = validation.positive_count(f"{own}.num_steps", num_steps)
 
     def __call__(self, step: int | tf.Tensor) -> tf.Tensor:
         """Returns the value at `step`, a scalar tensor of Keras' default float."""
@@ -148,7 +149,7 @@ class CyclicalSchedule(Schedule):
         ramp_fraction: float = 0.5,
     ):
         super().__init__(start, end, num_steps)
-        self.num_cycles = validation.positive_integer("CyclicalSchedule.num_cycles", num_cycles)
+        self.num_cycles = validation.positive_count("CyclicalSchedule.num_cycles", num_cycles)
         self.ramp_fraction = validation.positive_number("CyclicalSchedule.ramp_fraction", ramp_fraction)
         if self.ramp_fraction > 1:
             raise ValueError(

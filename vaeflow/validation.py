@@ -13,6 +13,12 @@ from vaeflow.runs import paths
 
 T = TypeVar("T")
 
+# TensorFlow's shapes and indices have 32 bits in places; steps and bytes are counted in float64 and JSON.
+LARGEST_SIZE = 2**31 - 1
+LARGEST_COUNT = 2**53
+# Of a float32; above it, a weight or a learning rate is infinite.
+LARGEST_NUMBER = 3.4028234e38
+
 # The weight of a term: a number, or a function of the step (an int or a scalar tensor).
 Weight = float | Callable[[Any], Any]
 
@@ -24,18 +30,23 @@ def boolean(name: str, value: object) -> bool:
     return value
 
 
-def positive_integer(name: str, value: object) -> int:
-    """Returns `value` if it is an integer of at least 1."""
+def positive_integer(name: str, value: object, most: int = LARGEST_SIZE) -> int:
+    """Returns `value` if it is an integer from 1 to `most`."""
     if not _is_integer(value) or value < 1:
         raise ValueError(f"`{name}` must be a positive integer, got {value!r}; set `{name}` to 1 or more")
-    return int(value)
+    return _bounded(name, int(value), most)
+
+
+def positive_count(name: str, value: object) -> int:
+    """Returns `value` if it is a positive integer; steps and bytes may be more than sizes."""
+    return positive_integer(name, value, LARGEST_COUNT)
 
 
 def non_negative_integer(name: str, value: object) -> int:
     """Returns `value` if it is an integer of at least 0."""
     if not _is_integer(value) or value < 0:
         raise ValueError(f"`{name}` must be an integer of at least 0, got {value!r}")
-    return int(value)
+    return _bounded(name, int(value), LARGEST_COUNT)
 
 
 def seed(name: str, value: object) -> int:
@@ -47,16 +58,23 @@ def seed(name: str, value: object) -> int:
 
 
 def positive_number(name: str, value: object) -> float:
-    """Returns `value` as a float if it is above 0."""
+    """Returns `value` as a float if it is finite and above 0."""
     if not _is_number(value) or not value > 0:
-        raise ValueError(f"`{name}` must be a number above 0, got {value!r}")
+        raise ValueError(f"`{name}` must be a number above 0, got {_said(value)}")
     return float(value)
 
 
 def non_negative_number(name: str, value: object) -> float:
-    """Returns `value` as a float if it is at least 0."""
+    """Returns `value` as a float if it is finite and at least 0."""
     if not _is_number(value) or not value >= 0:
-        raise ValueError(f"`{name}` must be a number of at least 0, got {value!r}")
+        raise ValueError(f"`{name}` must be a number of at least 0, got {_said(value)}")
+    return float(value)
+
+
+def finite_number(name: str, value: object) -> float:
+    """Returns `value` as a float if it is finite."""
+    if not _is_number(value):
+        raise ValueError(f"`{name}` must be a finite number, got {_said(value)}")
     return float(value)
 
 
@@ -86,13 +104,29 @@ def weight(name: str, value: Any) -> Weight:
             f"in a gin file write {name} = @{value.__name__}() with parentheses"
         )
     if callable(value):
+        check_attributes(value)
         return value
     if not _is_number(value) or not value >= 0:
         raise ValueError(
-            f"`{name}` must be a number of at least 0, got {value!r}; a schedule such as "
+            f"`{name}` must be a number of at least 0, got {_said(value)}; a schedule such as "
             "@LinearSchedule() works as well"
         )
     return float(value)
+
+
+def check_attributes(owner: object) -> None:
+    """Checks the hyperparameters of an optimizer or schedule of Keras, which takes any number.
+
+    Args:
+      owner: the object; its attributes of the usual names are checked.
+
+    Raises:
+      ValueError: one of them would make the training meaningless, e.g. a negative learning rate.
+    """
+    for attribute, check in _ATTRIBUTES.items():
+        value = getattr(owner, attribute, None)
+        if value is not None:
+            check(f"{type(owner).__name__}.{attribute}", value)
 
 
 def path(name: str, value: object) -> pathlib.Path:
@@ -138,6 +172,52 @@ def list_of(name: str, values: Any, expected_class: type[T], example: str) -> li
     return list(values)
 
 
+def _non_negative_numbers(name: str, values: object) -> None:
+    for value in values if _is_list(values) else [values]:
+        non_negative_number(name, value)
+
+
+# Attribute of Keras' optimizers and schedules -> its check. Their learning rate is a variable or a schedule.
+_ATTRIBUTES: dict[str, Callable[[str, object], object]] = {
+    "beta_1": fraction,
+    "beta_2": fraction,
+    "rho": fraction,
+    "momentum": fraction,
+    "epsilon": non_negative_number,
+    "weight_decay": non_negative_number,
+    "initial_accumulator_value": non_negative_number,
+    "initial_learning_rate": non_negative_number,
+    "end_learning_rate": non_negative_number,
+    "warmup_target": non_negative_number,
+    "warmup_steps": non_negative_number,
+    "decay_steps": positive_number,
+    "decay_rate": positive_number,
+    "alpha": non_negative_number,
+    "power": positive_number,
+    "boundaries": _non_negative_numbers,
+    "values": _non_negative_numbers,
+}
+
+
+def _bounded(name: str, value: int, most: int) -> int:
+    if value > most:
+        raise ValueError(f"`{name}` must be at most {most:,}, got {_shown(value)}")
+    return value
+
+
+def _said(value: object) -> str:
+    """Describes a number that is refused; only of a large one it isn't plain why."""
+    is_large = isinstance(value, numbers.Real) and abs(value) > LARGEST_NUMBER
+    return f"{_shown(value)}; the largest number is {LARGEST_NUMBER:.1e}" if is_large else repr(value)
+
+
+def _shown(value: object) -> str:
+    if not _is_integer(value):
+        return repr(value)
+    # Python refuses to write out integers of thousands of digits.
+    return f"{value:,}" if value.bit_length() < 400 else f"about 2**{value.bit_length()}"
+
+
 def _is_list(values: object) -> TypeGuard[Sequence[Any]]:
     return isinstance(values, (list, tuple))
 
@@ -147,4 +227,6 @@ def _is_integer(value: object) -> TypeGuard[int]:
 
 
 def _is_number(value: object) -> TypeGuard[float]:
-    return not isinstance(value, bool) and isinstance(value, numbers.Real)
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        return False
+    return bool(abs(value) <= LARGEST_NUMBER)  # False for NaN

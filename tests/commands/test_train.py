@@ -233,6 +233,29 @@ def test_a_full_disk_is_told_and_the_run_goes_on_when_there_is_room(run, kilobyt
     assert json.loads((WORKDIR / "result.json").read_text())["weights_sha256"] == disturbed
 
 
+def test_a_factory_that_is_none_is_refused_before_anything_is_made(run, monkeypatch):
+    # TensorFlow would write log lines when its devices start.
+    monkeypatch.setattr("vaeflow.commands.train.session.run", lambda *arguments: pytest.fail("too late"))
+    code, _, error = run("train.model = 'ConvVAE'")
+    assert (code, error.count("\n")) == (2, error.count("has no effect") + error.count("does not read") + 1)
+    assert "`train.model` must be a class or function" in error
+
+
+@pytest.mark.parametrize(
+    ("parameter", "expected"),
+    [
+        ("Adam.learning_rate = -1.0", "`Adam.learning_rate` must be a number of at least 0, got -1.0"),
+        ("Adam.learning_rate = 1e999", "`Adam.learning_rate` must be a number of at least 0, got inf"),
+        ("VAE.num_latents = 1000000000000", "`VAE.num_latents` must be at most 2,147,483,647"),
+        ("train.steps_per_loop = 1000000000", "`train.steps_per_loop` must be at most"),
+    ],
+)
+def test_a_number_that_cannot_be_meant_is_refused_with_its_place(run, parameter, expected):
+    code, _, error = run("train.optimizer = @Adam", parameter)
+    assert code == 2
+    assert expected in error
+
+
 def test_a_mirrored_run_ignores_the_other_processes_of_its_job(run, monkeypatch):
     # Without that the second process would wait for the first, and write nothing.
     content = {"cluster": {"worker": ["a:1", "b:2"]}, "task": {"type": "worker", "index": 1}}

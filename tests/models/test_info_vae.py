@@ -102,8 +102,8 @@ def test_weights_follow_their_schedules():
     ("arguments", "message"),
     [
         ({"alpha": 1.5}, "`InfoVAE.alpha` must be a number of at most 1, got 1.5"),
-        ({"alpha": None}, "`InfoVAE.alpha` must be a number of at most 1, got None"),
-        ({"alpha": float("nan")}, "`InfoVAE.alpha` must be a number of at most 1, got nan"),
+        ({"alpha": None}, "`InfoVAE.alpha` must be a finite number, got None"),
+        ({"alpha": float("nan")}, "`InfoVAE.alpha` must be a finite number, got nan"),
         ({"mmd_scale": 1e-3}, "weight of the MMD, .* must be at least 0, got -0.999, .* raise InfoVAE.mmd"),
         ({"alpha": -2.0, "mmd_scale": 2.5}, "must be at least 0, got -0.5, "),
         ({"mmd_scale": LinearSchedule(0.5, 10.0, 5)}, "must be at least 0, got -0.5, "),

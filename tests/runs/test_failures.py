@@ -65,6 +65,29 @@ def test_memory_that_numpy_does_not_get():
         np.empty((1 << 25, 1 << 25))
 
 
+@pytest.mark.parametrize("can_resume", [True, False])
+def test_a_checkpoint_is_only_promised_where_there_is_one(can_resume):
+    with (
+        pytest.raises(EnvironmentFailure) as caught,
+        failures.readable_errors(Alone(), "MNIST", lambda: can_resume),
+    ):
+        raise MemoryError("no room")
+    assert ("the last checkpoint is kept" in str(caught.value)) == can_resume
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError("OOM"), tf.errors.ResourceExhaustedError(None, None, LINES[0])]
+)
+def test_a_model_that_is_too_large_is_not_blamed_on_the_batch(error):
+    with (
+        pytest.raises(EnvironmentFailure, match=r"while the model is made: OOM.*; make it smaller") as caught,
+        failures.readable_errors(Alone(), "MNIST"),
+        failures.weights_checked(),
+    ):
+        raise error
+    assert "batch" not in str(caught.value)
+
+
 def read(function):
     dataset = tf.data.Dataset.range(3).map(lambda x: tf.numpy_function(function, [x], tf.int64))
     with failures.readable_errors(Alone(), "MNIST"):

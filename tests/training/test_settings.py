@@ -15,6 +15,9 @@ from vaeflow.training.settings import RunSettings, TrainingSettings, taken_from,
         ({"seed": 2**32}, "`train.seed`"),
         ({"seed": -1}, "`train.seed`"),
         ({"steps_per_loop": 2.5}, "`train.steps_per_loop` must be a positive integer, got 2.5"),
+        ({"batch_size": 10**15}, "`train.batch_size` must be at most 16,777,216"),
+        ({"steps_per_loop": 10**9}, "`train.steps_per_loop` must be at most 33,554,432 with a batch of 8"),
+        ({"gradient_clip_norm": 1e999}, "`train.gradient_clip_norm` must be a number above 0, got inf"),
         ({"compile_mode": "fast"}, "`train.compile_mode` must be one of 'auto', 'none', 'step', 'loop'"),
         ({"gradient_clip_norm": 0}, "`train.gradient_clip_norm` must be a number above 0, got 0"),
         ({"gradient_accumulation_steps": True}, "`train.gradient_accumulation_steps`"),
@@ -28,10 +31,17 @@ def test_a_setting_out_of_range_is_refused(changes, message):
 
 @pytest.mark.parametrize(
     "changes",
-    [{"num_steps": 0}, {"stall_seconds": 0}, {"start_seconds": -1}, {"peer_seconds": "long"}],
+    [
+        {"num_steps": 0},
+        {"num_steps": 10**30},
+        {"stall_seconds": 0},
+        {"stall_seconds": 1e999},
+        {"start_seconds": -1},
+        {"peer_seconds": "long"},
+    ],
 )
 def test_a_setting_of_the_run_out_of_range_is_refused(changes):
-    with pytest.raises(ValueError, match=f"`train.{next(iter(changes))}` must be a"):
+    with pytest.raises(ValueError, match=f"`train.{next(iter(changes))}` must be "):
         RunSettings(**{"num_steps": 8} | changes)
 
 

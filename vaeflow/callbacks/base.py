@@ -119,7 +119,7 @@ class Callback:
 
     def __init__(self, every_steps: int | None = None) -> None:
         if every_steps is not None:
-            validation.positive_integer(f"{type(self).__name__}.every_steps", every_steps)
+            validation.positive_count(f"{type(self).__name__}.every_steps", every_steps)
         self.every_steps = every_steps
 
     def is_due(self, run: RunContext) -> bool:

@@ -10,6 +10,7 @@ from vaeflow.callbacks.base import Callback, RunContext
 from vaeflow.runs import files
 
 _COLUMNS = 8
+_MOST = 10_000
 
 
 @registry.callback
@@ -29,8 +30,8 @@ class Images(Callback):
 
     def __init__(self, every_steps: int = 1000, num_examples: int = 32, max_traversals: int = 16) -> None:
         super().__init__(every_steps)
-        self.num_examples = validation.positive_integer("Images.num_examples", num_examples)
-        self.max_traversals = validation.positive_integer("Images.max_traversals", max_traversals)
+        self.num_examples = validation.positive_integer("Images.num_examples", num_examples, _MOST)
+        self.max_traversals = validation.positive_integer("Images.max_traversals", max_traversals, _MOST)
 
     def on_train_begin(self, run: RunContext) -> None:
         split = run.evaluation_split

@@ -100,10 +100,10 @@ def run(
         stack.enter_context(workdir.claim())
         waits = plan.longest_stall, plan.start_seconds, plan.peer_seconds
         watchdog = stack.enter_context(Watchdog(workdir.path, workers, *waits))
-        stack.enter_context(failures.readable_errors(watchdog, source))
+        stack.enter_context(failures.readable_errors(watchdog, source, lambda: _has_checkpoint(workdir)))
         watchdog.wait_for_peers()
         cores.divide(training.batch_size // (1 if workers is None else workers.size), training.compile_mode)
-        with config.values_checked():
+        with config.values_checked(), failures.weights_checked():
             parts = make_parts()
 
         stop_request = stack.enter_context(StopRequest().listening())
@@ -117,7 +117,7 @@ def run(
         watchdog.progress(f"reading {source}")
         train_split = pipeline.read_split(dataset, "train")
         evaluation_split = pipeline.read_split(dataset, "evaluation")
-        with config.values_checked():
+        with config.values_checked(), failures.weights_checked():
             trainer = Trainer(parts.model, parts.optimizer, train_split, training, parts.strategy)
         examples = Examples(parts.model, evaluation_split, parts.strategy, training.batch_size, training.seed)
         context = RunContext(
@@ -147,6 +147,10 @@ def default_callbacks() -> list[Callback]:
         standard_callbacks.Summaries(),
         standard_callbacks.Checkpoints(),
     ]
+
+
+def _has_checkpoint(workdir):
+    return any(workdir.checkpoints.glob("step-*"))
 
 
 def _facts(source, trainer, evaluation_split, workers):

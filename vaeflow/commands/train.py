@@ -61,6 +61,7 @@ def train(
       Preempted: a signal asked to stop, and the state is saved.
     """
     with config.values_checked():
+        making.check_factories(strategy, model, optimizer)  # Before TensorFlow starts its devices.
         plan, training = making.checked({"dataset": dataset, "precision": precision, **settings})
         callbacks = session.default_callbacks() if callbacks is None else _checked_callbacks(callbacks)
 

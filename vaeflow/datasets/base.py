@@ -115,7 +115,7 @@ class Split(abc.ABC):
     binarization: str = "none"
 
     def __init__(self, num_examples: int, shape: Sequence[int], dtype: str):
-        self.num_examples = validation.positive_integer("num_examples", num_examples)
+        self.num_examples = validation.positive_count("num_examples", num_examples)
         self.shape = tuple(int(size) for size in shape)
         self.dtype = validation.one_of("dtype", dtype, ("uint8", "float32"))
 

@@ -71,7 +71,7 @@ class TFDS(Dataset):
         self.image_key = image_key
         self.label_key = label_key
         self.image_size = checked_image_size("TFDS.image_size", image_size)
-        self.memory_limit_bytes = validation.positive_integer("TFDS.memory_limit_bytes", memory_limit_bytes)
+        self.memory_limit_bytes = validation.positive_count("TFDS.memory_limit_bytes", memory_limit_bytes)
 
     def load(self, name: str) -> Split:
         """Opens a split, and prepares the dataset first if needed; see `Dataset.load`.

@@ -23,12 +23,14 @@ class GaussianHead(Layer):
         layer; None learns the log variances. A model may set it before it builds the head.
 
     Raises:
-      ValueError: `num_latents` is not a positive integer.
+      ValueError: a setting is out of range.
     """
 
     def __init__(self, num_latents: int, constant_log_variance: float | None = None, **kwargs: Any):
         super().__init__(**kwargs)
         validation.positive_integer("GaussianHead.num_latents", num_latents)
+        if constant_log_variance is not None:
+            validation.finite_number("GaussianHead.constant_log_variance", constant_log_variance)
         self.constant_log_variance = constant_log_variance
         self.mean = keras.layers.Dense(num_latents)
         self.log_variance = keras.layers.Dense(num_latents)

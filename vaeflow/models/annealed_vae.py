@@ -44,7 +44,7 @@ class AnnealedVAE(VAE):
         super().__init__(**kwargs)
         self.gamma = validation.weight("AnnealedVAE.gamma", gamma)
         self.max_capacity = validation.non_negative_number("AnnealedVAE.max_capacity", max_capacity)
-        self.capacity_steps = validation.positive_integer("AnnealedVAE.capacity_steps", capacity_steps)
+        self.capacity_steps = validation.positive_count("AnnealedVAE.capacity_steps", capacity_steps)
         self.per_example = validation.boolean("AnnealedVAE.per_example", per_example)
         if per_example and self.free_bits:
             raise ConfigurationError(

@@ -62,7 +62,7 @@ class BetaTCVAE(VAE):
         self.gamma = validation.weight("BetaTCVAE.gamma", gamma)
         self.estimator = validation.one_of("BetaTCVAE.estimator", estimator, minibatch_divergences.ESTIMATORS)
         if num_examples is not None:
-            num_examples = validation.positive_integer("BetaTCVAE.num_examples", num_examples)
+            num_examples = validation.positive_count("BetaTCVAE.num_examples", num_examples)
         self.num_examples = num_examples
 
     def get_config(self) -> dict[str, Any]:

@@ -1,7 +1,5 @@
 """The InfoVAE with the maximum mean discrepancy."""
 
-import math
-import numbers
 from typing import Any
 
 import tensorflow as tf
@@ -40,11 +38,11 @@ class InfoVAE(VAE):
         self, alpha: float = 0.0, mmd_scale: validation.Weight = 10.0, kernel: str = "imq", **kwargs: Any
     ):
         super().__init__(**kwargs)
-        if isinstance(alpha, bool) or not isinstance(alpha, numbers.Real) or not -math.inf < alpha <= 1:
+        self.alpha = validation.finite_number("InfoVAE.alpha", alpha)
+        if self.alpha > 1:
             raise ConfigurationError(
                 f"`InfoVAE.alpha` must be a number of at most 1, got {alpha!r}: the KL weighs 1 - alpha"
             )
-        self.alpha = float(alpha)
         self.mmd_scale = validation.weight("InfoVAE.mmd_scale", mmd_scale)
         self.kernel = validation.one_of("InfoVAE.kernel", kernel, minibatch_divergences.KERNELS)
         # Each of our schedules is smallest at one of its ends.

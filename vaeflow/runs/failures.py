@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 
 import tensorflow as tf
 
@@ -19,7 +19,9 @@ _OUT_OF_MEMORY = re.compile(r"(?:OOM|Out of memory)[^\n]*", re.IGNORECASE)
 
 
 @contextlib.contextmanager
-def readable_errors(watchdog: Watchdog | None, source: str) -> Generator[None]:
+def readable_errors(
+    watchdog: Watchdog | None, source: str, can_resume: Callable[[], bool] = lambda: False
+) -> Generator[None]:
     """Turns TensorFlow's errors inside into an `EnvironmentFailure` when the environment caused them.
 
     `datasets.pipeline.readable_errors` does the same for reading alone, where no worker can be lost.
@@ -27,6 +29,7 @@ def readable_errors(watchdog: Watchdog | None, source: str) -> Generator[None]:
     Args:
       watchdog: knows whether a worker was lost; None if there is no run to resume.
       source: the name of the dataset.
+      can_resume: returns whether the run has a checkpoint.
 
     Raises:
       EnvironmentFailure: memory ran out, or a worker was lost.
@@ -34,11 +37,12 @@ def readable_errors(watchdog: Watchdog | None, source: str) -> Generator[None]:
     """
     try:
         yield
-    except MemoryError as error:
-        raise _out_of_memory(str(error), watchdog) from error
-    except tf.errors.ResourceExhaustedError as error:
-        found = _OUT_OF_MEMORY.search(error.message)
-        raise _out_of_memory(found[0] if found else _first_line(error), watchdog) from error
+    except (MemoryError, tf.errors.ResourceExhaustedError) as error:
+        kept = "; the last checkpoint is kept" if can_resume() else ""
+        raise EnvironmentFailure(
+            f"out of memory: {_lacking(error)}; lower `train.batch_size`, raise "
+            f"`train.gradient_accumulation_steps`, or set `train.precision` to 'mixed_bfloat16'{kept}"
+        ) from error
     except tf.errors.OpError as error:
         if raised := _RAISED_BY_INPUT.search(error.message):
             where = user_code.shown(user_code.own_frames(error))
@@ -52,12 +56,28 @@ def readable_errors(watchdog: Watchdog | None, source: str) -> Generator[None]:
         raise
 
 
-def _out_of_memory(reason: str, watchdog: Watchdog | None) -> EnvironmentFailure:
-    kept = "; the last checkpoint is kept" if watchdog else ""
-    return EnvironmentFailure(
-        f"out of memory: {reason}; lower `train.batch_size`, raise `train.gradient_accumulation_steps`, or "
-        f"set `train.precision` to 'mixed_bfloat16'{kept}"
-    )
+@contextlib.contextmanager
+def weights_checked() -> Generator[None]:
+    """Says that a model is too large where memory runs out while its weights are made.
+
+    Raises:
+      EnvironmentFailure: memory ran out.
+    """
+    try:
+        yield
+    except (MemoryError, tf.errors.ResourceExhaustedError) as error:
+        raise EnvironmentFailure(
+            f"out of memory while the model is made: {_lacking(error)}; make it smaller: fewer latents, "
+            "units or filters, or smaller images"
+        ) from error
+
+
+def _lacking(error: MemoryError | tf.errors.OpError) -> str:
+    """Cuts an error down to what could not be allocated."""
+    if isinstance(error, MemoryError):
+        return str(error)
+    found = _OUT_OF_MEMORY.search(error.message)
+    return found[0].partition(" on /job:")[0] if found else _first_line(error)
 
 
 def _first_line(error: tf.errors.OpError) -> str:

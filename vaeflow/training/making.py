@@ -57,6 +57,7 @@ def make_all(
     """
     keras.utils.set_random_seed(seed)
     _set_precision(precision)
+    check_factories(strategy, model, optimizer)
     made = make("train.strategy", strategy, tf.distribute.Strategy)
     with made.scope():
         return (
@@ -64,6 +65,13 @@ def make_all(
             make("train.model", model, keras.Model),
             make("train.optimizer", optimizer, keras.optimizers.Optimizer),
         )
+
+
+def check_factories(strategy: Any, model: Any, optimizer: Any) -> None:
+    """Raises `ConfigurationError` unless each can be called; nothing is made."""
+    check_factory("train.strategy", strategy, tf.distribute.Strategy)
+    check_factory("train.model", model, keras.Model)
+    check_factory("train.optimizer", optimizer, keras.optimizers.Optimizer)
 
 
 @contextlib.contextmanager
@@ -83,6 +91,15 @@ def _set_precision(name):
     keras.config.set_floatx("float64" if name == "float64" else "float32")
 
 
+def check_factory(name: str, factory: Any, expected: type) -> None:
+    """Raises `ConfigurationError` unless `factory`, of the setting `name`, can be called; see `make`."""
+    if not callable(factory) or isinstance(factory, expected):
+        raise ConfigurationError(
+            f"`{name}` must be a class or function, which is called when the devices are ready, got "
+            f"{factory!r}; in a gin file write {name} = @Name without parentheses"
+        )
+
+
 def make(name: str, factory: Any, expected: type) -> Any:
     """Calls a factory such as `@BetaVAE`.
 
@@ -97,11 +114,7 @@ def make(name: str, factory: Any, expected: type) -> Any:
     Raises:
       ConfigurationError: it is not a factory, or makes something else.
     """
-    if not callable(factory) or isinstance(factory, expected):
-        raise ConfigurationError(
-            f"`{name}` must be a class or function, which is called when the devices are ready, got "
-            f"{factory!r}; in a gin file write {name} = @Name without parentheses"
-        )
+    check_factory(name, factory, expected)
     made = factory()
     if not isinstance(made, expected):
         raise ConfigurationError(f"`{name}` must make a {expected.__name__}, it made {made!r}")

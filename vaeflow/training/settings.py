@@ -14,6 +14,8 @@ _EXAMPLES = {
     "num_steps": "in a gin file write for instance train.num_steps = 10000",
     "batch_size": "in a gin file write for instance train.batch_size = 64",
 }
+_LARGEST_BATCH = 2**24
+_MOST_INDICES = 2**28  # They take 1 GiB.
 _Function = TypeVar("_Function", bound=Callable)
 
 
@@ -55,9 +57,15 @@ class TrainingSettings:
     ema_decay: float | None = None
 
     def __post_init__(self):
-        validation.positive_integer("train.batch_size", self.batch_size)
+        validation.positive_integer("train.batch_size", self.batch_size, _LARGEST_BATCH)
         validation.seed("train.seed", self.seed)
         validation.positive_integer("train.steps_per_loop", self.steps_per_loop)
+        if self.steps_per_loop * self.batch_size > _MOST_INDICES:
+            raise ConfigurationError(
+                f"`train.steps_per_loop` must be at most {_MOST_INDICES // self.batch_size:,} with a batch "
+                f"of {self.batch_size:,}, got {self.steps_per_loop:,}: memory holds the order of a loop's "
+                "examples"
+            )
         validation.one_of("train.compile_mode", self.compile_mode, compile_modes.MODES)
         if self.gradient_clip_norm is not None:
             validation.positive_number("train.gradient_clip_norm", self.gradient_clip_norm)
@@ -90,8 +98,9 @@ class RunSettings:
     peer_seconds: float = 30
 
     def __post_init__(self):
-        validation.positive_integer("train.num_steps", self.num_steps)
-        validation.positive_number("train.stall_seconds", self.longest_stall)
+        validation.positive_count("train.num_steps", self.num_steps)
+        if self.stall_seconds is not None:
+            validation.positive_number("train.stall_seconds", self.stall_seconds)
         validation.positive_number("train.start_seconds", self.start_seconds)
         validation.positive_number("train.peer_seconds", self.peer_seconds)
 
