@@ -4,7 +4,8 @@
     vaeflow train --gin_file=vae.gin --gin_param='MNIST.folder = "mnist"'
 
 The files of the run (checkpoints, metrics, pictures, TensorBoard) go to runs/<name of the
-gin file>. Stop the run with Ctrl-C; the same command resumes it.
+gin file>. Stop the run with Ctrl-C; the same command resumes it, and so does
+`vaeflow train --workdir=<the folder>` alone.
 """
 
 from collections.abc import Sequence
