@@ -1,6 +1,7 @@
 """Records found in TFRecord files that TensorFlow wrote, and in damaged ones."""
 
 import gzip
+import zlib
 
 import pytest
 import tensorflow as tf
@@ -46,6 +47,7 @@ def test_damage_names_the_file_and_the_record(tmp_path):
         (bytes(wrong_length), "record 2: the header's checksum is wrong"),
         (b"some text that is long enough", "record 0: the header's checksum"),
         (gzip.compress(content), "record 0: .*gzipped.*decompress"),
+        *((zlib.compress(content, level), "record 0: .*zlib.*decompress") for level in (0, 1, 5, 9)),
         (b"", "no records"),
     ]:
         (tmp_path / "a").write_bytes(damaged)

@@ -1,5 +1,7 @@
 """TFRecord files of encoded and raw images."""
 
+import os
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -129,3 +131,60 @@ def test_settings_and_missing_files(pattern, tmp_path):
 def test_whether_to_cache_is_a_boolean(pattern):
     with pytest.raises(ValueError, match=r"`TFRecords.cache` must be True or False, got 1"):
         TFRecords(pattern, cache=1)
+
+
+@pytest.mark.parametrize("folder", ["lr=[1e-3]", "a*b", "what?", "[!x]", "{a,b}"])
+def test_a_folder_that_exists_is_no_pattern(tmp_path, folder):
+    (tmp_path / folder / "sub").mkdir(parents=True)
+    for name in ("a[0].tfrecord", "b.tfrecord", "sub/c.tfrecord"):
+        write_records(tmp_path / folder / name, [example_with(place) for place in range(3)])
+    for pattern, count in (
+        ("a[[]0].tfrecord", 3),
+        ("a[0].tfrecord", 3),
+        ("*.tfrecord", 6),
+        ("**/*.tfrecord", 9),
+    ):
+        split = TFRecords(str(tmp_path / folder / pattern), evaluation_fraction=0.0).load("train")
+        assert split.num_examples == count, pattern
+
+
+def test_a_file_counts_once_whatever_links_lead_to_it(tmp_path, pattern, warnings):
+    (tmp_path / "part-3.tfrecord").symlink_to("part-1.tfrecord")
+    (tmp_path / "part-4.tfrecord").hardlink_to(tmp_path / "part-2.tfrecord")
+    assert TFRecords([pattern, pattern], evaluation_fraction=0.0).load("train").num_examples == 20
+    assert warnings()[0].startswith("2 of the files that match")
+
+
+def test_the_evaluation_must_have_files_of_its_own(tmp_path, pattern):
+    (tmp_path / "test.tfrecord").symlink_to("part-1.tfrecord")
+    with pytest.raises(ConfigurationError, match=r"test.tfrecord belongs to `TFRecords.train` and to"):
+        TFRecords(pattern, str(tmp_path / "test.tfrecord")).load("evaluation")
+
+
+def test_a_pipe_among_the_records_is_named(tmp_path, pattern):
+    os.mkfifo(tmp_path / "part-0.tfrecord")
+    with pytest.raises(DataError, match=r"part-0.tfrecord is a pipe; expected a regular file"):
+        TFRecords(pattern).load("train")
+
+
+def write_raw(path, images):
+    values = [tf.train.Feature(bytes_list=tf.train.BytesList(value=[image.tobytes()])) for image in images]
+    write_records(path, [example_with(0, pixels=value) for value in values])
+    return {"train": str(path), "image_key": "pixels", "image_format": "raw", "evaluation_fraction": 0.0}
+
+
+def test_raw_images_may_have_their_channels_first(tmp_path):
+    settings = write_raw(tmp_path / "a.tfrecord", np.moveaxis(IMAGES, 3, 1))
+    with pytest.raises(ConfigurationError, match=r"looks like \(C, H, W\); set it to \(5, 7, 3\)"):
+        TFRecords(**settings, shape=(3, 5, 7))
+    split = TFRecords(**settings, shape=(5, 7, 3), layout="NCHW").load("train")
+    np.testing.assert_array_equal(read_images(split, range(20)), IMAGES)
+
+
+def test_raw_images_of_another_range_are_refused_and_scaled(tmp_path):
+    settings = write_raw(tmp_path / "a.tfrecord", IMAGES // 16) | {"shape": (5, 7, 3)}
+    with pytest.raises(DataError, match=r"pixels of at most 15, .*set `TFRecords.pixel_range` = \(0, 15\)"):
+        TFRecords(**settings).load("train")
+    split = TFRecords(**settings, pixel_range=(0, 15)).load("train")
+    assert split.dtype == "float32"
+    np.testing.assert_array_equal(read_images(split, [3])[0], (IMAGES[3] // 16 / 15.0).astype(np.float32))

@@ -1,16 +1,63 @@
 """TFRecord files read by index."""
 
+import glob
+import itertools
 import os
 import pathlib
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
+from absl import logging
 
+from vaeflow.datasets.regular_files import check_regular, open_regular
 from vaeflow.errors import DataError
 
 _HEADER = struct.Struct("<QI")
 _FOOTER_BYTES = 4
+# How compressed files begin: gzip, and zlib at each of its levels.
+_COMPRESSED = {b"\x1f\x8b": "gzipped"} | dict.fromkeys(
+    (b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda"), "compressed with zlib"
+)
+
+
+def matching_files(patterns: Iterable[str]) -> list[str]:
+    """Lists the files that match some patterns, each real file once, sorted.
+
+    Args:
+      patterns: as for `glob`; a part of a pattern that exists as it is written is no pattern.
+
+    Raises:
+      DataError: there is none, or something that matches is no regular file.
+    """
+    paths = sorted(set(itertools.chain.from_iterable(map(_expand, patterns))))
+    if not paths:
+        raise DataError(f"no file matches {', '.join(map(repr, patterns))}; expected TFRecord files")
+    files = {}
+    for path in paths:
+        state = check_regular(path)
+        files.setdefault((state.st_dev, state.st_ino), path)
+    if len(files) < len(paths):
+        logging.warning(
+            "%d of the files that match %s are links to others of them, and are left out",
+            *(len(paths) - len(files), ", ".join(map(repr, patterns))),
+        )
+    return list(files.values())
+
+
+def _expand(pattern: str) -> list[str]:
+    first, *parts = pathlib.PurePath(pattern).parts
+    found = [first] if os.path.lexists(first) else glob.glob(first, recursive=True)  # noqa: PTH207
+    for part in parts:
+        bases, found = found, []
+        for base in bases:
+            literal = os.path.join(base, part)  # noqa: PTH118
+            if os.path.lexists(literal):
+                found.append(literal)
+            else:
+                found += glob.glob(os.path.join(glob.escape(base), part), recursive=True)  # noqa: PTH118, PTH207
+    is_literal = found == [str(pathlib.PurePath(pattern))]
+    return found if is_literal else [path for path in found if not os.path.isdir(path)]  # noqa: PTH112
 
 
 class RecordIndex:
@@ -49,15 +96,15 @@ class RecordIndex:
         Raises:
           DataError: the file is gone or was cut short.
         """
-        path = pathlib.Path(self._paths[int(np.searchsorted(self._ends, record, side="right"))])
+        path = self._paths[int(np.searchsorted(self._ends, record, side="right"))]
         length = int(self._lengths[record])
         try:
-            with path.open("rb", buffering=0) as file:
+            with open_regular(path) as file:
                 payload = os.pread(file.fileno(), length, int(self._offsets[record]))
             if len(payload) != length:
                 raise EOFError(f"{length - len(payload)} bytes are missing")
             return payload
-        except (OSError, EOFError) as error:
+        except (OSError, EOFError, DataError) as error:
             raise DataError(f"{self.describe(record)} cannot be read: {error}; put the file back") from error
 
 
@@ -66,7 +113,7 @@ def _record_places(path: str) -> tuple[np.ndarray, np.ndarray]:
     offsets, lengths = [], []
     start = end = 0
     try:
-        with pathlib.Path(path).open("rb", buffering=0) as file:
+        with open_regular(path) as file:
             end = os.fstat(file.fileno()).st_size
             while start < end:
                 header = os.pread(file.fileno(), _HEADER.size, start)
@@ -88,11 +135,12 @@ def _checked_length(header: bytes, record: str) -> int:
         raise DataError(f"{record} is cut short inside its header; write the file again")
     length, checksum = _HEADER.unpack(header)
     if _masked_crc32c(header[:8]) != checksum:
-        compressed = header[:2] == b"\x1f\x8b"
-        raise DataError(
-            f"{record}: the header's checksum is wrong; expected an uncompressed TFRecord file"
-            + ("; this one is gzipped and cannot be read by index: decompress it" if compressed else "")
-        )
+        if header[:2] in _COMPRESSED:
+            raise DataError(
+                f"{record}: the file is {_COMPRESSED[header[:2]]} and cannot be read by index; write it "
+                "again without compression, or decompress it"
+            )
+        raise DataError(f"{record}: the header's checksum is wrong; expected an intact TFRecord file")
     return length
 
 

@@ -1,23 +1,25 @@
 """Images in TFRecord files of `tf.train.Example`, read by index."""
 
 import functools
-import glob
-import itertools
 import os
-from collections.abc import Iterable, Sequence
+import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from vaeflow import registry, validation
+from vaeflow.datasets import pixels
 from vaeflow.datasets.base import SPLITS, Dataset, Split, held_out_split, num_held_out
 from vaeflow.datasets.cache import CachedSplit
 from vaeflow.datasets.decoding import CHANNELS, decode_image, decode_images, upright
-from vaeflow.datasets.record_files import RecordIndex
+from vaeflow.datasets.record_files import RecordIndex, matching_files
 from vaeflow.errors import ConfigurationError, DataError
 
 _FORMATS = ("encoded", "raw")
+_MOST_CHANNELS = 4
+_NUM_LOOKED_AT = 64
 
 
 @registry.dataset
@@ -29,11 +31,12 @@ class TFRecords(Dataset):
     are not. Only the positions are held in memory.
 
     Args:
-      train: a file pattern, e.g. `"data/train-*.tfrecord"`, or a list of them.
+      train: a file pattern, e.g. `"data/train-*.tfrecord"`, or a list of them. A part of it
+        that exists as it is written, such as `lr=[1e-3]`, is no pattern.
       evaluation: the same for evaluation. None holds out a part of `train`, the same for
         every seed of a run.
       image_key: the bytes feature with the image.
-      image_format: `"encoded"` (PNG, JPEG, WebP) or `"raw"` (H·W·C bytes, row by row).
+      image_format: `"encoded"` (PNG, JPEG, WebP, GIF, BMP, TIFF) or `"raw"` (H·W·C bytes, row by row).
       shape: `(H, W, C)`. Encoded images of another size are scaled with antialiasing until
         they cover it, then cropped equally on both sides. None takes the shape of the first
         record, in RGB, and refuses images of another. Raw images need a shape.
@@ -41,6 +44,8 @@ class TFRecords(Dataset):
         no factor.
       evaluation_fraction: the part that is held out if `evaluation` is None.
       cache: True caches decoded images in a temporary file, see `CachedSplit`.
+      layout: `"NCHW"` if the channels of raw images come first, `"NHWC"` if they come last.
+      pixel_range: the numbers of black and white of raw images, as for `Arrays`.
       **kwargs: see `Dataset`.
 
     Raises:
@@ -58,6 +63,8 @@ class TFRecords(Dataset):
         label_key: str | None = None,
         evaluation_fraction: float = 0.1,
         cache: bool = True,
+        layout: str | None = None,
+        pixel_range: Sequence[float] | None = None,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -71,6 +78,11 @@ class TFRecords(Dataset):
         self.label_key = label_key
         self.evaluation_fraction = validation.fraction("TFRecords.evaluation_fraction", evaluation_fraction)
         self.cache = validation.boolean("TFRecords.cache", cache)
+        self.description = pixels.Description("TFRecords", layout, pixel_range)
+        if self.image_format == "encoded" and (layout, pixel_range) != (None, None):
+            raise ConfigurationError("`TFRecords.layout` and `TFRecords.pixel_range` are of raw images only")
+        if self.shape is not None and image_format == "raw" and layout is None:
+            _check_raw_shape(self.shape)
 
     def load(self, name: str) -> Split:
         """Finds the records of a split, whose images are read on demand; see `Dataset.load`."""
@@ -82,8 +94,10 @@ class TFRecords(Dataset):
             chosen = held_out_split(name, len(index), num_evaluation, setting)
         else:
             if name == "evaluation":
-                index = RecordIndex(_matching_files(self.evaluation))
+                index = RecordIndex(self._evaluation_files())
             chosen = np.arange(len(index))
+        if self.image_format == "raw":
+            self._check_pixels(index, chosen)
         split = RecordSplit(index, chosen, self)
         return CachedSplit(split) if self.cache and self.image_format == "encoded" else split
 
@@ -93,8 +107,12 @@ class TFRecords(Dataset):
         return self.shape or self.decode(self._train_index, 0, 3, None).shape
 
     @functools.cached_property
+    def _train_files(self) -> list[str]:
+        return matching_files(self.train)
+
+    @functools.cached_property
     def _train_index(self) -> RecordIndex:
-        return RecordIndex(_matching_files(self.train))
+        return RecordIndex(self._train_files)
 
     def decode(
         self, index: RecordIndex, record: int, channels: int, size: tuple[int, ...] | None
@@ -110,7 +128,28 @@ class TFRecords(Dataset):
                 f"{index.describe(record)}: the image has {len(data)} bytes, expected {expected} for the "
                 f"shape {shape}; set `TFRecords.shape`, or `TFRecords.image_format` to 'encoded'"
             )
-        return np.frombuffer(data, np.uint8).reshape(shape)
+        first = self.description.layout == "NCHW"
+        image = np.frombuffer(data, np.uint8).reshape((shape[2], *shape[:2]) if first else shape)
+        return self.description.images(image[None], "NCHW" if first else "NHWC")[0]
+
+    def _check_pixels(self, index: RecordIndex, chosen: np.ndarray) -> None:
+        """Looks at some raw images, spread over the split, for another range than is expected."""
+        seen = pixels.PixelRange(self.description, index.describe(int(chosen[0])))
+        for record in chosen[:: -(-len(chosen) // _NUM_LOOKED_AT)].tolist():
+            data = read_value(index, record, self.image_key, "bytes_list")
+            seen.see(np.frombuffer(data, np.uint8)[None], record)
+        seen.check()
+
+    def _evaluation_files(self) -> list[str]:
+        files = matching_files(self.evaluation or ())
+        of_training = {pathlib.Path(path).resolve() for path in self._train_files}
+        for path in files:
+            if pathlib.Path(path).resolve() in of_training:
+                raise ConfigurationError(
+                    f"{path} belongs to `TFRecords.train` and to `TFRecords.evaluation`: the evaluation "
+                    "would be of training images; change one of the patterns"
+                )
+        return files
 
 
 class RecordSplit(Split):
@@ -123,7 +162,7 @@ class RecordSplit(Split):
     """
 
     def __init__(self, index: RecordIndex, chosen: np.ndarray, source: TFRecords):
-        super().__init__(len(chosen), source.image_shape, "uint8")
+        super().__init__(len(chosen), source.image_shape, source.description.stored_dtype(np.dtype(np.uint8)))
         self.factor_names = () if source.label_key is None else ("label",)
         self._index = index
         self._chosen = chosen
@@ -131,7 +170,7 @@ class RecordSplit(Split):
 
     def examples(self, indices: tf.Tensor) -> tf.Tensor:
         def retry():
-            return tf.numpy_function(self._read, [indices], "uint8", stateful=False)
+            return tf.numpy_function(self._read, [indices], self.dtype, stateful=False)
 
         if self._source.image_format == "raw":
             return tf.ensure_shape(retry(), (None, *self.shape))
@@ -155,9 +194,9 @@ class RecordSplit(Split):
         )
 
     def _read(self, indices: np.ndarray) -> np.ndarray:
-        """Decodes images one by one, so that an error names the record: `[n, H, W, C]`, uint8."""
+        """Decodes images one by one, so that an error names the record: `[n, H, W, C]`."""
         images = [self._image(record) for record in self._records(indices)]
-        return np.array(images, np.uint8).reshape(-1, *self.shape)
+        return np.array(images, self.dtype).reshape(-1, *self.shape)
 
     def _records(self, indices: np.ndarray) -> list[int]:
         """Returns the numbers of the records at `indices`."""
@@ -222,9 +261,11 @@ def _checked_shape(shape: Sequence[int] | None, image_format: str) -> tuple[int,
     return shape
 
 
-def _matching_files(patterns: Iterable[str]) -> list[str]:
-    matches = (glob.glob(pattern, recursive=True) for pattern in patterns)  # noqa: PTH207 Some are absolute.
-    paths = sorted(set(itertools.chain.from_iterable(matches)))
-    if not paths:
-        raise DataError(f"no file matches {', '.join(map(repr, patterns))}; expected TFRecord files")
-    return paths
+def _check_raw_shape(shape: tuple[int, ...]) -> None:
+    if shape[0] <= _MOST_CHANNELS < min(shape[1:]):
+        height, width = shape[1:]
+        raise ConfigurationError(
+            f"`TFRecords.shape` must be (H, W, C), got {shape}, which looks like (C, H, W); set it to "
+            f'{(height, width, shape[0])}, and `TFRecords.layout` to "NCHW" if the channels come first in '
+            'the records; or set the layout to "NHWC" if the shape is meant'
+        )
