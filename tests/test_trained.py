@@ -193,3 +193,26 @@ def test_a_run_from_python_cannot_be_read_back_without_its_configuration(tmp_pat
     tiny_runs.train(tmp_path)
     with pytest.raises(ConfigurationError, match=r"no config.gin that binds `train.model`"):
         vaeflow.load(tmp_path)
+
+
+def test_a_run_names_the_plugin_that_it_was_trained_with(tmp_path):
+    """Else its unknown classes are all that the message tells."""
+    (tmp_path / "config.gin").write_text("train.model = @NoSuchModel\nNoSuchModel.depth = 3\n")
+    (tmp_path / "environment.json").write_text('{"plugins": ["my_package.models", "not a module"]}')
+    with pytest.raises(ConfigurationError) as caught:
+        vaeflow.load(tmp_path)
+    advice = "add --plugin=my_package.models if you trust it (in Python, plugins=['my_package.models'])"
+    assert advice in str(caught.value)
+    assert "not a module" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"plugins": 3}', "{}", "[" * 100_000])
+def test_a_folder_that_remembers_no_plugin_keeps_the_message(tmp_path, content):
+    (tmp_path / "config.gin").write_text("train.model = @NoSuchModel\n")
+    (tmp_path / "environment.json").write_text(content)
+    with pytest.raises(ConfigurationError, match="nothing is registered as 'NoSuchModel'"):
+        vaeflow.load(tmp_path)
+
+
+def test_a_run_remembers_its_plugins(finished):
+    assert json.loads((finished / "environment.json").read_text())["plugins"] == [trained_runs.PLUGIN]

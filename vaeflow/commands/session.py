@@ -54,12 +54,14 @@ class Folder(NamedTuple):
       configuration: the text of `config.gin`.
       operative_text: returns the text of `operative_config.gin`, once all is made.
       allow_change: whether to resume although the folder holds another configuration.
+      plugins: the plug-in modules whose classes the configuration may name.
     """
 
     path: str
     configuration: str
     operative_text: Callable[[], str]
     allow_change: bool = False
+    plugins: tuple[str, ...] = ()
 
 
 def run(
@@ -133,7 +135,8 @@ def run(
             facts=_facts(source, trainer, evaluation_split, workers),
         )
         _resume(context)
-        workdir.write_provenance(folder.configuration, folder.operative_text(), context.facts)
+        provenance = {**context.facts, "plugins": list(folder.plugins)}
+        workdir.write_provenance(folder.configuration, folder.operative_text(), provenance)
         run_loop.train_to_end(context, callbacks, watchdog)
         return _finish(context)
 

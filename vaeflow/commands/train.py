@@ -71,7 +71,13 @@ def train(
     return session.run(
         make_parts,
         dataset,
-        session.Folder(workdir, config.text_in_force(), config.operative_text, allow_config_change),
+        session.Folder(
+            workdir,
+            config.text_in_force(),
+            config.operative_text,
+            allow_config_change,
+            config.plugins_in_force(),
+        ),
         (plan, training),
         [*callbacks, *extra_callbacks],
         find_workers() if strategies.spans_workers(strategy) else None,

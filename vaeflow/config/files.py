@@ -1,5 +1,6 @@
 """Finds gin files, and confines `include` to the folders that the user meant."""
 
+import json
 import os
 import pathlib
 import stat
@@ -52,6 +53,18 @@ def of_workdir(workdir: str | os.PathLike[str]) -> pathlib.Path:
             "`train.model`; give the folder that `vaeflow train` wrote, e.g. --workdir=runs/vae"
         )
     return path
+
+
+def plugins_of_workdir(workdir: str | os.PathLike[str]) -> list[str]:
+    """Returns the plug-in modules that a work folder's run was trained with; none where nothing says so.
+
+    The folder may be somebody else's: the names are for a message, and nothing imports them.
+    """
+    try:
+        names = json.loads(read(pathlib.Path(workdir) / "environment.json"))["plugins"]
+        return [str(name) for name in names if all(part.isidentifier() for part in str(name).split("."))]
+    except (ConfigurationError, ValueError, TypeError, KeyError, RecursionError):
+        return []
 
 
 def find_included(

@@ -109,7 +109,21 @@ def load_trained(
     Raises:
       ConfigurationError: as for `load`, or the folder is not that of a run.
     """
-    return load(root, [str(gin_files.of_workdir(workdir)), *files], parameters, plugins)
+    plugins = list(plugins)
+    path = str(gin_files.of_workdir(workdir))
+    try:
+        return load(root, [path, *files], parameters, plugins)
+    except ConfigurationError as error:
+        known = {*plugins, *registry.announced_plugins()}
+        missing = [name for name in gin_files.plugins_of_workdir(workdir) if name not in known]
+        if not missing:
+            raise
+        flags = " ".join(f"--plugin={name}" for name in missing)
+        raise ConfigurationError(
+            f"the run in {gin_files.show(workdir)} was trained with code of your own that is not loaded: add "
+            f"{flags} if you trust it (in Python, plugins={missing!r}). Without it: "
+            f"{str(error).splitlines()[0]}"
+        ) from error
 
 
 def values_of(root: str) -> dict[str, Any]:
@@ -176,6 +190,11 @@ def explain(error: BaseException) -> str:
 def text_in_force() -> str:
     """Returns the whole configuration as one gin text; see `Configuration.text`."""
     return _in_force.text
+
+
+def plugins_in_force() -> tuple[str, ...]:
+    """Returns the plug-in modules that were loaded for the configuration in force."""
+    return _in_force.plugins
 
 
 def operative_text() -> str:

@@ -151,7 +151,7 @@ class WorkDir:
             )
 
     def write_provenance(
-        self, configuration: str, operative_configuration: str, facts: Mapping[str, str]
+        self, configuration: str, operative_configuration: str, facts: Mapping[str, Any]
     ) -> None:
         """Writes `config.gin`, `operative_config.gin` and `environment.json`."""
         self._write("config.gin", configuration)
