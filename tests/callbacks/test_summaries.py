@@ -85,10 +85,14 @@ def test_the_configuration_and_the_run_as_text(tmp_path, configured):
         assert f"| {name} | {environment[name]} |" in table
 
 
+def session(folder):
+    content = events(folder).SummaryMetadata(metadata.SESSION_START_INFO_TAG).plugin_data.content
+    return plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info
+
+
 def test_hyperparameters(tmp_path, configured):
     tiny_runs.train(tmp_path, callbacks=[Summaries()])
-    content = events(tmp_path).SummaryMetadata(metadata.SESSION_START_INFO_TAG).plugin_data.content
-    values = plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info.hparams
+    values = session(tmp_path).hparams
     assert {name: values[name].number_value or values[name].string_value for name in values} == {
         "Adam.learning_rate": 0.001,
         "VAE.encoder": "@DenseEncoder()",
@@ -102,11 +106,28 @@ def test_hyperparameters(tmp_path, configured):
     }
 
 
+def test_the_hyperparameters_are_those_of_the_newest_session(tmp_path, configured):
+    """TensorBoard shows the first that it finds: those of before `--allow_config_change`."""
+    settings = {"callbacks": [Summaries(), Checkpoints(5)]}
+    tiny_runs.train(tmp_path, num_steps=5, **settings)
+    config.load("train", parameters=[*CONFIGURATION, "Adam.learning_rate = 0.5"])
+    tiny_runs.train(tmp_path, num_steps=10, allow_config_change=True, **settings)
+    assert session(tmp_path).hparams["Adam.learning_rate"].number_value == 0.5
+
+
+def test_two_runs_of_one_folder_name_are_two_trials(tmp_path):
+    for name in "ab":
+        tiny_runs.train(tmp_path / name / "run", num_steps=5, callbacks=[Summaries()])
+    first, second = (session(tmp_path / name / "run").group_name for name in "ab")
+    assert first.startswith("run ")
+    assert first != second
+
+
 def test_a_resumed_run_goes_on_in_the_same_folder(tmp_path):
     settings = {"callbacks": [Summaries(), Checkpoints(5)]}
     tiny_runs.train(tmp_path, num_steps=10, **settings)
     tiny_runs.train(tmp_path, num_steps=20, **settings)
-    assert len(list((tmp_path / "tensorboard").iterdir())) == 2
+    assert len(list((tmp_path / "tensorboard").glob("*.v2"))) == 2
     assert list(scalars(tmp_path)["train/loss"]) == [5, 10, 15, 20]
 
 

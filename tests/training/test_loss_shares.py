@@ -37,6 +37,7 @@ def test_shares_of_all_parts_sum_to_the_loss(num_parts):
         "whole": 5.0,
         "whole_weight": 3.0,
         "plain": values.mean(),
+        "plain_weight": 1.0,
         "block_losses": block_losses,
     }
     assert sum(float(losses[None]) for losses, _ in shares) == pytest.approx(expected["loss"], rel=1e-14)
@@ -48,7 +49,7 @@ def test_shares_of_all_parts_sum_to_the_loss(num_parts):
 
 def test_without_block_losses_there_is_no_such_metric():
     _, shares = share_of_loss({"each": Term(tf.ones([BATCH]))}, [], BATCH, 1)
-    assert set(shares) == {"loss", "each"}
+    assert set(shares) == {"loss", "each", "each_weight"}
 
 
 def test_terms_of_the_whole_batch_are_not_accumulated():

@@ -2,13 +2,17 @@
 
 import ast
 import contextlib
+import hashlib
 
 import tensorflow as tf
 from tensorboard.plugins.hparams import api as hparams
 
 from vaeflow import registry
 from vaeflow.callbacks.base import Callback, RunContext
+from vaeflow.runs import files
 from vaeflow.runs.escaping import markdown, printable
+
+_HYPERPARAMETERS = ".hyperparameters"  # How the name of their file ends.
 
 
 @registry.callback
@@ -23,15 +27,35 @@ class Summaries(Callback):
         super().__init__(every_steps)
 
     def on_train_begin(self, run: RunContext) -> None:
+        _write_hyperparameters(run)  # First: TensorBoard stays with the newest file, which must grow.
         with run.summaries():
             tf.summary.text("configuration", _as_code(run.configuration))
             tf.summary.text("run", _as_table(run.facts))
-            hparams.hparams(_hyperparameters(run.configuration), trial_id=run.workdir.path.name)
 
     def on_log(self, run: RunContext, metrics: dict[str, float]) -> None:
         with run.summaries():
             for name, value in metrics.items():
                 tf.summary.scalar(name, value)
+
+
+def _write_hyperparameters(run: RunContext) -> None:
+    """Writes the hyperparameters to a file of their own, in place of those of an earlier session.
+
+    TensorBoard shows the first that it finds in a folder, and takes two folders for one trial
+    if their identifiers agree.
+    """
+    folder = run.workdir.tensorboard
+    digest = hashlib.sha256(bytes(run.workdir.path.resolve())).hexdigest()
+    trial = f"{printable(run.workdir.path.name)} {digest[:8]}"
+    try:
+        for earlier in folder.glob(f"*{_HYPERPARAMETERS}"):
+            earlier.unlink(missing_ok=True)
+        writer = tf.summary.create_file_writer(str(folder), filename_suffix=_HYPERPARAMETERS)
+        with writer.as_default(step=0):
+            hparams.hparams(_hyperparameters(run.configuration), trial_id=trial)
+        writer.close()
+    except (OSError, tf.errors.OpError) as error:
+        raise files.failure(folder, error) from error
 
 
 def _as_code(text: str) -> str:

@@ -31,15 +31,14 @@ def share_of_loss(
     Returns:
       A pair: the shares of what is minimized, a dict, parameter group -> scalar; and
       a dict of shares to report: `loss`, that of the model's own group, each term
-      unweighted, and each weight that is not simply 1.
+      unweighted, and its weight.
     """
     shares = {}
     for name, term in terms.items():
         per_example = term.value.shape.rank == 1
         share = tf.reduce_sum(term.value) / batch_size if per_example else term.value / num_parts
         shares[name] = share
-        if not isinstance(term.weight, float) or term.weight != 1.0:
-            shares[f"{name}_weight"] = term.weight_as(share.dtype) / num_parts
+        shares[f"{name}_weight"] = term.weight_as(share.dtype) / num_parts
     losses = losses_by_group(terms, shares)
     if block_losses:
         total = tf.add_n([tf.cast(value, losses[None].dtype) for value in block_losses])
