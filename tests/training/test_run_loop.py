@@ -106,6 +106,54 @@ def test_what_is_saved_at_the_end_of_a_loop_carries_nothing(train, tmp_path):
 
 
 @pytest.mark.slow
+class DyingEvaluation(callbacks.Evaluation):
+    """Dies in the evaluation after a step, or as soon as its line is in the log."""
+
+    def __init__(self, step, late):
+        super().__init__(10)
+        self.step, self.late = step, late
+
+    def measure(self, run):
+        metrics = super().measure(run)
+        if run.step == self.step and not self.late:
+            raise KeyboardInterrupt
+        return metrics
+
+    def on_log(self, run, metrics):
+        if run.step == self.step and self.late:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(("step", "late"), [(10, False), (20, True)])
+def test_a_kill_in_an_evaluation_costs_no_step_and_the_evaluation_is_made_up_for(train, tmp_path, step, late):
+    """Saved after it only, nothing is there; saved without the totals, its line and metric are lost."""
+
+    def settings(evaluation):
+        return {"steps_per_loop": 5, "callbacks": [evaluation, callbacks.Checkpoints(10)]}
+
+    straight = train("straight", Cuts(), **settings(callbacks.Evaluation(10)))
+    with pytest.raises(KeyboardInterrupt):
+        train("killed", Cuts(), **settings(DyingEvaluation(step, late)))
+    store = CheckpointStore(tmp_path / "killed" / "checkpoints")
+    assert store.steps()[-1] == step
+    assert store.record(step)["totals"].num_steps == 5
+
+    resumed = train("killed", Cuts(), **settings(callbacks.Evaluation(10)))
+    assert resumed["weights_sha256"] == straight["weights_sha256"]
+    assert lines(tmp_path / "killed") == lines(tmp_path / "straight")
+    other = CheckpointStore(tmp_path / "straight" / "checkpoints")
+    for each in (10, 20):
+        one, two = store.record(each), other.record(each)
+        assert one["totals"] == two["totals"] == Totals()
+        metric = "evaluation/negative_elbo"
+        assert one["metrics"][metric] == two["metrics"][metric]
+
+
+def test_a_run_that_saves_no_checkpoints_saves_none_before_an_evaluation(train, tmp_path):
+    train("without", Cuts(), callbacks=[callbacks.Evaluation(10)])
+    assert not (tmp_path / "without" / "checkpoints").exists()
+
+
 def test_the_time_before_a_stop_counts(train, tmp_path):
     with pytest.raises(Preempted):
         train("stopped", Cuts(5, stop_at=5))

@@ -90,8 +90,10 @@ class RunContext:
         # The classes of `event_pb2` are made at run time.
         session_log: Any = event_pb2.SessionLog  # pyright: ignore[reportAttributeAccessIssue]
         start = session_log(status=session_log.START)
+        # What follows a loop is done again if the run was ended in it.
+        first = self.step if self.trainer.totals.num_steps else self.step + 1
         event = event_pb2.Event(  # pyright: ignore[reportAttributeAccessIssue]
-            wall_time=time.time(), step=self.step + 1, session_log=start
+            wall_time=time.time(), step=first, session_log=start
         )
         # No public function writes an event of this kind.
         resource = writer._resource  # noqa: SLF001 # pyright: ignore[reportAttributeAccessIssue]
@@ -108,6 +110,8 @@ class Callback:
 
     Attributes:
       on_every_worker: True if every worker calls all methods.
+      takes_long: True if it may take long; a run with `Checkpoints` then saves its state before
+        the callbacks act.
 
     Args:
       every_steps: acts after these steps, and after the last; None for after each loop. Loops end
@@ -115,6 +119,7 @@ class Callback:
     """
 
     on_every_worker = False
+    takes_long = False
     every_steps: int | None = None
 
     def __init__(self, every_steps: int | None = None) -> None:

@@ -14,6 +14,8 @@ class Evaluation(Callback):
       every_steps: how often; also after the last step.
     """
 
+    takes_long = True
+
     def __init__(self, every_steps: int = 1000) -> None:
         super().__init__(every_steps)
 

@@ -28,6 +28,8 @@ class Images(Callback):
       max_traversals: the largest number of latents to traverse.
     """
 
+    takes_long = True
+
     def __init__(self, every_steps: int = 1000, num_examples: int = 32, max_traversals: int = 16) -> None:
         super().__init__(every_steps)
         self.num_examples = validation.positive_integer("Images.num_examples", num_examples, _MOST)

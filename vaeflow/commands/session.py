@@ -196,7 +196,8 @@ def _resume(run):
         return
     run.trainer.resume_at(record["step"], record["totals"])
     run.facts["resumed"] = f"at step {record['step']}"
-    run.workdir.start_metrics(record["step"])
+    # The line of a loop whose totals were saved is still to be written, or is written again.
+    run.workdir.start_metrics(record["step"] - (1 if record["totals"].num_steps else 0))
     for line in run.workdir.read_metrics():
         run.metrics.update(line)
 

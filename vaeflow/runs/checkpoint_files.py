@@ -34,7 +34,7 @@ _OPTIONAL = {"best_metric": json_files.TEXT}
 
 def write_record(folder: pathlib.Path, record: Mapping[str, Any]) -> None:
     """Writes the record of the checkpoint whose other files are in `folder`, with their sums."""
-    sums = {path.name: _sha256(path) for path in sorted(folder.iterdir())}
+    sums = {path.name: _sha256(path) for path in sorted(folder.glob(f"{VARIABLES}.*"))}
     files.write_text(folder / RECORD, json_files.dumps({**record, "sha256": sums}, indent=1))
 
 

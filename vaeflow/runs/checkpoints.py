@@ -94,7 +94,10 @@ class CheckpointStore:
         """
         final = self.path(step)
         if step in self.steps() and self.problem_with(step) is None:
-            return final  # Already saved, because a signal arrived at a step that saves anyway.
+            # Saved already, before an evaluation or because of a signal; now more may be known.
+            self._complete_record(step, metrics or {}, totals)
+            self._prune(step)
+            return final
         self.remove_unfinished()
         try:
             files.make_folder(self.folder)
@@ -239,6 +242,13 @@ class CheckpointStore:
     def path(self, step: int) -> pathlib.Path:
         """Returns the folder of the checkpoint of `step`."""
         return self.folder / f"step-{step:08d}"
+
+    def _complete_record(self, step: int, metrics: Mapping[str, float], totals: Totals) -> None:
+        """Records what is known now of a checkpoint that was saved before what follows its loop."""
+        known = self.record(step)
+        is_complete = not known["totals"].num_steps and known["metrics"].keys() >= metrics.keys()
+        if not is_complete and not totals.num_steps:
+            self._write_record(self.path(step), step, metrics, totals)
 
     def _write_record(
         self, folder: pathlib.Path, step: int, metrics: Mapping[str, float], totals: Totals

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 
-from vaeflow.callbacks import Callback, RunContext
+from vaeflow.callbacks import Callback, Checkpoints, RunContext
 from vaeflow.devices import replicas
 from vaeflow.errors import Preempted, user_code
 from vaeflow.runs.watchdog import Watchdog
@@ -29,16 +29,16 @@ def train_to_end(run: RunContext, callbacks: Sequence[Callback], watchdog: Watch
         _call(callback, "on_train_begin", run)
     begun = time.monotonic() - run.metrics.get("wall_seconds", 0.0) - trainer.totals.seconds
     pace = Pace(trainer.strategy)
-    # Totals without a step to come: `num_steps` was lowered to where a loop was cut short.
+    # Totals without a step to come: the run was ended in what follows its last step.
     while trainer.step < run.num_steps or trainer.totals.num_steps:
         if not _train_to(_next_stop(trainer, run.num_steps, callbacks), run, pace, watchdog):
             break
-        metrics = _metrics(trainer, trainer.take_totals())
-        watchdog.progress(f"what follows step {trainer.step}: evaluation, pictures, checkpoints")
-        # Before callbacks that take time: whoever stops the run may not wait long.
-        _save_if_asked_to_stop(run, metrics)
+        metrics = _metrics(trainer, trainer.totals)
         due = [callback for callback in callbacks if _call(callback, "is_due", run)]
+        _save_before_long_work(run, callbacks, due, metrics)
+        trainer.take_totals()
         for callback in due:
+            watchdog.progress(f"{type(callback).__name__} after step {trainer.step}")
             metrics |= _measured(callback, run)
         progress = {
             "step": trainer.step,
@@ -49,6 +49,7 @@ def train_to_end(run: RunContext, callbacks: Sequence[Callback], watchdog: Watch
         run.workdir.append_metrics(progress | metrics)
         for callback in acting:
             if callback in due:
+                watchdog.progress(f"{type(callback).__name__} after step {trainer.step}")
                 _call(callback, "on_log", run, metrics)
         if _save_if_asked_to_stop(run, metrics):
             break
@@ -99,14 +100,30 @@ def _train_to(stop, run, pace, watchdog):
     return True
 
 
+def _save_before_long_work(run, callbacks, due, metrics):
+    """Saves the state as it is before what follows a loop, if that may take long or a signal has come.
+
+    The totals of the loop are saved with it: a run that is killed in an evaluation resumes with that
+    evaluation. Once it is done, `Checkpoints` adds its metrics to the record.
+    """
+    saves = any(isinstance(callback, Checkpoints) for callback in callbacks)
+    if saves and any(callback.takes_long for callback in due) and run.workdir.writable:
+        _save(run, metrics)
+    _save_if_asked_to_stop(run, metrics)
+
+
 def _save_if_asked_to_stop(run, metrics):
     """Saves the state if a signal asked any worker for it before the end; returns whether one did."""
     asked = replicas.mean_over_workers(run.trainer.strategy, run.stop_request.name is not None)
     if not asked or run.step >= run.num_steps:
         return False
     if run.workdir.writable:
-        run.checkpoints.save(run.trainer.checkpoint(), run.step, metrics, run.trainer.totals)
+        _save(run, metrics)
     return True
+
+
+def _save(run, metrics):
+    run.checkpoints.save(run.trainer.checkpoint(), run.step, metrics, run.trainer.totals)
 
 
 def _metrics(trainer, totals):
@@ -121,8 +138,9 @@ def _metrics(trainer, totals):
 
 def _next_stop(trainer, num_steps, callbacks):
     """Returns the step to which a loop goes: that of a log, a callback, or the end."""
-    cadences = [callback.every_steps for callback in callbacks if callback.every_steps]
-    stops = [
-        (trainer.step // cadence + 1) * cadence for cadence in (trainer.settings.steps_per_loop, *cadences)
-    ]
-    return min(*stops, num_steps)
+    cadences = [trainer.settings.steps_per_loop]
+    cadences += [callback.every_steps for callback in callbacks if callback.every_steps]
+    # Of a loop that was saved at its end, what follows is still to come.
+    if trainer.totals.num_steps and any(trainer.step % cadence == 0 for cadence in cadences):
+        return trainer.step
+    return min(*((trainer.step // cadence + 1) * cadence for cadence in cadences), num_steps)
