@@ -76,7 +76,7 @@ def machine():
 def _installed(python, *names):
     command = [python, "-c", _ASK_VERSIONS, *names]
     environment = os.environ | {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", env=environment)
     if done.returncode:
         said = done.stderr.strip().splitlines()
         raise EnvironmentFailure(
@@ -89,7 +89,7 @@ def _revision():
     """The revision of the sources, where git knows it: one text or none."""
     command = ["git", "describe", "--always", "--dirty"]
     try:
-        done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+        done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, encoding="utf-8")
     except OSError:
         return []
     return [f"({done.stdout.strip()})"] if done.returncode == 0 else []

@@ -18,7 +18,7 @@ _IDLE, _IO_WAIT, _GUEST = 3, 4, 8
 
 def cpu_seconds_of_machine():
     """Returns how long all cores have been busy, in seconds, including time stolen by a hypervisor."""
-    with pathlib.Path("/proc/stat").open() as file:
+    with pathlib.Path("/proc/stat").open(encoding="utf-8") as file:
         ticks = [int(value) for value in file.readline().split()[1:]]
     # User time already contains that of guests.
     busy = sum(ticks[:_GUEST]) - ticks[_IDLE] - ticks[_IO_WAIT]
@@ -27,7 +27,7 @@ def cpu_seconds_of_machine():
 
 def cpu_seconds_of_process(process_id):
     """Returns the seconds that a process used, including its threads and ended children."""
-    text = pathlib.Path(f"/proc/{process_id}/stat").read_text()
+    text = pathlib.Path(f"/proc/{process_id}/stat").read_text(encoding="utf-8")
     # The name may contain anything; after it come user and system time, and those of the children.
     return sum(int(value) for value in text.rpartition(")")[2].split()[11:15]) / _TICKS
 

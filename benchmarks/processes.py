@@ -51,13 +51,13 @@ class Program:
         # No program may profit from what another one compiled.
         environment = line.environment(os.environ) | {"TORCHINDUCTOR_CACHE_DIR": str(folder / "inductor")}
         began = time.monotonic()
-        with self._log.open("w") as log:
+        with self._log.open("w", encoding="utf-8") as log:
             self._process = subprocess.Popen(
                 line.command(python, workload, folder),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                text=True,
+                encoding="utf-8",
                 cwd=REPOSITORY,
                 env=environment,
                 # In a group of its own with the processes that it starts, so that all end together.
@@ -130,7 +130,11 @@ class Program:
         return json.loads(answer)
 
     def _last_words(self):
-        said = [text.strip() for text in self._log.read_text(errors="replace").splitlines() if text.strip()]
+        said = [
+            text.strip()
+            for text in self._log.read_text(encoding="utf-8", errors="replace").splitlines()
+            if text.strip()
+        ]
         return said[-1] if said else f"exit code {self._process.returncode}, without a word"
 
 

@@ -47,7 +47,7 @@ class Session:
 
     def __init__(self, **facts):
         # Libraries print to standard output too; their lines go to the log.
-        self._answers = os.fdopen(os.dup(1), "w")
+        self._answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
         os.dup2(2, 1)
         self.facts = facts
         self.window_seconds = None
@@ -91,7 +91,7 @@ class Session:
 def peak_mebibytes():
     """Returns the peak resident memory of this process, or None if the system does not report it."""
     try:
-        with pathlib.Path("/proc/self/status").open() as status:
+        with pathlib.Path("/proc/self/status").open(encoding="utf-8") as status:
             # Not getrusage, whose maximum includes the process that started this one.
             kibibytes = [line.split()[1] for line in status if line.startswith("VmHWM:")]
     except OSError:

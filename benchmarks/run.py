@@ -47,8 +47,8 @@ def run(options):
     )
     for name in options.workloads:
         whole["workloads"][name] = measure(name, settings)
-        (options.results / "results.json").write_text(json.dumps(whole, indent=1) + "\n")
-        (options.results / "results.md").write_text(report.markdown(whole))
+        (options.results / "results.json").write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+        (options.results / "results.md").write_text(report.markdown(whole), encoding="utf-8")
     _log(f"results: {options.results / 'results.md'}")
 
 

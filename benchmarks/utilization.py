@@ -29,7 +29,7 @@ class Sampler:
     def __enter__(self):
         with contextlib.suppress(OSError):
             self._process = subprocess.Popen(
-                _COMMAND, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+                _COMMAND, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, encoding="utf-8"
             )
             threading.Thread(target=self._read, daemon=True).start()
         return self

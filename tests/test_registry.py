@@ -203,3 +203,11 @@ def test_a_plugin_that_is_installed_imports_nothing_from_the_current_folder(tmp_
     monkeypatch.chdir(here)
     with pytest.raises(ConfigurationError, match="No module named 'lying_beside'"):
         registry.load_plugin("installed_plugin")
+
+
+def test_another_backend_of_keras_is_refused_in_words(monkeypatch):
+    import keras
+
+    monkeypatch.setattr(keras.config, "backend", lambda: "jax")
+    with pytest.raises(ConfigurationError, match="Keras was imported with jax; set KERAS_BACKEND=tensorflow"):
+        registry.schedule(type("Late", (keras.optimizers.schedules.LearningRateSchedule,), {}))

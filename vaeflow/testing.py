@@ -224,7 +224,9 @@ def check_replicas(factory, image_shape):
     command = [sys.executable, "-m", "vaeflow.testing", module, name, *map(str, image_shape)]
     # Replicas on the CPU, whatever the machine has.
     own = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "CUDA_VISIBLE_DEVICES": "-1"}
-    done = subprocess.run(command, env=os.environ | own, capture_output=True, text=True)
+    done = subprocess.run(
+        command, env=os.environ | own, capture_output=True, encoding="utf-8", errors="replace"
+    )
     lines = (done.stdout if done.returncode == 0 else done.stderr).strip().splitlines() or ["no message"]
     _demand(done.returncode == 0, f"training on one and two replicas failed: {lines[-1]}")
     _demand(lines[-1] == "equal", lines[-1])

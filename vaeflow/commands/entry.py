@@ -4,6 +4,7 @@ The import path, the standard streams, the signals and the allocator are set up 
 imports wait inside functions.
 """
 
+import os
 import sys
 
 from vaeflow.commands import programs
@@ -42,11 +43,12 @@ def start(name: str, prefix: str, arguments: list[str] | None = None) -> None:
 
 def _prepare(tuned: bool) -> None:
     interpreter.leave_current_folder()
+    os.environ["KERAS_BACKEND"] = "tensorflow"  # Whatever it says, or `~/.keras/keras.json`.
     from vaeflow.devices import allocator
     from vaeflow.runs import signals, streams
 
     streams.protect()
     with signals.held_back():
-        if tuned:
-            allocator.restart_tuned()
+        environment = interpreter.with_utf8(dict(os.environ))
+        allocator.restart(allocator.tuned(environment) if tuned else environment)
         signals.watch()

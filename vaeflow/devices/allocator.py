@@ -33,13 +33,20 @@ def tuned(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def restart_tuned() -> None:
-    """Re-executes this program with the tuned allocator, in the same process, unless it has it already.
+    """Re-executes this program with the tuned allocator; see `restart`."""
+    restart(tuned(os.environ))
 
-    glibc reads its settings from the environment when a program starts. Call this before
-    anything else, since the program starts from the beginning. It does nothing on systems other
-    than Linux, or when the command line of the process belongs to another program.
+
+def restart(environment: Mapping[str, str]) -> None:
+    """Re-executes this program with other variables, in the same process, unless it has them already.
+
+    glibc and Python read some of them only when a program starts. Call this before anything
+    else, since the program starts from the beginning. It does nothing on systems other than
+    Linux, or when the command line of the process belongs to another program.
+
+    Args:
+      environment: all variables.
     """
-    environment = tuned(os.environ)
     if sys.platform.startswith("linux") and environment != dict(os.environ) and _runs_by_itself():
         with contextlib.suppress(OSError):
             os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)

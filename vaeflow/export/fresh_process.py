@@ -125,7 +125,8 @@ def _started(
         cwd=folder,  # A path from there holds nothing that TensorFlow takes for a pattern.
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
     )
 
 

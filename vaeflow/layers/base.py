@@ -13,6 +13,8 @@ from vaeflow.layers.constructor_config import ConstructorConfig
 
 # With None for the batch, and for each size that is unknown.
 Shape = tuple[int | None, ...]
+# For Keras' layers of images, which else ask `~/.keras/keras.json`.
+CHANNELS_LAST: dict[str, Any] = {"data_format": "channels_last"}
 
 
 class Layer(ConstructorConfig, keras.layers.Layer):

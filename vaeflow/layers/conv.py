@@ -9,7 +9,15 @@ import tensorflow as tf
 
 from vaeflow import registry, validation
 from vaeflow.kernels.conv2d_transpose import Conv2DTranspose
-from vaeflow.layers.base import Decoder, Layer, Shape, build_chain, normalization_layer, run_chain
+from vaeflow.layers.base import (
+    CHANNELS_LAST,
+    Decoder,
+    Layer,
+    Shape,
+    build_chain,
+    normalization_layer,
+    run_chain,
+)
 from vaeflow.layers.dense import dense_stack
 
 
@@ -94,10 +102,10 @@ class ConvEncoder(Layer):
         validation.one_of("ConvEncoder.normalization", normalization, ("group", "layer", None))
         self.blocks = []
         for count, size, stride in zip(filters, kernel_sizes, strides, strict=True):
-            self.blocks.append(keras.layers.Conv2D(count, size, stride, padding="same"))
+            self.blocks.append(keras.layers.Conv2D(count, size, stride, padding="same", **CHANNELS_LAST))
             self.blocks.extend(normalization_layer(normalization, count))
             self.blocks.append(keras.layers.Activation(activation))
-        self.blocks += [keras.layers.Flatten(), *dense_stack(units, activation)]
+        self.blocks += [keras.layers.Flatten(**CHANNELS_LAST), *dense_stack(units, activation)]
 
     def build(self, input_shape: Shape) -> None:
         build_chain(self.blocks, input_shape, self.dtype_policy)
@@ -162,7 +170,7 @@ class ConvDecoder(Decoder):
         outputs = (*self.filters[1:], channels)
         layers = zip(outputs, self.kernel_sizes, self.strides, strict=True)
         for index, (count, size, stride) in enumerate(layers):
-            self.blocks.append(Conv2DTranspose(count, size, stride, padding="same"))
+            self.blocks.append(Conv2DTranspose(count, size, stride, padding="same", **CHANNELS_LAST))
             excess = (
                 heights[index] * stride - heights[index + 1],
                 widths[index] * stride - widths[index + 1],

@@ -8,7 +8,15 @@ import keras
 import tensorflow as tf
 
 from vaeflow import registry, validation
-from vaeflow.layers.base import Decoder, Layer, Shape, build_chain, normalization_layer, run_chain
+from vaeflow.layers.base import (
+    CHANNELS_LAST,
+    Decoder,
+    Layer,
+    Shape,
+    build_chain,
+    normalization_layer,
+    run_chain,
+)
 
 
 def dense_stack(
@@ -48,7 +56,7 @@ class DenseEncoder(Layer):
         super().__init__(**kwargs)
         units = validation.positive_integers("DenseEncoder.units", units)
         validation.one_of("DenseEncoder.normalization", normalization, ("layer", None))
-        self.blocks = [keras.layers.Flatten(), *dense_stack(units, activation, normalization)]
+        self.blocks = [keras.layers.Flatten(**CHANNELS_LAST), *dense_stack(units, activation, normalization)]
 
     def build(self, input_shape: Shape) -> None:
         build_chain(self.blocks, input_shape, self.dtype_policy)

@@ -8,7 +8,15 @@ import keras
 import tensorflow as tf
 
 from vaeflow import registry, validation
-from vaeflow.layers.base import Decoder, Layer, Shape, build_chain, normalization_layer, run_chain
+from vaeflow.layers.base import (
+    CHANNELS_LAST,
+    Decoder,
+    Layer,
+    Shape,
+    build_chain,
+    normalization_layer,
+    run_chain,
+)
 from vaeflow.layers.conv import checked_filters, strided_sizes
 
 
@@ -35,11 +43,13 @@ class ResidualBlock(Layer):
             self.blocks += [
                 *normalization_layer("group", channels),
                 keras.layers.Activation(self.activation),
-                keras.layers.Conv2D(self.filters, 3, padding="same"),
+                keras.layers.Conv2D(self.filters, 3, padding="same", **CHANNELS_LAST),
             ]
         build_chain(self.blocks, input_shape, self.dtype_policy)
         same = input_shape[-1] == self.filters
-        self.shortcut = keras.layers.Identity() if same else keras.layers.Conv2D(self.filters, 1)
+        self.shortcut = (
+            keras.layers.Identity() if same else keras.layers.Conv2D(self.filters, 1, **CHANNELS_LAST)
+        )
         build_chain([self.shortcut], input_shape, self.dtype_policy)
 
     def call(self, features: tf.Tensor, training: bool | None = None) -> tf.Tensor:
@@ -74,11 +84,11 @@ class ResNetEncoder(Layer):
         validation.positive_integer("ResNetEncoder.units", units)
         self.blocks = []
         for count in filters:
-            self.blocks.append(keras.layers.Conv2D(count, 3, strides=2, padding="same"))
+            self.blocks.append(keras.layers.Conv2D(count, 3, strides=2, padding="same", **CHANNELS_LAST))
             self.blocks += [ResidualBlock(count, activation) for _ in range(blocks_per_stage)]
         self.blocks += [
             keras.layers.Activation(activation),
-            keras.layers.Flatten(),
+            keras.layers.Flatten(**CHANNELS_LAST),
             keras.layers.Dense(units, activation=activation),
         ]
 
@@ -127,14 +137,14 @@ class ResNetDecoder(Decoder):
         self.blocks = [keras.layers.Dense(math.prod(start)), keras.layers.Reshape(start)]
         for index, count in enumerate(self.filters):
             self.blocks += [ResidualBlock(count, self.activation) for _ in range(self.blocks_per_stage)]
-            self.blocks.append(keras.layers.UpSampling2D(2))
+            self.blocks.append(keras.layers.UpSampling2D(2, **CHANNELS_LAST))
             excess = (2 * heights[index] - heights[index + 1], 2 * widths[index] - widths[index + 1])
             if any(excess):
                 self.blocks.append(keras.layers.Cropping2D(((0, excess[0]), (0, excess[1]))))
         self.blocks += [
             *normalization_layer("group", self.filters[-1]),
             keras.layers.Activation(self.activation),
-            keras.layers.Conv2D(channels, 3, padding="same"),
+            keras.layers.Conv2D(channels, 3, padding="same", **CHANNELS_LAST),
         ]
         build_chain(self.blocks, input_shape, self.dtype_policy)
 

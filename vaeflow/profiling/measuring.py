@@ -105,7 +105,7 @@ def _window(trainer, num_steps, at_least_seconds):
 
 def _peak_resident_bytes():
     # Not `getrusage`, which counts what the parent held when it forked.
-    for line in pathlib.Path("/proc/self/status").read_text().splitlines():
+    for line in pathlib.Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024
     return None

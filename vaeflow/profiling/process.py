@@ -29,13 +29,13 @@ def main(request_path, answer_path):
     Returns:
       The exit code.
     """
-    request = json.loads(pathlib.Path(request_path).read_text())
+    request = json.loads(pathlib.Path(request_path).read_text(encoding="utf-8"))
     logging.set_verbosity(logging.ERROR)  # Warnings of the configuration were shown by the command.
     try:
         answer, code = {"measured": measure(request)}, 0
     except RunError as error:
         answer, code = {"error": config.explain(error)}, error.exit_code
-    pathlib.Path(answer_path).write_text(json_files.dumps(answer))
+    pathlib.Path(answer_path).write_text(json_files.dumps(answer), encoding="utf-8")
     return code
 
 

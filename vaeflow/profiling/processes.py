@@ -55,16 +55,18 @@ class Measurer:
         }
         with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
             folder = pathlib.Path(folder)
-            (folder / "request.json").write_text(json_files.dumps(request))
+            (folder / "request.json").write_text(json_files.dumps(request), encoding="utf-8")
             code = _run(folder)
             answer = folder / "answer.json"
-            answer = json.loads(answer.read_text()) if answer.exists() else {}
+            answer = json.loads(answer.read_text(encoding="utf-8")) if answer.exists() else {}
             if code or "measured" not in answer:
                 message = answer.get("error")
                 if message is not None:
                     # The user's own files have other lines.
                     message = re.sub(rf"{re.escape(self.configuration)}:\d+: ", "", message)
-                raise _failure(code, message, (folder / "output").read_text(errors="replace"))
+                raise _failure(
+                    code, message, (folder / "output").read_text(encoding="utf-8", errors="replace")
+                )
             return answer["measured"]
 
 

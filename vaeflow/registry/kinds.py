@@ -28,13 +28,18 @@ def check_class(kind: str, target: Any) -> None:
     """Checks that a class extends the Keras class of its kind.
 
     Raises:
-      ConfigurationError: it does not.
+      ConfigurationError: it does not, or Keras has another backend than TensorFlow.
     """
     name = KINDS[kind]
     if name is None:
         return
     import keras
 
+    if keras.config.backend() != "tensorflow":
+        raise ConfigurationError(
+            f"vaeflow needs Keras' backend TensorFlow, and Keras was imported with {keras.config.backend()}; "
+            "set KERAS_BACKEND=tensorflow before anything imports Keras"
+        )
     expected = functools.reduce(getattr, name.split(".")[1:], keras)
     if not (inspect.isclass(target) and issubclass(target, expected)):
         raise ConfigurationError(

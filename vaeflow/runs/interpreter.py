@@ -40,6 +40,24 @@ def installed_path() -> list[str]:
     return [entry for entry in sys.path if not _names(entry, folder)]
 
 
+def with_utf8(environment: dict[str, str]) -> dict[str, str]:
+    """Adds Python's UTF-8 mode to an environment, if names of files have another encoding here.
+
+    In such a locale (`LC_ALL=C PYTHONUTF8=0`, or one in Latin-1) Python and TensorFlow would
+    write one name as different bytes. The streams keep the encoding of the locale.
+
+    Args:
+      environment: the variables.
+
+    Returns:
+      A new dict.
+    """
+    if sys.getfilesystemencoding() == "utf-8":
+        return environment
+    streams = f"{sys.stdout.encoding if sys.stdout else 'utf-8'}:replace"
+    return {"PYTHONIOENCODING": streams, **environment, "PYTHONUTF8": "1"}
+
+
 def command(module: str, *arguments: str) -> list[str]:
     """Returns the command line that runs one of vaeflow's modules in a new process.
 

@@ -50,7 +50,7 @@ def gpus() -> list[str]:
 def _first_value(path: str, key: str) -> str | None:
     """Returns the first value in a file of lines `key: value`, or None."""
     try:
-        lines = pathlib.Path(path).read_text().splitlines()
+        lines = pathlib.Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return None
     found = [line.partition(":")[2].strip() for line in lines if line.startswith(key)]

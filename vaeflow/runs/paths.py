@@ -29,8 +29,8 @@ def local(path: object) -> Path:
         raise ValueError("it is empty")
     if "\0" in text:
         raise ValueError("it holds a NUL character, which no file name can")
-    if not _is_text(text):
-        raise ValueError("it is not UTF-8 text, which TensorFlow needs; rename the file or folder")
+    if not _is_utf8(text):
+        raise ValueError("it is not UTF-8, which TensorFlow needs; rename the file or folder")
     if found := _ADDRESS.match(text):
         advice = "write the path without it" if found[0] == "file://" else "mount or copy what is there"
         raise ValueError(f"{found[0]} is not for a file of this machine, and others are not read; {advice}")
@@ -87,12 +87,12 @@ def inside(folder: str | os.PathLike[str], *names: str) -> Path:
     return path
 
 
-def _is_text(text: str) -> bool:
+def _is_utf8(text: str) -> bool:
+    """Whether Python and TensorFlow make the same bytes of a name."""
     try:
-        text.encode()
+        return os.fsencode(text) == text.encode()
     except UnicodeEncodeError:
         return False
-    return True
 
 
 def _check_lengths(path: Path) -> None:

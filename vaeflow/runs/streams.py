@@ -24,7 +24,7 @@ def protect() -> None:
     for descriptor in _DESCRIPTORS:
         _open_if_closed(descriptor)
     if sys.stdin is None:
-        sys.stdin = sys.__stdin__ = open(0, closefd=False)  # noqa: SIM115 -- lives with the process
+        sys.stdin = sys.__stdin__ = open(0, closefd=False, encoding="utf-8")  # noqa: SIM115 -- lives with the process
     sys.stdout = sys.__stdout__ = _safe(sys.stdout, 1)
     sys.stderr = sys.__stderr__ = _safe(sys.stderr, 2)
 
