@@ -152,3 +152,18 @@ def test_in_mid_run_a_checkpoint_of_another_model_is_refused(tmp_path):
 def test_divergence_from_python_is_an_exception(tmp_path):
     with pytest.raises(TrainingDiverged, match="at step"):
         tiny_runs.train(tmp_path, optimizer=lambda: keras.optimizers.SGD(1e12))
+
+
+def test_data_that_changed_is_refused_unless_a_flag_allows_it(tmp_path):
+    """Without the check, the run would go on as if nothing had happened."""
+    settings = {"num_steps": 10, "callbacks": [checkpoints()]}
+    with tiny_runs.untraced():
+        tiny_runs.train(tmp_path, **settings | {"num_steps": 5})
+        for other in (tiny_runs.dataset(num_train=55), tiny_runs.dataset(num_evaluation=12)):
+            with pytest.raises(
+                ConfigurationError, match=r"data of the run .* became .*`--allow_config_change`"
+            ):
+                tiny_runs.train(tmp_path, **settings, dataset=other)
+        other = tiny_runs.dataset(num_train=55)
+        assert tiny_runs.train(tmp_path, **settings, dataset=other, allow_config_change=True)["step"] == 10
+    assert json.loads((tmp_path / "data.json").read_text())["splits"]["train"].startswith("55 images")

@@ -19,7 +19,7 @@ from vaeflow.devices import cores, replicas
 from vaeflow.devices.workers import Workers, check_port
 from vaeflow.errors import ConfigurationError, EnvironmentFailure, TrainingDiverged
 from vaeflow.models.base import Model
-from vaeflow.runs import failures
+from vaeflow.runs import data_record, failures
 from vaeflow.runs.checkpoints import CheckpointStore
 from vaeflow.runs.digest import weights_sha256
 from vaeflow.runs.escaping import printable
@@ -119,6 +119,9 @@ def run(
         watchdog.progress(f"reading {source}")
         train_split = pipeline.read_split(dataset, "train")
         evaluation_split = pipeline.read_split(dataset, "evaluation")
+        data = {"train": train_split.fingerprint(), "evaluation": evaluation_split.fingerprint()}
+        if _has_begun(workdir):
+            data_record.check(workdir.path, data, folder.allow_change)
         with config.values_checked(), failures.weights_checked():
             trainer = Trainer(parts.model, parts.optimizer, train_split, training, parts.strategy)
         examples = Examples(parts.model, evaluation_split, parts.strategy, training.batch_size, training.seed)
@@ -137,6 +140,8 @@ def run(
         _resume(context)
         provenance = {**context.facts, "plugins": list(folder.plugins)}
         workdir.write_provenance(folder.configuration, folder.operative_text(), provenance)
+        if workdir.writable:
+            data_record.write(workdir.path, data)
         run_loop.train_to_end(context, callbacks, watchdog)
         return _finish(context)
 

@@ -80,7 +80,7 @@ _FLAGS = {
     "allow_config_change": lambda name, flag_values: flags.DEFINE_bool(
         name,
         False,
-        "Resume although the configuration differs from the one in the work folder.",
+        "Resume although the configuration or the data differs from what the work folder was made with.",
         flag_values=flag_values,
     ),
 }

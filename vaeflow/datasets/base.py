@@ -1,6 +1,7 @@
 """The base classes of sources of images: a dataset and its splits."""
 
 import abc
+import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -133,6 +134,20 @@ class Split(abc.ABC):
     def factors(self, indices: np.ndarray) -> np.ndarray | None:
         """Returns the factors at `indices` (NumPy `[n]`), int64 `[n, F]`; None if they are unknown."""
         return
+
+    def fingerprint(self) -> str:
+        """Describes the data in one line, which is another one if the data changes.
+
+        It names the number of images, shape and dtype, and if it is cheap to know, a digest of the
+        content.
+        """
+        shape, digest = " x ".join(map(str, self.shape)), self.content_digest()
+        described = f"{self.num_examples} images of {shape}, {self.dtype}"
+        return f"{described}, content {digest[:16]}" if digest else described
+
+    def content_digest(self) -> str:
+        """Returns a digest of the content in hexadecimal digits; empty if it costs too much to know."""
+        return "" if self.array is None else hashlib.sha256(self.array.data).hexdigest()
 
     def to_floats(self, images: Any, dtype: str | tf.DType) -> tf.Tensor:
         """Casts and scales stored images on the device; draws their pixels if binarization is dynamic.

@@ -60,6 +60,9 @@ class BinarizedSplit(Split):
     def factors(self, indices: np.ndarray) -> np.ndarray | None:
         return self._split.factors(indices)
 
+    def content_digest(self) -> str:
+        return self._split.content_digest()
+
     def examples(self, indices: tf.Tensor) -> tf.Tensor:
         def draw(images, chosen):
             noise = [_noise(self._name, int(index), 1, self.shape) for index in chosen]

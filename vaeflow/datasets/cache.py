@@ -43,6 +43,9 @@ class CachedSplit(Split):
     def factors(self, indices: np.ndarray) -> np.ndarray | None:
         return self._source.factors(indices)
 
+    def content_digest(self) -> str:
+        return self._source.content_digest()
+
     def examples(self, indices: tf.Tensor) -> tf.Tensor:
         missing = tf.numpy_function(self._missing, [indices], tf.int64)
         decoded = self._source.examples(tf.ensure_shape(missing, (None,)))

@@ -127,7 +127,7 @@ class FileSplit(Split):
       reference_image: the path of the image whose size all must share; None resizes
         images of another size instead.
       labels: an integer for each file, or None.
-      digest: of the names and contents of the files; see `fingerprint`.
+      digest: of the names and contents of the files.
     """
 
     def __init__(
@@ -147,6 +147,9 @@ class FileSplit(Split):
 
     def factors(self, indices: np.ndarray) -> np.ndarray | None:
         return None if self._labels is None else self._labels[indices][:, None]
+
+    def content_digest(self) -> str:
+        return self._digest
 
     def examples(self, indices: tf.Tensor) -> tf.Tensor:
         def retry():

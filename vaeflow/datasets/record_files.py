@@ -1,6 +1,7 @@
 """TFRecord files read by index."""
 
 import glob
+import hashlib
 import itertools
 import os
 import pathlib
@@ -76,14 +77,19 @@ class RecordIndex:
     def __init__(self, paths: Sequence[str]):
         self._paths = paths
         places = [_record_places(path) for path in paths]
-        self._offsets = np.concatenate([offsets for offsets, _ in places])
-        self._lengths = np.concatenate([lengths for _, lengths in places])
-        self._ends = np.cumsum([len(offsets) for offsets, _ in places])
+        self._offsets = np.concatenate([offsets for offsets, _, _ in places])
+        self._lengths = np.concatenate([lengths for _, lengths, _ in places])
+        self._ends = np.cumsum([len(offsets) for offsets, _, _ in places])
+        self._checksums = b"".join(checksums for _, _, checksums in places)
         if not len(self._offsets):
             raise DataError(f"{', '.join(map(str, paths))}: no records; expected at least one")
 
     def __len__(self) -> int:
         return len(self._offsets)
+
+    def content_digest(self) -> str:
+        """Returns a digest of all payloads, made from the checksums that are stored with them."""
+        return hashlib.sha256(self._checksums).hexdigest()
 
     def describe(self, record: int) -> str:
         """Names a record for an error, by its file and its number in the file."""
@@ -108,9 +114,9 @@ class RecordIndex:
             raise DataError(f"{self.describe(record)} cannot be read: {error}; put the file back") from error
 
 
-def _record_places(path: str) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the offsets and lengths of a file's payloads, two int64 arrays."""
-    offsets, lengths = [], []
+def _record_places(path: str) -> tuple[np.ndarray, np.ndarray, bytes]:
+    """Returns the offsets and lengths of a file's payloads, two int64 arrays, and their checksums."""
+    offsets, lengths, checksums = [], [], []
     start = end = 0
     try:
         with open_regular(path) as file:
@@ -121,13 +127,15 @@ def _record_places(path: str) -> tuple[np.ndarray, np.ndarray]:
                 offsets.append(start + _HEADER.size)
                 lengths.append(length)
                 start += _HEADER.size + length + _FOOTER_BYTES
+                if start <= end:
+                    checksums.append(os.pread(file.fileno(), _FOOTER_BYTES, start - _FOOTER_BYTES))
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error}") from error
     if start > end:
         raise DataError(
             f"{path}, record {len(offsets) - 1} is cut short: {start - end} bytes are missing; write it again"
         )
-    return np.array(offsets, np.int64), np.array(lengths, np.int64)
+    return np.array(offsets, np.int64), np.array(lengths, np.int64), b"".join(checksums)
 
 
 def _checked_length(header: bytes, record: str) -> int:

@@ -1,6 +1,7 @@
 """Any image dataset of TensorFlow Datasets, by name."""
 
 import functools
+import hashlib
 import importlib.util
 import math
 from collections.abc import Sequence
@@ -95,7 +96,9 @@ class TFDS(Dataset):
         except NotImplementedError:
             self._check_memory(name, num_examples * math.prod(shape))
             return self._in_memory(self._builder.as_dataset(**arguments), num_examples, shape)
-        return TFDSSplit(records, shape, self)
+        split = self._builder.info.splits[self.splits[name]]
+        description = f"{self._builder.info.full_name} {split.shard_lengths} {split.num_bytes}"
+        return TFDSSplit(records, shape, self, description)
 
     def image(self, record: dict[str, Any], shape: tuple[int, ...], place: str) -> np.ndarray:
         """Decodes the image of one record, uint8 of `shape`; `place` names the record in an error."""
@@ -201,12 +204,14 @@ class TFDSSplit(Split):
       records: a data source of tfds.
       shape: `(H, W, C)` of the images.
       source: the `TFDS` with the keys and the size.
+      description: dataset, version, and the sizes of the files of the split.
     """
 
-    def __init__(self, records: Any, shape: tuple[int, ...], source: TFDS):
+    def __init__(self, records: Any, shape: tuple[int, ...], source: TFDS, description: str):
         super().__init__(len(records), shape, "uint8")
         self.factor_names = () if source.label_key is None else (source.label_key,)
         self._records = records
+        self._description = description
         self._source = source
 
     def examples(self, indices: tf.Tensor) -> tf.Tensor:
@@ -222,6 +227,9 @@ class TFDSSplit(Split):
         if key is None:
             return None
         return np.array([[record[key]] for record in self._chosen(indices)], np.int64)
+
+    def content_digest(self) -> str:
+        return hashlib.sha256(self._description.encode()).hexdigest()
 
     def _chosen(self, indices: np.ndarray) -> list[dict[str, Any]]:
         # tfds takes neither NumPy integers nor an empty list.

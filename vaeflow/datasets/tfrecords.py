@@ -168,6 +168,9 @@ class RecordSplit(Split):
         self._chosen = chosen
         self._source = source
 
+    def content_digest(self) -> str:
+        return self._index.content_digest()
+
     def examples(self, indices: tf.Tensor) -> tf.Tensor:
         def retry():
             return tf.numpy_function(self._read, [indices], self.dtype, stateful=False)
