@@ -62,7 +62,7 @@ def quick_disk(monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 
-@pytest.mark.parametrize("count", [60, pytest.param(10_000, marks=pytest.mark.fuzz)])
+@pytest.mark.parametrize("count", [60, pytest.param(4_000, marks=pytest.mark.fuzz)])
 def test_a_damaged_checkpoint_is_never_taken_for_another(saved, tmp_path, count):
     choice = random.Random(count)
     for number in range(count):
@@ -122,7 +122,7 @@ def read_all(path):
     assert [line["step"] for line in folder.read_metrics()] == [step for step in steps if step <= 15]
 
 
-@pytest.mark.parametrize("count", [150, pytest.param(20_000, marks=pytest.mark.fuzz)])
+@pytest.mark.parametrize("count", [150, pytest.param(8_000, marks=pytest.mark.fuzz)])
 def test_damaged_logs_are_read_or_refused_in_one_line(run_folder, tmp_path, count):
     choice = random.Random(count)
     path, refused = tmp_path / "run", 0

@@ -81,7 +81,7 @@ def benchmark(
         try:
             found = _measure(measurer, Case(devices=virtual_devices), values, rounds, chosen, trace_folder)
         except BaseException:
-            configuration.unlink()  # A folder made here goes too, when it is empty.
+            configuration.unlink(missing_ok=True)  # A folder made here goes too, when it is empty.
             raise
         folder.write_json("benchmark.json", found)
         write_png(folder.path / "benchmark.png", chart.draw(found))
