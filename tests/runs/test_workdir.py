@@ -331,7 +331,7 @@ def test_a_folder_of_the_users_own_is_not_filled(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["mine.gin", "slurm-7.out", "train.log", ".gitignore", "lost+found", "workers"]
+    "name", ["mine.gin", "slurm-7.out", "train.log", ".gitignore", "lost+found", "workers", "ray"]
 )
 def test_what_is_written_before_a_run_does_not_hinder_it(tmp_path, name):
     (tmp_path / name).mkdir()

@@ -16,6 +16,7 @@ from vaeflow.analysis.importance_sampling import ImportanceSampler, bits_per_dim
 from vaeflow.datasets.base import SPLITS
 from vaeflow.errors import TrainingDiverged
 from vaeflow.metrics import Metric, ReconstructionQuality
+from vaeflow.runs import files
 from vaeflow.runs.escaping import printable
 from vaeflow.runs.finite import first_not_finite
 from vaeflow.runs.progress_line import ProgressLine
@@ -148,9 +149,12 @@ def _write(report: dict[str, Any], folder: WorkDir) -> None:
     suffix = "" if report["split"] == "evaluation" else f"_{report['split']}"
     name = f"evaluation{suffix}.json"
     folder.write_json(name, report)
-    with tf.summary.create_file_writer(str(folder.tensorboard)).as_default(step=report["step"]):
-        for metric, value in report["metrics"].items():
-            tf.summary.scalar(f"evaluate{suffix}/{metric}", value)
+    try:
+        with tf.summary.create_file_writer(str(folder.tensorboard)).as_default(step=report["step"]):
+            for metric, value in report["metrics"].items():
+                tf.summary.scalar(f"evaluate{suffix}/{metric}", value)
+    except (OSError, tf.errors.OpError) as error:
+        raise files.failure(folder.tensorboard, error) from error
     print(_as_table(report["metrics"]))
     print(printable(f"written to {folder.path / name} and to TensorBoard"))
 

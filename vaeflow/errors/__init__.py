@@ -20,7 +20,7 @@ class ConfigurationError(RunError, ValueError):
 
 
 class TrainingDiverged(RunError):
-    """The loss or a gradient is not finite; the last good checkpoint is kept."""
+    """A loss, gradient, weight or evaluation is not finite; the last good checkpoint is kept."""
 
     exit_code = 3
 
@@ -65,7 +65,12 @@ EXIT_CODES = (
     ExitCode(FINISHED, "finished", "the command did what it was asked to do"),
     ExitCode(RunError.exit_code, "defect", "an error that vaeflow does not expect, with a traceback"),
     ExitCode(ConfigurationError.exit_code, "configuration", "a bad command or setting", is_final=True),
-    ExitCode(TrainingDiverged.exit_code, "diverged", "the loss or a gradient is not finite", is_final=True),
+    ExitCode(
+        TrainingDiverged.exit_code,
+        "diverged",
+        "a loss, gradient, weight or evaluation is not finite",
+        is_final=True,
+    ),
     ExitCode(EnvironmentFailure.exit_code, "environment", "the disk, the data, memory or a worker failed"),
     ExitCode(Preempted.exit_code, "preempted", "a signal stopped the run, and its state is saved"),
     ExitCode(129, "hung up", "SIGHUP (the terminal was closed) ended the command at once"),

@@ -18,8 +18,8 @@ from vaeflow.runs import files, json_files, lock, paths, provenance, reading
 
 # A folder with one of these is that of a run, or of a benchmark.
 _SIGNS = frozenset({lock.NAME, "config.gin", "metrics.jsonl", "checkpoints", "result.json", "benchmark.json"})
-# What may lie in a new run's folder: what a job system or a user writes there before, and the workers' files.
-_HARMLESS_NAMES = frozenset({"workers", "lost+found"})
+# What may lie in a new run's folder: what a job system, Ray, other workers or a user write there before.
+_HARMLESS_NAMES = frozenset({"workers", "ray", "lost+found"})
 _HARMLESS_ENDS = (".gin", ".log", ".out", ".err")
 _STEP = {"step": json_files.WHOLE}
 _MOST_NAMED = 5
