@@ -58,6 +58,15 @@ def test_links_in_a_circle(tmp_path):
         paths.local(tmp_path / "circle" / "run")
 
 
+def test_a_current_folder_that_was_deleted(tmp_path, monkeypatch, capsys):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert command_line.main(programs.load("train"), ["--gin_file=vae.gin"]) == 2
+    error = capsys.readouterr().err
+    assert "--gin_file=vae.gin: the current folder was deleted; change to another one" in error
+
+
 def test_the_flags_that_are_paths_are_known():
     assert len(FLAGS) > 12
     assert ("train", "workdir") in FLAGS

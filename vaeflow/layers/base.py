@@ -1,6 +1,7 @@
 """The base classes of encoders, decoders and every other layer of a model."""
 
 import math
+import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -81,7 +82,9 @@ class Decoder(Layer):
 def build_once(block: keras.layers.Layer, input_shape: Shape) -> None:
     """Builds a layer unless it is built already, as a layer loaded from a file is."""
     if not block.built:
-        with user_code.running(block, "build"):
+        with user_code.running(block, "build"), warnings.catch_warnings():
+            # Of a layer without `build`; its first call, which `build_chain` makes, builds what it holds.
+            warnings.filterwarnings("ignore", r"`build\(\)` was called on layer", UserWarning)
             block.build(input_shape)
 
 

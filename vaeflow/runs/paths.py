@@ -99,7 +99,11 @@ def _check_lengths(path: Path) -> None:
     for part in path.parts:
         if (length := len(part.encode())) > _LONGEST_NAME:
             raise ValueError(f"one of its names has {length} bytes, and file systems take {_LONGEST_NAME}")
-    if (length := len(os.path.abspath(path).encode())) > _LONGEST_PATH:  # noqa: PTH100 -- links stay
+    try:
+        absolute = os.path.abspath(path)  # noqa: PTH100 -- links stay
+    except FileNotFoundError as error:
+        raise ValueError("the current folder was deleted; change to another one") from error
+    if (length := len(absolute.encode())) > _LONGEST_PATH:
         raise ValueError(f"it has {length} bytes, and at most {_LONGEST_PATH} leave room for the files in it")
     try:
         os.lstat(path)
