@@ -19,6 +19,7 @@ from tests.fixtures.importance_sampling_on_replicas import (
 )
 from vaeflow import random
 from vaeflow.analysis import importance_sampling
+from vaeflow.analysis.evaluator import Evaluator
 from vaeflow.analysis.examples import Examples
 from vaeflow.analysis.importance_sampling import ImportanceSampler, bits_per_dimension
 from vaeflow.datasets import InMemorySplit
@@ -203,22 +204,52 @@ def test_faulty_settings_are_refused(strategy, changes, message):
         ImportanceSampler(Examples(keras.Model(), split(), strategy, 1), **changes)
 
 
+def images_of(values, dtype="uint8", binarization="none"):
+    array = np.resize(np.array(values), (2, *SHAPE)).astype(dtype)
+    return InMemorySplit(array, binarization=binarization)
+
+
 def test_bits_per_dimension_of_a_probability():
     # A fair coin for each of 24 pixels.
     nats = 24 * math.log(2)
-    assert bits_per_dimension(nats, SHAPE, BernoulliLikelihood(), "uint8") == pytest.approx(1.0)
-    assert bits_per_dimension(nats, SHAPE, BernoulliLikelihood(), "float32") == pytest.approx(1.0)
+    for images in (
+        images_of([0, 255]),
+        images_of([0, 1], "float32"),
+        images_of([200], binarization="dynamic"),
+    ):
+        assert bits_per_dimension(nats, images, BernoulliLikelihood()) == pytest.approx(1.0)
 
 
 def test_bits_per_dimension_of_a_density():
     # A uniform density of 1 on the range tells nothing of 256 levels; half the range is one bit less.
-    assert bits_per_dimension(0.0, SHAPE, GaussianLikelihood(), "uint8") == pytest.approx(8.0)
-    assert bits_per_dimension(-24 * math.log(2), SHAPE, GaussianLikelihood(), "uint8") == pytest.approx(7.0)
+    assert bits_per_dimension(0.0, images_of([200]), GaussianLikelihood()) == pytest.approx(8.0)
+    assert bits_per_dimension(-24 * math.log(2), images_of([200]), GaussianLikelihood()) == pytest.approx(7.0)
 
 
 @pytest.mark.parametrize(
-    ("likelihood", "dtype"),
-    [(GaussianLikelihood(normalized=False), "uint8"), (GaussianLikelihood(), "float32")],
+    ("likelihood", "images"),
+    [
+        (GaussianLikelihood(normalized=False), images_of([200])),
+        (GaussianLikelihood(), images_of([0.5], "float32")),
+        (GaussianLikelihood(), images_of([200], binarization="dynamic")),
+        (BernoulliLikelihood(), images_of([0, 200])),
+        (BernoulliLikelihood(), images_of([0, 0.5], "float32")),
+    ],
 )
-def test_bits_per_dimension_without_meaning(likelihood, dtype):
-    assert bits_per_dimension(10.0, SHAPE, likelihood, dtype) is None
+def test_bits_per_dimension_without_meaning(likelihood, images):
+    assert bits_per_dimension(10.0, images, likelihood) is None
+
+
+def test_it_sees_the_binarization_that_the_evaluation_sees():
+    """Two draws differ by about a nat here; where the latents do not matter, one gives equal bounds."""
+    keras.utils.set_random_seed(0)
+    model = VAE(2, DenseEncoder((4,)), DenseDecoder((4,)))
+    model.build((None, *SHAPE))
+    for variable in model.trainable_variables:
+        variable.assign(tf.zeros_like(variable))
+    model.decoder.output_layer.bias.assign(np.linspace(-3, 3, math.prod(SHAPE)))
+    examples = Examples(
+        model, images_of(range(0, 256, 5), binarization="dynamic"), tf.distribute.get_strategy(), 2
+    )
+    expected = Evaluator(examples).evaluate()["negative_elbo"]
+    assert ImportanceSampler(examples, [1]).estimate()[1] == pytest.approx(expected, rel=1e-6)

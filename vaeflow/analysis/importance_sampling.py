@@ -9,8 +9,10 @@ import tensorflow as tf
 
 from vaeflow import random, validation
 from vaeflow.analysis.examples import Examples
+from vaeflow.datasets import Split
 from vaeflow.devices import replicas
 from vaeflow.distributions import Gaussian
+from vaeflow.layers import Likelihood
 
 # Samples of an example that are drawn and decoded together. The noise is keyed by the
 # block, so that another size gives other noise.
@@ -97,8 +99,11 @@ class ImportanceSampler:
         return sums
 
     def _start_on_replica(self, images, first_position):
-        """Encodes `[b, H, W, C]`; returns the inputs of all blocks, and sums of nothing yet."""
-        with self.examples.floats(images, "importance_sampling/binarization", first_position) as floats:
+        """Encodes `[b, H, W, C]`; returns the inputs of all blocks, and sums of nothing yet.
+
+        The stream is that of the `Evaluator`, so that both see one dynamic binarization.
+        """
+        with self.examples.floats(images, "evaluation", first_position) as floats:
             posterior = self.model.encode(floats)
         inputs = floats, posterior.mean, posterior.log_variance
         # Repeated once here, so that a block needs no copies but works on plain batches of b · 10.
@@ -178,7 +183,7 @@ def _add_exponentials(sums, values):
     return new_largest, total + tf.reduce_sum(tf.exp(values - shift[:, None]), axis=1)
 
 
-def bits_per_dimension(nll_nats, image_shape, likelihood, dtype):
+def bits_per_dimension(nll_nats: float, split: Split, likelihood: Likelihood) -> float | None:
     """Converts a negative log-likelihood into bits for each pixel and channel.
 
     For a density over pixel values it is that of the 256 levels of 8-bit pixels, which
@@ -186,18 +191,25 @@ def bits_per_dimension(nll_nats, image_shape, likelihood, dtype):
     section 3.1, without the noise).
 
     Args:
-      nll_nats: for a whole image, a float.
-      image_shape: `(H, W, C)`.
-      likelihood: the model's `Likelihood`.
-      dtype: of the stored pixels, `"uint8"` or `"float32"`.
+      nll_nats: for a whole image.
+      split: the images.
+      likelihood: the model's.
 
     Returns:
-      A float; None where bits have no meaning: the likelihood is not normalized, or
-      is a density over pixels that have no levels.
+      The bits; None where they have no meaning: the likelihood is not normalized, is a
+      density over pixels that have no levels, or is one of binary pixels and some are grey.
     """
-    bits = nll_nats / (math.prod(image_shape) * math.log(2.0))
-    if likelihood.measure == "probability":
+    bits = nll_nats / (math.prod(split.shape) * math.log(2.0))
+    if likelihood.measure == "probability" or (likelihood.measure == "binary" and _is_binary(split)):
         return bits
-    if likelihood.measure == "density" and dtype == "uint8":
+    if likelihood.measure == "density" and split.dtype == "uint8" and split.binarization == "none":
         return bits + math.log2(256)
     return None
+
+
+def _is_binary(split):
+    """Whether all pixels are 0 or 1 as the model takes them; False where nobody knows."""
+    if split.binarization != "none":
+        return True
+    white = 255 if split.dtype == "uint8" else 1
+    return split.array is not None and bool(np.all((split.array == 0) | (split.array == white)))

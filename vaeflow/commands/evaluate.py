@@ -1,9 +1,10 @@
 """Evaluates a trained model on held-out images."""
 
 import functools
+import math
 import sys
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -24,6 +25,8 @@ from vaeflow.runs.workdir import WorkDir
 
 # The mutual information compares every example with every other.
 _MOST_EXAMPLES_COMPARED = 10_000
+# Near the logarithm of the number of examples, the estimate measures that number.
+_SATURATION_NATS = 1.0
 _LATENT = "kl_per_dimension_nats/"
 
 
@@ -48,9 +51,11 @@ def evaluate(
     - `active_units`, the number of latents whose posterior mean has a variance above 0.01
       (Burda et al. 2016, arXiv:1509.00519, section 5.2);
     - `mutual_information_nats` between images and latents, an estimate that is at
-      most the logarithm of the number of examples; see `aggregate_posterior`;
+      most the logarithm of the number of examples, and is said to be saturated where it
+      comes within one nat of this ceiling; see `aggregate_posterior`;
     - `nll_is50_nats` …, the negative log-likelihood by importance sampling with 50
-      samples; see `ImportanceSampler`; and `bits_per_dimension_is50`;
+      samples; see `ImportanceSampler`; and `bits_per_dimension_is50`, unless the
+      likelihood is no probability of the images, as that of grey pixels under a Bernoulli;
     - `reconstruction_mse`, `reconstruction_ssim`; see `ReconstructionQuality`.
 
     Args:
@@ -108,6 +113,7 @@ def evaluate(
         "split": split,
         "num_examples": images.num_examples,
         "mutual_information_examples": len(codes.indices),
+        "mutual_information_ceiling_nats": math.log(len(codes.indices)),
         "binarization": images.binarization,
         "seed": seed,
         "num_replicas": run.strategy.num_replicas_in_sync,
@@ -128,7 +134,7 @@ def _likelihoods(examples, num_samples):
         estimates = ImportanceSampler(examples, num_samples).estimate(show)
     for k, nats in estimates.items():
         results[f"nll_is{k}_nats"] = nats
-        bits = bits_per_dimension(nats, split.shape, likelihood, split.dtype)
+        bits = bits_per_dimension(nats, split, likelihood)
         if bits is not None:
             results[f"bits_per_dimension_is{k}"] = bits
     return results
@@ -156,7 +162,19 @@ def _write(report: dict[str, Any], folder: WorkDir) -> None:
     except (OSError, tf.errors.OpError) as error:
         raise files.failure(folder.tensorboard, error) from error
     print(_as_table(report["metrics"]))
+    print(*_remarks(report), sep="", end="")
     print(printable(f"written to {folder.path / name} and to TensorBoard"))
+
+
+def _remarks(report: Mapping[str, Any]) -> Iterator[str]:
+    """Says which figures are limits of an estimate, not of the model; lines."""
+    estimate = report["metrics"][f"mutual_information_nats[{report['binarization']}]"]
+    ceiling, count = report["mutual_information_ceiling_nats"], report["mutual_information_examples"]
+    if estimate > ceiling - _SATURATION_NATS:
+        yield (
+            f"mutual_information_nats is saturated: from {count:,} images the estimate is at most "
+            f"ln {count:,} = {ceiling:.4f}, and the true value may be larger\n"
+        )
 
 
 def _as_table(metrics: Mapping[str, float]) -> str:

@@ -16,7 +16,8 @@ class Likelihood(Layer):
     Attributes:
       channels_per_channel: the number of decoder outputs for each channel of an image.
       measure: the quantity whose logarithm `log_prob` is: `"probability"` of the pixels;
-        `"density"` over their values in 0 … 1; None if it is not normalized.
+        `"binary"`, a probability only of pixels that are 0 or 1; `"density"` over their
+        values in 0 … 1; None if it is not normalized.
 
     Example:
         @registry.likelihood
@@ -56,6 +57,8 @@ class BernoulliLikelihood(Likelihood):
     Grey pixels are scored by the cross-entropy, as is usual for MNIST (Kingma & Welling
     2014, arXiv:1312.6114, appendix C.1).
     """
+
+    measure = "binary"
 
     def build(self, input_shape: Shape) -> None:
         """Has no variables."""
