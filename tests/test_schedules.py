@@ -6,8 +6,13 @@ import keras
 import pytest
 import tensorflow as tf
 
+from tests.fixtures import tiny_runs
+from tests.fixtures.commands import REPOSITORY
 from vaeflow import registry, schedules
+from vaeflow.errors import ConfigurationError
+from vaeflow.models import VAE, FactorVAE
 from vaeflow.schedules import CosineSchedule, CyclicalSchedule, LinearSchedule, SigmoidSchedule
+from vaeflow.training import making
 
 SCHEDULES = (LinearSchedule, CosineSchedule, SigmoidSchedule, CyclicalSchedule)
 
@@ -133,3 +138,54 @@ def test_faulty_settings_are_refused(kind, arguments, message):
 
 def test_keras_own_schedules_are_registered():
     assert registry.get("ExponentialDecay").target is keras.optimizers.schedules.ExponentialDecay
+
+
+def test_a_schedule_takes_the_length_of_the_run():
+    model = VAE(2, kl_weight=LinearSchedule(0.0, 4.0))
+    optimizer = keras.optimizers.Adam(CosineSchedule(1.0, 0.5))
+    for num_steps in (100, 40):  # A run that goes on for another number of steps.
+        making.follow_run(model, optimizer, num_steps)
+        assert float(model.kl_weight_at(num_steps // 4)) == pytest.approx(1.0)
+        optimizer.iterations.assign(num_steps)
+        assert float(optimizer.learning_rate) == pytest.approx(0.5)
+
+
+def test_a_schedule_of_another_length_keeps_it():
+    model = VAE(2, kl_weight=LinearSchedule(0.0, 4.0, 10))
+    making.follow_run(model, None, 100)
+    assert float(model.kl_weight_at(10)) == 4.0
+
+
+def test_the_length_is_saved_with_the_model():
+    model = VAE(2, kl_weight=LinearSchedule(0.0, 4.0))
+    making.follow_run(model, None, 100)
+    assert float(VAE.from_config(model.get_config()).kl_weight_at(50)) == 2.0
+
+
+def test_without_a_run_the_length_must_be_set():
+    with pytest.raises(
+        ConfigurationError, match=r"`LinearSchedule\.num_steps` is by default that of the run"
+    ):
+        LinearSchedule()(3)
+
+
+def test_the_schedules_of_a_run_end_with_it(tmp_path):
+    """With a length of their own, shortening the run alone leaves the learning rate high."""
+
+    def optimizer():
+        return keras.optimizers.Adam(CosineSchedule(0.5, 0.25))
+
+    tiny_runs.train(tmp_path, num_steps=10, optimizer=optimizer, callbacks=[])
+    assert tiny_runs.metrics_lines(tmp_path)[-1]["train/learning_rate"] == pytest.approx(0.25)
+
+
+def test_a_discriminators_schedule_takes_the_length_of_the_run():
+    model = FactorVAE(2, discriminator_optimizer=keras.optimizers.Adam(LinearSchedule(1.0, 0.0)))
+    making.follow_run(model, None, 10)
+    assert model.discriminator_optimizer._learning_rate.num_steps == 10
+
+
+def test_no_shipped_configuration_sets_a_length_twice():
+    shipped = [path.read_text() for path in (REPOSITORY / "configs").glob("*.gin")]
+    assert shipped
+    assert not any("Schedule.num_steps" in text for text in shipped)

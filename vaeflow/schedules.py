@@ -2,14 +2,14 @@
 
 import math
 import numbers
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from vaeflow import registry, validation
-from vaeflow.errors import user_code
+from vaeflow.errors import ConfigurationError, user_code
 
 
 def value_at(value: float | Callable[[Any], tf.Tensor], step: int | tf.Tensor) -> float | tf.Tensor:
@@ -40,7 +40,7 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
     Args:
       start: the value at step 0.
       end: the value from step `num_steps` on.
-      num_steps: the number of steps in between.
+      num_steps: the number of steps in between; None for that of the run.
 
     Raises:
       ValueError: a setting is out of range.
@@ -52,14 +52,22 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
                 return tf.square(tf.minimum(fraction, 1.0))
     """
 
-    def __init__(self, start: float = 0.0, end: float = 1.0, num_steps: int = 10_000):
+    def __init__(self, start: float = 0.0, end: float = 1.0, num_steps: int | None = None):
         own = type(self).__name__
         self.start = validation.non_negative_number(f"{own}.start", start)
         self.end = validation.non_negative_number(f"{own}.end", end)
-        self.num_steps = validation.positive_count(f"{own}.num_steps", num_steps)
+        self.follows_run = num_steps is None
+        self.num_steps: int | None = None
+        if num_steps is not None:
+            self.num_steps = validation.positive_count(f"{own}.num_steps", num_steps)
 
     def __call__(self, step: int | tf.Tensor) -> tf.Tensor:
         """Returns the value at `step`, a scalar tensor of Keras' default float."""
+        if self.num_steps is None:
+            raise ConfigurationError(
+                f"`{type(self).__name__}.num_steps` is by default that of the run, and there is no run here; "
+                "set it"
+            )
         fraction = tf.cast(step, keras.config.floatx()) / self.num_steps
         return self.start + (self.end - self.start) * self.progress(fraction)
 
@@ -68,8 +76,21 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
         raise NotImplementedError
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the constructor's arguments."""
+        """Returns the constructor's arguments, with the number of steps of the run once it is known."""
         return {"start": self.start, "end": self.end, "num_steps": self.num_steps}
+
+
+def follow_run(owners: Iterable[Any], num_steps: int) -> None:
+    """Gives the length of a run to the schedules that have none of their own.
+
+    Args:
+      owners: layers and optimizers, in whose attributes the schedules are.
+      num_steps: the number of steps of the run.
+    """
+    for owner in owners:
+        for value in vars(owner).values():
+            if isinstance(value, Schedule) and value.follows_run:
+                value.num_steps = num_steps
 
 
 @registry.schedule
@@ -79,7 +100,7 @@ class LinearSchedule(Schedule):
     Args:
       start: the value at step 0.
       end: the value from step `num_steps` on.
-      num_steps: the number of steps in between.
+      num_steps: the number of steps in between; None for that of the run.
     """
 
     def progress(self, fraction: tf.Tensor) -> tf.Tensor:
@@ -93,7 +114,7 @@ class CosineSchedule(Schedule):
     Args:
       start: the value at step 0.
       end: the value from step `num_steps` on.
-      num_steps: the number of steps in between.
+      num_steps: the number of steps in between; None for that of the run.
     """
 
     def progress(self, fraction: tf.Tensor) -> tf.Tensor:
@@ -107,12 +128,12 @@ class SigmoidSchedule(Schedule):
     Args:
       start: the value at step 0.
       end: the value from step `num_steps` on.
-      num_steps: the number of steps in between.
+      num_steps: the number of steps in between; None for that of the run.
       steepness: the slope of the sigmoid, above 0; a large one jumps in the middle.
     """
 
     def __init__(
-        self, start: float = 0.0, end: float = 1.0, num_steps: int = 10_000, steepness: float = 12.0
+        self, start: float = 0.0, end: float = 1.0, num_steps: int | None = None, steepness: float = 12.0
     ):
         super().__init__(start, end, num_steps)
         self.steepness = validation.positive_number("SigmoidSchedule.steepness", steepness)
@@ -133,8 +154,8 @@ class CyclicalSchedule(Schedule):
     Args:
       start: the value at the start of each cycle.
       end: the value at the end of each ramp.
-      num_steps: the number of steps of all cycles together; from there on the value is
-        `end`.
+      num_steps: the number of steps of all cycles together, from which on the value is
+        `end`; None for that of the run.
       num_cycles: the number of cycles.
       ramp_fraction: the part of a cycle that rises, above 0 and at most 1; the rest stays at
         `end`.
@@ -144,7 +165,7 @@ class CyclicalSchedule(Schedule):
         self,
         start: float = 0.0,
         end: float = 1.0,
-        num_steps: int = 10_000,
+        num_steps: int | None = None,
         num_cycles: int = 4,
         ramp_fraction: float = 0.5,
     ):

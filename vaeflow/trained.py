@@ -4,13 +4,13 @@ import dataclasses
 import pathlib
 from typing import Any
 
-import keras
 import tensorflow as tf
 
 from vaeflow import config
 from vaeflow.datasets import pipeline
 from vaeflow.devices import strategies
 from vaeflow.errors import ConfigurationError, EnvironmentFailure
+from vaeflow.models.base import Model
 from vaeflow.runs.checkpoints import CheckpointStore
 from vaeflow.runs.workdir import WorkDir
 from vaeflow.training import making
@@ -131,7 +131,8 @@ def restore(workdir, checkpoint="best", strategy=strategies.mirrored):
     image_shape = tuple(record["image_shape"])
     made_strategy = making.make("strategy", strategy, tf.distribute.Strategy)
     with config.values_checked(), making.precision(given["precision"]), made_strategy.scope():
-        model = making.make("train.model", given["model"], keras.Model)
+        model: Any = making.make("train.model", given["model"], Model)
+        making.follow_run(model, None, given["num_steps"])
         model.build((None, *image_shape))
     _assign_weights(model, store, step)
     num_replicas = made_strategy.num_replicas_in_sync

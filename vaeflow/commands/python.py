@@ -74,6 +74,7 @@ def train(
             callbacks = validation.list_of("callbacks", callbacks, Callback, "[Progress(), Checkpoints()]")
     with chosen_strategy.scope():
         chosen_optimizer = Adam() if optimizer is None else optimizer
+    making.follow_run(model, chosen_optimizer, chosen[0].num_steps)  # Before they are described.
     with user_code.running(None):
         return session.run(
             lambda: session.Parts(chosen_strategy, model, chosen_optimizer),

@@ -27,7 +27,7 @@ from vaeflow.runs.finite import first_not_finite
 from vaeflow.runs.signals import StopRequest
 from vaeflow.runs.watchdog import Watchdog
 from vaeflow.runs.workdir import WorkDir
-from vaeflow.training import run_loop
+from vaeflow.training import making, run_loop
 from vaeflow.training.settings import RunSettings, TrainingSettings
 from vaeflow.training.trainer import Trainer
 
@@ -107,6 +107,7 @@ def run(
         cores.divide(training.batch_size // (1 if workers is None else workers.size), training.compile_mode)
         with config.values_checked(), failures.weights_checked():
             parts = make_parts()
+            making.follow_run(parts.model, parts.optimizer, plan.num_steps)
 
         stop_request = stack.enter_context(StopRequest().listening())
         if _has_begun(workdir):

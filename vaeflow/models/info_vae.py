@@ -45,8 +45,7 @@ class InfoVAE(VAE):
             )
         self.mmd_scale = validation.weight("InfoVAE.mmd_scale", mmd_scale)
         self.kernel = validation.one_of("InfoVAE.kernel", kernel, minibatch_divergences.KERNELS)
-        # Each of our schedules is smallest at one of its ends.
-        smallest = min(float(self.mmd_weight_at(step)) for step in _FIRST_AND_LAST_STEP)
+        smallest = min(self._mmd_weights_at_ends())
         if smallest < 0:
             raise ConfigurationError(
                 "the weight of the MMD, `InfoVAE.alpha` + `InfoVAE.mmd_scale` - 1, must be at least 0, got "
@@ -59,6 +58,12 @@ class InfoVAE(VAE):
     def mmd_weight_at(self, step: int | tf.Tensor) -> float | tf.Tensor:
         """Returns the weight of the MMD at a step, a float or scalar tensor."""
         return self.alpha + schedules.value_at(self.mmd_scale, step) - 1.0
+
+    def _mmd_weights_at_ends(self):
+        """Returns the weight of the MMD at both ends of its schedule, one of which is the smallest."""
+        if isinstance(self.mmd_scale, schedules.Schedule):
+            return [self.alpha + end - 1.0 for end in (self.mmd_scale.start, self.mmd_scale.end)]
+        return [float(self.mmd_weight_at(step)) for step in _FIRST_AND_LAST_STEP]
 
     def objective(self, forward: Forward, step: int | tf.Tensor) -> dict[str, Term]:
         mmd = minibatch_divergences.mmd(

@@ -70,6 +70,7 @@ def make_trainer(values):
         cores.divide(settings.batch_size, settings.compile_mode)
         factories = (values[name] for name in ("strategy", "model", "optimizer"))
         strategy, model, optimizer = making.make_all(settings.seed, values["precision"], *factories)
+        making.follow_run(model, optimizer, values["num_steps"])
     split = pipeline.read_split(values["dataset"], "train")
     with config.values_checked():
         return Trainer(model, optimizer, split, settings, strategy)

@@ -7,9 +7,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from vaeflow import validation
+from vaeflow import schedules, validation
 from vaeflow.datasets import Dataset
 from vaeflow.errors import ConfigurationError
+from vaeflow.models.base import Model
 from vaeflow.training.settings import RunSettings, TrainingSettings, taken_from
 
 PRECISIONS = ("float32", "mixed_bfloat16", "float64")
@@ -41,7 +42,7 @@ def check_dataset(dataset: Any) -> None:
 
 def make_all(
     seed: int, precision: str, strategy: Callable, model: Callable, optimizer: Callable
-) -> tuple[tf.distribute.Strategy, keras.Model, keras.optimizers.Optimizer]:
+) -> tuple[tf.distribute.Strategy, Model, keras.optimizers.Optimizer]:
     """Makes what a training needs on its devices, from the factories of `train`.
 
     Args:
@@ -62,7 +63,7 @@ def make_all(
     with made.scope():
         return (
             made,
-            make("train.model", model, keras.Model),
+            make("train.model", model, Model),
             make("train.optimizer", optimizer, keras.optimizers.Optimizer),
         )
 
@@ -72,6 +73,20 @@ def check_factories(strategy: Any, model: Any, optimizer: Any) -> None:
     check_factory("train.strategy", strategy, tf.distribute.Strategy)
     check_factory("train.model", model, keras.Model)
     check_factory("train.optimizer", optimizer, keras.optimizers.Optimizer)
+
+
+def follow_run(model: Model, optimizer: keras.optimizers.Optimizer | None, num_steps: int) -> None:
+    """Gives the length of the run to the schedules of its model and optimizers that have none of their own.
+
+    Args:
+      model: built or not.
+      optimizer: of the model's own group; None for a model that is not trained.
+      num_steps: the number of steps of the run.
+    """
+    layers = model.all_layers()
+    values = [value for layer in layers for value in vars(layer).values()]
+    optimizers = [each for each in [optimizer, *values] if isinstance(each, keras.optimizers.Optimizer)]
+    schedules.follow_run([*layers, *optimizers], num_steps)
 
 
 @contextlib.contextmanager
