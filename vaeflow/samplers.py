@@ -10,6 +10,7 @@ from absl import logging
 
 from vaeflow import random, registry, validation
 from vaeflow.errors import ConfigurationError
+from vaeflow.runs import watchdog
 
 COVARIANCE_TYPES = ("full", "tied", "diag", "spherical")
 
@@ -150,7 +151,13 @@ class GaussianMixtureSampler(Sampler):
                 f"`GaussianMixtureSampler.num_components` must be at most the number of images it is fitted "
                 f"to, {len(latents)}, got {self.num_components}; lower it, or raise `sample.num_fit_examples`"
             )
-        self._mixture = mixture.GaussianMixture(
+
+        class ReportingMixture(mixture.GaussianMixture):
+            def _e_step(self, X: np.ndarray) -> Any:  # noqa: N803 -- scikit-learn's name
+                watchdog.progress("an iteration of the fit of GaussianMixtureSampler")
+                return super()._e_step(X)
+
+        self._mixture = ReportingMixture(
             self.num_components, covariance_type=self.covariance_type, max_iter=200, random_state=seed
         )
         with warnings.catch_warnings(record=True) as caught:

@@ -11,9 +11,11 @@ from vaeflow.datasets import pipeline
 from vaeflow.devices import strategies
 from vaeflow.errors import ConfigurationError, EnvironmentFailure
 from vaeflow.models.base import Model
+from vaeflow.runs import watchdog
 from vaeflow.runs.checkpoints import CheckpointStore
 from vaeflow.runs.workdir import WorkDir
 from vaeflow.training import making
+from vaeflow.training.settings import RunSettings, taken_from
 
 # What gin must not set on a command that uses a trained model.
 FLAG_ADVICE = {"workdir": "use the flag --workdir instead", "checkpoint": "use the flag --checkpoint instead"}
@@ -119,6 +121,7 @@ def restore(workdir, checkpoint="best", strategy=strategies.mirrored):
     """
     given = config.values_of("train")
     making.check_dataset(given["dataset"])
+    watchdog.configure(workdir, taken_from(RunSettings, given).longest_stall)
     folder = WorkDir(workdir)
     store = CheckpointStore(folder.checkpoints)
     step = store.find(checkpoint)

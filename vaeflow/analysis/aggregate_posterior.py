@@ -5,6 +5,8 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from vaeflow.runs import watchdog
+
 # The size of one array of pairs, small enough to stay in the processor's cache.
 _CHUNK_BYTES = 1 << 20
 
@@ -36,6 +38,7 @@ def log_aggregate_posterior(
     rows = max(1, _CHUNK_BYTES // (8 * num_examples))
     result = np.empty(len(latents))
     for first in range(0, len(latents), rows):
+        watchdog.progress(f"the aggregate posterior, example {first} of {len(latents)}")
         chunk = latents[first : first + rows]
         squared = np.zeros((len(chunk), num_examples))
         # One dimension at a time: a matrix product would suffer from cancellation at small variances.

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from vaeflow.datasets import Split, pipeline
 from vaeflow.devices import cores, graph_rewrites, replicas
+from vaeflow.runs import watchdog
 
 
 class Examples:
@@ -113,14 +114,20 @@ class Batches:
 
     def __init__(self, examples: Examples):
         self._batch_size = examples.batch_size
+        self._num_batches = examples.num_batches
         self._dataset = pipeline.evaluation_batches(
             examples.split, examples.batch_size, examples.strategy, examples.indices
         )
 
     def __iter__(self) -> Iterator[tuple[Any, Any, tf.Tensor]]:
         with pipeline.readable_errors():
+            self._report(0)
             for batch, (images, weights) in enumerate(self._dataset):
+                self._report(batch)
                 yield images, weights, tf.constant(batch * self._batch_size, tf.int64)
+
+    def _report(self, batch: int) -> None:
+        watchdog.progress(f"batch {batch + 1} of {self._num_batches} of the images")
 
 
 def spread_indices(num_examples: int, num_chosen: int | None = None) -> np.ndarray:

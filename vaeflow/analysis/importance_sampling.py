@@ -13,6 +13,7 @@ from vaeflow.datasets import Split
 from vaeflow.devices import replicas
 from vaeflow.distributions import Gaussian
 from vaeflow.layers import Likelihood
+from vaeflow.runs import watchdog
 
 # Samples of an example that are drawn and decoded together. The noise is keyed by the
 # block, so that another size gives other noise.
@@ -91,6 +92,7 @@ class ImportanceSampler:
         return {k: -float(mean) for k, mean in zip(self.num_samples, means, strict=True)}
 
     def _add_timed_blocks(self, inputs, sums, first_position, block, last):
+        watchdog.progress(f"the importance sampling, samples {block * _BLOCK_SAMPLES} and on of a batch")
         started = time.perf_counter()
         sums = self._add_blocks(inputs, sums, first_position, *tf.constant([block, last], tf.int64))
         replicas.first_replica(self.strategy, sums[0]).numpy()  # Waits for the device.

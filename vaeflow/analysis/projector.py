@@ -14,7 +14,7 @@ from tensorboard.plugins import projector
 from vaeflow.analysis import grids
 from vaeflow.datasets import pipeline
 from vaeflow.datasets.base import Split
-from vaeflow.runs import escaping
+from vaeflow.runs import escaping, watchdog
 
 # TensorBoard shows no more points than this, however many the file holds.
 MAX_EXAMPLES = 100_000
@@ -118,6 +118,7 @@ def sprite_sheet(split: Split, indices: np.ndarray) -> SpriteSheet:
     cells = sheet.swapaxes(1, 2)  # [rows, columns, h, w, channels], the same memory.
     chunk = max(1, _CHUNK_BYTES // (4 * math.prod(split.shape)))
     for first in range(0, len(indices), chunk):
+        watchdog.progress(f"thumbnails {first} and on of {len(indices)}")
         positions = np.arange(first, min(first + chunk, len(indices)))
         with pipeline.readable_errors():
             stored: Any = split.examples(tf.constant(indices[positions]))

@@ -12,6 +12,7 @@ import tensorflow as tf
 from vaeflow import random, validation
 from vaeflow.datasets import pipeline
 from vaeflow.distributions import Gaussian
+from vaeflow.runs import watchdog
 
 if TYPE_CHECKING:
     from vaeflow.datasets.base import Split
@@ -173,5 +174,8 @@ def _perpendicular(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 def _in_batches(function: Callable[[tf.Tensor], tf.Tensor], values: tf.Tensor) -> np.ndarray:
     """Calls a function of tensors on parts of `values`; returns float32."""
-    parts = [function(values[first : first + _BATCH_SIZE]) for first in range(0, len(values), _BATCH_SIZE)]
+    parts = []
+    for first in range(0, len(values), _BATCH_SIZE):
+        watchdog.progress(f"images {first} and on of {len(values)}")
+        parts.append(function(values[first : first + _BATCH_SIZE]))
     return np.concatenate([tf.cast(part, tf.float32).numpy() for part in parts])

@@ -1,6 +1,7 @@
 """Runs several workers on this machine, and restarts all of them when one fails."""
 
 import contextlib
+import math
 import os
 import signal
 import socket
@@ -11,7 +12,7 @@ import time
 
 from vaeflow.devices.workers import Workers, to_tf_config
 from vaeflow.errors import FINAL_ENDS, REGULAR_ENDS, ConfigurationError
-from vaeflow.runs import processes, program
+from vaeflow.runs import processes, program, watchdog
 from vaeflow.runs.signals import StopRequest
 
 _POLL_SECONDS = 0.05
@@ -63,6 +64,7 @@ class LocalCluster:
           and the others with 0; else the code of the worker that failed first, or 128 + n
           if signal n killed it.
         """
+        watchdog.progress("the run of the workers, which have watchdogs of their own", math.inf)
         # The workers tell the user of a signal.
         with self._stop_request.listening(notice=None):
             for restarts in range(self._max_restarts + 1):

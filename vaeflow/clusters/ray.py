@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import os
 import pathlib
 import socket
@@ -12,7 +13,7 @@ from collections.abc import Callable
 from vaeflow import registry
 from vaeflow.devices import allocator
 from vaeflow.errors import ConfigurationError, EnvironmentFailure, Preempted, TrainingDiverged
-from vaeflow.runs import interpreter, program
+from vaeflow.runs import interpreter, program, watchdog
 from vaeflow.runs.escaping import printable
 from vaeflow.runs.signals import StopRequest
 
@@ -106,6 +107,7 @@ class RayCluster:
           Preempted: a signal asked to stop, and the state is saved.
           EnvironmentFailure: the workers failed more than `max_failures` times.
         """
+        watchdog.progress("the run of the workers, which have watchdogs of their own", math.inf)
         with self._connected():
             job = ray.remote(Job).options(num_cpus=0, max_restarts=-1, max_task_retries=-1).remote()
             fitting = _Fitting(self._trainer(job, arguments, workdir))

@@ -1,6 +1,7 @@
 """Measures how fast a run would train, and what would make it faster."""
 
 import functools
+import math
 import time
 
 from vaeflow import config, registry, validation
@@ -10,7 +11,7 @@ from vaeflow.errors import ConfigurationError
 from vaeflow.profiling import cases, chart, report
 from vaeflow.profiling.cases import Case
 from vaeflow.profiling.processes import Measurer
-from vaeflow.runs import files
+from vaeflow.runs import files, temporary_files, watchdog
 from vaeflow.runs.escaping import printable
 from vaeflow.runs.progress_line import ProgressLine
 from vaeflow.runs.workdir import WorkDir
@@ -73,7 +74,7 @@ def benchmark(
         raise ConfigurationError("this measures one machine: unset TF_CONFIG, or leave Slurm's `srun` out")
     folder = WorkDir(workdir)
     _refuse_folder_of_a_run(folder.path)
-    with folder.claim():
+    with folder.claim(), temporary_files.kept_in(folder.path):
         configuration = folder.path / "benchmark.gin"
         files.write_text(configuration, config.text_in_force())
         measurer = Measurer(str(configuration), tuple(plugins), seconds, virtual_devices is not None)
@@ -162,7 +163,8 @@ class _Progress:
         self._expected = number
 
     def show(self, case):
-        """Says that the next process begins."""
+        """Says that the next process begins, which has a watchdog of its own."""
+        watchdog.progress(f"the measurement of {case}", math.inf)
         text = f"measuring: {case}"
         if self._expected is not None:
             each = (time.monotonic() - self._started) / self._begun

@@ -18,7 +18,7 @@ from vaeflow.export import (
     refuse_precision,
     write,
 )
-from vaeflow.runs import files
+from vaeflow.runs import files, temporary_files
 from vaeflow.runs.escaping import printable
 from vaeflow.training import making
 
@@ -55,7 +55,11 @@ def export(
     run = trained.restore(workdir, checkpoint, tf.distribute.get_strategy)
     refuse_precision(formats, run.settings["precision"])
     final = run.workdir.path / _FINAL
-    with files.staging(final.parent, final.name) as folder, making.precision(run.settings["precision"]):
+    with (
+        temporary_files.kept_in(final.parent),
+        files.staging(final.parent, final.name) as folder,
+        making.precision(run.settings["precision"]),
+    ):
         module = InferenceModule(run.model, run.image_shape)
         write(module, run.model, folder, formats)
         modules = modules_of(run.model) if "keras" in formats else ()

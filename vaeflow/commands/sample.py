@@ -17,6 +17,7 @@ from vaeflow.commands import sample_files
 from vaeflow.commands.sample_files import Arrays
 from vaeflow.errors import ConfigurationError, user_code
 from vaeflow.models.vae import VAE
+from vaeflow.runs import watchdog
 from vaeflow.runs.escaping import printable
 from vaeflow.samplers import Sampler
 
@@ -177,6 +178,7 @@ def _draw(
 ) -> Arrays:
     arrays = {}
     for name, sampler in samplers.items():
+        watchdog.progress(f"the fit of {type(sampler).__name__}")
         with user_code.running(sampler, "fit"):
             sampler.fit(model, embedding, seed)
         with user_code.running(sampler, "sample"):

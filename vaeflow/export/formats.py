@@ -14,12 +14,13 @@ import keras
 import tensorflow as tf
 
 from vaeflow.errors import ConfigurationError
-from vaeflow.runs import files
+from vaeflow.runs import files, watchdog
 from vaeflow.runs.literal_paths import literal
 
 if TYPE_CHECKING:
     from vaeflow.export.inference import InferenceModule
 
+_LONGEST_SECONDS = 1800.0  # One call of a library, which reports nothing.
 _ONNX_OPSET = 18  # The newest that tf2onnx 1.17 writes.
 _FLOAT_FUNCTIONS = ("encode", "decode", "reconstruct")
 
@@ -202,6 +203,7 @@ def write(module: InferenceModule, model: keras.Model, folder: pathlib.Path, for
     """
     for name in formats:
         path = folder / FORMATS[name].path
+        watchdog.progress(f"the writing of {FORMATS[name].path}", _LONGEST_SECONDS)
         try:
             FORMATS[name].write(module, model, path)
         except (OSError, tf.errors.OpError) as error:

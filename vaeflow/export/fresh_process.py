@@ -16,7 +16,7 @@ import numpy as np
 
 from vaeflow.errors import EnvironmentFailure
 from vaeflow.export.formats import FORMATS, Format
-from vaeflow.runs import processes
+from vaeflow.runs import processes, watchdog
 
 if TYPE_CHECKING:
     from vaeflow.export.inference import InferenceModule
@@ -132,6 +132,7 @@ def _started(
 
 def _difference(process: subprocess.Popen[str], chosen: Format) -> float:
     """Waits for a process that `_started` returned; returns the largest difference it found."""
+    watchdog.progress(f"the check of {chosen.path}", 2 * _TIMEOUT_SECONDS)
     try:
         output, errors = process.communicate(timeout=_TIMEOUT_SECONDS)
     except subprocess.TimeoutExpired as error:

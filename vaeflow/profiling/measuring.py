@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from vaeflow.devices import cores
 from vaeflow.profiling import flops
+from vaeflow.runs import watchdog
 
 _WINDOWS = 3
 _MOST_MATRIX_SECONDS = 1.0
@@ -90,6 +91,7 @@ def _window(trainer, num_steps, at_least_seconds):
     started_at, started, called_before = time.time(), time.perf_counter(), trainer.call_seconds
     steps, waited, elapsed = 0, 0.0, 0.0
     while not steps or elapsed < at_least_seconds:
+        watchdog.progress(f"the measurement of {num_steps} steps")
         waited += trainer.train_and_report(num_steps)["input_seconds"]
         steps += num_steps
         elapsed = time.perf_counter() - started

@@ -14,8 +14,10 @@ from vaeflow.datasets import pipeline
 from vaeflow.devices import cores, strategies
 from vaeflow.errors import ConfigurationError, RunError
 from vaeflow.profiling import measuring
-from vaeflow.runs import failures, json_files
+from vaeflow.runs import failures, json_files, watchdog
+from vaeflow.runs.watchdog import Watchdog
 from vaeflow.training import making
+from vaeflow.training.settings import RunSettings, taken_from
 from vaeflow.training.trainer import Trainer
 
 
@@ -32,7 +34,8 @@ def main(request_path, answer_path):
     request = json.loads(pathlib.Path(request_path).read_text(encoding="utf-8"))
     logging.set_verbosity(logging.ERROR)  # Warnings of the configuration were shown by the command.
     try:
-        answer, code = {"measured": measure(request)}, 0
+        with Watchdog(resumes=False):
+            answer, code = {"measured": measure(request)}, 0
     except RunError as error:
         answer, code = {"error": config.explain(error)}, error.exit_code
     pathlib.Path(answer_path).write_text(json_files.dumps(answer), encoding="utf-8")
@@ -44,6 +47,9 @@ def measure(request):
     config.load("train", [request["configuration"]], plugins=request["plugins"])
     _choose_devices(request["devices"], request["virtual"])
     values = config.values_of("train") | request["settings"]
+    watchdog.configure(
+        pathlib.Path(request["configuration"]).parent, taken_from(RunSettings, values).longest_stall
+    )
     with failures.readable_errors(None, type(values["dataset"]).__name__):
         started = time.perf_counter()
         trainer = make_trainer(values)

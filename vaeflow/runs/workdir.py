@@ -14,7 +14,7 @@ from typing import Any
 from absl import logging
 
 from vaeflow.errors import ConfigurationError, EnvironmentFailure
-from vaeflow.runs import files, json_files, lock, paths, provenance, reading
+from vaeflow.runs import ending, files, json_files, lock, paths, provenance, reading
 
 # A folder with one of these is that of a run, or of a benchmark.
 _SIGNS = frozenset({lock.NAME, "config.gin", "metrics.jsonl", "checkpoints", "result.json", "benchmark.json"})
@@ -65,7 +65,7 @@ class WorkDir:
     def claim(self) -> Generator[None]:
         """Makes the folder and holds its lock, which the system releases when the process dies.
 
-        A folder made here is removed again if an exception leaves it empty.
+        A folder made here is removed again if nothing was written to it.
 
         Raises:
           ConfigurationError: the folder holds files of somebody else.
@@ -86,14 +86,15 @@ class WorkDir:
                     "`--workdir`"
                 ) from error
             files.remove_unfinished(self.path, folders=False)
-            try:
-                yield
-            except BaseException:
-                # The folder may be gone, which is no reason to hide what happened.
-                with contextlib.suppress(OSError):
-                    if not existed and list(self.path.iterdir()) == [self.path / lock.NAME]:
-                        shutil.rmtree(self.path)
-                raise
+            if not existed:
+                stack.enter_context(ending.cleaned_up(self._remove_if_unused))
+            yield
+
+    def _remove_if_unused(self) -> None:
+        # The folder may be gone, which is no reason to hide what happened.
+        with contextlib.suppress(OSError):
+            if list(self.path.iterdir()) == [self.path / lock.NAME]:
+                shutil.rmtree(self.path)
 
     def _refuse_foreign_folder(self) -> None:
         """Refuses a file, and a folder of the user's own, which a run would fill with its files."""
