@@ -1,5 +1,7 @@
 """The progress line: rewritten in a terminal, plain lines elsewhere."""
 
+import errno
+import os
 import sys
 
 import pytest
@@ -39,7 +41,7 @@ def test_the_cursor_stays_visible_for_a_run_that_is_killed(monkeypatch):
     assert written().rfind("\033[?25h") > written().rfind("\033[?25l")
 
 
-@pytest.mark.parametrize("columns", [30, 60, 79, 80, 81, 120])
+@pytest.mark.parametrize("columns", [20, 30, 60, 79, 80, 81, 120])
 def test_no_number_is_cut_in_a_narrow_terminal(monkeypatch, columns):
     with terminal(monkeypatch, columns) as written, ProgressLine() as line:
         line.update(["step 4/20", *PARTS[1:]], 0.2)
@@ -48,6 +50,25 @@ def test_no_number_is_cut_in_a_narrow_terminal(monkeypatch, columns):
     assert max(map(len, rows)) <= columns
     for number in ("5/20", "12,345", "0:03", "123.45", "678.90"):
         assert any(number in row for row in rows), number
+
+
+def test_a_line_that_is_printed_meanwhile_stays_above(monkeypatch):
+    with terminal(monkeypatch, 60) as written, ProgressLine() as line:
+        line.update(["step 5/20"])
+        line.print_parts(["evaluation at step 5", "negative_elbo 352.91"])
+        line.update(["step 10/20"])
+    assert screens(written())[-1] == ["evaluation at step 5  negative_elbo 352.91", "step 10/20"]
+
+
+def test_a_terminal_that_was_closed_stops_nothing(monkeypatch):
+    with terminal(monkeypatch), ProgressLine() as line:
+        line.update(["step 5/20"])
+        monkeypatch.setattr(os, "get_terminal_size", lose_terminal)
+        line.update(["step 10/20"])
+
+
+def lose_terminal(descriptor):
+    raise OSError(errno.EIO, "Input/output error")
 
 
 def test_a_line_that_does_not_stay_is_cleared(monkeypatch):

@@ -6,18 +6,17 @@ from vaeflow import registry, validation
 from vaeflow.callbacks.base import Callback, RunContext
 from vaeflow.runs.progress_line import ProgressLine
 
-# Metric -> label in the progress line.
-_SHOWN = {
-    "train/loss": "loss",
-    "train/reconstruction_loss": "reconstruction",
-    "train/kl": "kl",
-    "evaluation/negative_elbo": "negative elbo (evaluation)",
-}
+_TRAINING = "train/"
+_EVALUATION = "evaluation/"
+# The weight of each term of the objective is measured too, which tells terms from other metrics.
+_WEIGHT = "_weight"
 
 
 @registry.callback
 class Progress(Callback):
-    """Shows step, rate, time left and the main terms: a bar in a terminal, plain lines elsewhere.
+    """Shows step, epoch, rate, time left and the terms: a bar in a terminal, plain lines elsewhere.
+
+    Each evaluation has a line that stays, and so has the whole run at its end.
 
     Args:
       every_seconds: plain lines come no more often than this.
@@ -39,16 +38,57 @@ class Progress(Callback):
         if self._first_log is None:
             # The first loop compiles, so its time does not predict that of the next.
             self._first_log = (now, run.step)
-        parts = [f"step {run.step:,}/{run.num_steps:,}", f"{metrics['examples_per_second']:,.0f} images/s"]
+        parts = [
+            f"step {run.step:,}/{run.num_steps:,}",
+            f"epoch {_epochs(run)}",
+            f"{metrics['examples_per_second']:,.0f} images/s",
+        ]
         began, first_step = self._first_log
         if run.step > first_step:
             seconds = (now - began) / (run.step - first_step) * (run.num_steps - run.step)
             parts.append(f"{_duration(seconds)} left")
-        parts += [f"{label} {run.metrics[name]:.2f}" for name, label in _SHOWN.items() if name in run.metrics]
-        self._line.update(parts, run.step / run.num_steps, last=run.step >= run.num_steps)
+        if evaluated := _evaluated(metrics):
+            self._line.print_parts([f"evaluation at step {run.step:,}", *evaluated])
+        self._line.update(
+            [*parts, *_terms(metrics)], run.step / run.num_steps, last=run.step >= run.num_steps
+        )
 
     def on_train_end(self, run: RunContext) -> None:
         self._line.close()
+        if not run.metrics:
+            return
+        seconds, examples = run.metrics["wall_seconds"], run.metrics["examples_seen"]
+        end = "finished" if run.step >= run.num_steps else "stopped"
+        parts = [f"{end} at step {run.step:,}", f"epoch {_epochs(run)}", f"{_duration(seconds)} in all"]
+        if seconds > 0:
+            parts.append(f"{examples / seconds:,.0f} images/s")
+        self._line.print_parts([*parts, *_evaluated(run.metrics)])
+
+
+def _epochs(run: RunContext) -> str:
+    trainer = run.trainer
+    return f"{run.step * trainer.settings.batch_size / trainer.split.num_examples:,.2f}"
+
+
+def _terms(metrics: dict[str, float]) -> list[str]:
+    """Describes the loss and the terms of the model's objective."""
+    names = [name for name in metrics if name.startswith(_TRAINING) and f"{name}{_WEIGHT}" in metrics]
+    return _described(metrics, _TRAINING, [f"{_TRAINING}loss", *names])
+
+
+def _evaluated(metrics: dict[str, float]) -> list[str]:
+    """Describes what an evaluation measured, except each single latent."""
+    names = [name for name in metrics if name.startswith(_EVALUATION) and name.count("/") == 1]
+    return _described(metrics, _EVALUATION, names)
+
+
+def _described(metrics: dict[str, float], kind: str, names: list[str]) -> list[str]:
+    return [f"{name.removeprefix(kind)} {_number(metrics[name])}" for name in names if name in metrics]
+
+
+def _number(value: float) -> str:
+    """Writes a number with two decimals, a whole one without, and no negative zero."""
+    return f"{round(value, 2) + 0.0:,.2f}".removesuffix(".00")
 
 
 def _duration(seconds: float) -> str:

@@ -56,9 +56,16 @@ class ProgressLine:
         self.close()
 
     def print(self, text: str) -> None:
-        """Prints a line that stays, before the first `update`."""
-        self._file.write(printable(text) + "\n")
-        self._file.flush()
+        """Prints a line that stays, above the state that is shown."""
+        self._print([text])
+
+    def print_parts(self, parts: Sequence[str]) -> None:
+        """Prints parts as a line that stays; a terminal shows each part in one piece."""
+        self._print(
+            _in_rows([printable(part) for part in parts], self._columns())
+            if self._rewrites
+            else ["  ".join(parts)]
+        )
 
     def update(self, parts: Sequence[str], fraction: float | None = None, last: bool = False) -> None:
         """Shows a new state.
@@ -73,7 +80,7 @@ class ProgressLine:
             self._rewrite([printable(part) for part in (*bar, *parts)])
         elif last or time.monotonic() >= self._next_line:
             self._next_line = time.monotonic() + self._every_seconds
-            self.print("  ".join(parts))
+            self.print_parts(parts)
 
     def close(self) -> None:
         """Ends the line: a terminal keeps it or clears it, and shows what is printed next below."""
@@ -82,8 +89,22 @@ class ProgressLine:
             self._live.stop()
             self._live = None
 
+    def _print(self, rows: Sequence[str]) -> None:
+        text = "".join(printable(row) + "\n" for row in rows)
+        if self._live is None:
+            self._file.write(text)
+            self._file.flush()
+        else:
+            self._console.print(Text(text, overflow="fold"), end="")
+
+    def _columns(self) -> int:
+        try:
+            return os.get_terminal_size(self._file.fileno()).columns or _USUAL_WIDTH
+        except OSError:  # The terminal was closed.
+            return _USUAL_WIDTH
+
     def _rewrite(self, parts: Sequence[str]) -> None:
-        columns = os.get_terminal_size(self._file.fileno()).columns or _USUAL_WIDTH
+        columns = self._columns()
         self._console.width = columns
         self._rows = "\n".join(_in_rows(parts, columns))
         if self._live is None:
@@ -103,13 +124,16 @@ class ProgressLine:
 
 
 def _in_rows(parts: Sequence[str], columns: int) -> list[str]:
-    """Joins parts to rows that fit into a terminal; a part alone may be too long."""
+    """Joins parts to rows that fit into a terminal; a part that does not is broken between its words."""
     rows: list[str] = []
     for part in parts:
-        if rows and len(rows[-1]) + 2 + len(part) <= columns:
-            rows[-1] += f"  {part}"
-        else:
-            rows.append(part)
+        whole = [part] if len(part) <= columns else part.split()
+        for index, piece in enumerate(whole):
+            gap = "  " if index == 0 else " "
+            if rows and len(rows[-1]) + len(gap) + len(piece) <= columns:
+                rows[-1] += f"{gap}{piece}"
+            else:
+                rows.append(piece)
     return rows
 
 
