@@ -153,9 +153,9 @@ class GaussianMixtureSampler(Sampler):
             )
 
         class ReportingMixture(mixture.GaussianMixture):
-            def _e_step(self, X: np.ndarray) -> Any:  # noqa: N803 -- scikit-learn's name
+            def _e_step(self, *arguments: Any, **options: Any) -> Any:
                 watchdog.progress("an iteration of the fit of GaussianMixtureSampler")
-                return super()._e_step(X)
+                return super()._e_step(*arguments, **options)
 
         self._mixture = ReportingMixture(
             self.num_components, covariance_type=self.covariance_type, max_iter=200, random_state=seed
