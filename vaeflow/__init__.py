@@ -4,8 +4,6 @@ Importing this package imports neither TensorFlow nor Keras: the names below are
 resolved when they are first used.
 """
 
-import importlib
-
 from vaeflow.devices import quiet_import
 
 __version__ = "0.1.0"
@@ -27,6 +25,8 @@ quiet_import.quiet_tensorflow()
 
 
 def __getattr__(name):
+    import importlib  # Here, as in `quiet_import`.
+
     if name in _MODULES:
         return importlib.import_module(f"vaeflow.{name}")
     if name in _OBJECTS:

@@ -129,6 +129,8 @@ def test_the_current_folder_hides_no_library(script, poisoned):
 
 
 def test_a_plugin_is_found_in_the_current_folder_and_nothing_else_is(script, poisoned):
+    for name in ("re", "importlib", "types", "pathlib"):  # `python -m` itself needs them.
+        (poisoned / f"{name}.py").write_text(POISON)
     # All three name the current folder.
     paths = ["", ".", str(poisoned)]
     done = run([script, "list", "dataset", "--plugin=own_plugin"], poisoned, paths)

@@ -1,14 +1,13 @@
 """Imports TensorFlow without its start-up lines."""
 
-import importlib.abc
-import importlib.machinery
-import importlib.util
-import os
 import sys
-from collections.abc import Sequence
-from types import ModuleType
 
-from vaeflow.runs import streams
+# `import vaeflow` imports this module, in a command before the import path is mended; so what a
+# file of the current folder could hide is imported when TensorFlow is.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
 
 
 def quiet_tensorflow() -> None:
@@ -21,24 +20,29 @@ def quiet_tensorflow() -> None:
         sys.meta_path.insert(0, _Finder())
 
 
-class _Finder(importlib.abc.MetaPathFinder):
+class _Finder:
     """Finds TensorFlow where the others find it, once, and makes its import quiet."""
 
     def find_spec(
         self,
         fullname: str,
-        path: Sequence[str] | None,  # noqa: ARG002 -- the protocol's.
-        target: ModuleType | None = None,  # noqa: ARG002
-    ) -> importlib.machinery.ModuleSpec | None:
+        path: object = None,  # noqa: ARG002 -- the protocol's.
+        target: object = None,  # noqa: ARG002
+    ) -> "ModuleSpec | None":
         if fullname != "tensorflow":
             return None
+        import importlib.util
+        import os
+
+        from vaeflow.runs import streams
+
         sys.meta_path.remove(self)
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # For what they log at the first computation.
         spec = importlib.util.find_spec(fullname)
         if spec is not None and spec.loader is not None:
             execute = spec.loader.exec_module
 
-            def execute_quietly(module: ModuleType) -> None:
+            def execute_quietly(module: "ModuleType") -> None:
                 with streams.errors_held_back():
                     execute(module)
 

@@ -1,7 +1,5 @@
 """The commands as a shell knows them: flags, help, and the call of the function that does the work."""
 
-import importlib
-
 # In the order of `vaeflow --help`.
 NAMES = (
     "train",
@@ -19,4 +17,6 @@ NAMES = (
 
 def load(name: str):
     """Returns the `command_line.Command` of a name."""
+    import importlib  # After the import path is mended: `commands.entry` needs the names before.
+
     return importlib.import_module(f"{__name__}.{name.replace('-', '_')}").COMMAND
