@@ -426,3 +426,14 @@ def test_a_missing_step_among_many_names_the_nearest_ten(store):
         store.find(15001)
     with pytest.raises(ConfigurationError, match=r"one of the steps 29910, .*, 30000, and 2990 more$"):
         store.find("newest")
+
+
+def test_a_link_in_place_of_the_folder_is_read_and_not_written_to(tmp_path):
+    elsewhere = saved(CheckpointStore(tmp_path / "elsewhere"), 1)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "checkpoints").symlink_to(elsewhere.folder)
+    store = CheckpointStore(tmp_path / "run" / "checkpoints")
+    assert store.restore(box(0))["step"] == 1
+    with pytest.raises(EnvironmentFailure, match="is a link that leads out of the work folder"):
+        saved(store, 2)
+    assert elsewhere.steps() == [1]

@@ -48,14 +48,18 @@ def test_a_logged_message_is_escaped_with_its_arguments():
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("a\n# Title <b>bold</b>", r"a \# Title &lt;b&gt;bold&lt;/b&gt;"),
+        ("a\n# Title <b>bold</b>", "a # Title &lt;b&gt;bold&lt;/b&gt;"),
+        ("# Title", r"\# Title"),
         ("one | two", r"one \| two"),
-        ("[click](http://a) ![x](y) `code` *b* _i_", r"\[click\](http://a) !\[x\](y) \`code\` \*b\* \_i\_"),
+        ("[click](http://a) ![x](y) `code` *b* _i_", r"[click\](http://a) ![x\](y) \`code\` \*b\* \_i\_"),
         ("- item", r"\- item"),
         ("1. item", r"1\. item"),
         ("&lt;", "&amp;lt;"),
         ("a\\", "a\\\\"),
-        ("\x1b[31m", r"\\x1b\[31m"),
+        ("\x1b[31m", r"\\x1b[31m"),
+        ("evaluation/negative_elbo[none]", "evaluation/negative_elbo[none]"),
+        ("-1.5", "-1.5"),
+        ("0.002", "0.002"),
         ("Arrays, 1,234 images of 8 x 8", "Arrays, 1,234 images of 8 x 8"),
     ],
 )

@@ -1,11 +1,13 @@
 """Files and folders that are whole or not there."""
 
+import concurrent.futures
 import ctypes
 import errno
 import os
 import stat
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -387,3 +389,34 @@ def test_a_folder_that_was_removed_does_not_come_back(tmp_path):
     with pytest.raises(EnvironmentFailure, match="put the folder back where it was"):
         files.write_text(tmp_path / "gone" / "result.json", "{}")
     assert not (tmp_path / "gone").exists()
+
+
+def test_two_processes_that_replace_a_folder_at_once_leave_it_whole_at_each_moment(tmp_path, monkeypatch):
+    """Two renames leave moments without it, and one of two processes fails."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+    folder_with(tmp_path / "export", "first")
+    done = threading.Event()
+
+    def replace(name):
+        for _ in range(100):
+            with files.staging(tmp_path, "export") as unfinished:
+                (unfinished / "content").write_text(name * 10)
+                files.move(unfinished, tmp_path / "export")
+        return name
+
+    def look():
+        seen = set()
+        while not done.is_set():
+            try:
+                seen.add((tmp_path / "export" / "content").read_text())
+            except FileNotFoundError:  # The folder was exchanged after it was opened; only then.
+                seen.add("" if not (tmp_path / "export").exists() else "first")
+        return seen
+
+    with concurrent.futures.ThreadPoolExecutor(3) as pool:
+        looking, *replacing = pool.submit(look), *(pool.submit(replace, name) for name in "ab")
+        concurrent.futures.wait(replacing)
+        done.set()
+    assert [each.result() for each in replacing] == ["a", "b"]
+    assert looking.result() <= {"first", "a" * 10, "b" * 10}
+    assert names(tmp_path) == ["export"]

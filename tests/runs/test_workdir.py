@@ -360,9 +360,7 @@ def test_a_folder_that_is_removed_in_between_does_not_hide_what_happened(tmp_pat
     assert not folder.path.exists()
 
 
-@pytest.mark.parametrize(
-    "names", [("checkpoints",), ("tensorboard",), ("tensorboard", "projector"), ("trace",)]
-)
+@pytest.mark.parametrize("names", [("images",), ("tensorboard",), ("tensorboard", "projector"), ("trace",)])
 def test_a_link_does_not_lead_out_of_the_folder(tmp_path, names):
     folder = WorkDir(tmp_path / "run")
     folder.path.joinpath(*names[:-1]).mkdir(parents=True)

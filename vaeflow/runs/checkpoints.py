@@ -15,7 +15,7 @@ import tensorflow as tf
 from absl import logging
 
 from vaeflow.errors import ConfigurationError, EnvironmentFailure, RunError, TrainingDiverged
-from vaeflow.runs import checkpoint_files, files
+from vaeflow.runs import checkpoint_files, files, paths
 from vaeflow.runs.literal_paths import literal
 from vaeflow.runs.totals import Totals
 
@@ -280,8 +280,12 @@ class CheckpointStore:
                     logging.warning("%s, no longer kept, cannot be removed: %s", self.path(step), error)
 
     def remove_unfinished(self) -> None:
-        """Removes what a run left that was killed while it saved or removed a checkpoint."""
-        files.remove_unfinished(self.folder)
+        """Removes what a run left that was killed while it saved or removed a checkpoint.
+
+        Raises:
+          EnvironmentFailure: the folder is a link that leads out of the work folder. Reading follows it.
+        """
+        files.remove_unfinished(paths.inside(self.folder.parent, self.folder.name))
 
 
 def _some(steps: Sequence[int], near: int | None) -> str:

@@ -7,7 +7,8 @@ once, where it is written: on a terminal, in Markdown, in a table of text.
 import logging
 import re
 
-_MARKDOWN = re.compile(r"[\\`*_\[\]#|~$]|^[-+=]|(?<=^\d)\.")
+# What would mean something there: always; at the end of a link's text; around words; at the start of a line.
+_MARKDOWN = re.compile(r"[\\`*|~]|\](?=[(\[:])|(?<![^\W_])_|_(?![^\W_])|^[-+=](?=\s|$)|^#|(?<=^\d)\.(?=\s|$)")
 # A spreadsheet would compute what starts with one of these.
 _FORMULA = ("=", "+", "-", "@")
 

@@ -41,7 +41,7 @@ class WorkDir:
     @property
     def checkpoints(self) -> pathlib.Path:
         """The folder of the checkpoints."""
-        return self.place("checkpoints")
+        return self.path / "checkpoints"
 
     @property
     def tensorboard(self) -> pathlib.Path:
