@@ -67,6 +67,7 @@ def link(path, target):
 )
 def test_a_link_in_place_of_a_folder_is_refused(folder, outside, capsys, command, name, parameters):
     link(folder / name, outside)
+    (folder / "result.json").unlink()
     flags = ["--allow_config_change"] if command == "train" else []
     assert run(command, folder, *parameters, flags=flags) == 4
     error = capsys.readouterr().err

@@ -1,7 +1,6 @@
 """Trains with workers that Ray places, on its cluster or on this machine."""
 
 import contextlib
-import json
 import math
 import os
 import pathlib
@@ -13,7 +12,7 @@ from collections.abc import Callable
 from vaeflow import registry
 from vaeflow.devices import allocator
 from vaeflow.errors import ConfigurationError, EnvironmentFailure, Preempted, TrainingDiverged
-from vaeflow.runs import interpreter, program, watchdog
+from vaeflow.runs import interpreter, json_files, program, watchdog
 from vaeflow.runs.escaping import printable
 from vaeflow.runs.signals import StopRequest
 
@@ -224,7 +223,7 @@ class Results(UserCallback):
 
     def after_report(self, run_context, metrics, checkpoint):  # noqa: ARG002 -- Ray's signature
         """Prints the metrics of the chief."""
-        print(json.dumps(metrics[0]), flush=True)
+        print(json_files.dumps(metrics[0]), flush=True)
 
     def after_exception(self, run_context, worker_exceptions):  # noqa: ARG002 -- Ray's signature
         """Says why workers failed."""

@@ -1,6 +1,5 @@
 """Finds gin files, and confines `include` to the folders that the user meant."""
 
-import json
 import os
 import pathlib
 import stat
@@ -8,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from vaeflow import registry
 from vaeflow.errors import ConfigurationError
-from vaeflow.runs import paths
+from vaeflow.runs import json_files, paths
 
 _CONFIGURATION = "config.gin"
 _MOST_BYTES = 1 << 20
@@ -61,10 +60,11 @@ def plugins_of_workdir(workdir: str | os.PathLike[str]) -> list[str]:
     The folder may be somebody else's: the names are for a message, and nothing imports them.
     """
     try:
-        names = json.loads(read(pathlib.Path(workdir) / "environment.json"))["plugins"]
-        return [str(name) for name in names if all(part.isidentifier() for part in str(name).split("."))]
-    except (ConfigurationError, ValueError, TypeError, KeyError, RecursionError):
+        path = pathlib.Path(workdir) / "environment.json"
+        names = json_files.read(path, {"plugins": json_files.TEXTS})["plugins"]
+    except (OSError, ValueError):
         return []
+    return [name for name in names if all(part.isidentifier() for part in name.split("."))]
 
 
 def find_included(
