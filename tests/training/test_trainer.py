@@ -199,3 +199,10 @@ def test_a_batch_may_be_larger_than_the_dataset():
 def test_more_steps_than_a_loop_holds_are_refused(compile_mode):
     with pytest.raises(ValueError, match="`num_steps` must be at most 4, got 5"):
         make_trainer(compile_mode=compile_mode).train_and_report(5)
+
+
+def test_a_batch_larger_than_the_data_is_told(caplog):
+    make_trainer(batch_size=24)
+    told = [record.getMessage() for record in caplog.records if "train.batch_size" in record.getMessage()]
+    assert len(told) == 1
+    assert "`train.batch_size` is 24 and there are 21 training images" in told[0]

@@ -8,6 +8,7 @@ import tensorflow as tf
 from vaeflow.analysis.examples import Examples
 from vaeflow.devices import replicas
 from vaeflow.errors import user_code
+from vaeflow.layers.priors import apply_prior
 from vaeflow.metrics import Metric
 
 # A latent is active when its posterior mean varies by more than this over the data:
@@ -74,8 +75,8 @@ class Evaluator:
         prior = self.model.prior
         per_example = {
             "reconstruction_loss": -forward.reconstruction.log_prob(forward.images),
-            "kl": prior.kl(forward.posterior, forward.latents),
-            "kl_per_dimension": prior.kl_per_dimension(forward.posterior, forward.latents),
+            "kl": apply_prior(prior, "kl", forward.posterior, forward.latents),
+            "kl_per_dimension": apply_prior(prior, "kl_per_dimension", forward.posterior, forward.latents),
             "posterior_mean": forward.posterior.mean,
             "posterior_mean_squared": tf.square(forward.posterior.mean),
         }

@@ -13,6 +13,7 @@ from vaeflow.datasets import Split
 from vaeflow.devices import replicas
 from vaeflow.distributions import Gaussian
 from vaeflow.layers import Likelihood
+from vaeflow.layers.priors import apply_prior
 from vaeflow.runs import watchdog
 
 # Samples of an example that are drawn and decoded together. The noise is keyed by the
@@ -121,7 +122,7 @@ class ImportanceSampler:
         def add_block(block, sums):
             latents = self._sample(posterior, block, first_position)
             log_weights = self.model.decode(latents).log_prob(images)
-            log_weights += self.model.prior.log_prob(latents) - posterior.log_prob(latents)
+            log_weights += apply_prior(self.model.prior, "log_prob", latents) - posterior.log_prob(latents)
             log_weights = tf.reshape(log_weights, (-1, _BLOCK_SAMPLES, 1))
             sample = block * _BLOCK_SAMPLES + tf.range(_BLOCK_SAMPLES, dtype=tf.int64)
             counts = sample[:, None] < tf.constant(self.num_samples, tf.int64)

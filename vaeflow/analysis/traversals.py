@@ -12,6 +12,7 @@ import tensorflow as tf
 from vaeflow import random, validation
 from vaeflow.datasets import pipeline
 from vaeflow.distributions import Gaussian
+from vaeflow.layers.priors import apply_prior
 from vaeflow.runs import watchdog
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def mean_kl(model: VAE, posterior: Any) -> np.ndarray:
     """
     mean, log_variance = tf.constant(posterior.mean), tf.constant(posterior.log_variance)
     latents = tf.constant(getattr(posterior, "latents", posterior.mean))
-    kl = model.prior.kl_per_dimension(Gaussian(mean, log_variance), latents)
+    kl = apply_prior(model.prior, "kl_per_dimension", Gaussian(mean, log_variance), latents)
     return tf.reduce_mean(kl, axis=0).numpy()
 
 

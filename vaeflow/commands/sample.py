@@ -185,10 +185,8 @@ def _draw(
             latents = np.asarray(sampler.sample(num_samples, seed), np.float32)
         expected = (num_samples, model.num_latents)
         if latents.shape != expected:
-            raise ConfigurationError(
-                f"`{type(sampler).__name__}.sample` must return latents of shape {expected}, it returned "
-                f"{latents.shape}"
-            )
+            problem = f"must return latents of shape {expected}, it returned {latents.shape}"
+            raise user_code.wrong(sampler, "sample", problem)
         arrays[f"samples_{name}_latents"] = latents
         arrays[f"samples_{name}_images"] = traversals.decode(model, latents)
     return arrays

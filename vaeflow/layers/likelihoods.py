@@ -43,7 +43,7 @@ class Likelihood(Layer):
         Returns:
           A distribution over `[B, H, W, C]`.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must implement `distribution`")
 
     def call(self, outputs: tf.Tensor) -> tf.Tensor:
         """Returns the mean of p(x|z), `[B, H, W, C]`."""

@@ -1,10 +1,16 @@
 """Priors p(z) over the latents."""
 
+from typing import Any
+
 import tensorflow as tf
 
 from vaeflow import registry
 from vaeflow.distributions import Gaussian
+from vaeflow.errors import user_code
 from vaeflow.layers.base import Layer, Shape
+
+# What the methods of a prior return.
+_AXES = {"kl": "B", "kl_per_dimension": "BD", "log_prob": "B", "sample": "BD"}
 
 
 class Prior(Layer):
@@ -45,19 +51,39 @@ class Prior(Layer):
         Returns:
           `[B]`.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must implement `kl`")
 
     def kl_per_dimension(self, posterior: Gaussian, latents: tf.Tensor) -> tf.Tensor:
         """Returns KL(q(z|x) ‖ p(z)) of each latent dimension, in nats, `[B, D]`."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must implement `kl_per_dimension`")
 
     def log_prob(self, latents: tf.Tensor) -> tf.Tensor:
         """Returns log p(z) per example, in nats, `[B]`, for `latents` `[B, D]`."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must implement `log_prob`")
 
     def sample(self, noise: tf.Tensor) -> tf.Tensor:
         """Transforms standard normal `noise` `[n, D]` into samples `[n, D]`."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must implement `sample`")
+
+
+def apply_prior(prior: Prior, method: str, *arguments: Any) -> tf.Tensor:
+    """Calls a method of a prior, which may be the user's, and checks what it returns.
+
+    Args:
+      prior: the prior.
+      method: `"kl"`, `"kl_per_dimension"`, `"log_prob"` or `"sample"`.
+      *arguments: of the method.
+
+    Raises:
+      ConfigurationError: the user's prior fails, or returns a tensor of another rank.
+    """
+    with user_code.running(prior, method):
+        value = getattr(prior, method)(*arguments)
+    if not isinstance(value, tf.Tensor) or value.shape.rank != len(_AXES[method]):
+        given = user_code.described(value)
+        problem = f"must return a tensor [{', '.join(_AXES[method])}], it returned {given}"
+        raise user_code.wrong(prior, method, problem)
+    return value
 
 
 @registry.prior

@@ -7,6 +7,7 @@ import tensorflow as tf
 from vaeflow import registry, schedules, validation
 from vaeflow.distributions import Gaussian
 from vaeflow.errors import ConfigurationError
+from vaeflow.layers.priors import apply_prior
 from vaeflow.models import minibatch_divergences
 from vaeflow.models.terms import Forward, Term
 from vaeflow.models.vae import VAE
@@ -85,7 +86,7 @@ class BetaTCVAE(VAE):
         parts: dict[str, tuple[tf.Tensor, Any]] = {
             "mutual_information": (forward.posterior.log_prob(latents) - log_joint, self.alpha),
             "total_correlation": (log_joint - log_product, self.beta),
-            "dimension_wise_kl": (log_product - self.prior.log_prob(latents), self.gamma),
+            "dimension_wise_kl": (log_product - apply_prior(self.prior, "log_prob", latents), self.gamma),
         }
         for name, (value, weight) in parts.items():
             factor: Any = schedules.value_at(weight, step)

@@ -11,6 +11,7 @@ from vaeflow.devices import replicas
 from vaeflow.errors import ConfigurationError
 from vaeflow.layers.base import Shape, build_once
 from vaeflow.layers.discriminator import Discriminator
+from vaeflow.layers.priors import apply_prior
 from vaeflow.models.terms import Forward, Term
 from vaeflow.models.vae import VAE
 from vaeflow.optimizers import Adam, ParameterGroup
@@ -126,7 +127,7 @@ class FactorVAE(VAE):
     def mean_kl_per_dimension(self, forward: Forward) -> tf.Tensor:
         if not self._has_halves(forward.training):
             return super().mean_kl_per_dimension(forward)
-        kl = self.prior.kl_per_dimension(forward.posterior, forward.latents)
+        kl = apply_prior(self.prior, "kl_per_dimension", forward.posterior, forward.latents)
         return tf.reduce_mean(self.gather(kl)[::2], axis=0)
 
     def _has_halves(self, training):

@@ -20,6 +20,7 @@ from vaeflow.layers import (
     StandardNormalPrior,
 )
 from vaeflow.layers.base import Shape, build_chain, build_once
+from vaeflow.layers.priors import apply_prior
 from vaeflow.models.base import Model
 from vaeflow.models.terms import Forward, Term
 
@@ -121,13 +122,20 @@ class VAE(Model):
     def decode(self, latents: tf.Tensor, training: bool = False) -> Any:
         """Returns p(x|z), a distribution over `[B, H, W, C]`, for latents `[B, D]`."""
         self._check_built("decode")
-        return self.likelihood.distribution(self.in_parts(self.decoder, latents, training=training))
+        outputs = self.in_parts(self.decoder, latents, training=training)
+        with user_code.running(self.likelihood, "distribution"):
+            distribution = self.likelihood.distribution(outputs)
+        if not hasattr(distribution, "log_prob"):
+            given = user_code.described(distribution)
+            problem = f"must return a distribution, such as Bernoulli(outputs), it returned {given}"
+            raise user_code.wrong(self.likelihood, "distribution", problem)
+        return distribution
 
     def sample(self, num_samples: int | tf.Tensor) -> tf.Tensor:
         """Returns the means of p(x|z) for `num_samples` draws of z ~ p(z), `[n, H, W, C]`."""
         self._check_built("sample")
         noise = random.normal((num_samples, self.num_latents), self.variable_dtype)
-        return self.decode(self.prior.sample(noise)).mean
+        return self.decode(apply_prior(self.prior, "sample", noise)).mean
 
     def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Reconstructs: the mean of p(x|z) at the posterior mean; at a sample in training."""
@@ -152,7 +160,7 @@ class VAE(Model):
         weight = self.kl_weight_at(step)
         terms = {
             "reconstruction_loss": Term(-forward.reconstruction.log_prob(forward.images)),
-            "kl": Term(self.prior.kl(forward.posterior, forward.latents), weight),
+            "kl": Term(apply_prior(self.prior, "kl", forward.posterior, forward.latents), weight),
         }
         if self.free_bits:
             deficit = tf.nn.relu(self.free_bits - self.mean_kl_per_dimension(forward))
@@ -165,7 +173,7 @@ class VAE(Model):
 
     def mean_kl_per_dimension(self, forward: Forward) -> tf.Tensor:
         """Returns E[KL_d], `[D]`, the mean over the batch in scope."""
-        kl = self.prior.kl_per_dimension(forward.posterior, forward.latents)
+        kl = apply_prior(self.prior, "kl_per_dimension", forward.posterior, forward.latents)
         return tf.reduce_mean(self.gather(kl), axis=0)
 
     def prior_samples(self, forward: Forward) -> tf.Tensor:
@@ -175,7 +183,9 @@ class VAE(Model):
           `[B, D]`, of the dtype of the latents.
         """
         shape = (self.batch_size_in_scope(forward.num_examples), self.num_latents)
-        return self.prior.sample(random.normal(shape, forward.latents.dtype, self.scope == "global"))
+        return apply_prior(
+            self.prior, "sample", random.normal(shape, forward.latents.dtype, self.scope == "global")
+        )
 
     def _check_images(self, images):
         height, width, channels = self.decoder.checked_target_shape()

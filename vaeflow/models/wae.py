@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from vaeflow import registry, schedules, validation
 from vaeflow.errors import ConfigurationError
+from vaeflow.layers.priors import apply_prior
 from vaeflow.models import minibatch_divergences
 from vaeflow.models.terms import Forward, Term
 from vaeflow.models.vae import VAE
@@ -80,5 +81,5 @@ class WAE(VAE):
             "mmd": Term(mmd, schedules.value_at(self.mmd_weight, step)),
         }
         if not self.deterministic:
-            terms["kl"] = Term(self.prior.kl(forward.posterior, forward.latents), 0.0)
+            terms["kl"] = Term(apply_prior(self.prior, "kl", forward.posterior, forward.latents), 0.0)
         return terms

@@ -6,6 +6,7 @@ import time
 import keras
 import numpy as np
 import tensorflow as tf
+from absl import logging
 
 from vaeflow import optimizers
 from vaeflow.datasets import Split
@@ -71,6 +72,13 @@ class Trainer:
         self.settings = settings
         self.strategy = tf.distribute.get_strategy() if strategy is None else strategy
         _check_division(settings, self.strategy.num_replicas_in_sync)
+        if settings.batch_size > split.num_examples:
+            logging.warning(
+                "`train.batch_size` is %d and there are %d training images: each batch holds images more "
+                "than once; lower it if that is not meant",
+                settings.batch_size,
+                split.num_examples,
+            )
         _build(model, optimizer, split, self.strategy)
         with self.strategy.scope():
             self._average = MovingAverage(model, settings.ema_decay)
