@@ -51,7 +51,7 @@ def data_file(workdir, step):
 def set_metric(workdir, step, value):
     path = workdir / "checkpoints" / f"step-{step:08d}" / "record.json"
     record = json.loads(path.read_text())
-    record["metrics"]["evaluation/negative_elbo"] = value
+    record["metrics"]["validation/selection_score"] = value
     path.write_text(json.dumps(record))
 
 

@@ -5,7 +5,11 @@ import json
 import pytest
 
 from tests.fixtures import tiny_runs
-from vaeflow.callbacks import Callback, Checkpoints
+from vaeflow.callbacks import Callback, Checkpoints, Evaluation
+from vaeflow.layers import DenseDecoder, DenseEncoder
+from vaeflow.models import VAE, WAE, BetaVAE
+from vaeflow.runs.checkpoints import CheckpointStore
+from vaeflow.schedules import LinearSchedule
 
 
 class Score(Callback):
@@ -79,3 +83,40 @@ def test_without_it_nothing_is_saved(tmp_path):
 def test_keep_is_checked(keep):
     with pytest.raises(ValueError, match=r"`Checkpoints.keep` must be a positive integer"):
         Checkpoints(keep=keep)
+
+
+class Unreadable(tiny_runs.MemoryDataset):
+    """A dataset whose test images must not be read."""
+
+    def load(self, name):
+        assert name != "evaluation"
+        return super().load(name)
+
+
+def test_the_best_is_chosen_on_validation_images_and_test_images_are_not_read(tmp_path):
+    dataset = Unreadable(tiny_runs.images(40), None, validation_fraction=0.25)
+    with tiny_runs.untraced():
+        tiny_runs.train(tmp_path, dataset=dataset, callbacks=[Evaluation(5), Checkpoints(5, keep=1)])
+    lines = tiny_runs.metrics_lines(tmp_path)
+    scores = {line["step"]: line["validation/selection_score"] for line in lines}
+    assert CheckpointStore(tmp_path / "checkpoints").best_step() == min(scores, key=scores.__getitem__)
+    assert not any(name.startswith("evaluation/") for line in lines for name in line)
+
+
+def test_without_validation_images_no_checkpoint_is_the_best(tmp_path):
+    """Otherwise the test images would choose what they then measure."""
+    with tiny_runs.untraced():
+        tiny_runs.train(tmp_path, callbacks=[Evaluation(5), Checkpoints(5)])
+    assert "evaluation/negative_elbo" in tiny_runs.metrics_lines(tmp_path)[-1]
+    store = CheckpointStore(tmp_path / "checkpoints")
+    assert store.best_step() is None
+    assert store.find("best") == 20
+
+
+def test_the_score_weighs_the_kl_as_the_model_does():
+    results = {"reconstruction_loss": 10.0, "kl": 3.0, "negative_elbo": 13.0}
+    parts = DenseEncoder(units=(8,)), DenseDecoder(units=(8,))
+    assert VAE(2, *parts).selection_score(results) == 13
+    assert BetaVAE(num_latents=2, encoder=parts[0], decoder=parts[1], beta=4.0).selection_score(results) == 22
+    assert VAE(2, *parts, kl_weight=LinearSchedule(0.0, 2.0, 100)).selection_score(results) == 16
+    assert WAE(num_latents=2, encoder=parts[0], decoder=parts[1]).selection_score(results) == 10

@@ -30,8 +30,8 @@ class RunContext:
 
     Attributes:
       trainer: the `Trainer`, with its `step`, `model`, `optimizer` and `strategy`.
-      evaluator: an `Evaluator` of the evaluation split.
-      evaluation_split: the evaluation `Split`.
+      evaluator: an `Evaluator` of `evaluation_split`.
+      evaluation_split: the `Split` that is evaluated during the training.
       workdir: the `WorkDir`.
       checkpoints: the `CheckpointStore`.
       stop_request: whether the run was asked to stop; a callback calls `stop`.
@@ -39,6 +39,7 @@ class RunContext:
       configuration: the gin text of the run.
       source: the name of the dataset, for messages.
       facts: what is known of the run beforehand, name -> text, for people.
+      evaluated: its name: `"validation"` if there is such a split, else `"evaluation"`.
       metrics: the newest value of every metric that was reported so far, with `step`,
         `examples_seen` and `wall_seconds` (of training, over all resumptions).
     """
@@ -53,6 +54,7 @@ class RunContext:
     configuration: str
     source: str
     facts: dict[str, str]
+    evaluated: str = "evaluation"
     metrics: dict[str, float] = dataclasses.field(default_factory=dict)
 
     @property

@@ -15,11 +15,13 @@ class Checkpoints(Callback):
     Args:
       every_steps: how often; also after the last step, and when a signal stops the run.
       keep: how many of the newest are kept.
-      best_metric: the metric, lower is better, whose best checkpoint is kept as well.
+      best_metric: the metric, lower is better, whose best checkpoint is kept as well. The
+        default is `Model.selection_score` on the validation split; without such a split, there
+        is no best checkpoint, and commands use the newest.
     """
 
     def __init__(
-        self, every_steps: int = 1000, keep: int = 3, best_metric: str = "evaluation/negative_elbo"
+        self, every_steps: int = 1000, keep: int = 3, best_metric: str = "validation/selection_score"
     ) -> None:
         super().__init__(every_steps)
         self.keep = validation.positive_integer("Checkpoints.keep", keep)

@@ -2,13 +2,19 @@
 
 from vaeflow import registry
 from vaeflow.callbacks.base import Callback, RunContext
+from vaeflow.datasets.base import VALIDATION
 from vaeflow.errors import TrainingDiverged
 from vaeflow.runs.finite import first_not_finite
+
+_SCORE = "selection_score"
 
 
 @registry.callback
 class Evaluation(Callback):
-    """Evaluates on the evaluation split, with the averaged weights if the run keeps them.
+    """Evaluates on the validation split, with the averaged weights if the run keeps them.
+
+    Without a validation split (`validation_fraction` of a dataset), it evaluates on the evaluation
+    split; these figures choose no checkpoint.
 
     Args:
       every_steps: how often; also after the last step.
@@ -27,4 +33,6 @@ class Evaluation(Callback):
                 f"training diverged: the evaluation after step {run.step} gives {bad} = {results[bad]}; "
                 "nothing of it is saved. Try a lower learning rate or `train.gradient_clip_norm`"
             )
-        return {f"evaluation/{name}": value for name, value in results.items()}
+        if run.evaluated == VALIDATION:
+            results[_SCORE] = run.trainer.model.selection_score(results)
+        return {f"{run.evaluated}/{name}": value for name, value in results.items()}

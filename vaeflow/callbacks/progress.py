@@ -7,7 +7,6 @@ from vaeflow.callbacks.base import Callback, RunContext
 from vaeflow.runs.progress_line import ProgressLine
 
 _TRAINING = "train/"
-_EVALUATION = "evaluation/"
 # The weight of each term of the objective is measured too, which tells terms from other metrics.
 _WEIGHT = "_weight"
 
@@ -47,8 +46,8 @@ class Progress(Callback):
         if run.step > first_step:
             seconds = (now - began) / (run.step - first_step) * (run.num_steps - run.step)
             parts.append(f"{_duration(seconds)} left")
-        if evaluated := _evaluated(metrics):
-            self._line.print_parts([f"evaluation at step {run.step:,}", *evaluated])
+        if evaluated := _evaluated(run, metrics):
+            self._line.print_parts([f"{run.evaluated} at step {run.step:,}", *evaluated])
         self._line.update(
             [*parts, *_terms(metrics)], run.step / run.num_steps, last=run.step >= run.num_steps
         )
@@ -62,7 +61,7 @@ class Progress(Callback):
         parts = [f"{end} at step {run.step:,}", f"epoch {_epochs(run)}", f"{_duration(seconds)} in all"]
         if seconds > 0:
             parts.append(f"{examples / seconds:,.0f} images/s")
-        self._line.print_parts([*parts, *_evaluated(run.metrics)])
+        self._line.print_parts([*parts, *_evaluated(run, run.metrics)])
 
 
 def _epochs(run: RunContext) -> str:
@@ -76,10 +75,11 @@ def _terms(metrics: dict[str, float]) -> list[str]:
     return _described(metrics, _TRAINING, [f"{_TRAINING}loss", *names])
 
 
-def _evaluated(metrics: dict[str, float]) -> list[str]:
+def _evaluated(run: RunContext, metrics: dict[str, float]) -> list[str]:
     """Describes what an evaluation measured, except each single latent."""
-    names = [name for name in metrics if name.startswith(_EVALUATION) and name.count("/") == 1]
-    return _described(metrics, _EVALUATION, names)
+    kind = f"{run.evaluated}/"
+    names = [name for name in metrics if name.startswith(kind) and name.count("/") == 1]
+    return _described(metrics, kind, names)
 
 
 def _described(metrics: dict[str, float], kind: str, names: list[str]) -> list[str]:

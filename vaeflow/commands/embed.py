@@ -13,7 +13,7 @@ import tensorflow as tf
 from vaeflow import config, registry, trained, validation
 from vaeflow.analysis import embedding, projector
 from vaeflow.analysis.examples import Examples, spread_indices
-from vaeflow.datasets.base import SPLITS, Split
+from vaeflow.datasets.base import ALL_SPLITS, Split
 from vaeflow.errors import ConfigurationError
 from vaeflow.runs import files
 from vaeflow.runs.escaping import printable
@@ -44,7 +44,7 @@ def embed(
     Args:
       workdir: the work folder of a run.
       checkpoint: `"best"`, `"last"`, a step, or a checkpoint's path.
-      split: `"train"` or `"evaluation"`.
+      split: `"train"`, `"evaluation"`, or if the run has one, `"validation"`.
       num_examples: the number of examples, spread evenly over the split; None for all.
       max_projector_examples: the largest number of them that the projector shows, spread
         evenly; up to 100,000. Above 5,000 the projector becomes slow.
@@ -86,7 +86,7 @@ def embed(
 def _check_settings(
     split: Any, num_examples: Any, max_projector_examples: Any, batch_size: Any, seed: Any
 ) -> None:
-    validation.one_of("embed.split", split, SPLITS)
+    validation.one_of("embed.split", split, ALL_SPLITS)
     if num_examples is not None:
         validation.positive_integer("embed.num_examples", num_examples)
     validation.positive_integer("embed.max_projector_examples", max_projector_examples)

@@ -14,7 +14,7 @@ from vaeflow.analysis import aggregate_posterior, embedding
 from vaeflow.analysis.evaluator import Evaluator
 from vaeflow.analysis.examples import Examples
 from vaeflow.analysis.importance_sampling import ImportanceSampler, bits_per_dimension
-from vaeflow.datasets.base import SPLITS
+from vaeflow.datasets.base import ALL_SPLITS
 from vaeflow.errors import TrainingDiverged
 from vaeflow.metrics import Metric, ReconstructionQuality
 from vaeflow.runs import files
@@ -61,7 +61,7 @@ def evaluate(
     Args:
       workdir: the work folder of a run.
       checkpoint: `"best"`, `"last"`, a step, or a checkpoint's path.
-      split: `"evaluation"` or `"train"`.
+      split: `"evaluation"`, `"train"`, or if the run has one, `"validation"`.
       num_samples: the numbers of samples for the likelihood, an int or a list; `[]`
         skips the likelihood.
       metrics: a list of `Metric`s, in gin `[@ReconstructionQuality()]`, which is the
@@ -79,7 +79,7 @@ def evaluate(
       TrainingDiverged: a result is not finite; nothing was written.
     """
     with config.values_checked():
-        validation.one_of("evaluate.split", split, SPLITS)
+        validation.one_of("evaluate.split", split, ALL_SPLITS)
         num_samples = [num_samples] if isinstance(num_samples, int) else num_samples
         num_samples = validation.positive_integers("evaluate.num_samples", num_samples)
         if batch_size is not None:

@@ -119,8 +119,10 @@ def run(
 
         watchdog.progress(f"reading {source}")
         train_split = pipeline.read_split(dataset, "train")
-        evaluation_split = pipeline.read_split(dataset, "evaluation")
-        data = {"train": train_split.fingerprint(), "evaluation": evaluation_split.fingerprint()}
+        # Test images choose nothing: with a validation split, a training does not read them.
+        evaluated = "validation" if pipeline.has_validation(dataset) else "evaluation"
+        evaluation_split = pipeline.read_split(dataset, evaluated)
+        data = {"train": train_split.fingerprint(), evaluated: evaluation_split.fingerprint()}
         if _has_begun(workdir):
             data_record.check(workdir.path, data, folder.allow_change)
         with config.values_checked(), failures.weights_checked():
@@ -130,13 +132,14 @@ def run(
             trainer=trainer,
             evaluator=Evaluator(examples),
             evaluation_split=evaluation_split,
+            evaluated=evaluated,
             workdir=workdir,
             checkpoints=CheckpointStore(workdir.checkpoints, image_shape=train_split.shape),
             stop_request=stop_request,
             num_steps=plan.num_steps,
             configuration=folder.configuration,
             source=source,
-            facts=_facts(source, trainer, evaluation_split, workers),
+            facts=_facts(source, trainer, f"{evaluation_split.num_examples:,} {evaluated}", workers),
         )
         _resume(context)
         provenance = {**context.facts, "plugins": list(folder.plugins)}
@@ -162,7 +165,7 @@ def _has_checkpoint(workdir):
     return any(workdir.checkpoints.glob("step-*"))
 
 
-def _facts(source, trainer, evaluation_split, workers):
+def _facts(source, trainer, evaluated, workers):
     """Describes the run for people: name -> text."""
     model, split, strategy = trainer.model, trainer.split, trainer.strategy
     kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
@@ -175,7 +178,7 @@ def _facts(source, trainer, evaluation_split, workers):
         + (f"{num_latents} latents, " if num_latents else "")
         + model.dtype_policy.name,
         "data": f"{source}, {split.num_examples:,} training and "
-        f"{evaluation_split.num_examples:,} evaluation images of {shape}, {split.dtype}"
+        f"{evaluated} images of {shape}, {split.dtype}"
         + (", on the device" if trainer.resident else ", streamed"),
         "devices": f"{num_replicas} {kind} replica"
         + ("s" if num_replicas > 1 else "")

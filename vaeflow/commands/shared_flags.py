@@ -66,8 +66,8 @@ _FLAGS = {
     "checkpoint": lambda name, flag_values: flags.DEFINE_string(
         name,
         "best",
-        "Which checkpoint of the work folder: best (the lowest negative ELBO in the evaluations of the "
-        "training), last, a step, or the path of a checkpoint, <workdir>/checkpoints/step-….",
+        "Which checkpoint of the work folder: best (on the validation images; the newest if the run "
+        "had none), last, a step, or the path of a checkpoint, <workdir>/checkpoints/step-….",
         flag_values=flag_values,
     ),
     "virtual_devices": lambda name, flag_values: flags.DEFINE_integer(

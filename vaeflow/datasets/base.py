@@ -14,11 +14,16 @@ from vaeflow.errors import ConfigurationError, DataError, user_code
 
 BINARIZATIONS = ("none", "static", "dynamic")
 SPLITS = ("train", "evaluation")
+VALIDATION = "validation"
+ALL_SPLITS = (*SPLITS, VALIDATION)
 
 _HELD_OUT_SEED = 20180717
+_VALIDATION_SEED = 20131220
 
 
-def held_out_split(name: str, num_examples: int, num_evaluation: int, setting: str) -> np.ndarray:
+def held_out_split(
+    name: str, num_examples: int, num_evaluation: int, setting: str, seed: int = _HELD_OUT_SEED
+) -> np.ndarray:
     """Lists the examples of one split of a source that has no evaluation split.
 
     The choice is the same in every run, whatever its seed.
@@ -28,6 +33,7 @@ def held_out_split(name: str, num_examples: int, num_evaluation: int, setting: s
       num_examples: the number of examples in both splits together.
       num_evaluation: the number of examples held out for evaluation.
       setting: the setting that decides `num_evaluation`, e.g. `Arrays.evaluation_fraction`.
+      seed: of the choice.
 
     Returns:
       The indices, an increasing int64 array.
@@ -38,7 +44,7 @@ def held_out_split(name: str, num_examples: int, num_evaluation: int, setting: s
     """
     validation.one_of("split", name, SPLITS)
     # RandomState, unlike Generator, promises the same draw in every version of NumPy.
-    order = np.random.RandomState(_HELD_OUT_SEED).permutation(num_examples)
+    order = np.random.RandomState(seed).permutation(num_examples)
     chosen = order[num_evaluation:] if name == "train" else order[:num_evaluation]
     if not len(chosen):
         raise ConfigurationError(
@@ -53,6 +59,16 @@ def num_held_out(num_examples: int, fraction: float) -> int:
     return max(1, round(fraction * num_examples)) if fraction else 0
 
 
+def validation_part(name: str, num_examples: int, fraction: float, setting: str) -> np.ndarray:
+    """Lists the training images that are trained on (`"train"`) or held out (`"validation"`).
+
+    The choice is the same in every run; see `held_out_split` for the result and `Raises`.
+    """
+    part = "train" if name == "train" else "evaluation"
+    held_out = num_held_out(num_examples, fraction)
+    return held_out_split(part, num_examples, held_out, setting, _VALIDATION_SEED)
+
+
 class Dataset(abc.ABC):
     """A source of images with a training and an evaluation split.
 
@@ -64,9 +80,13 @@ class Dataset(abc.ABC):
         whole run and for every seed (Larochelle & Murray 2011; a draw of our own, not
         their published files). `"dynamic"` draws anew whenever an example is used
         (Salakhutdinov & Murray 2008).
+      validation_fraction: the part of the training images that is held out for validation:
+        a training is then evaluated on it, and its best checkpoint chosen by it, so that the
+        evaluation split serves `vaeflow evaluate` alone. 0 for none, unless the source
+        itself has a validation split.
 
     Raises:
-      ValueError: `binarization` is something else.
+      ValueError: a setting is out of range.
 
     Example:
         @registry.dataset
@@ -79,17 +99,24 @@ class Dataset(abc.ABC):
                 return InMemorySplit((images * 255).astype(np.uint8))
     """
 
-    def __init__(self, binarization: str = "none"):
-        self.binarization = validation.one_of(
-            f"{type(self).__name__}.binarization", binarization, BINARIZATIONS
-        )
+    validation_fraction: float = 0.0
+
+    def __init__(self, binarization: str = "none", validation_fraction: float = 0.0):
+        own = type(self).__name__
+        self.binarization = validation.one_of(f"{own}.binarization", binarization, BINARIZATIONS)
+        self.validation_fraction = validation.fraction(f"{own}.validation_fraction", validation_fraction)
+
+    @property
+    def has_own_validation(self) -> bool:
+        """Whether `load` also knows the split `"validation"`."""
+        return False
 
     @abc.abstractmethod
     def load(self, name: str) -> "Split":
         """Reads a split as it is stored; `pipeline.read_split` also binarizes it.
 
         Args:
-          name: `"train"` or `"evaluation"`.
+          name: `"train"` or `"evaluation"`; `"validation"` too if `has_own_validation`.
 
         Returns:
           A `Split`.

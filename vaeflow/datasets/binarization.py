@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from vaeflow import validation
-from vaeflow.datasets.base import SPLITS, InMemorySplit, Split
+from vaeflow.datasets.base import ALL_SPLITS, InMemorySplit, Split
 
 _KEY = 0x5EED
 _CHUNK_PIXELS = 2**24
@@ -23,7 +23,7 @@ def binarize_split(split: Split, name: str) -> Split:
 
     Args:
       split: the split to draw from.
-      name: `"train"` or `"evaluation"`.
+      name: `"train"`, `"evaluation"` or `"validation"`.
 
     Returns:
       A `Split` of dtype uint8 with pixels of 0 or 255, held in memory if `split` is.
@@ -31,7 +31,7 @@ def binarize_split(split: Split, name: str) -> Split:
     Raises:
       ValueError: `name` is something else.
     """
-    validation.one_of("split", name, SPLITS)
+    validation.one_of("split", name, ALL_SPLITS)
     if split.array is None:
         return BinarizedSplit(split, name)
     images = np.empty(split.array.shape, np.uint8)
@@ -77,7 +77,7 @@ def _noise(name: str, start: int, count: int, shape: tuple[int, ...]) -> np.ndar
     pixels = math.prod(shape)
     steps = math.ceil(pixels / _PIXELS_PER_STEP)
     # NumPy promises the same raw words in every version, but not the same results of a Generator.
-    philox = np.random.Philox(key=np.array([_KEY, SPLITS.index(name)], np.uint64))
+    philox = np.random.Philox(key=np.array([_KEY, ALL_SPLITS.index(name)], np.uint64))
     philox.advance(start * steps)
     words = philox.random_raw(count * steps * _WORDS_PER_STEP)
     noise = words.astype("<u8", copy=False).view("<u4")

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from vaeflow import registry, validation
 from vaeflow.datasets import image_files
-from vaeflow.datasets.base import SPLITS, Dataset, Split
+from vaeflow.datasets.base import SPLITS, VALIDATION, Dataset, Split
 from vaeflow.datasets.cache import CachedSplit
 from vaeflow.datasets.decoding import CHANNELS, checked_image_size, decode_image, decode_images, upright
 from vaeflow.datasets.regular_files import read_regular
@@ -72,6 +72,10 @@ class ImageFolder(Dataset):
         self.split_folders = _checked_folders(split_folders)
         self.skips_damaged = validation.one_of("ImageFolder.damaged", damaged, ("refuse", "skip")) == "skip"
         self.cache = validation.boolean("ImageFolder.cache", cache)
+
+    @property
+    def has_own_validation(self) -> bool:
+        return VALIDATION in self._roots
 
     def load(self, name: str) -> Split:
         """Lists the files of a split, whose images are read on demand; see `Dataset.load`."""

@@ -9,12 +9,13 @@ import numpy as np
 import tensorflow as tf
 
 from vaeflow import random
-from vaeflow.datasets.base import Dataset, Split
+from vaeflow.datasets.base import VALIDATION, Dataset, Split, validation_part
 from vaeflow.datasets.binarization import binarize_split
 from vaeflow.datasets.checks import load_split
 from vaeflow.datasets.order import ExampleOrder
+from vaeflow.datasets.parts import part_of
 from vaeflow.devices import replicas
-from vaeflow.errors import DataError
+from vaeflow.errors import ConfigurationError, DataError
 
 _INDEX_ROWS = 64  # The number of batches whose indices go from Python to tf.data at once.
 
@@ -24,19 +25,44 @@ def read_split(dataset: Dataset, name: str) -> Split:
 
     Args:
       dataset: the dataset to read.
-      name: `"train"` or `"evaluation"`.
+      name: `"train"`, `"evaluation"`, or if the dataset has one, `"validation"`.
 
     Returns:
       A `Split`.
 
     Raises:
+      ConfigurationError: the dataset has no validation split, or it would be empty.
       DataError: the data is missing or unreadable.
     """
-    split = load_split(dataset, name)
+    if name == VALIDATION and not has_validation(dataset):
+        own = type(dataset).__name__
+        raise ConfigurationError(f"{own} has no validation split; set `{own}.validation_fraction`")
+    stored = "train" if name == VALIDATION and not dataset.has_own_validation else name
+    split = load_split(dataset, stored)
     if dataset.binarization == "static":
-        split = binarize_split(split, name)
+        split = binarize_split(split, stored)
+    if dataset.validation_fraction and stored == "train":
+        setting = f"{type(dataset).__name__}.validation_fraction"
+        split = part_of(
+            split, validation_part(name, split.num_examples, dataset.validation_fraction, setting)
+        )
     split.binarization = dataset.binarization
     return split
+
+
+def has_validation(dataset: Dataset) -> bool:
+    """Whether a dataset has a validation split: its own, or a part of its training images.
+
+    Raises:
+      ConfigurationError: it would have both.
+    """
+    if dataset.has_own_validation and dataset.validation_fraction:
+        own = type(dataset).__name__
+        raise ConfigurationError(
+            f"`{own}.validation_fraction` must be 0, since this data has a validation split of its own; got "
+            f"{dataset.validation_fraction}"
+        )
+    return dataset.has_own_validation or dataset.validation_fraction > 0
 
 
 @contextlib.contextmanager

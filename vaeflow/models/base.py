@@ -45,6 +45,14 @@ class Model(ConstructorConfig, CheckedPixels, keras.Model):  # pyright: ignore[r
         super().__init__(**kwargs)
         self.scope = validation.one_of(f"{type(self).__name__}.scope", scope, ("global", "replica"))
 
+    def selection_score(self, results: dict[str, float]) -> float:
+        """Returns the number by which the best checkpoint of a run is chosen; lower is better.
+
+        Args:
+          results: an evaluation on the validation split, as `Evaluator.evaluate` returns it.
+        """
+        return results["negative_elbo"]
+
     def forward(self, images: tf.Tensor, training: bool = False) -> Any:
         """Runs the blocks once, and collects what they `add_loss`.
 

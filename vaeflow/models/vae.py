@@ -34,6 +34,9 @@ def _shape_text(sizes):
     return f"[{', '.join(['B', *('?' if size is None else str(size) for size in sizes)])}]"
 
 
+_END_OF_TIME = 2**31 - 1
+
+
 @registry.model
 class VAE(Model):
     """The variational autoencoder (Kingma & Welling 2014, arXiv:1312.6114, Eq. 10).
@@ -166,6 +169,10 @@ class VAE(Model):
             deficit = tf.nn.relu(self.free_bits - self.mean_kl_per_dimension(forward))
             terms["free_bits"] = Term(tf.reduce_sum(deficit), weight)
         return terms
+
+    def selection_score(self, results: dict[str, float]) -> float:
+        # The final weight of a schedule: a warm-up must not make early checkpoints look good.
+        return results["reconstruction_loss"] + float(self.kl_weight_at(_END_OF_TIME)) * results["kl"]
 
     def kl_weight_at(self, step: int | tf.Tensor) -> float | tf.Tensor:
         """Returns the weight of the KL term at a step, a float or scalar tensor."""

@@ -62,6 +62,9 @@ class WAE(VAE):
                     "the MMD has the weight WAE.mmd_weight"
                 )
 
+    def selection_score(self, results: dict[str, float]) -> float:
+        return results["reconstruction_loss"]
+
     def decode(self, latents: tf.Tensor, training: bool = False) -> Any:
         # The mean of a Bernoulli would be rounded to 1 early in half precision, with no gradient left.
         outputs = self.in_parts(self.decoder, latents, training=training)

@@ -11,7 +11,7 @@ from vaeflow.runs import json_files, paths, reading
 from vaeflow.runs.workdir import WorkDir
 
 _SEED = re.compile(r"^train\.seed = (\d{1,18})$", re.MULTILINE)
-_NEGATIVE_ELBO = "evaluation/negative_elbo"
+_NEGATIVE_ELBOS = ("evaluation/negative_elbo", "validation/negative_elbo")
 _ENVIRONMENT = {
     "command": json_files.TEXTS,
     "git_revision": json_files.TEXT_OR_NULL,
@@ -88,13 +88,17 @@ def make(workdir: str) -> dict[str, Any]:
         "seconds": result["wall_seconds"],
         "metrics": result,
         "evaluation": _json(folder, evaluation.name, {}) if evaluation.exists() else None,
-        "history": {
-            "step": [line["step"] for line in history if _NEGATIVE_ELBO in line],
-            _NEGATIVE_ELBO: [line[_NEGATIVE_ELBO] for line in history if _NEGATIVE_ELBO in line],
-        },
+        "history": _evaluations(history),
         "weights_sha256": digest,
         "configuration": _without_paths(configuration).splitlines(),
     }
+
+
+def _evaluations(history):
+    """Returns the steps and the negative ELBOs of the evaluations during the training."""
+    name = next((name for name in _NEGATIVE_ELBOS for line in history if name in line), _NEGATIVE_ELBOS[0])
+    evaluated = [line for line in history if name in line]
+    return {"step": [line["step"] for line in evaluated], name: [line[name] for line in evaluated]}
 
 
 def _finished(folder, history):
