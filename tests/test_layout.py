@@ -36,7 +36,7 @@ LEVEL = {name: level for level, row in enumerate(ROWS) for name in row}
 MOST_ENTRIES = 30  # On the first level, so that one look tells what there is.
 
 # The configuration is read, and devices are split, before anything else is imported.
-KNOWN_TO_THE_CONFIGURATION = {"errors", "errors.user_code", "registry", "runs.paths"}
+KNOWN_TO_THE_CONFIGURATION = {"errors", "errors.user_code", "registry", "runs.json_files", "runs.paths"}
 KNOWING_THE_CONFIGURATION = {"commands", "trained", "profiling"}
 
 
