@@ -6,6 +6,7 @@ import vaeflow
 from vaeflow import registry
 from vaeflow.commands import command_line, programs
 from vaeflow.errors import ConfigurationError
+from vaeflow.runs.escaping import printable
 from vaeflow.runs.program import Program
 
 
@@ -18,7 +19,7 @@ def main(prefix: str, argument: str) -> int:
     if argument == "--version":
         print(f"vaeflow {vaeflow.__version__}")
         return 0
-    print(f"{called.name}: error: {_problem(argument)}", file=sys.stderr)
+    print(printable(f"{called.name}: error: {_problem(argument)}"), file=sys.stderr)
     return ConfigurationError.exit_code
 
 
