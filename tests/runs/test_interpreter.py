@@ -56,12 +56,12 @@ def test_a_folder_of_installed_packages_moves_to_the_end(tmp_path, monkeypatch):
 
 
 @pytest.mark.processes
-def test_a_child_process_leaves_the_current_folder_before_it_imports_anything(here):
-    (here / "json.py").write_text("raise SystemExit('the current folder hides a library')")
-    done = subprocess.run(
-        interpreter.command("json.tool", "--help"),
-        env=os.environ | {"PYTHONPATH": os.pathsep.join([".", str(REPOSITORY)])},
-        capture_output=True,
-        text=True,
-    )
+def test_a_child_process_leaves_the_current_folder_before_it_imports_anything(here, monkeypatch):
+    for name in ("json", "importlib", "re"):
+        (here / f"{name}.py").write_text("raise SystemExit('the current folder hides a library')")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(["", ".", str(REPOSITORY), str(here)]))
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    interpreter.leave_current_folder()
+    assert os.environ["PYTHONPATH"] == str(REPOSITORY)
+    done = subprocess.run(interpreter.command("json.tool", "--help"), capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")

@@ -158,4 +158,5 @@ def shortened(text: str) -> str:
 
 def some(values: Sequence[object]) -> str:
     """Lists the first of some values."""
-    return ", ".join(map(str, values[:_MOST_NAMED])) + (", …" if len(values) > _MOST_NAMED else "")
+    listed = ", ".join(map(str, values[:_MOST_NAMED])) + (", …" if len(values) > _MOST_NAMED else "")
+    return shortened(listed)

@@ -22,6 +22,7 @@ def leave_current_folder() -> None:
     folder = _current_folder()
     if folder is not None:
         leave_folder(folder)
+        _clean_environment(folder)
 
 
 def leave_folder(folder: str) -> None:
@@ -30,6 +31,16 @@ def leave_folder(folder: str) -> None:
     if len(kept) < len(sys.path) and (_names(_HOME, folder) or _keeps_packages(folder)):
         kept.append(folder)
     sys.path[:] = kept
+
+
+def _clean_environment(folder: str) -> None:
+    """Takes a folder out of `PYTHONPATH`, which the processes that this one starts will read."""
+    named = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    kept = [entry for entry in named if not _names(entry, folder) or _names(_HOME, folder)]
+    if len(kept) < len(named):
+        os.environ["PYTHONPATH"] = os.pathsep.join(kept)
+        if not any(kept):
+            del os.environ["PYTHONPATH"]
 
 
 def installed_path() -> list[str]:
