@@ -26,6 +26,7 @@ from vaeflow.devices import strategies
 from vaeflow.models.terms import Term, check_groups
 from vaeflow.models.vae import VAE
 from vaeflow.optimizers import Adam, optimizers_of
+from vaeflow.runs import processes
 from vaeflow.runs.literal_paths import literal
 from vaeflow.training import making
 from vaeflow.training.replica_step import ReplicaStep
@@ -224,11 +225,11 @@ def check_replicas(factory, image_shape):
     command = [sys.executable, "-m", "vaeflow.testing", module, name, *map(str, image_shape)]
     # Replicas on the CPU, whatever the machine has.
     own = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "CUDA_VISIBLE_DEVICES": "-1"}
-    done = subprocess.run(
-        command, env=os.environ | own, capture_output=True, encoding="utf-8", errors="replace"
-    )
-    lines = (done.stdout if done.returncode == 0 else done.stderr).strip().splitlines() or ["no message"]
-    _demand(done.returncode == 0, f"training on one and two replicas failed: {lines[-1]}")
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "encoding": "utf-8", "errors": "replace"}
+    with processes.child(command, env=os.environ | own, **pipes) as process:
+        output, error = process.communicate()
+    lines = (error if process.returncode else output).strip().splitlines() or ["no message"]
+    _demand(process.returncode == 0, f"training on one and two replicas failed: {lines[-1]}")
     _demand(lines[-1] == "equal", lines[-1])
 
 
