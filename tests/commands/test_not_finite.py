@@ -37,7 +37,7 @@ def train(folder, *parameters):
     [
         ("[]", r"the weights \S+ are not finite"),
         ("[@Checkpoints()]", r"model/\d+ is not finite"),
-        ("[@Evaluation(), @Checkpoints()]", r"the evaluation after step 1 gives \w+ = (nan|inf)"),
+        ("[@Evaluation()]", r"the evaluation after step 1 gives \w+ = (nan|inf)"),
     ],
 )
 def test_weights_that_the_last_step_made_infinite(tmp_path, capsys, callbacks, message):
