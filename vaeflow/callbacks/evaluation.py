@@ -30,8 +30,8 @@ class Evaluation(Callback):
             results = run.evaluator.evaluate()
         if bad := first_not_finite(results.items()):
             raise TrainingDiverged(
-                f"training diverged: the evaluation after step {run.step} gives {bad} = {results[bad]}; "
-                "nothing of it is saved. Try a lower learning rate or `train.gradient_clip_norm`"
+                f"training diverged: the evaluation after step {run.step} gives {bad} = {results[bad]}. "
+                "Try a lower learning rate or `train.gradient_clip_norm`"
             )
         if run.evaluated == VALIDATION:
             results[_SCORE] = run.trainer.model.selection_score(results)
