@@ -35,9 +35,9 @@ def training_step_flops(trainer):
 
     @tf.function(autograph=False)
     def one_step(step):
-        gradients, metrics, _ = strategy.run(replica_step.gradient, (images, step))
-        strategy.run(replica_step.apply, (gradients,))
-        return strategy.experimental_local_results(metrics)
+        result = strategy.run(replica_step.compute, (images, step))
+        replica_step.apply(strategy, result, step)
+        return strategy.experimental_local_results(result.metrics)
 
     return function_flops(one_step.get_concrete_function(tf.TensorSpec((), tf.int64)))
 
