@@ -92,7 +92,7 @@ class CheckpointStore:
           EnvironmentFailure: it could not be written; nothing half-written remains.
           TrainingDiverged: a variable is not finite; nothing is saved or removed.
         """
-        self._refuse_link()
+        paths.inside(self.folder.parent, self.folder.name)  # Refuses a link that leads elsewhere.
         final = self.path(step)
         if step in self.steps() and self.problem_with(step) is None:
             # Saved already, before an evaluation or because of a signal; now more may be known.
@@ -286,11 +286,7 @@ class CheckpointStore:
         Raises:
           EnvironmentFailure: the folder is a link that leads out of the work folder. Reading follows it.
         """
-        self._refuse_link()
-        files.remove_unfinished(self.folder)
-
-    def _refuse_link(self) -> None:
-        paths.inside(self.folder.parent, self.folder.name)
+        files.remove_unfinished(paths.inside(self.folder.parent, self.folder.name))
 
 
 def _some(steps: Sequence[int], near: int | None) -> str:
