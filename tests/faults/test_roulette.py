@@ -72,7 +72,9 @@ def play(runs, completes, num_kills, num_steps, seed):
         log_before = runs.text(name)
         process = runs.start(name, *settings)
         if choice.random() < 0.25:
-            time.sleep(choice.uniform(0, start_seconds))
+            deadline = time.monotonic() + choice.uniform(0, start_seconds)
+            while time.monotonic() < deadline and not _has_trained_past(runs, name, done[-1], log_before):
+                time.sleep(0.01)
         else:
             # By steps, since the time that they take depends on what else the machine does.
             step = done[-1] + choice.uniform(0, num_steps / (num_kills + 1))

@@ -62,6 +62,8 @@ def last_beat(folder, index):
 
 
 def test_no_progress_ends_the_process_inside_a_long_call(tmp_path):
+    # The stacks must not be written to what somebody's link leads to.
+    (tmp_path / "stacks.txt").symlink_to(tmp_path / "elsewhere")
     started = time.monotonic()
     code, out, error = run(
         tmp_path,
@@ -86,6 +88,7 @@ def test_no_progress_ends_the_process_inside_a_long_call(tmp_path):
     assert "in busy" in stacks
     assert stacks.count("Thread 0x") >= 2
     assert not (tmp_path / "workers").exists()
+    assert not (tmp_path / "elsewhere").exists()
 
 
 def test_where_the_folder_is_gone_the_stacks_go_to_stderr(tmp_path):

@@ -16,6 +16,7 @@ import numpy as np
 
 from vaeflow.datasets.regular_files import check_regular, open_regular
 from vaeflow.errors import DataError, RunError
+from vaeflow.runs import watchdog
 
 SUFFIXES = (".npy", ".npz", ".h5", ".hdf5")
 _MOST_LINKS = 16
@@ -40,6 +41,7 @@ class StoredArray:
     def chunks(self, num_rows: int) -> Iterator[tuple[int, np.ndarray]]:
         """Yields all rows in order, in pairs: the number of the first, and up to `num_rows` rows."""
         for start in range(0, self.shape[0], num_rows):
+            watchdog.progress(f"reading {self.place}, row {start} of {self.shape[0]}")
             with readable(self.place):
                 chunk = self.read_rows(min(num_rows, self.shape[0] - start))
             yield start, chunk

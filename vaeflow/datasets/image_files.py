@@ -16,6 +16,7 @@ from absl import logging
 from vaeflow.datasets import image_health
 from vaeflow.datasets.regular_files import read_regular
 from vaeflow.errors import ConfigurationError, DataError
+from vaeflow.runs import watchdog
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 
@@ -105,6 +106,7 @@ class ImageFiles:
         """Yields the paths of the images below a folder, sorted."""
         folders_seen = set()
         for parent, folders, files in os.walk(root, followlinks=True):
+            watchdog.progress(f"the search for images in {parent}")
             state = os.stat(parent)  # noqa: PTH116 A string takes a tenth of a Path's memory.
             if (state.st_dev, state.st_ino) in folders_seen:
                 folders[:] = []
@@ -173,6 +175,7 @@ def intact(paths: Sequence[str], skips_damaged: bool) -> tuple[list[str], str]:
     damaged, kept = [], []
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         for path, health in zip(paths, pool.map(image_health.examine, paths), strict=True):
+            watchdog.progress(f"the check of the images, after {path}")
             if health.problem is None:
                 kept.append(path)
             else:
@@ -199,6 +202,7 @@ def _copies(paths: Sequence[str]) -> list[list[str]]:
             listed = list(group)
             with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
                 for path, value in zip(listed, pool.map(key, listed), strict=True):
+                    watchdog.progress(f"the search for copies, after {path}")
                     divided[value].append(path)
         groups = [group for group in divided.values() if len(group) > 1]
     return [list(group) for group in groups]

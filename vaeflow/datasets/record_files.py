@@ -13,6 +13,7 @@ from absl import logging
 
 from vaeflow.datasets.regular_files import check_regular, open_regular
 from vaeflow.errors import DataError
+from vaeflow.runs import watchdog
 
 _HEADER = struct.Struct("<QI")
 _FOOTER_BYTES = 4
@@ -116,6 +117,7 @@ class RecordIndex:
 
 def _record_places(path: str) -> tuple[np.ndarray, np.ndarray, bytes]:
     """Returns the offsets and lengths of a file's payloads, two int64 arrays, and their checksums."""
+    watchdog.progress(f"reading where the records of {path} begin")
     offsets, lengths, checksums = [], [], []
     start = end = 0
     try:

@@ -15,6 +15,7 @@ from vaeflow.datasets import tfds_consent
 from vaeflow.datasets.base import SPLITS, Dataset, InMemorySplit, Split
 from vaeflow.datasets.decoding import CHANNELS, checked_image_size, decode_image, decode_images, upright
 from vaeflow.errors import ConfigurationError, DataError
+from vaeflow.runs import watchdog
 
 _RANDOM_ACCESS_FORMAT = "array_record"
 
@@ -188,6 +189,7 @@ class TFDS(Dataset):
         labels = np.zeros((num_examples, 1), np.int64)
         try:
             for place, record in enumerate(records.as_numpy_iterator()):
+                watchdog.progress(f"reading record {place} of {num_examples}")
                 images[place] = self.image(record, shape, f"record {place}")
                 labels[place] = 0 if self.label_key is None else record[self.label_key]
         except tf.errors.OpError as error:
