@@ -15,7 +15,10 @@ _ABANDONED_SECONDS = 86_400.0
 
 def is_abandoned(left: Path) -> bool:
     """Whether the process that wrote a file or folder is gone: nobody holds its lock."""
-    seconds = time.time() - left.lstat().st_mtime
+    try:
+        seconds = time.time() - left.lstat().st_mtime
+    except FileNotFoundError:  # It has just got its final name.
+        return False
     if seconds < _LOCKED_WITHIN_SECONDS:
         return False
     try:
