@@ -25,6 +25,7 @@ MNIST.folder = '.'
 train.ema_decay = 0.99
 train.steps_per_loop = 4
 train.peer_seconds = 4
+train.start_seconds = 25
 train.callbacks = [@Evaluation(), @Images(), @Summaries(), @Fault(), @Checkpoints()]
 Evaluation.every_steps = 20
 Images.every_steps = 60
@@ -128,7 +129,7 @@ def start_pair(runs, name):
 
 @pytest.mark.roulette
 def test_six_kills_of_two_workers(runs):
-    """The one that is killed takes the other with it, and both go on where they were."""
+    """The one that is killed takes the other with it, also before they have met; both resume."""
     assert [worker.finish().code for worker in start_pair(runs, "pair")] == [0, 0]
     choice, store = random.Random(2), runs.store("killed pair")
     for _ in range(6):
