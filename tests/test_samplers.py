@@ -1,12 +1,15 @@
 """Samplers on latents whose distribution is known."""
 
+import math
 import types
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from vaeflow import registry, samplers
 from vaeflow.analysis.embedding import Embedding
+from vaeflow.distributions import Gaussian
 from vaeflow.errors import ConfigurationError
 from vaeflow.layers import StandardNormalPrior
 
@@ -18,14 +21,17 @@ DEVIATION = np.array([0.5, 1.0])
 class WidePrior(StandardNormalPrior):
     """N(1, 4)."""
 
-    def sample(self, noise):
-        return 1.0 + 2.0 * noise
+    def distribution(self, model):
+        return Gaussian(tf.ones(self.latents_shape), tf.fill(self.latents_shape, math.log(4.0)))
 
 
 def make_model(num_latents=2, prior=None):
     """A stand-in with the attributes that samplers read."""
     prior = StandardNormalPrior() if prior is None else prior
-    return types.SimpleNamespace(num_latents=num_latents, prior=prior, variable_dtype="float32")
+    prior.build((None, num_latents))
+    model = types.SimpleNamespace(num_latents=num_latents, variable_dtype="float32")
+    model.prior_distribution = lambda: prior.distribution(model)
+    return model
 
 
 def make_embedding(count=3000, seed=0):
@@ -36,8 +42,12 @@ def make_embedding(count=3000, seed=0):
     mean = centres + np.sqrt(DEVIATION**2 - variance) * generator.normal(size=(count, 2))
     latents = mean + np.sqrt(variance) * generator.normal(size=(count, 2))
     log_variance = np.broadcast_to(np.log(variance), mean.shape)
-    parts = (mean, log_variance, latents)
-    return Embedding(np.arange(count), *(part.astype(np.float32) for part in parts))
+    return gaussian_embedding(*(part.astype(np.float32) for part in (mean, log_variance, latents)))
+
+
+def gaussian_embedding(mean, log_variance, latents):
+    """The embedding of Gaussian posteriors."""
+    return Embedding(np.arange(len(mean)), mean, latents, {"mean": mean, "log_variance": log_variance})
 
 
 def fit_sampler(sampler, *, model=None, embedding=None, seed=0):
@@ -77,22 +87,30 @@ def assert_moments(latents, mean, covariance):
 def test_the_aggregate_posterior_has_the_moments_of_the_mixture_of_posteriors():
     data = make_embedding()
     # Means close together, so that both parts of the variance count.
-    data = Embedding(data.indices, 0.1 * data.mean, data.log_variance, data.latents)
+    mean, log_variance = 0.1 * data.parameters["mean"], data.parameters["log_variance"]
+    data = gaussian_embedding(mean, log_variance, data.latents)
     latents = fit_sampler(samplers.AggregatePosteriorSampler(), embedding=data).sample(20000, 0)
-    mean = data.mean.astype(float)
+    mean = mean.astype(float)
     # The law of total covariance.
-    covariance = np.cov(mean.T, bias=True) + np.diag(np.exp(data.log_variance.astype(float)).mean(axis=0))
+    covariance = np.cov(mean.T, bias=True) + np.diag(np.exp(log_variance.astype(float)).mean(axis=0))
     assert_moments(latents, mean.mean(axis=0), covariance)
 
 
 def test_the_aggregate_posterior_picks_every_image_equally_often():
     count = 5
     mean = np.arange(count, dtype=np.float32)[:, None]
-    narrow = Embedding(np.arange(count), mean, np.full_like(mean, -30.0), mean)
+    narrow = gaussian_embedding(mean, np.full_like(mean, -30.0), mean)
     latents = fit_sampler(samplers.AggregatePosteriorSampler(), embedding=narrow).sample(5000, 0)
     picked = np.bincount(np.round(latents[:, 0]).astype(int), minlength=count)
     assert len(picked) == count
     assert np.all(np.abs(picked - 1000) < 4 * np.sqrt(5000 * 0.2 * 0.8))
+
+
+def test_the_aggregate_posterior_of_another_kind_takes_the_draws_of_the_embedding():
+    codes = np.arange(6, dtype=np.float32).reshape(3, 2)
+    embedding = Embedding(np.arange(3), codes + 100.0, codes, {"center": codes + 100.0})
+    drawn = fit_sampler(samplers.AggregatePosteriorSampler(), embedding=embedding).sample(50, 0)
+    assert {tuple(row) for row in drawn.tolist()} == {tuple(row) for row in codes.tolist()}
 
 
 @pytest.mark.parametrize("covariance_type", samplers.COVARIANCE_TYPES)
@@ -112,7 +130,8 @@ def test_a_mixture_is_recovered(covariance_type):
 
 def test_one_latent():
     data = make_embedding()
-    narrow = Embedding(data.indices, data.mean[:, :1], data.log_variance[:, :1], data.latents[:, :1])
+    parts = (data.parameters["mean"], data.parameters["log_variance"], data.latents)
+    narrow = gaussian_embedding(*(part[:, :1] for part in parts))
     for make in ALL:
         assert fit_sampler(make(), model=make_model(1), embedding=narrow).sample(3, 0).shape == (3, 1)
 

@@ -6,28 +6,67 @@ parameters in float64; half-precision parameters are cast first.
 
 import dataclasses
 import math
-from typing import Protocol
+from typing import Any, Protocol
 
 import tensorflow as tf
 
+from vaeflow import random
 from vaeflow.kernels.bernoulli import bernoulli_log_prob
 
 
 class Distribution(Protocol):
-    """A distribution over tensors `[B, …]`, as a likelihood returns it."""
+    """A distribution over latents: for each of r rows, or one for any number of rows, as a prior is.
+
+    It may also have `log_prob`, which a distribution on a single point has not; and `kl(other)`,
+    which returns the divergence from another distribution in closed form, in nats, `[r, U]` for U
+    units that add up, or `NotImplemented` where it knows none.
+    """
+
+    @property
+    def center(self) -> tf.Tensor:
+        """The value that stands for the distribution, such as its mean or mode, `[r, …]`."""
+        ...
+
+    @property
+    def parameters(self) -> dict[str, tf.Tensor]:
+        """What describes the distribution, name -> `[r, …]`."""
+        ...
+
+    def draw(self, num_rows: Any = None, shared: bool = False) -> tuple[tf.Tensor, tf.Tensor | None]:
+        """Draws a value for each row, with noise from `vaeflow.random`.
+
+        Args:
+          num_rows: how many rows; None for those of the parameters.
+          shared: whether every replica draws the same; see `random.normal`.
+
+        Returns:
+          The value `[r, …]`, and its log density `[r]`, in nats; None where it has none.
+        """
+        ...
+
+
+class ImageDistribution(Protocol):
+    """A distribution over images `[B, H, W, C]`, as a likelihood returns it."""
 
     @property
     def mean(self) -> tf.Tensor:
-        """The mean, `[B, …]`."""
-        ...
-
-    def sample(self, noise: tf.Tensor) -> tf.Tensor:
-        """Transforms noise of the shape of `mean` into a sample."""
+        """The mean, `[B, H, W, C]`."""
         ...
 
     def log_prob(self, value: tf.Tensor) -> tf.Tensor:
         """Returns log p(value) per example, in nats, `[B]`."""
         ...
+
+
+def has_density(distribution: Distribution) -> bool:
+    """Whether a distribution knows the density of any value."""
+    return hasattr(distribution, "log_prob")
+
+
+def closed_kl(posterior: Distribution, prior: Distribution) -> tf.Tensor | None:
+    """Returns KL(posterior ‖ prior) in closed form, in nats, `[r, U]`; None where none is known."""
+    found = posterior.kl(prior) if hasattr(posterior, "kl") else NotImplemented  # pyright: ignore[reportAttributeAccessIssue]
+    return None if found is NotImplemented else found
 
 
 def _full_precision(value):
@@ -54,6 +93,26 @@ class Gaussian:
     mean: tf.Tensor
     log_variance: tf.Tensor
     normalized: bool = True
+
+    @property
+    def center(self) -> tf.Tensor:
+        """The mean."""
+        return self.mean
+
+    @property
+    def parameters(self) -> dict[str, tf.Tensor]:
+        """`mean` and `log_variance`."""
+        return {"mean": self.mean, "log_variance": self.log_variance}
+
+    def draw(self, num_rows: Any = None, shared: bool = False) -> tuple[tf.Tensor, tf.Tensor]:
+        """Draws by the reparameterization trick (arXiv:1312.6114, section 2.4); see `Distribution.draw`.
+
+        With `num_rows`, the mean has the shape of one value, not of rows of them.
+        """
+        shape = self.mean.shape[1:] if num_rows is None else self.mean.shape
+        rows = tf.shape(self.mean)[0] if num_rows is None else num_rows
+        value = self.sample(random.normal((rows, *shape), self.mean.dtype, shared))
+        return value, self.log_prob(value)
 
     def sample(self, noise: tf.Tensor) -> tf.Tensor:
         """Transforms standard normal `noise` of the shape of `mean` into a sample of its dtype."""
@@ -82,9 +141,32 @@ class Gaussian:
         ratio = log_variance - other_log_variance
         return 0.5 * (squared + tf.exp(ratio) - ratio - 1.0)
 
-    def kl(self, other: "Gaussian") -> tf.Tensor:
-        """Returns KL(self ‖ other) per example, `[B]`."""
-        return _sum_per_example(self.kl_per_dimension(other))
+    def kl(self, other: Distribution) -> tf.Tensor:
+        """Returns KL(self ‖ other) of each element, `[B, U]`; `NotImplemented` if that is no `Gaussian`."""
+        if not isinstance(other, Gaussian):
+            return NotImplemented
+        kl = self.kl_per_dimension(other)
+        return kl if kl.shape.rank == 2 else tf.reshape(kl, (tf.shape(kl)[0], -1))
+
+
+@dataclasses.dataclass(frozen=True)
+class Point:
+    """All mass on one value: a deterministic code, which has no density.
+
+    Args:
+      center: `[B, …]`.
+    """
+
+    center: tf.Tensor
+
+    @property
+    def parameters(self) -> dict[str, tf.Tensor]:
+        """`center`."""
+        return {"center": self.center}
+
+    def draw(self, num_rows: Any = None, shared: bool = False) -> tuple[tf.Tensor, None]:  # noqa: ARG002 -- `Distribution`
+        """Returns the value, and no density."""
+        return self.center, None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from vaeflow import registry, validation
@@ -158,7 +159,7 @@ def check(optimizer: keras.optimizers.Optimizer) -> None:
     rate: Any = optimizer._learning_rate  # noqa: SLF001 -- the public one is the schedule's value
     is_schedule = isinstance(rate, keras.optimizers.schedules.LearningRateSchedule)
     name = f"{type(optimizer).__name__}.learning_rate"
-    validation.weight(name, rate if is_schedule else float(keras.ops.convert_to_numpy(rate)))
+    validation.weight(name, rate if is_schedule else float(np.asarray(keras.ops.convert_to_numpy(rate))))
 
 
 def build_for_reduced_gradients(

@@ -19,19 +19,23 @@ class Embedding(Protocol):
     """The latents of some images, as `vaeflow.analysis.embedding` computes them.
 
     Attributes:
-      mean: the means of q(z|x), NumPy `[n, D]`.
-      log_variance: the logarithms of the variances of q(z|x), NumPy `[n, D]`.
+      center: the value that stands for each q(z|x), such as its mean, NumPy `[n, D]`.
       latents: one draw z ~ q(z|x) for each image, NumPy `[n, D]`.
+      parameters: what describes each q(z|x), name -> NumPy `[n, …]`; of a Gaussian `mean`
+        and `log_variance`.
     """
 
     @property
-    def mean(self) -> np.ndarray: ...
-
-    @property
-    def log_variance(self) -> np.ndarray: ...
+    def center(self) -> np.ndarray: ...
 
     @property
     def latents(self) -> np.ndarray: ...
+
+    @property
+    def parameters(self) -> dict[str, np.ndarray]: ...
+
+    @property
+    def is_gaussian(self) -> bool: ...
 
 
 class Sampler(abc.ABC):
@@ -85,28 +89,30 @@ class PriorSampler(Sampler):
     """Draws from the model's prior p(z), as in Kingma & Welling 2014 (arXiv:1312.6114)."""
 
     def fit(self, model: Any, embedding: Embedding, seed: int) -> None:
-        self._prior = model.prior
-        self._num_latents = model.num_latents
-        self._dtype = model.variable_dtype
+        self._prior = model.prior_distribution()
 
     def sample(self, num_samples: int, seed: int) -> np.ndarray:
         with random.keyed(seed, "prior sampler", 0):
-            noise = random.normal((num_samples, self._num_latents), self._dtype)
-            return np.asarray(self._prior.sample(noise))
+            return np.asarray(self._prior.draw(num_samples)[0])
 
 
 @registry.sampler
 class AggregatePosteriorSampler(Sampler):
     """Draws from the aggregate posterior, the mean of q(z|x) over the training images.
 
-    It picks an image uniformly, then draws z ~ q(z|x). The decoder was trained on such
+    It picks an image uniformly, then draws z ~ q(z|x) anew where that is a Gaussian, and takes the
+    draw of the embedding elsewhere. The decoder was trained on such
     latents, which samples from the prior may miss (Makhzani et al. 2015, arXiv:1511.05644,
     section 2; Tomczak & Welling 2018, arXiv:1705.07120).
     """
 
     def fit(self, model: Any, embedding: Embedding, seed: int) -> None:
-        self._mean = np.asarray(embedding.mean)
-        self._deviation = np.exp(0.5 * np.asarray(embedding.log_variance))
+        if embedding.is_gaussian:
+            self._mean = np.asarray(embedding.parameters["mean"])
+            self._deviation = np.exp(0.5 * np.asarray(embedding.parameters["log_variance"]))
+        else:
+            self._mean = np.asarray(embedding.latents)
+            self._deviation = np.zeros_like(self._mean)
 
     def sample(self, num_samples: int, seed: int) -> np.ndarray:
         with random.keyed(seed, "aggregate posterior sampler", 0):

@@ -129,7 +129,7 @@ def check_noise(factory, image_shape):
 def _noise(model, images, first_position):
     with random.keyed(0, "check", 0, first_position):
         forward = _call(model.forward, tf.constant(images), True)
-    return (forward.latents - forward.posterior.mean).numpy()
+    return (forward.latents - forward.posterior.center).numpy()
 
 
 def check_saving(factory, image_shape):

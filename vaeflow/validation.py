@@ -207,7 +207,7 @@ def _bounded(name: str, value: int, most: int) -> int:
 
 def _said(value: object) -> str:
     """Describes a number that is refused; only of a large one it isn't plain why."""
-    is_large = isinstance(value, numbers.Real) and abs(value) > LARGEST_NUMBER
+    is_large = isinstance(value, numbers.Real) and _magnitude(value) > LARGEST_NUMBER
     return f"{_shown(value)}; the largest number is {LARGEST_NUMBER:.1e}" if is_large else repr(value)
 
 
@@ -229,4 +229,9 @@ def _is_integer(value: object) -> TypeGuard[int]:
 def _is_number(value: object) -> TypeGuard[float]:
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         return False
-    return bool(abs(value) <= LARGEST_NUMBER)  # False for NaN
+    return _magnitude(value) <= LARGEST_NUMBER  # False for NaN.
+
+
+def _magnitude(value: numbers.Real) -> float:
+    # Typeshed's `Real` knows no order.
+    return abs(value)  # pyright: ignore[reportReturnType]

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.fixtures import numpy_vae
 from tests.fixtures.evaluate_on_replicas import evaluator
 from vaeflow import random
 from vaeflow.analysis.embedding import embed
@@ -32,7 +33,7 @@ def numpy_codes(model, images, noise):
     features = np.maximum(images.reshape(len(images), -1) @ encoder.kernel.numpy() + encoder.bias.numpy(), 0)
     mean, log_variance = (
         features @ layer.kernel.numpy() + layer.bias.numpy()
-        for layer in (model.head.mean, model.head.log_variance)
+        for layer in (model.posterior.mean, model.posterior.log_variance)
     )
     return mean, log_variance, mean + np.exp(log_variance / 2) * noise
 
@@ -47,8 +48,10 @@ def test_it_equals_a_numpy_computation(subject, binarization):
     found = codes(subject, binarization)
     mean, log_variance, latents = numpy_codes(subject.model, images, noise)
     np.testing.assert_array_equal(found.indices, np.arange(17))
-    np.testing.assert_allclose(found.mean, mean, rtol=1e-12)
-    np.testing.assert_allclose(found.log_variance, log_variance, rtol=1e-12)
+    np.testing.assert_allclose(found.center, mean, rtol=1e-12)
+    np.testing.assert_array_equal(found.parameters["mean"], found.center)
+    np.testing.assert_allclose(found.parameters["log_variance"], log_variance, rtol=1e-12)
+    np.testing.assert_allclose(found.kl.sum(axis=1), numpy_vae.kl(mean, log_variance), rtol=1e-12)
     np.testing.assert_allclose(found.latents, latents, rtol=1e-12)
 
 
@@ -60,14 +63,14 @@ def test_it_does_not_depend_on_the_batch_size(subject, batch_size):
 
 def test_the_seed_keys_the_samples_only(subject):
     one, other = codes(subject), codes(subject, seed=4)
-    np.testing.assert_array_equal(one.mean, other.mean)
+    np.testing.assert_array_equal(one.center, other.center)
     assert np.abs(one.latents - other.latents).min(axis=1).max() > 1e-3
 
 
 def test_some_examples_are_spread_over_the_split(subject):
     some = codes(subject, num_examples=5)
     assert some.indices.tolist() == [0, 4, 8, 12, 16]
-    np.testing.assert_allclose(some.mean, codes(subject).mean[some.indices], rtol=1e-12)
+    np.testing.assert_allclose(some.center, codes(subject).center[some.indices], rtol=1e-12)
 
 
 def test_spread_indices():

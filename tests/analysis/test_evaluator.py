@@ -35,7 +35,10 @@ def numpy_evaluation(evaluator, binarization, batch_size):
             noise = random.normal((len(images), model.num_latents), "float64").numpy()
         pixels = images.reshape(len(images), -1)
         features = np.maximum(dense(pixels, encoder), 0)
-        mean, log_variance = dense(features, model.head.mean), dense(features, model.head.log_variance)
+        mean, log_variance = (
+            dense(features, model.posterior.mean),
+            dense(features, model.posterior.log_variance),
+        )
         latents = mean + np.exp(log_variance / 2) * noise
         logits = dense(np.maximum(dense(latents, decoder), 0), model.decoder.output_layer)
         reconstruction_loss = np.sum(np.logaddexp(0, logits) - pixels * logits)
@@ -104,7 +107,7 @@ def test_it_is_repeatable_and_follows_the_weights(strategy):
     first = under_test.evaluate()
     assert under_test.evaluate() == first
     assert evaluator(strategy, seed=4).evaluate()["reconstruction_loss"] != first["reconstruction_loss"]
-    kernel = under_test.model.head.mean.kernel
+    kernel = under_test.model.posterior.mean.kernel
     kernel.assign(kernel.numpy() * 2)
     assert under_test.evaluate()["kl"] > 1.5 * first["kl"]
 

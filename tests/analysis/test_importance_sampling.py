@@ -57,8 +57,8 @@ def linear_model(strategy, loadings, dtype, widened=1.0):
     variance = 1 / (1 + np.sum(loadings**2, axis=0) / SIGMA**2)
     kernel = loadings * variance / SIGMA**2
     model.decoder.output_layer.set_weights([loadings.T, bias])
-    model.head.mean.set_weights([kernel, -bias @ kernel])
-    model.head.log_variance.set_weights([np.zeros_like(kernel), np.log(widened * variance)])
+    model.posterior.mean.set_weights([kernel, -bias @ kernel])
+    model.posterior.log_variance.set_weights([np.zeros_like(kernel), np.log(widened * variance)])
     return model
 
 
@@ -96,11 +96,15 @@ def twin(under_test, num_samples):
     split, seed = under_test.examples.split, under_test.examples.seed
     examples = split.array / 255.0
     if split.binarization == "dynamic":
-        with random.keyed(seed, "importance_sampling/binarization", 0):
+        with random.keyed(seed, "evaluation", 0):
             examples = (random.uniform(examples.shape, "float64").numpy() <= examples).astype(float)
     num_blocks = math.ceil(max(num_samples) / 10)
-    shape, stream = (len(examples), 10, 3), "importance_sampling/latents"
-    noise = [numpy_vae.noise(block, shape, seed=seed, stream=stream) for block in range(num_blocks)]
+    # Ten rows for each example, one after the other.
+    shape, stream = (len(examples) * 10, 3), "importance_sampling/latents"
+    noise = [
+        numpy_vae.noise(block, shape, seed=seed, stream=stream).reshape(len(examples), 10, 3)
+        for block in range(num_blocks)
+    ]
     log_weights = []
     for epsilon in np.concatenate(noise, axis=1).transpose(1, 0, 2):
         _, log_variance, latents, outputs = numpy_vae.forward(under_test.model, examples, epsilon)

@@ -1,7 +1,5 @@
 """Paths through the latent space against closed forms, and what is drawn against a NumPy model."""
 
-import types
-
 import keras
 import numpy as np
 import pytest
@@ -128,7 +126,7 @@ def test_pictures_are_those_of_a_numpy_model(model, monkeypatch):
     assert np.min(outputs) < 0
     assert np.max(outputs) > 1
     tensor = keras.ops.convert_to_tensor(inputs)
-    np.testing.assert_allclose(traversals.posterior_means(model, tensor), mean, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(traversals.posterior_centers(model, tensor), mean, rtol=1e-6, atol=1e-6)
     clipped = np.clip(outputs, 0, 1)
     reconstructions, decoded = traversals.reconstruct(model, tensor), traversals.decode(model, latents)
     for images in (reconstructions, decoded):
@@ -148,13 +146,14 @@ def test_a_bernoulli_mean_is_the_sigmoid_of_its_logit():
     np.testing.assert_allclose(traversals.decode(bernoulli, latents), numpy_vae.sigmoid(logits), rtol=1e-5)
 
 
-def test_the_mean_kl_is_that_of_the_closed_form(model):
-    mean, log_variance = np.random.default_rng(0).normal(size=(2, 7, 3))
-    posterior = types.SimpleNamespace(mean=mean, log_variance=log_variance)
-    expected = [
-        np.mean(numpy_vae.kl(mean[:, [dimension]], log_variance[:, [dimension]])) for dimension in range(3)
-    ]
-    np.testing.assert_allclose(traversals.mean_kl(model, posterior), expected, rtol=1e-12)
+def test_the_latents_with_the_largest_mean_kl_come_first():
+    kl = np.array([[0.0, 5.0, 1.0], [0.0, 1.0, 2.0]])
+    assert traversals.most_used(kl, np.zeros((2, 3)), most=2).tolist() == [1, 2]
+
+
+def test_without_a_kl_the_latents_whose_centers_vary_most_come_first():
+    centers = np.array([[0.0, 100.0, 1.0], [3.0, 100.0, 2.0]])
+    assert traversals.most_used(None, centers, most=3).tolist() == [0, 2, 1]
 
 
 def test_images_are_read_as_the_model_is_given_them():

@@ -48,7 +48,7 @@ FAULTS = {
         "astype",
     ),
     "VAE.likelihood = @BareLikelihood()": (2, "`BareLikelihood.distribution` must return a dist", None),
-    "VAE.prior = @ScalarPrior()": (2, "`ScalarPrior.kl` must return a tensor [B], it returned", None),
+    "VAE.prior = @ScalarPrior()": (2, "`ScalarPrior.distribution` must return a distribution", None),
     "train.dataset = @MissingFile()": (4, "`MissingFile.load` fails: FileNotFoundError", "np.load("),
     "train.dataset = @Streamed()": (4, "`RaisingSplit.examples` fails: KeyError: 'image'", '["image"]'),
     "train.callbacks = [@WordyCallback()]": (2, "`WordyCallback.measure` gives the metric 'mood' as", None),
@@ -92,7 +92,10 @@ def test_a_fault_is_one_message_with_the_users_lines(capsys, binding):
 def test_a_method_that_is_missing_is_named(capsys):
     code, (first, *_) = train(capsys, "VAE.prior = @EmptyPrior()")
     assert code == 2
-    assert "`EmptyPrior.kl` fails: NotImplementedError: EmptyPrior must implement `kl`" in first
+    assert (
+        "`EmptyPrior.distribution` fails: NotImplementedError: EmptyPrior must implement `distribution`"
+        in first
+    )
 
 
 def test_a_stream_of_bright_pixels_is_refused_before_a_step(capsys):

@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from tests.fixtures.commands import REPOSITORY
+from vaeflow.runs import processes
 
 pytestmark = [pytest.mark.processes, pytest.mark.slow, pytest.mark.bits]
 
@@ -75,11 +76,10 @@ def start(folder, configuration, name):
 def load():
     """Keeps all cores busy."""
     command = [sys.executable, "-c", "while True: pass"]
-    busy = [subprocess.Popen(command) for _ in range(os.cpu_count())]
-    yield
-    for process in busy:
-        process.kill()
-        process.wait()
+    with contextlib.ExitStack() as stack:
+        for _ in range(os.cpu_count()):
+            stack.enter_context(processes.child(command))
+        yield
 
 
 def finish(process):

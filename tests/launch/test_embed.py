@@ -75,7 +75,7 @@ def numpy_posterior(folder, images):
         return values @ layer.kernel.numpy().astype(float) + layer.bias.numpy()
 
     features = np.maximum(dense(images.reshape(len(images), -1) / 255.0, encoder), 0)
-    return dense(features, model.head.mean), dense(features, model.head.log_variance)
+    return dense(features, model.posterior.mean), dense(features, model.posterior.log_variance)
 
 
 def test_the_files_equal_a_numpy_encoding(folder, capsys):
@@ -173,7 +173,10 @@ def test_without_factors_and_in_double_precision(plain):
 @pytest.mark.parametrize(
     ("parameter", "message"),
     [
-        ("embed.split = 'test'", "`embed.split` must be one of 'train', 'evaluation'; got 'test'"),
+        (
+            "embed.split = 'test'",
+            "`embed.split` must be one of 'train', 'evaluation', 'validation'; got 'test'",
+        ),
         ("embed.num_examples = 0", "`embed.num_examples` must be a positive integer, got 0"),
         ("embed.max_projector_examples = 2.5", "`embed.max_projector_examples` must be a positive integer"),
         ("embed.max_projector_examples = 100001", "must be at most 100,000"),

@@ -174,7 +174,7 @@ def test_two_replicas_draw_the_same(folder, drawn, tmp_path):
     code, out, error = Command("launch.sample", flags, tmp_path).finish()
     assert code == 0, error
     assert all(str(folder / "samples" / file) in out for file in FILES)
-    assert "KL (nats)  z0" in out
+    assert "traversed  z0" in out
     assert f"model      step 20, {folder}/checkpoints" in out
     again = arrays(folder)
     assert again.keys() == drawn.keys()

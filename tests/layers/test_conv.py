@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from vaeflow.layers import ConvDecoder, ConvEncoder, GaussianHead
+from vaeflow.layers import ConvDecoder, ConvEncoder, GaussianPosterior
 from vaeflow.layers.conv import strided_sizes
 
 
@@ -76,7 +76,7 @@ def test_published_nets(encoder, decoder, encoder_weights, decoder_weights, tota
     assert kernel_shapes(decoder) == [shape for shape, _ in decoder_weights]
     assert (encoder.count_params(), decoder.count_params()) == total
     assert (count(encoder_weights), count(decoder_weights)) == total
-    head = GaussianHead(10)
+    head = GaussianPosterior(10)
     head.build((None, 256))
     assert head.count_params() == 2 * (256 * 10 + 10)
 

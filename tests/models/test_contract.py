@@ -112,7 +112,7 @@ def test_precision_reaches_every_layer_also_after_loading(small, images, tmp_pat
         for block in (made.encoder, made.decoder):
             assert {layer.compute_dtype for layer in block._flatten_layers()} == {compute}
         # The KL is sensitive to the log variance: not in bfloat16.
-        assert {layer.compute_dtype for layer in made.head._flatten_layers()} == {expected}
+        assert {layer.compute_dtype for layer in made.posterior._flatten_layers()} == {expected}
     one, other = (tf.cast(made(images.astype(expected)), tf.float64) for made in (model, again))
     np.testing.assert_array_equal(one, other)
 

@@ -3,6 +3,8 @@
 pythae 0.1.2 has no such model to compare with.
 """
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -78,7 +80,8 @@ def test_far_means_do_not_cancel():
     posterior = type(forward.posterior)(*(tf.cast(value, "float32") for value in (SIGNS + 4096.0, 0 * SIGNS)))
     values, _ = penalties(
         model.objective(
-            forward._replace(
+            dataclasses.replace(
+                forward,
                 posterior=posterior,
                 images=tf.cast(forward.images, "float32"),
                 latents=tf.cast(forward.latents, "float32"),

@@ -122,7 +122,11 @@ def test_fit_takes_the_step_of_the_gradient(monkeypatch):
         mean, log_variance, _, outputs = numpy_vae.forward(model, images, np.zeros((5, 3)))
         return np.mean(numpy_vae.bernoulli_loss(outputs, images) + 0.3 * numpy_vae.kl(mean, log_variance))
 
-    biases = [model.encoder.blocks[1].bias, model.head.log_variance.bias, model.decoder.output_layer.bias]
+    biases = [
+        model.encoder.blocks[1].bias,
+        model.posterior.log_variance.bias,
+        model.decoder.output_layer.bias,
+    ]
     before, slopes = [bias.numpy() for bias in biases], []
     for bias, value in zip(biases, before):
         at = []

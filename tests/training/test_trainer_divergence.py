@@ -74,7 +74,7 @@ def test_good_steps_after_a_bad_one_are_taken_and_the_first_bad_one_is_named():
 def test_a_loss_that_overflows_is_named():
     """The KL is what overflows: log variances of 800."""
     trainer = make_trainer()
-    bias = trainer.model.head.log_variance.bias
+    bias = trainer.model.posterior.log_variance.bias
     bias.assign(np.full(bias.shape, 800.0))
     with pytest.raises(TrainingDiverged, match=r"at step 0: (kl|reconstruction_loss) is not finite"):
         trainer.train_and_report(2)

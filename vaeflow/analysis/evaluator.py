@@ -8,10 +8,9 @@ import tensorflow as tf
 from vaeflow.analysis.examples import Examples
 from vaeflow.devices import replicas
 from vaeflow.errors import user_code
-from vaeflow.layers.priors import apply_prior
 from vaeflow.metrics import Metric
 
-# A latent is active when its posterior mean varies by more than this over the data:
+# A latent is active when the center of its posterior varies by more than this over the data:
 # Burda, Grosse & Salakhutdinov 2016 (arXiv:1509.00519), section 5.2.
 _ACTIVE_VARIANCE = 0.01
 
@@ -41,19 +40,20 @@ class Evaluator:
         Returns:
           A dict of floats, in nats, means over the examples: `negative_elbo` (at a
           KL weight of 1, whatever the objective), `reconstruction_loss`, `kl`,
-          `kl_per_dimension/00` …; `active_units`, a count; and what the metrics name.
+          `kl_per_dimension/00` …; `active_units`, a count; and what the metrics name. The
+          negative ELBO and the KL are left out where they are not defined, and the KL of
+          each dimension where there is only one of them all.
         """
         num_examples = len(self.examples.indices)
         means = {name: total / num_examples for name, total in self._totals().items()}
-        variance = means["posterior_mean_squared"] - np.square(means["posterior_mean"])
-        results = {
-            "negative_elbo": means["reconstruction_loss"] + means["kl"],
-            "reconstruction_loss": means["reconstruction_loss"],
-            "kl": means["kl"],
-            "active_units": int(np.sum(variance > _ACTIVE_VARIANCE)),
-        }
-        for dimension, kl in enumerate(means["kl_per_dimension"]):
-            results[f"kl_per_dimension/{dimension:02d}"] = kl
+        variance = means["center_squared"] - np.square(means["center"])
+        loss, units = means["reconstruction_loss"], means.get("kl_per_unit")
+        results = {} if units is None else {"negative_elbo": loss + np.sum(units)}
+        results["reconstruction_loss"] = loss
+        results |= {} if units is None else {"kl": np.sum(units)}
+        results["active_units"] = int(np.sum(variance > _ACTIVE_VARIANCE))
+        if units is not None and len(units) == len(variance):
+            results |= {f"kl_per_dimension/{dimension:02d}": kl for dimension, kl in enumerate(units)}
         results |= {name: mean for name, mean in means.items() if name in self._metric_names}
         return {name: float(value) for name, value in results.items()}
 
@@ -72,14 +72,14 @@ class Evaluator:
             user_code.running(self.model, "forward"),
         ):
             forward = self.model.forward(floats)
-        prior = self.model.prior
+        center = forward.posterior.center
         per_example = {
             "reconstruction_loss": -forward.reconstruction.log_prob(forward.images),
-            "kl": apply_prior(prior, "kl", forward.posterior, forward.latents),
-            "kl_per_dimension": apply_prior(prior, "kl_per_dimension", forward.posterior, forward.latents),
-            "posterior_mean": forward.posterior.mean,
-            "posterior_mean_squared": tf.square(forward.posterior.mean),
+            "center": center,
+            "center_squared": tf.square(center),
         }
+        if forward.has_kl:
+            per_example["kl_per_unit"] = forward.kl
         for metric in self.metrics:
             named = _measured(metric, self.model, forward, images.shape[0])
             self._metric_names |= named.keys()

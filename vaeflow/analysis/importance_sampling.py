@@ -11,9 +11,9 @@ from vaeflow import random, validation
 from vaeflow.analysis.examples import Examples
 from vaeflow.datasets import Split
 from vaeflow.devices import replicas
-from vaeflow.distributions import Gaussian
+from vaeflow.distributions import has_density
+from vaeflow.errors import ConfigurationError
 from vaeflow.layers import Likelihood
-from vaeflow.layers.priors import apply_prior
 from vaeflow.runs import watchdog
 
 # Samples of an example that are drawn and decoded together. The noise is keyed by the
@@ -29,7 +29,7 @@ class ImportanceSampler:
     """Estimates the negative log-likelihood −log p(x), as the mean over a split.
 
     Burda, Grosse & Salakhutdinov 2016 (arXiv:1509.00519), Eq. 8: for z_1 … z_k from
-    q(z|x), the mean of log 1/k Σ p(x|z_i) p(z_i) / q(z_i|x) is a lower bound on
+    the model's own q(z|x), the mean of log 1/k Σ p(x|z_i) p(z_i) / q(z_i|x) is a lower bound on
     log p(x), the ELBO for k = 1, that becomes tighter as k grows. Smaller k use the
     first of the samples of the largest.
 
@@ -75,8 +75,14 @@ class ImportanceSampler:
           A dict, k -> the mean over the examples, a float in nats.
 
         Raises:
+          ConfigurationError: q(z|x) or p(z) has no density.
           DataError: an example cannot be read.
         """
+        if not is_defined(self.examples):
+            raise ConfigurationError(
+                "the likelihood is not defined for this model: "
+                f"{type(self.model.posterior).__name__} has no density; set `evaluate.num_samples = []`"
+            )
         totals = np.zeros(len(self.num_samples))
         num_batches = self.examples.num_batches
         for batch, (images, weights, first_position) in enumerate(self.examples.batches()):
@@ -107,22 +113,29 @@ class ImportanceSampler:
         The stream is that of the `Evaluator`, so that both see one dynamic binarization.
         """
         with self.examples.floats(images, "evaluation", first_position) as floats:
-            posterior = self.model.encode(floats)
-        inputs = floats, posterior.mean, posterior.log_variance
+            evidence = self.model.infer(floats)
         # Repeated once here, so that a block needs no copies but works on plain batches of b · 10.
-        repeated = tuple(tf.repeat(value, _BLOCK_SAMPLES, axis=0) for value in inputs)
+        inputs = floats, evidence
+        repeated = tf.nest.map_structure(lambda value: tf.repeat(value, _BLOCK_SAMPLES, axis=0), inputs)
         shape = (images.shape[0], len(self.num_samples))
         dtype = floats.dtype
         return repeated, (tf.fill(shape, tf.constant(-math.inf, dtype)), tf.zeros(shape, dtype))
 
     def _add_blocks_on_replica(self, inputs, sums, first_position, first_block, last_block):
         """Adds the importance weights of the blocks from `first_block` to before `last_block`."""
-        images, posterior = inputs[0], Gaussian(*inputs[1:])
+        images, evidence = inputs
+        posterior = self.model.posterior_distribution(evidence)
+        prior = self.model.prior_distribution()
+        first = self.examples.first_position_here(first_position, images.shape[0] // _BLOCK_SAMPLES)
 
         def add_block(block, sums):
-            latents = self._sample(posterior, block, first_position)
+            with (
+                random.keyed(self.examples.seed, "importance_sampling/latents", block, first),
+                random.samples(_BLOCK_SAMPLES),
+            ):
+                latents, log_posterior = posterior.draw()
             log_weights = self.model.decode(latents).log_prob(images)
-            log_weights += apply_prior(self.model.prior, "log_prob", latents) - posterior.log_prob(latents)
+            log_weights += prior.log_prob(latents) - log_posterior
             log_weights = tf.reshape(log_weights, (-1, _BLOCK_SAMPLES, 1))
             sample = block * _BLOCK_SAMPLES + tf.range(_BLOCK_SAMPLES, dtype=tf.int64)
             counts = sample[:, None] < tf.constant(self.num_samples, tf.int64)
@@ -131,15 +144,6 @@ class ImportanceSampler:
 
         return tf.while_loop(lambda block, _: block < last_block, add_block, (first_block, sums))[1]
 
-    def _sample(self, posterior, block, first_position):
-        """Draws a block of latents from `posterior`, whose rows are `_BLOCK_SAMPLES` for each example."""
-        num_examples = posterior.mean.shape[0] // _BLOCK_SAMPLES
-        first = self.examples.first_position_here(first_position, num_examples)
-        with random.keyed(self.examples.seed, "importance_sampling/latents", block, first):
-            shape = (num_examples, _BLOCK_SAMPLES, posterior.mean.shape[1])
-            noise = random.normal(shape, posterior.mean.dtype)
-        return posterior.sample(tf.reshape(noise, posterior.mean.shape))
-
     def _finish_on_replica(self, sums, weights):
         """Returns the estimates of log p(x) for each k, `[K]`, float64, summed over all examples."""
         largest, total = (tf.cast(value, tf.float64) for value in sums)
@@ -147,6 +151,13 @@ class ImportanceSampler:
         log_likelihood = largest + tf.math.log(total) - tf.math.log(num_samples)
         weights = tf.cast(weights, tf.float64)
         return replicas.sum_over_replicas(tf.tensordot(weights, log_likelihood, 1))
+
+
+def is_defined(examples: Examples) -> bool:
+    """Whether the posterior and the prior of a model have densities, from one pass on a blank image."""
+    model = examples.model
+    blank = tf.zeros((1, *examples.split.shape), model.variable_dtype)
+    return has_density(model.encode(blank)) and has_density(model.prior_distribution())
 
 
 def _suitable_batch_size(examples):

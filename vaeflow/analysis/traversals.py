@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -11,8 +11,6 @@ import tensorflow as tf
 
 from vaeflow import random, validation
 from vaeflow.datasets import pipeline
-from vaeflow.distributions import Gaussian
-from vaeflow.layers.priors import apply_prior
 from vaeflow.runs import watchdog
 
 if TYPE_CHECKING:
@@ -52,9 +50,9 @@ def reconstruct(model: VAE, images: tf.Tensor) -> np.ndarray:
     return np.clip(_in_batches(model, images), 0.0, 1.0)
 
 
-def posterior_means(model: VAE, images: tf.Tensor) -> np.ndarray:
-    """Returns the means of q(z|x) for images `[n, H, W, C]`, float32 `[n, D]`."""
-    return _in_batches(lambda part: model.encode(part).mean, images)
+def posterior_centers(model: VAE, images: tf.Tensor) -> np.ndarray:
+    """Returns the centers of q(z|x), of a Gaussian its mean, for images `[n, H, W, C]`, float32 `[n, D]`."""
+    return _in_batches(lambda part: model.encode(part).center, images)
 
 
 def decode(model: VAE, latents: np.ndarray) -> np.ndarray:
@@ -72,21 +70,20 @@ def decode(model: VAE, latents: np.ndarray) -> np.ndarray:
     return np.clip(images, 0.0, 1.0).reshape(*latents.shape[:-1], *images.shape[1:])
 
 
-def mean_kl(model: VAE, posterior: Any) -> np.ndarray:
-    """Averages the KL of each latent dimension over examples.
+def most_used(kl: np.ndarray | None, centers: np.ndarray, most: int) -> np.ndarray:
+    """Orders latent dimensions, those that say most about the images first.
 
     Args:
-      model: a built model.
-      posterior: an `Embedding`, or any object with `mean` and `log_variance`, `[n, D]`,
-        and `latents` if the prior estimates the KL from a sample.
+      kl: of each example and dimension, in nats, `[n, D]`; None where it is unknown, and the
+        variance of the centers decides.
+      centers: of the posteriors, `[n, D]`.
+      most: the largest number of dimensions.
 
     Returns:
-      Nats, NumPy `[D]`.
+      int64 `[k]`.
     """
-    mean, log_variance = tf.constant(posterior.mean), tf.constant(posterior.log_variance)
-    latents = tf.constant(getattr(posterior, "latents", posterior.mean))
-    kl = apply_prior(model.prior, "kl_per_dimension", Gaussian(mean, log_variance), latents)
-    return tf.reduce_mean(kl, axis=0).numpy()
+    use = np.var(centers, axis=0) if kl is None else np.mean(kl, axis=0)
+    return np.argsort(-use, kind="stable")[:most]
 
 
 def traverse(start: np.ndarray, dimensions: Sequence[int] | np.ndarray, values: npt.ArrayLike) -> np.ndarray:

@@ -7,6 +7,7 @@ from vaeflow import random, registry, validation
 from vaeflow.analysis import grids, traversals
 from vaeflow.analysis.examples import spread_indices
 from vaeflow.callbacks.base import Callback, RunContext
+from vaeflow.distributions import closed_kl
 from vaeflow.runs import files
 
 _COLUMNS = 8
@@ -20,7 +21,8 @@ class Images(Callback):
     `reconstructions`: rows of evaluation images, each above the row of their
     reconstructions. `samples`: means of p(x|z) for z from the prior.
     `traversals`: a row for each latent, moved from −3 to 3 around one example's
-    posterior mean; the latents with the largest KL first.
+    posterior mean; the latents with the largest KL first, or with the largest variance
+    where the KL has no closed form.
 
     Args:
       every_steps: how often; also after the last step.
@@ -66,9 +68,10 @@ class Images(Callback):
 
     def _traversals(self, model):
         posterior = model.encode(self._inputs)
-        kl = traversals.mean_kl(model, posterior)
-        dimensions = np.argsort(-kl, kind="stable")[: self.max_traversals]
+        kl = closed_kl(posterior, model.prior_distribution())
+        centers = posterior.center.numpy()
+        dimensions = traversals.most_used(None if kl is None else kl.numpy(), centers, self.max_traversals)
         values = np.linspace(-3, 3, _COLUMNS)
-        latents = traversals.traverse(posterior.mean[0].numpy(), dimensions, values)
+        latents = traversals.traverse(centers[0], dimensions, values)
         drawn = traversals.decode(model, latents)
         return grids.grid(drawn.reshape(-1, *drawn.shape[2:]), _COLUMNS)

@@ -32,13 +32,14 @@ def embed(
 ) -> embedding.Embedding:
     """Writes the latents of a split, and sets up TensorBoard's projector.
 
-    `<workdir>/embeddings/<split>.npz` holds `indices` int64 `[n]`, `mean`,
-    `log_variance` and `latents` (a sample of q(z|x)), each `[n, D]`; if the split has
-    factors or labels, also `factors` int64 `[n, F]` and `factor_names` `[F]`.
+    `<workdir>/embeddings/<split>.npz` holds `indices` int64 `[n]`, and of each q(z|x) a sample,
+    `latents` `[n, D]`, and its parameters: of a Gaussian `mean` and `log_variance`, of others
+    also the `center`, `[n, D]`, that stands for it; if the split has factors or labels, also
+    `factors` int64 `[n, F]` and `factor_names` `[F]`.
     `<split>.csv` next to it has the columns index, the factors, and z00, z01 …, the
-    posterior mean, with enough digits to read the same numbers back.
+    center, with enough digits to read the same numbers back.
     `<workdir>/tensorboard/projector/<split>/` is a TensorBoard run whose projector
-    shows posterior means as points, with factors and thumbnails. Files of the same
+    shows centers as points, with factors and thumbnails. Files of the same
     names are replaced.
 
     Args:
@@ -70,14 +71,14 @@ def embed(
     sprites = projector.sprite_sheet(source, embedded.indices[shown])
     description = (
         f"{len(shown):,} of {source.num_examples:,} images of the {split} split of "
-        f"{type(run.dataset).__name__}: means of q(z|x) at step {run.step}"
+        f"{type(run.dataset).__name__}: centers of q(z|x) at step {run.step}"
     )
 
     with _written(run.workdir, split, description) as (arrays, table, projection):
         _write_arrays(arrays, embedded, factors, factor_names)
         _write_table(table, embedded, factors, factor_names)
         projector.write(
-            projection, embedded.mean[shown], embedded.indices[shown], factors[shown], factor_names, sprites
+            projection, embedded.center[shown], embedded.indices[shown], factors[shown], factor_names, sprites
         )
     _report(run, split, description)
     return embedded
@@ -135,7 +136,9 @@ def _written(workdir: WorkDir, split: str, description: str) -> Generator[list[p
 def _write_arrays(
     path: pathlib.Path, embedded: embedding.Embedding, factors: np.ndarray, factor_names: Sequence[str]
 ) -> None:
-    arrays = {name: getattr(embedded, name) for name in ("indices", "mean", "log_variance", "latents")}
+    arrays = {"indices": embedded.indices, "latents": embedded.latents, **embedded.parameters}
+    if not embedded.is_gaussian:
+        arrays["center"] = embedded.center
     if len(factor_names):
         arrays |= {"factors": factors, "factor_names": np.array(factor_names)}
     np.savez(path, allow_pickle=False, **arrays)
@@ -144,9 +147,9 @@ def _write_arrays(
 def _write_table(
     path: pathlib.Path, embedded: embedding.Embedding, factors: np.ndarray, factor_names: Sequence[str]
 ) -> None:
-    latents = [f"z{dimension:02d}" for dimension in range(embedded.mean.shape[1])]
+    latents = [f"z{dimension:02d}" for dimension in range(embedded.center.shape[1])]
     names = ["index", *factor_names, *latents]
-    projector.write_table(path, [embedded.indices, factors, embedded.mean], names)
+    projector.write_table(path, [embedded.indices, factors, embedded.center], names)
 
 
 def _report(run: trained.Trained, split: str, description: str) -> None:

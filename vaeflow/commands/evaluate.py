@@ -10,7 +10,7 @@ from typing import Any
 import tensorflow as tf
 
 from vaeflow import config, registry, trained, validation
-from vaeflow.analysis import aggregate_posterior, embedding
+from vaeflow.analysis import aggregate_posterior, embedding, importance_sampling
 from vaeflow.analysis.evaluator import Evaluator
 from vaeflow.analysis.examples import Examples
 from vaeflow.analysis.importance_sampling import ImportanceSampler, bits_per_dimension
@@ -27,6 +27,7 @@ from vaeflow.runs.workdir import WorkDir
 _MOST_EXAMPLES_COMPARED = 10_000
 # Near the logarithm of the number of examples, the estimate measures that number.
 _SATURATION_NATS = 1.0
+_STANDARD_SAMPLES = (1, 50)
 _LATENT = "kl_per_dimension_nats/"
 
 
@@ -35,7 +36,7 @@ def evaluate(
     workdir: str,
     checkpoint: str = "best",
     split: str = "evaluation",
-    num_samples: int | Sequence[int] = (1, 50),
+    num_samples: int | Sequence[int] | None = None,
     metrics: Sequence[Metric] | None = None,
     batch_size: int | None = None,
     seed: int = 0,
@@ -45,6 +46,8 @@ def evaluate(
     Up to rounding, the results do not depend on the batch size or the number of
     replicas. Their names contain the unit and, in brackets, the binarization of the
     images, without which such figures cannot be compared:
+
+    What is not defined for the model is left out and named:
 
     - `negative_elbo_nats`, `reconstruction_loss_nats`, `kl_nats`, and
       `kl_per_dimension_nats/00` … for each latent, at a KL weight of 1;
@@ -63,7 +66,7 @@ def evaluate(
       checkpoint: `"best"`, `"last"`, a step, or a checkpoint's path.
       split: `"evaluation"`, `"train"`, or if the run has one, `"validation"`.
       num_samples: the numbers of samples for the likelihood, an int or a list; `[]`
-        skips the likelihood.
+        skips the likelihood; None for 1 and 50 where the likelihood is defined.
       metrics: a list of `Metric`s, in gin `[@ReconstructionQuality()]`, which is the
         default; `[]` for none.
       batch_size: the global batch size; None for that of the training run.
@@ -80,8 +83,9 @@ def evaluate(
     """
     with config.values_checked():
         validation.one_of("evaluate.split", split, ALL_SPLITS)
-        num_samples = [num_samples] if isinstance(num_samples, int) else num_samples
-        num_samples = validation.positive_integers("evaluate.num_samples", num_samples)
+        if num_samples is not None:
+            num_samples = [num_samples] if isinstance(num_samples, int) else num_samples
+            num_samples = validation.positive_integers("evaluate.num_samples", num_samples)
         if batch_size is not None:
             validation.positive_integer("evaluate.batch_size", batch_size)
         validation.seed("evaluate.seed", seed)
@@ -96,9 +100,12 @@ def evaluate(
     examples = Examples(run.model, images, run.strategy, batch_size, seed)
     results = _in_units(Evaluator(examples, metrics).evaluate())
     codes = embedding.embed(examples.spread(_MOST_EXAMPLES_COMPARED))
-    results["mutual_information_nats"] = aggregate_posterior.mutual_information(
-        codes.latents, codes.mean, codes.log_variance
-    )
+    if codes.is_gaussian:
+        results["mutual_information_nats"] = aggregate_posterior.mutual_information(
+            codes.latents, codes.parameters["mean"], codes.parameters["log_variance"]
+        )
+    if num_samples is None:
+        num_samples = _STANDARD_SAMPLES if importance_sampling.is_defined(examples) else ()
     if num_samples:
         results |= _likelihoods(examples, num_samples)
     if bad := first_not_finite(results.items()):
@@ -106,6 +113,7 @@ def evaluate(
             f"the model of {run.checkpoint} gives {bad} = {results[bad]} on the {described}; nothing was "
             "written. Choose another checkpoint with `--checkpoint`, or train with a lower learning rate"
         )
+    _say_what_is_left_out(run.model, results)
     report = {
         "step": run.step,
         "checkpoint": run.checkpoint.name,
@@ -121,6 +129,18 @@ def evaluate(
     }
     _write(report, run.workdir)
     return report
+
+
+def _say_what_is_left_out(model, results):
+    """Prints which figures are not defined for the model."""
+    posterior = type(model.posterior).__name__
+    missing = {
+        "negative_elbo_nats": "the negative ELBO, the KL and the likelihood",
+        "mutual_information_nats": "the mutual information, which is estimated for Gaussians only",
+    }
+    for name, quantity in missing.items():
+        if name not in results:
+            print(f"left out with {posterior}: {quantity}", file=sys.stderr)
 
 
 def _likelihoods(examples, num_samples):
@@ -168,9 +188,9 @@ def _write(report: dict[str, Any], folder: WorkDir) -> None:
 
 def _remarks(report: Mapping[str, Any]) -> Iterator[str]:
     """Says which figures are limits of an estimate, not of the model; lines."""
-    estimate = report["metrics"][f"mutual_information_nats[{report['binarization']}]"]
+    estimate = report["metrics"].get(f"mutual_information_nats[{report['binarization']}]")
     ceiling, count = report["mutual_information_ceiling_nats"], report["mutual_information_examples"]
-    if estimate > ceiling - _SATURATION_NATS:
+    if estimate is not None and estimate > ceiling - _SATURATION_NATS:
         yield (
             f"mutual_information_nats is saturated: from {count:,} images the estimate is at most "
             f"ln {count:,} = {ceiling:.4f}, and the true value may be larger\n"
@@ -186,6 +206,8 @@ def _as_table(metrics: Mapping[str, float]) -> str:
     width = max(map(len, rows))
     lines = [f"{name:<{width}}  {text:>10}" for name, text in rows.items()]
     ordered = sorted(latents, key=latents.__getitem__, reverse=True)
+    if not ordered:
+        return "\n".join(lines)
     each = ", ".join(f"z{_dimension(name)} {latents[name]:.2f}" for name in ordered)
     return "\n".join([*lines, *textwrap.wrap(f"KL of each latent, in nats: {each}", 90)])
 

@@ -47,14 +47,15 @@ def sample(
     `samples-<name>.png`: new images, a file for each sampler. `reconstructions.png`: rows of
     held-out images, each above the row of their reconstructions.
     `interpolations-linear.png` and `-spherical.png`: a row for each pair of held-out images,
-    between the means of their posteriors. `traversals.png`: a row for each latent, moved
-    alone and labelled with its index and its mean KL in nats, the largest first. The `.gif`
+    between the centers of their posteriors. `traversals.png`: a row for each latent, moved
+    alone and labelled with its index and its mean KL in nats, the largest first; where the
+    KL has no closed form, the latent whose center varies most comes first. The `.gif`
     files show the same in motion, forwards and backwards. `samples.npz` holds the arrays,
     float32 unless another type is given, where s is the number of steps:
 
       samples_<name>_latents `[n, D]`, samples_<name>_images `[n, H, W, C]`
       reconstruction_indices int64 `[r]` in the evaluation split, reconstruction_inputs,
-        reconstruction_latents `[r, D]` (means), reconstruction_images `[r, H, W, C]`
+        reconstruction_latents `[r, D]` (centers), reconstruction_images `[r, H, W, C]`
       interpolation_indices int64 `[p, 2]`, interpolation_inputs `[p, 2, H, W, C]`,
         interpolation_<path>_latents `[p, s, D]`, interpolation_<path>_images
         `[p, s, H, W, C]`; <path> is linear or spherical
@@ -73,7 +74,7 @@ def sample(
       num_reconstructions: the number of reconstructions, spread over the evaluation split.
       num_interpolations: the number of pairs; fewer if the evaluation split is smaller.
       num_interpolation_steps: images on each path, including both ends.
-      traverse_from: `"data"`, the posterior's mean of a held-out image; or `"prior"`,
+      traverse_from: `"data"`, the posterior's center of a held-out image; or `"prior"`,
         all latents 0.
       traversal_range: latents move from minus this to plus this.
       num_traversal_steps: images in each traversal.
@@ -198,7 +199,7 @@ def _reconstruct(model: VAE, source: _Source, num_reconstructions: int) -> Array
     return {
         "reconstruction_indices": indices,
         "reconstruction_inputs": np.asarray(inputs, np.float32),
-        "reconstruction_latents": traversals.posterior_means(model, inputs),
+        "reconstruction_latents": traversals.posterior_centers(model, inputs),
         "reconstruction_images": traversals.reconstruct(model, inputs),
     }
 
@@ -206,7 +207,7 @@ def _reconstruct(model: VAE, source: _Source, num_reconstructions: int) -> Array
 def _interpolate(model: VAE, source: _Source, num_pairs: int, num_steps: int) -> Arrays:
     pairs = _pairs(source.order, num_pairs)
     inputs = source.images(pairs.ravel())
-    ends = traversals.posterior_means(model, inputs).reshape(*pairs.shape, -1)
+    ends = traversals.posterior_centers(model, inputs).reshape(*pairs.shape, -1)
     arrays = {
         "interpolation_indices": pairs,
         "interpolation_inputs": np.asarray(inputs, np.float32).reshape(*pairs.shape, *inputs.shape[1:]),
@@ -227,15 +228,16 @@ def _pairs(order: np.ndarray, num_pairs: int) -> np.ndarray:
 def _traverse(
     model: VAE, source: _Source, start_from: str, max_traversals: int, values: np.ndarray
 ) -> Arrays:
-    start = traversals.posterior_means(model, source.images(source.order[:1]))[0]
+    start = traversals.posterior_centers(model, source.images(source.order[:1]))[0]
     if start_from == "prior":
         start = np.zeros_like(start)
-    kl = traversals.mean_kl(model, source.embedding("evaluation"))
-    dimensions = np.argsort(-kl, kind="stable")[:max_traversals]
+    embedding = source.embedding("evaluation")
+    dimensions = traversals.most_used(embedding.kl, embedding.center, max_traversals)
     latents = traversals.traverse(start, dimensions, values)
+    kl = {} if embedding.kl is None else {"traversal_kl": embedding.kl.mean(axis=0)[dimensions]}
     return {
         "traversal_dimensions": dimensions,
-        "traversal_kl": kl[dimensions].astype(np.float32),
+        **{name: value.astype(np.float32) for name, value in kl.items()},
         "traversal_values": values,
         "traversal_start": start,
         "traversal_latents": latents,
@@ -245,7 +247,7 @@ def _traverse(
 
 def _report(run: trained.Trained, arrays: Arrays, paths: list[pathlib.Path]) -> None:
     labels = sample_files.traversal_labels(arrays)
-    lines = [f"model      step {run.step}, {run.checkpoint}", f"KL (nats)  {', '.join(labels)}"]
+    lines = [f"model      step {run.step}, {run.checkpoint}", f"traversed  {', '.join(labels)}"]
     for kind, suffix in (("pictures", ".png"), ("moving", ".gif"), ("arrays", ".npz")):
         lines += [f"{kind:9}  {path}" for path in paths if path.suffix == suffix]
     print(printable("\n".join(lines)))

@@ -51,6 +51,9 @@ def _pictures(arrays: Arrays) -> dict[str, np.ndarray | list[np.ndarray]]:
 
 
 def traversal_labels(arrays: Arrays) -> list[str]:
-    """Returns the index and the KL of each traversed latent."""
-    pairs = zip(arrays["traversal_dimensions"], arrays["traversal_kl"], strict=True)
+    """Returns the index of each traversed latent, and its KL in nats where it is known."""
+    dimensions = arrays["traversal_dimensions"]
+    if "traversal_kl" not in arrays:
+        return [f"z{dimension:02d}" for dimension in dimensions]
+    pairs = zip(dimensions, arrays["traversal_kl"], strict=True)
     return [f"z{dimension:02d}  {kl:.2f}" for dimension, kl in pairs]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from absl import logging
 
 from vaeflow.export.formats import FORMATS, modules_of
+from vaeflow.export.inference import encoded_names
 from vaeflow.export.usage import USAGE
 from vaeflow.runs import json_files, reading
 from vaeflow.runs.digest import weights_sha256
@@ -135,6 +136,7 @@ def _details(
     return {
         "model": f"{type(model).__name__}: {_summary(model)}",
         "encoder, decoder": f"{type(model.encoder).__name__}, {type(model.decoder).__name__}",
+        "q(z\\|x)": type(model.posterior).__name__,
         "p(x\\|z), p(z)": f"{type(model.likelihood).__name__}, {type(model.prior).__name__}",
         "latents": model.num_latents,
         "weights": f"{model.count_params():,}"
@@ -147,7 +149,10 @@ def _details(
 
 
 def _code(run: Trained, name: str) -> str:
+    names = encoded_names(run.model, run.image_shape)
     return USAGE[name].format(
+        center=names[0],
+        parameters=", ".join(f"`{each}`" for each in names),
         shape=", ".join(map(str, run.image_shape)),
         latents=run.model.num_latents,
         dtype=run.model.variable_dtype,

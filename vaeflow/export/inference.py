@@ -11,6 +11,7 @@ import tensorflow as tf
 from vaeflow import random
 
 if TYPE_CHECKING:
+    from vaeflow.distributions import Distribution
     from vaeflow.models.vae import VAE
 
 
@@ -20,11 +21,11 @@ class InferenceModule(tf.Module):
     Images and latents are float32, also for a model in mixed precision, and float64 for a
     float64 model. The number of examples B is free; the size of an image is fixed.
 
-    - `encode(images)`, `[B, H, W, C]` in [0, 1], gives q(z|x): `mean` and
-      `log_variance`, `[B, D]`.
+    - `encode(images)`, `[B, H, W, C]` in [0, 1], gives q(z|x): its parameters, of a Gaussian
+      `mean` and `log_variance`, `[B, D]`; and its `center`, `[B, D]`, where that is not the mean.
     - `decode(latents)`, `[B, D]`, gives `images` `[B, H, W, C]`, the mean of p(x|z).
     - `reconstruct(images)` gives `reconstructions` `[B, H, W, C]`, the mean of p(x|z) at
-      the mean of q(z|x).
+      the center of q(z|x).
     - `sample(num_samples, seed)`, int32 and int64 scalars, gives `images`: the means of
       p(x|z) for z ~ p(z). The same seed gives the same images.
 
@@ -45,7 +46,7 @@ class InferenceModule(tf.Module):
 
         def encode(images):
             posterior = model.encode(images)
-            return {"mean": posterior.mean, "log_variance": posterior.log_variance}
+            return _encoded(posterior)
 
         def decode(latents):
             return {"images": model.decode(latents).mean}
@@ -80,3 +81,14 @@ class InferenceModule(tf.Module):
             return {name: tf.cast(value, self.dtype) for name, value in outputs.items()}
 
         return tf.function(computed, input_signature=signature, autograph=False)
+
+
+def encoded_names(model: VAE, image_shape: Sequence[int]) -> tuple[str, ...]:
+    """Names what `encode` gives; the first is the center of q(z|x), which `decode` takes."""
+    return tuple(_encoded(model.encode(tf.zeros((1, *image_shape), model.variable_dtype))))
+
+
+def _encoded(posterior: Distribution) -> dict[str, tf.Tensor]:
+    named = posterior.parameters
+    # A Gaussian's mean is its center.
+    return dict(named) if next(iter(named)) == "mean" else {"center": posterior.center} | named

@@ -1,13 +1,12 @@
-"""Layers of models: encoders, decoders, likelihoods and priors."""
+"""Layers of models: encoders, decoders, posteriors, likelihoods and priors."""
 
 from vaeflow.layers.base import Decoder, Layer
 from vaeflow.layers.conv import ConvDecoder, ConvEncoder
 from vaeflow.layers.dense import DenseDecoder, DenseEncoder
-from vaeflow.layers.gaussian_head import GaussianHead
 from vaeflow.layers.likelihoods import BernoulliLikelihood, GaussianLikelihood, Likelihood
+from vaeflow.layers.posteriors import DeterministicPosterior, GaussianPosterior, Posterior
 from vaeflow.layers.priors import Prior, StandardNormalPrior
 from vaeflow.layers.resnet import ResNetDecoder, ResNetEncoder
-from vaeflow.layers.sampling import Sampling
 
 __all__ = [
     "BernoulliLikelihood",
@@ -16,13 +15,14 @@ __all__ = [
     "Decoder",
     "DenseDecoder",
     "DenseEncoder",
-    "GaussianHead",
+    "DeterministicPosterior",
     "GaussianLikelihood",
+    "GaussianPosterior",
     "Layer",
     "Likelihood",
+    "Posterior",
     "Prior",
     "ResNetDecoder",
     "ResNetEncoder",
-    "Sampling",
     "StandardNormalPrior",
 ]

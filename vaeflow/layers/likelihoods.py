@@ -6,7 +6,7 @@ from typing import Any
 import tensorflow as tf
 
 from vaeflow import registry, validation
-from vaeflow.distributions import Bernoulli, Distribution, Gaussian
+from vaeflow.distributions import Bernoulli, Gaussian, ImageDistribution
 from vaeflow.layers.base import Layer, Shape
 
 
@@ -34,7 +34,7 @@ class Likelihood(Layer):
     channels_per_channel: int = 1
     measure: str | None = "probability"
 
-    def distribution(self, outputs: tf.Tensor) -> Distribution:
+    def distribution(self, outputs: tf.Tensor) -> ImageDistribution:
         """Returns p(x|z).
 
         Args:

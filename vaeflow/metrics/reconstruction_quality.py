@@ -24,7 +24,7 @@ class ReconstructionQuality(Metric):
 
     def per_example(self, model: Any, forward: Forward) -> dict[str, tf.Tensor]:
         images = forward.images
-        reconstruction = tf.cast(model.decode(forward.posterior.mean).mean, images.dtype)
+        reconstruction = tf.cast(model.decode(forward.posterior.center).mean, images.dtype)
         return {
             "reconstruction_mse": tf.reduce_mean(tf.square(images - reconstruction), axis=[1, 2, 3]),
             "reconstruction_ssim": _structural_similarity(images, reconstruction),

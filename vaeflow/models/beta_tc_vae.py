@@ -7,7 +7,6 @@ import tensorflow as tf
 from vaeflow import registry, schedules, validation
 from vaeflow.distributions import Gaussian
 from vaeflow.errors import ConfigurationError
-from vaeflow.layers.priors import apply_prior
 from vaeflow.models import minibatch_divergences
 from vaeflow.models.terms import Forward, Term
 from vaeflow.models.vae import VAE
@@ -73,8 +72,8 @@ class BetaTCVAE(VAE):
     def objective(self, forward: Forward, step: int | tf.Tensor) -> dict[str, Term]:
         terms = super().objective(forward, step)
         terms["kl"] = terms["kl"]._replace(weight=0.0)
-        mean = self.gather(forward.posterior.mean)
-        log_variance = self.gather(forward.posterior.log_variance)
+        posterior = forward.gaussian("BetaTCVAE")
+        mean, log_variance = self.gather(posterior.mean), self.gather(posterior.log_variance)
         self._check_num_examples(mean.shape[0])
         latents = forward.latents
         log_joint, log_product = minibatch_divergences.log_aggregate_posterior(
@@ -84,9 +83,9 @@ class BetaTCVAE(VAE):
             self.estimator,
         )
         parts: dict[str, tuple[tf.Tensor, Any]] = {
-            "mutual_information": (forward.posterior.log_prob(latents) - log_joint, self.alpha),
+            "mutual_information": (posterior.log_prob(latents) - log_joint, self.alpha),
             "total_correlation": (log_joint - log_product, self.beta),
-            "dimension_wise_kl": (log_product - apply_prior(self.prior, "log_prob", latents), self.gamma),
+            "dimension_wise_kl": (log_product - forward.log_prior, self.gamma),
         }
         for name, (value, weight) in parts.items():
             factor: Any = schedules.value_at(weight, step)

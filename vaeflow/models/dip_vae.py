@@ -43,7 +43,7 @@ class DIPVAE(VAE):
         self.lambda_d = None if lambda_d is None else validation.weight("DIPVAE.lambda_d", lambda_d)
 
     def objective(self, forward: Forward, step: int | tf.Tensor) -> dict[str, Term]:
-        covariance = self._covariance(forward.posterior)
+        covariance = self._covariance(forward.gaussian("DIPVAE"))
         diagonal = tf.linalg.diag_part(covariance)
         off_diagonal = covariance - tf.linalg.diag(diagonal)
         lambda_od = schedules.value_at(self.lambda_od, step)

@@ -11,7 +11,6 @@ from vaeflow.devices import replicas
 from vaeflow.errors import ConfigurationError
 from vaeflow.layers.base import Shape, build_once
 from vaeflow.layers.discriminator import Discriminator
-from vaeflow.layers.priors import apply_prior
 from vaeflow.models.terms import Forward, Term
 from vaeflow.models.vae import VAE
 from vaeflow.optimizers import Adam, ParameterGroup
@@ -96,10 +95,13 @@ class FactorVAE(VAE):
         if not self._has_halves(training):
             return super().forward(images, training)
         posterior = self.encode(images, training)
-        latents = self.sampling(posterior.mean, posterior.log_variance)
+        latents, log_posterior = posterior.draw()
         half = slice(self._first_even(images.shape[0]), None, 2)
         reconstruction = self.decode(latents[half], training)
-        return Forward(images[half], posterior, latents, reconstruction, list(self.losses), training)
+        prior, losses = self.prior_distribution(), list(self.losses)
+        return Forward(
+            images[half], posterior, prior, latents, log_posterior, reconstruction, losses, training
+        )
 
     def objective(self, forward: Forward, step: int | tf.Tensor) -> dict[str, Term]:
         terms = super().objective(forward, step)
@@ -124,11 +126,10 @@ class FactorVAE(VAE):
         terms["discriminator_loss"] = Term(0.5 * mistakes, group="discriminator")
         return terms
 
-    def mean_kl_per_dimension(self, forward: Forward) -> tf.Tensor:
+    def mean_kl_per_unit(self, forward: Forward) -> tf.Tensor:
         if not self._has_halves(forward.training):
-            return super().mean_kl_per_dimension(forward)
-        kl = apply_prior(self.prior, "kl_per_dimension", forward.posterior, forward.latents)
-        return tf.reduce_mean(self.gather(kl)[::2], axis=0)
+            return super().mean_kl_per_unit(forward)
+        return tf.reduce_mean(self.gather(forward.kl)[::2], axis=0)
 
     def _has_halves(self, training):
         return training and not self.same_batch

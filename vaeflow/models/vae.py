@@ -1,28 +1,38 @@
-"""The variational autoencoder, and the base class of its Gaussian variants."""
+"""The variational autoencoder, and the base class of its variants."""
 
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from vaeflow import random, registry, schedules, validation
-from vaeflow.distributions import Gaussian
+from vaeflow import registry, schedules, validation
+from vaeflow.distributions import Distribution, ImageDistribution
 from vaeflow.errors import ConfigurationError, user_code
 from vaeflow.layers import (
     BernoulliLikelihood,
     Decoder,
     DenseDecoder,
     DenseEncoder,
-    GaussianHead,
+    GaussianPosterior,
     Likelihood,
+    Posterior,
     Prior,
-    Sampling,
     StandardNormalPrior,
 )
 from vaeflow.layers.base import Shape, build_chain, build_once
-from vaeflow.layers.priors import apply_prior
 from vaeflow.models.base import Model
 from vaeflow.models.terms import Forward, Term
+
+
+def _distribution_of(block, argument, needed, example):
+    """Calls `distribution` of a block, which may be the user's, and checks what it returns."""
+    with user_code.running(block, "distribution"):
+        distribution = block.distribution(argument)
+    if not hasattr(distribution, needed):
+        given = user_code.described(distribution)
+        problem = f"must return a distribution, such as {example}, it returned {given}"
+        raise user_code.wrong(block, "distribution", problem)
+    return distribution
 
 
 def _wrong_output(block, shape, needed):
@@ -52,9 +62,11 @@ class VAE(Model):
         `DenseDecoder()`.
       likelihood: p(x|z); None for `BernoulliLikelihood()`.
       prior: p(z); None for `StandardNormalPrior()`.
+      posterior: q(z|x), a block from features to a distribution; None for
+        `GaussianPosterior()`.
       kl_weight: the weight of the KL term, a float or a schedule of the step.
-      free_bits: λ, in nats: each latent's KL, averaged over the batch, counts as λ where
-        it is below (Kingma et al. 2016, arXiv:1606.04934, with groups of one latent). As
+      free_bits: λ, in nats: the KL of each unit (see `Forward.kl`), averaged over the batch,
+        counts as λ where it is below (Kingma et al. 2016, arXiv:1606.04934). As
         max(λ, k) = k + relu(λ − k), it is a term of its own with the weight of the KL.
       **kwargs: as for `Model`.
     """
@@ -66,6 +78,7 @@ class VAE(Model):
         decoder: Decoder | None = None,
         likelihood: Likelihood | None = None,
         prior: Prior | None = None,
+        posterior: Posterior | None = None,
         kl_weight: validation.Weight = 1.0,
         free_bits: float = 0.0,
         **kwargs: Any,
@@ -77,9 +90,8 @@ class VAE(Model):
         self.decoder = self._block("decoder", decoder, self.default_decoder)
         self.likelihood = self._block("likelihood", likelihood, BernoulliLikelihood)
         self.prior = self._block("prior", prior, StandardNormalPrior)
-        # In float32 under mixed precision: the KL is sensitive to the log variance.
-        self.head = GaussianHead(num_latents, dtype=self.variable_dtype)
-        self.sampling = Sampling(dtype=self.variable_dtype)
+        self.posterior = self._block("posterior", posterior, self.default_posterior)
+        self.posterior.use_num_latents(self.num_latents)
         self.kl_weight = validation.weight(f"{name}.kl_weight", kl_weight)
         self.free_bits = validation.non_negative_number(f"{name}.free_bits", free_bits)
 
@@ -90,6 +102,10 @@ class VAE(Model):
     def default_decoder(self) -> Decoder:
         """Makes the decoder used when none is given."""
         return DenseDecoder(dtype=self.dtype_policy)
+
+    def default_posterior(self) -> Posterior:
+        """Makes the posterior used when none is given."""
+        return GaussianPosterior(self.num_latents, dtype=self.variable_dtype)
 
     def build(self, input_shape: Shape) -> None:
         """Builds the blocks for images of `(None, H, W, C)`."""
@@ -103,9 +119,8 @@ class VAE(Model):
         features_shape = build_chain([self.encoder], input_shape)
         if len(features_shape) != 2:
             raise _wrong_output(self.encoder, features_shape, "features [B, F]; end it with Flatten()")
-        build_once(self.head, features_shape)
+        build_once(self.posterior, features_shape)
         latents_shape = (None, self.num_latents)
-        build_once(self.sampling, latents_shape)
         build_once(self.prior, latents_shape)
         self.decoder.target_shape = (height, width, channels * self.likelihood.channels_per_channel)
         outputs_shape = build_chain([self.decoder], latents_shape)
@@ -115,58 +130,58 @@ class VAE(Model):
             raise _wrong_output(self.decoder, outputs_shape, needed)
         build_once(self.likelihood, outputs_shape)
 
-    def encode(self, images: tf.Tensor, training: bool = False) -> Gaussian:
-        """Returns q(z|x), a `Gaussian` with `[B, D]`, for images `[B, H, W, C]` in [0, 1]."""
+    def infer(self, images: tf.Tensor, training: bool = False) -> Any:
+        """Returns the parameters of q(z|x), a nest of tensors `[B, …]`; see `Posterior`."""
         self._build_for(images)
         self._check_images(images)
-        mean, log_variance = self.head(self.in_parts(self.encoder, images, training=training))
-        return Gaussian(mean, log_variance)
+        return self.posterior(self.in_parts(self.encoder, images, training=training))
 
-    def decode(self, latents: tf.Tensor, training: bool = False) -> Any:
+    def encode(self, images: tf.Tensor, training: bool = False) -> Distribution:
+        """Returns q(z|x), over latents `[B, D]`, for images `[B, H, W, C]` in [0, 1]."""
+        return self.posterior_distribution(self.infer(images, training))
+
+    def posterior_distribution(self, evidence: Any) -> Distribution:
+        """Returns q(z|x), of what `infer` returned or of rows of it."""
+        return _distribution_of(self.posterior, evidence, "draw", "Gaussian(mean, log_variance)")
+
+    def prior_distribution(self) -> Distribution:
+        """Returns p(z), for any number of rows."""
+        return _distribution_of(self.prior, self, "draw", "Gaussian(mean, log_variance)")
+
+    def decode(self, latents: tf.Tensor, training: bool = False) -> ImageDistribution:
         """Returns p(x|z), a distribution over `[B, H, W, C]`, for latents `[B, D]`."""
         self._check_built("decode")
         outputs = self.in_parts(self.decoder, latents, training=training)
-        with user_code.running(self.likelihood, "distribution"):
-            distribution = self.likelihood.distribution(outputs)
-        if not hasattr(distribution, "log_prob"):
-            given = user_code.described(distribution)
-            problem = f"must return a distribution, such as Bernoulli(outputs), it returned {given}"
-            raise user_code.wrong(self.likelihood, "distribution", problem)
-        return distribution
+        return _distribution_of(self.likelihood, outputs, "log_prob", "Bernoulli(outputs)")
 
     def sample(self, num_samples: int | tf.Tensor) -> tf.Tensor:
         """Returns the means of p(x|z) for `num_samples` draws of z ~ p(z), `[n, H, W, C]`."""
         self._check_built("sample")
-        noise = random.normal((num_samples, self.num_latents), self.variable_dtype)
-        return self.decode(apply_prior(self.prior, "sample", noise)).mean
+        return self.decode(self.prior_distribution().draw(num_samples)[0]).mean
 
     def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Reconstructs: the mean of p(x|z) at the posterior mean; at a sample in training."""
+        """Reconstructs: the mean of p(x|z) at the center of q(z|x); at a draw in training."""
         posterior = self.encode(images, training)
-        latents = posterior.mean
-        if training:
-            latents = self.sampling(posterior.mean, posterior.log_variance)
+        latents = posterior.draw()[0] if training else posterior.center
         return self.decode(latents, training).mean
 
     def forward(self, images: tf.Tensor, training: bool = False) -> Forward:
-        """Encodes, draws and decodes once; see `Model.forward`.
-
-        Returns:
-          A `Forward`.
-        """
+        """Encodes, draws and decodes once; see `Model.forward`."""
         posterior = self.encode(images, training)
-        latents = self.sampling(posterior.mean, posterior.log_variance)
+        latents, log_posterior = posterior.draw()
         reconstruction = self.decode(latents, training)
-        return Forward(images, posterior, latents, reconstruction, list(self.losses), training)
+        prior = self.prior_distribution()
+        losses = list(self.losses)
+        return Forward(images, posterior, prior, latents, log_posterior, reconstruction, losses, training)
 
     def objective(self, forward: Forward, step: int | tf.Tensor) -> dict[str, Term]:
         weight = self.kl_weight_at(step)
         terms = {
             "reconstruction_loss": Term(-forward.reconstruction.log_prob(forward.images)),
-            "kl": Term(apply_prior(self.prior, "kl", forward.posterior, forward.latents), weight),
+            "kl": Term(tf.reduce_sum(forward.kl, axis=1), weight),
         }
         if self.free_bits:
-            deficit = tf.nn.relu(self.free_bits - self.mean_kl_per_dimension(forward))
+            deficit = tf.nn.relu(self.free_bits - self.mean_kl_per_unit(forward))
             terms["free_bits"] = Term(tf.reduce_sum(deficit), weight)
         return terms
 
@@ -178,21 +193,14 @@ class VAE(Model):
         """Returns the weight of the KL term at a step, a float or scalar tensor."""
         return schedules.value_at(self.kl_weight, step)
 
-    def mean_kl_per_dimension(self, forward: Forward) -> tf.Tensor:
-        """Returns E[KL_d], `[D]`, the mean over the batch in scope."""
-        kl = apply_prior(self.prior, "kl_per_dimension", forward.posterior, forward.latents)
-        return tf.reduce_mean(self.gather(kl), axis=0)
+    def mean_kl_per_unit(self, forward: Forward) -> tf.Tensor:
+        """Returns the KL of each unit, `[U]`, the mean over the batch in scope; see `Forward.kl`."""
+        return tf.reduce_mean(self.gather(forward.kl), axis=0)
 
     def prior_samples(self, forward: Forward) -> tf.Tensor:
-        """Draws a latent from p(z) for each example in scope; replicas that share the batch draw the same.
-
-        Returns:
-          `[B, D]`, of the dtype of the latents.
-        """
-        shape = (self.batch_size_in_scope(forward.num_examples), self.num_latents)
-        return apply_prior(
-            self.prior, "sample", random.normal(shape, forward.latents.dtype, self.scope == "global")
-        )
+        """Draws z ~ p(z) for each example in scope, `[B, D]`; replicas that share the batch draw the same."""
+        num_rows = self.batch_size_in_scope(forward.num_examples)
+        return forward.prior.draw(num_rows, shared=self.scope == "global")[0]
 
     def _check_images(self, images):
         height, width, channels = self.decoder.checked_target_shape()

@@ -6,14 +6,10 @@ import tensorflow as tf
 
 from vaeflow import registry, schedules, validation
 from vaeflow.errors import ConfigurationError
-from vaeflow.layers.priors import apply_prior
+from vaeflow.layers import DeterministicPosterior, Posterior
 from vaeflow.models import minibatch_divergences
 from vaeflow.models.terms import Forward, Term
 from vaeflow.models.vae import VAE
-
-# So small that z is the mean up to 1e-17, and so large that no density overflows: exp(80)
-# is a float32.
-_DETERMINISTIC_LOG_VARIANCE = -80.0
 
 
 @registry.model
@@ -29,14 +25,13 @@ class WAE(VAE):
     authors' code does; the paper's one scale has an MMD about seven times smaller.
 
     There is no KL: `kl_weight` and `free_bits` are refused. With a Gaussian encoder the
-    term `kl` is logged with weight 0. A deterministic encoder gives z = mean; q(z|x) then has
-    a fixed variance of exp(−80), so figures computed from its density (the KL, the ELBO, the
-    likelihood by importance sampling) mean nothing.
+    term `kl` is logged with weight 0. A deterministic encoder has no density, so the KL, the
+    ELBO and the likelihood are not defined with it and left out.
 
     Args:
       mmd_weight: λ, a float or a schedule.
       kernel: `"imq"`, inverse multiquadratics, or `"rbf"`.
-      deterministic: whether z is the mean of q(z|x) instead of a sample.
+      deterministic: whether the posterior is `DeterministicPosterior()` where none is given.
       **kwargs: as for `VAE`.
     """
 
@@ -49,10 +44,9 @@ class WAE(VAE):
         deterministic: bool = False,
         **kwargs: Any,
     ):
-        super().__init__(**kwargs)
+        # Before the blocks are made, which depend on it.
         self.deterministic = validation.boolean("WAE.deterministic", deterministic)
-        if deterministic:
-            self.head.constant_log_variance = _DETERMINISTIC_LOG_VARIANCE
+        super().__init__(**kwargs)
         self.mmd_weight = validation.weight("WAE.mmd_weight", mmd_weight)
         self.kernel = validation.one_of("WAE.kernel", kernel, minibatch_divergences.KERNELS)
         for name, neutral in (("kl_weight", 1.0), ("free_bits", 0.0)):
@@ -64,6 +58,11 @@ class WAE(VAE):
 
     def selection_score(self, results: dict[str, float]) -> float:
         return results["reconstruction_loss"]
+
+    def default_posterior(self) -> Posterior:
+        if not self.deterministic:
+            return super().default_posterior()
+        return DeterministicPosterior(self.num_latents, dtype=self.variable_dtype)
 
     def decode(self, latents: tf.Tensor, training: bool = False) -> Any:
         # The mean of a Bernoulli would be rounded to 1 early in half precision, with no gradient left.
@@ -83,6 +82,6 @@ class WAE(VAE):
             "reconstruction_loss": Term(cost),
             "mmd": Term(mmd, schedules.value_at(self.mmd_weight, step)),
         }
-        if not self.deterministic:
-            terms["kl"] = Term(apply_prior(self.prior, "kl", forward.posterior, forward.latents), 0.0)
+        if forward.has_kl:
+            terms["kl"] = Term(tf.reduce_sum(forward.kl, axis=1), 0.0)
         return terms

@@ -52,6 +52,7 @@ __all__ = [
     "metric",
     "model",
     "optimizer",
+    "posterior",
     "prior",
     "refused_import",
     "register",
@@ -122,6 +123,7 @@ def register(kind: str, target: _Target, refused: Mapping[str, str] | None = Non
 model = functools.partial(register, "model")
 layer = functools.partial(register, "layer")
 likelihood = functools.partial(register, "likelihood")
+posterior = functools.partial(register, "posterior")
 prior = functools.partial(register, "prior")
 dataset = functools.partial(register, "dataset")
 optimizer = functools.partial(register, "optimizer")

@@ -12,6 +12,7 @@ KINDS: dict[str, str | None] = {
     "model": "keras.Model",
     "layer": "keras.layers.Layer",
     "likelihood": "keras.layers.Layer",
+    "posterior": "keras.layers.Layer",
     "prior": "keras.layers.Layer",
     "dataset": None,
     "optimizer": "keras.optimizers.Optimizer",

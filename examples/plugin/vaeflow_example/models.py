@@ -23,5 +23,5 @@ class SparseVAE(VAE):
         self.sparsity = validation.non_negative_number("SparseVAE.sparsity", sparsity)
 
     def objective(self, forward, step):
-        size = keras.ops.sum(keras.ops.abs(forward.posterior.mean), axis=-1)
+        size = keras.ops.sum(keras.ops.abs(forward.posterior.center), axis=-1)
         return super().objective(forward, step) | {"code_size": Term(size, self.sparsity)}
