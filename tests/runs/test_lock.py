@@ -59,7 +59,11 @@ def test_the_file_of_a_process_that_lives_no_more_is_taken(tmp_path, no_locks):
     assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
 
-@pytest.mark.parametrize("content", [owner(host="elsewhere"), owner(boot="before"), "", "[]"])
+@pytest.mark.parametrize(
+    "content",
+    [owner(host="elsewhere"), owner(boot="before"), "", "[]"],
+    ids=["another machine", "before a reboot", "empty", "no object"],
+)
 def test_an_owner_that_cannot_be_asked_counts_as_alive(tmp_path, no_locks, content):
     (tmp_path / ".lock-owner").write_text(content)
     with pytest.raises(EnvironmentFailure, match="in use by"), lock.held(tmp_path):
