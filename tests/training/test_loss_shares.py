@@ -8,7 +8,8 @@ from tests.fixtures.replica_steps import BATCH, Coupled, images, make_step
 from vaeflow.datasets import InMemorySplit
 from vaeflow.errors import ConfigurationError
 from vaeflow.models import VAE, Term
-from vaeflow.training.replica_step import ReplicaStep, share_of_loss
+from vaeflow.training.loss_shares import share_of_loss
+from vaeflow.training.replica_step import ReplicaStep
 from vaeflow.training.settings import TrainingSettings
 
 

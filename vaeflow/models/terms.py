@@ -151,6 +151,30 @@ def check_groups(terms: dict[str, Term], groups: Iterable[str | None]) -> None:
             )
 
 
+def check_updated(pairs: Sequence[tuple[Any, tf.Tensor]], groups: dict[str | None, Any]) -> None:
+    """Raises `ConfigurationError` unless each updated variable is changed once, by nothing else.
+
+    Args:
+      pairs: of a Keras variable and its new value, from all updates.
+      groups: the parameter groups, whose variables optimizers move.
+    """
+    trained = {id(variable) for group in groups.values() for variable in group.variables}
+    changed = [variable for variable, _ in pairs]
+    for variable, value in pairs:
+        if id(variable) in trained:
+            raise ConfigurationError(
+                f"an update changes the variable {variable.path}, which an optimizer trains; make it with "
+                "trainable=False"
+            )
+        if sum(each is variable for each in changed) > 1:
+            raise ConfigurationError(f"two updates change the variable {variable.path}; make one of them")
+        if tuple(value.shape) != tuple(variable.shape):
+            raise ConfigurationError(
+                f"an update gives the variable {variable.path}, of shape {tuple(variable.shape)}, a value of "
+                f"shape {tuple(value.shape)}"
+            )
+
+
 @dataclasses.dataclass(frozen=True)
 class Forward:
     """What one pass through a model with latents gives its objective.

@@ -10,49 +10,11 @@ from vaeflow.datasets import Split, pipeline
 from vaeflow.devices import cores, replicas
 from vaeflow.errors import ConfigurationError, user_code
 from vaeflow.models.base import Model
-from vaeflow.models.terms import Term, Update, check_forward, check_groups, check_terms, losses_by_group
+from vaeflow.models.terms import Update, check_forward, check_groups, check_terms, check_updated
+from vaeflow.training.loss_shares import coupling_of, norm_name, share_of_loss
 from vaeflow.training.settings import TrainingSettings
 
-
-def share_of_loss(
-    terms: dict[str, Term], block_losses: list[tf.Tensor], batch_size: int, num_parts: int
-) -> tuple[dict[str | None, tf.Tensor], dict[str, tf.Tensor]]:
-    """Divides the terms so that the shares of all parts of a global batch sum to the loss.
-
-    This is the only place that divides: a term per example by the global batch
-    size; a scalar, which every part has whole, by the number of parts.
-
-    Args:
-      terms: a dict, name -> `Term`.
-      block_losses: scalars that blocks tracked, means over this part's examples.
-      batch_size: the global batch size.
-      num_parts: into how many parts the global batch is cut.
-
-    Returns:
-      A pair: the shares of what is minimized, a dict, parameter group -> scalar; and
-      a dict of shares to report: `loss`, that of the model's own group, each term
-      unweighted, and its weight.
-    """
-    shares = {}
-    for name, term in terms.items():
-        per_example = term.value.shape.rank == 1
-        share = tf.reduce_sum(term.value) / batch_size if per_example else term.value / num_parts
-        shares[name] = share
-        shares[f"{name}_weight"] = term.weight_as(share.dtype) / num_parts
-    losses = losses_by_group(terms, shares)
-    if block_losses:
-        total = tf.add_n([tf.cast(value, losses[None].dtype) for value in block_losses])
-        shares["block_losses"] = total / num_parts
-        losses[None] += shares["block_losses"]
-    return losses, {"loss": losses[None], **shares}
-
-
 _SKIPPED = "skipped"
-
-
-def norm_name(group: str | None) -> str:
-    """Names the metric of a group's gradient norm, before it is clipped."""
-    return "gradient_norm" if group is None else f"{group}_gradient_norm"
 
 
 class StepResult(NamedTuple):
@@ -142,7 +104,7 @@ class ReplicaStep:
         """
         terms, updates, block_losses = self._pass(images, 0, 0)
         self._new_values(updates, _statistics(updates))
-        coupling = _coupling(self.model, terms)
+        coupling = coupling_of(self.model, terms)
         if self.settings.gradient_accumulation_steps > 1 and coupling:
             raise ConfigurationError(
                 f"`train.gradient_accumulation_steps` must be 1 for this model: {coupling} couples the "
@@ -256,7 +218,7 @@ class ReplicaStep:
     def _new_values(self, updates, statistics):
         """Computes what the updates change, from sums over the global batch; notes the variables."""
         pairs = [pair for name, each in updates.items() for pair in each.new_values(statistics[name])]
-        _check_updated(pairs, self.groups)
+        check_updated(pairs, self.groups)
         # The same on every replica, each of which traces this.
         self.updated_variables = [variable for variable, _ in pairs]
         return [tf.cast(value, variable.dtype) for variable, value in pairs]
@@ -305,30 +267,3 @@ def _statistics(updates: dict[str, Update]) -> dict[str, Any]:
 
 def _assign(variable, value):
     variable.assign(value)
-
-
-def _check_updated(pairs, groups):
-    """Refuses an update of a variable that an optimizer moves, or that another update changes too."""
-    trained = {id(variable) for group in groups.values() for variable in group.variables}
-    changed = [variable for variable, _ in pairs]
-    for variable, value in pairs:
-        if id(variable) in trained:
-            raise ConfigurationError(
-                f"an update changes the variable {variable.path}, which an optimizer trains; make it with "
-                "trainable=False"
-            )
-        if sum(each is variable for each in changed) > 1:
-            raise ConfigurationError(f"two updates change the variable {variable.path}; make one of them")
-        if tuple(value.shape) != tuple(variable.shape):
-            raise ConfigurationError(
-                f"an update gives the variable {variable.path}, of shape {tuple(variable.shape)}, a value of "
-                f"shape {tuple(value.shape)}"
-            )
-
-
-def _coupling(model, terms):
-    """Names what couples the examples of the batch in an objective, for people; None where nothing does."""
-    coupled = [name for name, term in terms.items() if term.value.shape.rank == 0]
-    if coupled:
-        return f"its term {coupled[0]!r}"
-    return f"the objective of {type(model).__name__}" if model.couples_examples else None
