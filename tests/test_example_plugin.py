@@ -25,7 +25,9 @@ def announce(folder):
 
 
 def test_the_example_trains(tmp_path):
-    announce(tmp_path)
+    installed = tmp_path / "installed"  # Metadata in the current folder would announce nothing.
+    installed.mkdir()
+    announce(installed)
     smaller = [
         "train.num_steps = 2",
         "train.batch_size = 8",
@@ -36,7 +38,7 @@ def test_the_example_trains(tmp_path):
     ]
     flags = ["--workdir=run", f"--gin_file={PLUGIN}/gated_vae.gin"]
     flags += [f"--gin_param={statement}" for statement in smaller]
-    paths = {"PYTHONPATH": os.pathsep.join(map(str, [REPOSITORY, PLUGIN, tmp_path]))}
+    paths = {"PYTHONPATH": os.pathsep.join(map(str, [REPOSITORY, PLUGIN, installed]))}
     finished = Command("launch.train", flags, tmp_path, paths).finish()
     assert finished.code == 0, finished.error
     metrics = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])

@@ -73,7 +73,7 @@ def undisturbed(command):
 def test_the_work_folder(undisturbed):
     out, error, folder = undisturbed
     assert {path.name for path in folder.iterdir()} == {
-        ".lock", "checkpoints", "config.gin", "environment.json", "images", "metrics.jsonl",
+        ".lock", "checkpoints", "config.gin", "data.json", "environment.json", "images", "metrics.jsonl",
         "operative_config.gin", "result.json", "tensorboard",
     }  # fmt: skip
     assert f"{folder.relative_to(folder.parents[1])}/result.json" in out
