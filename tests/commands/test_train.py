@@ -139,23 +139,20 @@ def test_unreadable_data(run, folder, content):
     assert not WORKDIR.exists()
 
 
-@pytest.mark.parametrize(
-    ("split", "callback"), [("train", "Checkpoints"), ("evaluation", "Evaluation"), ("evaluation", "Images")]
-)
-def test_a_file_among_the_images_that_is_none(run, split, callback):
+@pytest.mark.parametrize("split", ["train", "evaluation"])
+def test_a_file_among_the_images_that_is_none(run, split):
     for number in range(20):
         picture = tf.io.encode_png(tiny_runs.images(1, seed=number)[0])
         tf.io.write_file(f"pictures/{SPLITS[number % 2]}/{number}.png", picture)
     pathlib.Path("pictures", split, "7.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
     code, _, error = run(
-        f"train.callbacks = [@{callback}()]",
         "train.dataset = @ImageFolder()",
         "ImageFolder.folder = 'pictures'",
         "ImageFolder.image_size = (8, 8)",
         "ImageFolder.channels = 1",
     )
     assert code == 4
-    assert "7.png cannot be decoded" in error
+    assert f"files cannot be decoded as images: pictures/{split}/7.png" in error
     assert "Traceback" not in error
 
 
