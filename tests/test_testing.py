@@ -8,6 +8,7 @@ from vaeflow import testing
 SHAPE = (4, 4, 1)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_sound_model_passes():
     testing.check_model(broken_models.Tiny, SHAPE)

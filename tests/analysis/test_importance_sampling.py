@@ -168,6 +168,7 @@ def test_improbable_images_do_not_underflow(strategy):
     assert estimate == pytest.approx(twin(under_test, NUM_SAMPLES), rel=1e-5)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.processes
 def test_four_replicas_agree_with_one(strategy):

@@ -41,6 +41,7 @@ def folder(tmp_path):
     return tmp_path
 
 
+@pytest.mark.long
 def test_fresh_processes_with_one_seed_end_with_the_same_bits(folder):
     """It fails when `make_reproducible` does nothing: three times of three, with two digests each time.
 

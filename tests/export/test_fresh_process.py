@@ -35,6 +35,7 @@ def written(tmp_path_factory):
     return model, module, folder
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_what_was_written_is_the_model_and_a_changed_weight_is_found(written):
     model, module, folder = written

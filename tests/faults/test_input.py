@@ -26,6 +26,7 @@ def test_a_source_that_fails(runs, completes, fault):
     completes(fault)
 
 
+@pytest.mark.long
 def test_a_source_that_stalls(runs, completes):
     """Row 17. Without the watchdog it waits for ever."""
     limit = "--gin_param=train.stall_seconds = 10"

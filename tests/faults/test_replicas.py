@@ -15,6 +15,7 @@ FLAGS = [
 ]
 
 
+@pytest.mark.long
 def test_one_then_two_then_four_then_one_again(runs):
     """Rows 9 and 14. A slot of the optimizer that is not restored, a part of a batch or noise that depends on
     the replicas, padding that is counted: each is above the tolerance, of float64, at the next log."""

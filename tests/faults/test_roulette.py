@@ -106,6 +106,7 @@ def _start_seconds(runs, name, settings):
     return seconds
 
 
+@pytest.mark.long
 def test_five_kills(runs, completes):
     """Row 4. Where a slot of the optimizer or a moving average is not saved, it ends with other bits."""
     play(runs, completes, num_kills=5, num_steps=96, seed=1)

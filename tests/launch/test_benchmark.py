@@ -170,6 +170,7 @@ def start(folder, *parameters):
     return commands.Command("launch.benchmark", ["--gin_file=tiny.gin", *arguments], folder)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.processes
 def test_the_command_itself(folder):

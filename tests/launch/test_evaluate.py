@@ -86,6 +86,7 @@ def test_what_it_writes(workdir, capsys):
     assert scalars(workdir)[tag] == (newest, pytest.approx(value["nll_is50_nats"]))
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.processes
 def test_four_replicas_agree_with_one(workdir):

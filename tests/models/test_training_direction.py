@@ -12,6 +12,8 @@ from vaeflow.models import DIPVAE, WAE, AnnealedVAE, BetaTCVAE, BetaVAE, FactorV
 from vaeflow.training.settings import TrainingSettings
 from vaeflow.training.trainer import Trainer
 
+pytestmark = [pytest.mark.slow, pytest.mark.long]
+
 NUM_STEPS = 200
 
 
@@ -45,20 +47,17 @@ def trained(make_model, **arguments):
     return metrics
 
 
-@pytest.mark.slow
 def test_beta_lowers_the_kl():
     kl = [trained(BetaVAE, beta=beta)["kl"] for beta in (0.5, 8.0)]
     assert kl[1] < 0.5 * kl[0]
 
 
-@pytest.mark.slow
 def test_the_kl_comes_to_the_capacity():
     for capacity in (2.0, 6.0):
         metrics = trained(AnnealedVAE, max_capacity=capacity, capacity_steps=100)
         assert metrics["kl"] == pytest.approx(capacity, abs=0.3)
 
 
-@pytest.mark.slow
 def test_beta_lowers_the_total_correlation():
     weak, strong = (
         trained(BetaTCVAE, beta=beta, estimator="mss")["total_correlation"] for beta in (0.0, 6.0)
@@ -72,14 +71,12 @@ def factor_vae(**arguments):
     return FactorVAE(discriminator_units=(64, 64), discriminator_optimizer=optimizer, **arguments)
 
 
-@pytest.mark.slow
 def test_gamma_lowers_the_total_correlation():
     """As the discriminator sees it."""
     weak, strong = (trained(factor_vae, gamma=gamma)["total_correlation"] for gamma in (0.0, 40.0))
     assert strong < 0.3 * weak
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["i", "ii"])
 def test_lambda_lowers_the_covariance(variant):
     weak, strong = (trained(DIPVAE, variant=variant, lambda_od=weight) for weight in (0.01, 50.0))
@@ -87,7 +84,6 @@ def test_lambda_lowers_the_covariance(variant):
     assert strong["diagonal_covariance"] < 0.4 * weak["diagonal_covariance"]
 
 
-@pytest.mark.slow
 def test_lambda_lowers_the_mmd_of_the_info_vae():
     weak, strong = (trained(InfoVAE, mmd_scale=scale)["mmd"] for scale in (1.0, 1000.0))
     assert strong < 0.2 * weak

@@ -104,7 +104,9 @@ def test_what_the_input_raises_is_told_with_the_name_of_the_source(error):
     with pytest.raises(DataError) as caught:
         read(fail)
     first = str(error).splitlines()[0]
-    assert str(caught.value) == f"MNIST cannot give an example: {type(error).__name__}: {first}"
+    told, *lines = str(caught.value).splitlines()
+    assert told == f"MNIST cannot give an example: {type(error).__name__}: {first}"
+    assert lines[-1].endswith("fail: raise error")
 
 
 def test_a_source_that_ends():

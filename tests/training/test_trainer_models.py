@@ -55,8 +55,9 @@ class FaultyEncoder(DenseEncoder):
 
 
 def test_a_faulty_block_is_found_before_training():
-    with pytest.raises(ArithmeticError, match="a faulty block"):
+    with pytest.raises(ConfigurationError, match="a faulty block") as caught:
         make_trainer(make_model=lambda: VAE(3, FaultyEncoder((4,))))
+    assert isinstance(caught.value.__cause__, ArithmeticError)
 
 
 class NormalizedEncoder(Layer):
