@@ -174,6 +174,7 @@ def test_a_command_is_short_and_says_how_to_run_it(path):
 def test_what_runs_before_tensorflow_imports_neither_it_nor_keras():
     programs = sorted((REPOSITORY / "vaeflow" / "commands" / "programs").glob("[a-z]*.py"))
     modules = ["vaeflow", "vaeflow.registry", "vaeflow.config", "vaeflow.commands.overview", "launch.train"]
+    modules += ["vaeflow.runs.watchdog", "vaeflow.devices.workers"]
     modules += [f"vaeflow.commands.programs.{path.stem}" for path in programs]
     program = "\n".join(
         f"import {module}; assert not {{'tensorflow', 'keras'}} & sys.modules.keys(), {module!r}"

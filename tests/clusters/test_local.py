@@ -11,10 +11,8 @@ import time
 import pytest
 
 from tests.fixtures.processes import alive
-from vaeflow.clusters import local
 from vaeflow.clusters.local import LocalCluster
 from vaeflow.devices.workers import find_workers
-from vaeflow.errors import ConfigurationError
 
 pytestmark = pytest.mark.processes
 
@@ -283,32 +281,6 @@ def test_the_children_of_a_worker_die_with_it(launcher, folder):
     os.kill(worker, signal.SIGKILL)
     wait_until(lambda: not alive(child))
     assert process.poll() is None
-
-
-@pytest.mark.parametrize(
-    ("gpus", "expected"),
-    [
-        ("", [{}, {}]),
-        ("-1", [{}, {}]),
-        ("0,1", [{"CUDA_VISIBLE_DEVICES": "0"}, {"CUDA_VISIBLE_DEVICES": "1"}]),
-        ("3,5,GPU-a,7,8", [{"CUDA_VISIBLE_DEVICES": "3,5"}, {"CUDA_VISIBLE_DEVICES": "GPU-a,7"}]),
-    ],
-)
-def test_no_two_workers_use_one_gpu(monkeypatch, gpus, expected):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", gpus)
-    assert local._share_gpus(2) == expected
-
-
-def test_gpus_are_counted_where_none_are_chosen(monkeypatch, folder):
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
-    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
-    (folder / "nvidia-smi").write_text("#!/bin/sh\nprintf 'GPU 0: H\\nGPU 1: H\\n'\n")
-    (folder / "nvidia-smi").chmod(0o755)
-    assert local._share_gpus(2) == [{"CUDA_VISIBLE_DEVICES": "0"}, {"CUDA_VISIBLE_DEVICES": "1"}]
-    with pytest.raises(ConfigurationError, match="3 workers cannot share 2 GPU"):
-        local._share_gpus(3)
-    (folder / "nvidia-smi").write_text("#!/bin/sh\nexit 9\n")
-    assert local._share_gpus(3) == [{}, {}, {}]
 
 
 def test_the_environment_of_a_worker_holds_its_part_of_the_gpus(monkeypatch, folder):

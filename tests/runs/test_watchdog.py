@@ -2,59 +2,18 @@
 
 import contextlib
 import json
-import os
 import re
 import signal
-import subprocess
-import sys
 import textwrap
 import time
 
 import pytest
 
+from tests.fixtures.watched_programs import QUICK, TWO, finish, run, start
 from vaeflow.devices.workers import Workers
 from vaeflow.errors import EnvironmentFailure, Preempted, TrainingDiverged
 from vaeflow.runs import watchdog as watchdog_module
 from vaeflow.runs.watchdog import Watchdog
-
-TWO = ("a:1", "b:2")
-QUICK = {"beat_seconds": 0.02, "peer_seconds": 1.0, "start_seconds": 20.0, "grace_seconds": 0.2}
-
-PROGRAM = """
-import hashlib, sys, threading, time
-from vaeflow.devices.workers import Workers
-from vaeflow.runs.watchdog import Watchdog
-
-def busy():
-    # Like a call of TensorFlow's: other threads run, but no handler of Python's.
-    hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)
-
-def watchdog(index=None, **changes):
-    cluster = None if index is None else Workers(("a:1", "b:2"), index)
-    settings = {quick} | {{"limit_seconds": 20.0}} | changes
-    return Watchdog({folder!r}, cluster, **settings)
-"""
-
-
-def start(folder, body):
-    """Runs lines of Python in a process of its own, without TensorFlow."""
-    text = PROGRAM.format(quick=QUICK, folder=str(folder)) + textwrap.dedent(body)
-    pipe = subprocess.PIPE
-    return subprocess.Popen([sys.executable, "-c", text], stdin=pipe, stdout=pipe, stderr=pipe, text=True)
-
-
-def finish(process):
-    """Waits; returns (exit code, stdout, stderr)."""
-    with process:
-        try:
-            out, error = process.communicate(timeout=30)
-        finally:
-            process.kill()
-    return process.returncode, out, error
-
-
-def run(folder, body):
-    return finish(start(folder, body))
 
 
 def last_beat(folder, index):
@@ -308,11 +267,3 @@ def test_a_folder_that_cannot_be_written_is_told_at_once(tmp_path):
     (tmp_path / "workers").write_text("a file")
     with pytest.raises(EnvironmentFailure, match=r"workers cannot be written"):
         Watchdog(tmp_path, Workers(TWO, 0)).__enter__()
-
-
-@pytest.mark.processes
-def test_it_knows_nothing_of_tensorflow():
-    program = (
-        "import sys, vaeflow.runs.watchdog, vaeflow.devices.workers; sys.exit('tensorflow' in sys.modules)"
-    )
-    assert subprocess.run([sys.executable, "-c", program], env=os.environ).returncode == 0
