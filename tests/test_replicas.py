@@ -6,7 +6,7 @@ import pytest
 from tests.fixtures.commands import REPOSITORY, Command
 from vaeflow import registry
 
-pytestmark = [pytest.mark.processes, pytest.mark.slow]
+pytestmark = [pytest.mark.processes, pytest.mark.slow, pytest.mark.long]
 
 COUNTS = (1, 2, 4)
 

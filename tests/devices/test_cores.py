@@ -127,6 +127,7 @@ tf.zeros(1)
 """
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.processes
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 
 from tests.fixtures.commands import message
 
-pytestmark = [pytest.mark.processes, pytest.mark.slow]
+pytestmark = [pytest.mark.processes, pytest.mark.slow, pytest.mark.long]
 
 
 def test_a_disk_that_fills_up_at_a_checkpoint_and_at_the_log(runs, completes):

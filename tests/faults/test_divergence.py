@@ -8,7 +8,7 @@ import tensorflow as tf
 from tests.fixtures.commands import message
 from vaeflow.datasets.order import ExampleOrder
 
-pytestmark = [pytest.mark.processes, pytest.mark.slow]
+pytestmark = [pytest.mark.processes, pytest.mark.slow, pytest.mark.long]
 
 POISONED = 30
 

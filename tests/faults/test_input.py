@@ -6,7 +6,7 @@ import pytest
 
 from tests.fixtures.commands import message
 
-pytestmark = [pytest.mark.processes, pytest.mark.slow]
+pytestmark = [pytest.mark.processes, pytest.mark.slow, pytest.mark.long]
 
 FAULTS = {
     "source raises": "FaultyImages cannot give an example: OSError: the cable came out",
@@ -26,7 +26,6 @@ def test_a_source_that_fails(runs, completes, fault):
     completes(fault)
 
 
-@pytest.mark.long
 def test_a_source_that_stalls(runs, completes):
     """Row 17. Without the watchdog it waits for ever."""
     limit = "--gin_param=train.stall_seconds = 10"

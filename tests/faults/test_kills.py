@@ -7,7 +7,7 @@ import pytest
 
 from tests.fixtures.commands import message
 
-pytestmark = [pytest.mark.processes, pytest.mark.slow]
+pytestmark = [pytest.mark.processes, pytest.mark.slow, pytest.mark.long]
 
 
 def kill(runs, name, fault, step):

@@ -9,7 +9,7 @@ import pytest
 
 from tests.fixtures.commands import FIXTURES, REPOSITORY, Command
 
-pytestmark = [pytest.mark.processes, pytest.mark.slow]
+pytestmark = [pytest.mark.processes, pytest.mark.slow, pytest.mark.long]
 
 CALLBACKS = "[@Progress(), @Evaluation(), @Images(), @Summaries(), @Fault(), @Checkpoints()]"
 PROGRESS = f"--gin_param=train.callbacks = {CALLBACKS}"

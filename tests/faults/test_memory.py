@@ -4,7 +4,7 @@ import pytest
 
 from tests.fixtures.commands import message
 
-pytestmark = [pytest.mark.processes, pytest.mark.slow]
+pytestmark = [pytest.mark.processes, pytest.mark.slow, pytest.mark.long]
 
 
 def test_out_of_memory_in_a_step(runs, completes):

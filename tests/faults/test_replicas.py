@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-pytestmark = [pytest.mark.processes, pytest.mark.slow]
+pytestmark = [pytest.mark.processes, pytest.mark.slow, pytest.mark.long]
 
 FLAGS = [
     "--gin_param=train.precision = 'float64'",
@@ -15,7 +15,6 @@ FLAGS = [
 ]
 
 
-@pytest.mark.long
 def test_one_then_two_then_four_then_one_again(runs):
     """Rows 9 and 14. A slot of the optimizer that is not restored, a part of a batch or noise that depends on
     the replicas, padding that is counted: each is above the tolerance, of float64, at the next log."""

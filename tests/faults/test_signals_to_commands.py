@@ -13,7 +13,7 @@ import pytest
 from tests.fixtures import signalled
 from tests.fixtures.commands import Command, message
 
-pytestmark = [pytest.mark.processes, pytest.mark.slow]
+pytestmark = [pytest.mark.processes, pytest.mark.slow, pytest.mark.long]
 
 COMMANDS = ("evaluate", "sample", "embed", "export", "record", "train")
 # Reads the images whose source may stall.

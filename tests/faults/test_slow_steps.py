@@ -6,7 +6,7 @@ import pytest
 
 from tests.fixtures.commands import message
 
-pytestmark = [pytest.mark.processes, pytest.mark.slow]
+pytestmark = [pytest.mark.processes, pytest.mark.slow, pytest.mark.long]
 
 # One loop, without a log or a checkpoint before its end.
 ONE_LOOP = [

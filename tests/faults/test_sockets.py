@@ -4,7 +4,7 @@ import pytest
 
 from tests.fixtures.commands import listening_sockets
 
-pytestmark = [pytest.mark.processes, pytest.mark.slow]
+pytestmark = [pytest.mark.processes, pytest.mark.slow, pytest.mark.long]
 
 
 @pytest.mark.parametrize(("fault", "count"), [("", 0), ("listen", 1)])
