@@ -119,6 +119,9 @@ class _Watch:
 
     @contextlib.contextmanager
     def asking(self, ask: Callable[[str], None], notice: str | None) -> Generator[None]:
+        # TensorFlow takes SIGTERM for itself when it connects several workers.
+        for number in self._previous:
+            signal.signal(number, self._handle)
         previous = self._ask, self._notice
         self._ask, self._notice = ask, notice
         try:
