@@ -69,9 +69,9 @@ class Job:
             for index in indices
         ]
 
-    def start_and_reach(self, name, step):
+    def start_and_reach(self, name, step, pause_seconds=0.2):
         """Starts two slow workers and returns them when they have trained to `step`."""
-        workers = self.start(name, STREAMED, pause_seconds=0.2)
+        workers = self.start(name, STREAMED, pause_seconds=pause_seconds)
         workers[0].wait_until(lambda: f'"step": {step},' in content(self.workdir(name) / "metrics.jsonl"))
         return workers
 
@@ -145,7 +145,8 @@ def test_signals_and_losses(undisturbed):
     assert "SIGTERM at step" in other.error
     assert "a signal to another worker at step" in chief.error
 
-    workers = undisturbed.start_and_reach(name, 40)
+    # So slow that it outlives the start of another job.
+    workers = undisturbed.start_and_reach(name, 40, pause_seconds=3.0)
     expect_refusal_of_another_job(undisturbed, name)
     assert [worker.poll() for worker in workers] == [None, None]
     workers[1].kill()
