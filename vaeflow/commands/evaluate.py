@@ -44,14 +44,13 @@ def evaluate(
     """Evaluates a trained model on a whole split; each example counts once.
 
     Up to rounding, the results do not depend on the batch size or the number of
-    replicas. Their names contain the unit and, in brackets, the binarization of the
+    replicas. What is not defined for the model is left out, and a line names it. The
+    names of the results contain the unit and, in brackets, the binarization of the
     images, without which such figures cannot be compared:
-
-    What is not defined for the model is left out and named:
 
     - `negative_elbo_nats`, `reconstruction_loss_nats`, `kl_nats`, and
       `kl_per_dimension_nats/00` … for each latent, at a KL weight of 1;
-    - `active_units`, the number of latents whose posterior mean has a variance above 0.01
+    - `active_units`, the number of latents whose posterior center has a variance above 0.01
       (Burda et al. 2016, arXiv:1509.00519, section 5.2);
     - `mutual_information_nats` between images and latents, an estimate that is at
       most the logarithm of the number of examples, and is said to be saturated where it
