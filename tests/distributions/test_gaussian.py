@@ -1,4 +1,4 @@
-"""Densities and divergences against closed forms, numerical integrals and samples."""
+"""Densities and divergences of Gaussians against closed forms, numerical integrals and samples."""
 
 import math
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from vaeflow.distributions import Bernoulli, Gaussian
+from vaeflow.distributions import Gaussian
 
 GENERATOR = np.random.default_rng(0)
 MEAN = GENERATOR.normal(size=(3, 2, 4))
@@ -93,51 +93,13 @@ def test_kl_to_itself_is_zero_and_to_others_positive():
     assert np.all(one.kl_per_dimension(other) > 0)
 
 
-def test_bernoulli_log_prob():
-    probability = 1 / (1 + np.exp(-MEAN))
-    value = (VALUE > 0).astype(float)
-    bernoulli = Bernoulli(tf.constant(MEAN))
-    expected = np.log(np.where(value == 1, probability, 1 - probability))
-    np.testing.assert_allclose(bernoulli.log_prob_per_dimension(value), expected, rtol=1e-10)
-    np.testing.assert_allclose(bernoulli.log_prob(value), expected.sum((1, 2)), rtol=1e-10)
-    np.testing.assert_allclose(bernoulli.mean, probability, rtol=1e-12)
-
-
-def test_bernoulli_scores_grey_pixels_by_the_cross_entropy():
-    probability, grey = 1 / (1 + np.exp(-MEAN)), 1 / (1 + np.exp(-VALUE))
-    expected = grey * np.log(probability) + (1 - grey) * np.log(1 - probability)
-    log_prob = Bernoulli(tf.constant(MEAN)).log_prob_per_dimension(grey)
-    np.testing.assert_allclose(log_prob, expected, rtol=1e-10)
-
-
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
-def test_bernoulli_at_extreme_logits(dtype):
-    logits = tf.Variable(tf.constant([[-1000.0, 1000.0, -1000.0, 1000.0]], dtype))
-    value = [[0.0, 1.0, 1.0, 0.0]]
-    with tf.GradientTape() as tape:
-        bernoulli = Bernoulli(tf.convert_to_tensor(logits))
-        log_prob = bernoulli.log_prob(value)
-    np.testing.assert_array_equal(bernoulli.log_prob_per_dimension(value), [[0.0, 0.0, -1000.0, -1000.0]])
-    np.testing.assert_array_equal(log_prob, [-2000.0])
-    gradient = tf.cast(tape.gradient(log_prob, logits), tf.float64)
-    np.testing.assert_array_equal(gradient, [[0.0, 0.0, 1.0, -1.0]])
-
-
-def test_bernoulli_samples_are_ones_as_often_as_the_mean_says():
-    noise = 1.0 - np.random.default_rng(1).random((200_000, 3))  # In (0, 1].
-    samples = Bernoulli(tf.constant([[-1.0, 0.0, 2.0]], tf.float64)).sample(noise).numpy()
-    assert set(np.unique(samples)) == {0.0, 1.0}
-    np.testing.assert_allclose(samples.mean(0), 1 / (1 + np.exp([1.0, 0.0, -2.0])), atol=0.005)
-
-
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_half_precision_parameters_give_float32_values(dtype):
     mean, log_variance = tf.cast(MEAN, dtype), tf.cast(LOG_VARIANCE, dtype)
     exact = tf.cast(mean, tf.float64).numpy(), tf.cast(log_variance, tf.float64).numpy()
     gaussian = Gaussian(mean, log_variance)
     other = Gaussian(tf.constant(0.0), tf.constant(0.0))
-    bernoulli = Bernoulli(mean)
-    for tensor in (gaussian.log_prob(VALUE), gaussian.kl(other), bernoulli.log_prob(VALUE)):
+    for tensor in (gaussian.log_prob(VALUE), gaussian.kl(other)):
         assert tensor.dtype == tf.float32
     expected = log_density(VALUE, *exact).sum((1, 2))
     np.testing.assert_allclose(gaussian.log_prob(VALUE), expected, rtol=1e-5)

@@ -1,0 +1,12 @@
+"""Probability distributions as plain values without variables.
+
+Log densities and divergences are in nats. They are computed in float32, or in float64 for
+parameters in float64; half-precision parameters are cast first.
+"""
+
+from vaeflow.distributions.base import Distribution, ImageDistribution, closed_kl, has_density
+from vaeflow.distributions.bernoulli import Bernoulli
+from vaeflow.distributions.gaussian import Gaussian
+from vaeflow.distributions.point import Point
+
+__all__ = ["Bernoulli", "Distribution", "Gaussian", "ImageDistribution", "Point", "closed_kl", "has_density"]
