@@ -54,6 +54,16 @@ def test_gaussian_samples_have_its_moments():
     np.testing.assert_allclose(samples.var(0), [4.0, 1.0], rtol=0.02)
 
 
+def test_a_temperature_multiplies_the_deviation():
+    gaussian = Gaussian(tf.constant(MEAN), tf.constant(LOG_VARIANCE)).tempered(0.3)
+    np.testing.assert_allclose(gaussian.sample(VALUE), MEAN + 0.3 * np.exp(LOG_VARIANCE / 2) * VALUE)
+
+
+def test_a_temperature_of_zero_leaves_the_mean():
+    gaussian = Gaussian(tf.constant(MEAN), tf.constant(LOG_VARIANCE)).tempered(0.0)
+    np.testing.assert_array_equal(gaussian.draw()[0], MEAN)
+
+
 def other_gaussian():
     generator = np.random.default_rng(2)
     return generator.normal(size=MEAN.shape), generator.normal(size=MEAN.shape)

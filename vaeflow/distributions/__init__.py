@@ -7,6 +7,16 @@ parameters in float64; half-precision parameters are cast first.
 from vaeflow.distributions.base import Distribution, ImageDistribution, closed_kl, has_density
 from vaeflow.distributions.bernoulli import Bernoulli
 from vaeflow.distributions.gaussian import Gaussian
+from vaeflow.distributions.mixture import Mixture
 from vaeflow.distributions.point import Point
 
-__all__ = ["Bernoulli", "Distribution", "Gaussian", "ImageDistribution", "Point", "closed_kl", "has_density"]
+__all__ = [
+    "Bernoulli",
+    "Distribution",
+    "Gaussian",
+    "ImageDistribution",
+    "Mixture",
+    "Point",
+    "closed_kl",
+    "has_density",
+]

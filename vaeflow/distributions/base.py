@@ -8,9 +8,15 @@ import tensorflow as tf
 class Distribution(Protocol):
     """A distribution over latents: for each of r rows, or one for any number of rows, as a prior is.
 
-    It may also have `log_prob`, which a distribution on a single point has not; and `kl(other)`,
-    which returns the divergence from another distribution in closed form, in nats, `[r, U]` for U
-    units that add up, or `NotImplemented` where it knows none.
+    It may also have
+
+    - `log_prob(value)`, in nats, `[r]`, which a distribution on a single point has not;
+    - `kl(other)`, the divergence from another distribution in closed form, in nats, `[r, U]` for U
+      units that add up, or `NotImplemented` where it knows none;
+    - `tempered(temperature)`, the distribution with its spread multiplied by a factor, a float
+      of at least 0: 1 changes nothing, less gives more typical and less varied draws. A Gaussian
+      multiplies its standard deviation, a mixture that of each component. At 0 a draw is a mean,
+      and its density is not a number.
     """
 
     @property

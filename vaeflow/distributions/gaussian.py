@@ -45,6 +45,12 @@ class Gaussian:
         value = self.sample(random.normal((rows, *shape), self.mean.dtype, shared))
         return value, self.log_prob(value)
 
+    def tempered(self, temperature: float) -> "Gaussian":
+        """Multiplies the standard deviation; see `Distribution.tempered`."""
+        log_variance = full_precision(self.log_variance)
+        log_variance += 2.0 * tf.math.log(tf.constant(temperature, log_variance.dtype))
+        return dataclasses.replace(self, log_variance=log_variance)
+
     def sample(self, noise: tf.Tensor) -> tf.Tensor:
         """Transforms standard normal `noise` of the shape of `mean` into a sample of its dtype."""
         mean, log_variance = full_precision(self.mean), full_precision(self.log_variance)

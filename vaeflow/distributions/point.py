@@ -21,6 +21,10 @@ class Point:
         """`center`."""
         return {"center": self.center}
 
+    def tempered(self, temperature: float) -> "Point":  # noqa: ARG002 -- `Distribution`
+        """Returns itself: a point has no spread."""
+        return self
+
     def draw(self, num_rows: Any = None, shared: bool = False) -> tuple[tf.Tensor, None]:  # noqa: ARG002 -- `Distribution`
         """Returns the value, and no density."""
         return self.center, None
