@@ -6,8 +6,8 @@ import numpy as np
 import tensorflow as tf
 
 from vaeflow.datasets import cache
-from vaeflow.datasets.base import InMemorySplit
 from vaeflow.datasets.cache import CachedSplit
+from vaeflow.datasets.in_memory import InMemorySplit
 
 NUM_EXAMPLES = 6
 

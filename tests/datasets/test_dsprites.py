@@ -25,7 +25,7 @@ def write_dsprites(path, **changes):
         "metadata": np.array(Bomb(), dtype=object),
         "imgs": rng.randint(0, 2, (NUM, 8, 8)).astype(np.uint8),
         "latents_classes": np.concatenate(
-            [np.zeros((NUM, 1), np.int64), rng.randint(0, 3, (NUM, 4)), np.arange(NUM)[:, None]], axis=1
+            [np.zeros((NUM, 1), np.int64), rng.randint(0, 3, (NUM, 3)), np.argwhere(np.ones((3, 20)))], axis=1
         ),
         "latents_values": np.zeros((NUM, 6)),
         **changes,
@@ -44,10 +44,13 @@ def test_reads_images_and_factors(tmp_path, monkeypatch):
     assert train.shape == (8, 8, 1)
     assert train.factor_names[0] == "shape"
     places = np.concatenate([s.factors(np.arange(s.num_examples)) for s in (train, evaluation)])
-    np.testing.assert_array_equal(np.sort(places[:, 4]), np.arange(NUM))
-    np.testing.assert_array_equal(places, members["latents_classes"][places[:, 4], 1:])
+    records = 20 * places[:, 3] + places[:, 4]
+    np.testing.assert_array_equal(np.sort(records), np.arange(NUM))
+    np.testing.assert_array_equal(places, members["latents_classes"][records, 1:])
     images = np.concatenate([train.array, evaluation.array])[..., 0]
-    np.testing.assert_array_equal(images, members["imgs"][places[:, 4]] * 255)
+    np.testing.assert_array_equal(images, members["imgs"][records] * 255)
+    # Of the published grid, whatever is in the file.
+    assert train.factor_sizes == evaluation.factor_sizes == (3, 6, 40, 32, 32)
 
 
 def test_a_missing_file_is_refused_when_made(tmp_path):
@@ -73,6 +76,10 @@ BAD[41, 3, 3] = 255
         ({"imgs": np.array([Bomb()] * NUM, dtype=object)}, "Python objects, which are never unpickled"),
         ({"latents_classes": np.zeros((NUM, 5), int)}, r"`latents_classes` is int64 \(60, 5\)"),
         ({"latents_classes": None}, "latents_classes"),
+        (
+            {"latents_classes": np.full((NUM, 6), 7)},
+            "record 0: the label 'shape' is 7; expected 0 to 2, one of 3 values",
+        ),
     ],
 )
 def test_wrong_members_are_described(tmp_path, changes, message):

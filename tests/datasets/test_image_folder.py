@@ -187,6 +187,35 @@ def test_the_first_folder_is_the_label(tmp_path):
     assert train.factor_names == ("folder",)
     assert train.factors(np.arange(3)).tolist() == [[0], [1], [2]]
     assert evaluation.factors(np.arange(2)).tolist() == [[1], [2]]
+    assert evaluation.labels(tf.constant([1, 0])).numpy().tolist() == [[2], [1]]
+    assert train.factor_sizes == evaluation.factor_sizes == (3,)
+
+
+def test_a_folder_without_training_images_is_no_label(tmp_path):
+    for folder in ("train/b", "train/d", "test/a", "test/b", "test/c"):
+        save_image(tmp_path / folder / "1.png")
+    train, evaluation = load_split(tmp_path), load_split(tmp_path, "evaluation")
+    # The training folders keep their numbers, and the others can still be told apart.
+    assert train.factors(np.arange(2)).tolist() == [[0], [1]]
+    assert train.factor_sizes == (2,)
+    assert evaluation.factors(np.arange(3)).tolist() == [[2], [0], [3]]
+    message = r"test/a/1.png has a label that training lacks: 2 images .*\(a, c\); expected only b, d; rename"
+    for read in (lambda: evaluation.factor_sizes, lambda: evaluation.labels(tf.constant([1]))):
+        with pytest.raises(DataError, match=message):
+            read()
+
+
+def test_what_is_held_out_of_a_folder_has_its_labels(tmp_path):
+    for place, folder in enumerate("abcdef"):
+        save_image(tmp_path / folder / "1.png", colour=(place,) * 3)
+    splits = [load_split(tmp_path, name, evaluation_fraction=0.5) for name in ("train", "evaluation")]
+    assert [split.factor_sizes for split in splits] == [(6,), (6,)]
+    numbers = [split.factors(np.arange(split.num_examples))[:, 0].tolist() for split in splits]
+    assert all(numbers)
+    assert sorted(numbers[0] + numbers[1]) == list(range(6))
+    for split, numbered in zip(splits, numbers):
+        folders = [split.describe(index).split("/")[-2] for index in range(split.num_examples)]
+        assert folders == ["abcdef"[number] for number in numbered]
 
 
 def test_own_size_must_be_the_same(tmp_path):

@@ -8,6 +8,7 @@ import struct
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from vaeflow.datasets import MNIST, FashionMNIST
 from vaeflow.errors import ConfigurationError, DataError
@@ -48,6 +49,8 @@ def test_reads_both_splits(folder, arrays):
     assert train.num_examples == 5
     assert train.factors(np.array([4, 0])).tolist() == [[5], [3]]
     assert train.factor_names == ("digit",)
+    assert train.factor_sizes == (10,)
+    assert train.labels(tf.constant([4, 0])).numpy().tolist() == [[5], [3]]
     assert FashionMNIST(folder).load("train").factor_names == ("article",)
 
 

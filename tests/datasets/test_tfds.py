@@ -29,6 +29,7 @@ class TinyImages(tfds.core.GeneratorBasedBuilder):
             "image": tfds.features.Image(shape=(None, None, 3)),
             "fixed": tfds.features.Image(shape=(6, 9, 3)),
             "number": tfds.features.Scalar(np.int64),
+            "parity": tfds.features.ClassLabel(num_classes=3),
         }
         return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
 
@@ -37,7 +38,8 @@ class TinyImages(tfds.core.GeneratorBasedBuilder):
 
     def _generate_examples(self, first, last):
         for place in range(first, last):
-            yield place, {"image": pixels(place), "fixed": pixels(place), "number": place}
+            images = {"image": pixels(place), "fixed": pixels(place)}
+            yield place, {**images, "number": place, "parity": place % 2}
 
 
 class OutOfReach(TinyImages):
@@ -80,6 +82,26 @@ def test_both_splits_are_read(folders, kind):
 
 
 @pytest.mark.parametrize("kind", ["tfrecord", "array_record"])
+def test_classes_have_the_size_of_their_feature(folders, kind):
+    dataset = TFDS("tiny_images", folders[kind], image_key="fixed", label_key="parity")
+    for name in ("train", "evaluation"):
+        split = dataset.load(name)
+        assert split.factor_sizes == (3,)
+        stream = tf.data.Dataset.range(4).batch(3).map(split.labels)
+        np.testing.assert_array_equal(np.concatenate(list(stream)), split.factors(np.arange(4)))
+
+
+@pytest.mark.parametrize("kind", ["tfrecord", "array_record"])
+def test_integers_without_classes_have_the_size_of_the_training_split(folders, kind):
+    settings = {"image_key": "fixed", "label_key": "number"}
+    train = TFDS("tiny_images", folders[kind], **settings).load("train")
+    assert train.factor_sizes == (10,)
+    assert sorted(train.labels(tf.range(10, dtype=tf.int64)).numpy()[:, 0]) == list(range(10))
+    with pytest.raises((DataError, tf.errors.UnknownError), match=r"'number' is 1\d; expected 0 to 9"):
+        TFDS("tiny_images", folders[kind], **settings).load("evaluation").labels(tf.constant([0]))
+
+
+@pytest.mark.parametrize("kind", ["tfrecord", "array_record"])
 def test_sizes_and_parts_of_splits(folders, kind):
     settings = {"train_split": "train[:70%]", "evaluation_split": "train[70%:]", "image_size": (3, 5)}
     dataset = TFDS("tiny_images", folders[kind], **settings)
@@ -107,8 +129,9 @@ def test_a_failed_download_says_what_was_tried(tmp_path):
     [
         ({"name": "mnits"}, "`TFDS.name` 'mnits' is not a dataset of tfds.*'mnist'"),
         ({"train_split": "validation"}, "`TFDS.train_split` .* has .*train.*got 'validation'"),
-        ({"image_key": "picture"}, "features fixed, image, number; got 'picture'"),
+        ({"image_key": "picture"}, "features fixed, image, number, parity; got 'picture'"),
         ({"label_key": "label"}, "got 'label'"),
+        ({"label_key": "image"}, "`TFDS.label_key` must name a feature .* one integer, got 'image'"),
         ({"image_key": "number"}, "must name an 8-bit image"),
         ({"image_key": "image"}, r"shape \(None, None, 3\); set `TFDS.image_size`"),
         ({"memory_limit_bytes": 1000}, "would take 1620 bytes .*`TFDS.memory_limit_bytes` = 1000"),

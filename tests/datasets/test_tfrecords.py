@@ -56,6 +56,10 @@ def test_a_part_is_held_out(pattern, settings):
         order = np.random.RandomState(1).permutation(split.num_examples)
         numbers = split.factors(order)[:, 0]
         np.testing.assert_array_equal(read_images(split, order), IMAGES[numbers])
+        stream = tf.data.Dataset.from_tensor_slices(order).batch(3).map(split.labels)
+        np.testing.assert_array_equal(np.concatenate(list(stream))[:, 0], numbers)
+        # The largest label of all files, whichever split it is in.
+        assert split.factor_sizes == (20,)
         places.extend(numbers)
     assert sorted(places) == list(range(20))
 
@@ -68,6 +72,33 @@ def test_evaluation_files_of_their_own(pattern, tmp_path):
     np.testing.assert_array_equal(read_images(evaluation, [0]), IMAGES[[7]])
     assert evaluation.factors(np.array([0])) is None
     assert evaluation.factor_names == ()
+
+
+def number(value):
+    return tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
+
+
+def test_labels_have_the_size_of_the_training_files(pattern, tmp_path):
+    write_records(tmp_path / "held_out", [example_with(7), example_with(5, number=number(20))])
+    settings = {"evaluation": tmp_path / "held_out", "label_key": "number"}
+    evaluation = TFRecords(pattern, **settings).load("evaluation")
+    assert evaluation.factor_sizes == (20,)
+    stream = tf.data.Dataset.range(2).batch(1).map(evaluation.labels)
+    message = r"DataError: .*held_out, record 1: the label 'label' is 20; expected 0 to 19, one of 20 values"
+    with pytest.raises(tf.errors.UnknownError, match=message):
+        list(stream)
+    evaluation = TFRecords(pattern, num_classes=30, **settings).load("evaluation")
+    assert evaluation.factor_sizes == (30,)
+    assert evaluation.labels(tf.constant([1, 0])).numpy().tolist() == [[20], [7]]
+
+
+def test_a_record_without_a_label_is_named(pattern, tmp_path):
+    write_records(tmp_path / "train", [example_with(7), example_with(5, number=number(-1))])
+    split = TFRecords(tmp_path / "train", label_key="number").load("train")
+    with pytest.raises(DataError, match=r"train, record 1: the label is -1; expected an integer from 0"):
+        _ = split.factor_sizes
+    with pytest.raises(ValueError, match=r"`TFRecords.num_classes` must be a positive integer, got 0"):
+        TFRecords(pattern, num_classes=0)
 
 
 def test_a_shape_fits_encoded_images(pattern):

@@ -1,9 +1,10 @@
 """Sources of images. Each has a training and an evaluation split, read by index."""
 
 from vaeflow.datasets.arrays import Arrays
-from vaeflow.datasets.base import Dataset, InMemorySplit, Split
+from vaeflow.datasets.base import Dataset, Split
 from vaeflow.datasets.dsprites import DSprites
 from vaeflow.datasets.image_folder import ImageFolder
+from vaeflow.datasets.in_memory import InMemorySplit
 from vaeflow.datasets.mnist import MNIST, FashionMNIST
 from vaeflow.datasets.rendered_sprites import RenderedSprites
 from vaeflow.datasets.tfds import TFDS

@@ -10,7 +10,8 @@ import numpy as np
 from vaeflow import registry, validation
 from vaeflow.datasets import array_files, pixels
 from vaeflow.datasets.array_files import StoredArray
-from vaeflow.datasets.base import SPLITS, Dataset, InMemorySplit, Split, held_out_split, num_held_out
+from vaeflow.datasets.base import SPLITS, Dataset, Split, held_out_split, num_held_out
+from vaeflow.datasets.in_memory import InMemorySplit
 from vaeflow.errors import ConfigurationError, DataError
 
 _CHUNK_BYTES = 64 * 2**20

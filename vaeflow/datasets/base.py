@@ -1,6 +1,7 @@
 """The base classes of sources of images: a dataset and its splits."""
 
 import abc
+import functools
 import hashlib
 from collections.abc import Sequence
 from typing import Any
@@ -9,8 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from vaeflow import random, validation
-from vaeflow.datasets import pixels
-from vaeflow.errors import ConfigurationError, DataError, user_code
+from vaeflow.datasets import labels
+from vaeflow.errors import ConfigurationError, DataError
 
 BINARIZATIONS = ("none", "static", "dynamic")
 SPLITS = ("train", "evaluation")
@@ -133,7 +134,7 @@ class Split(abc.ABC):
       num_examples: the number of images.
       shape: `(H, W, C)` of an image.
       dtype: `"uint8"` (0 to 255) or `"float32"` (0 to 1), as `examples` gives them.
-      factor_names: names of the known factors or labels of an example, or `()`.
+      factor_names: names of the F known factors of an example, or `()`.
       array: the whole split as one array `[N, H, W, C]`; None if it is not held in memory.
       binarization: as for `Dataset`; `pipeline.read_split` sets it, and `to_floats` reads it.
     """
@@ -161,6 +162,58 @@ class Split(abc.ABC):
     def factors(self, indices: np.ndarray) -> np.ndarray | None:
         """Returns the factors at `indices` (NumPy `[n]`), int64 `[n, F]`; None if they are unknown."""
         return
+
+    @functools.cached_property
+    def factor_sizes(self) -> tuple[int, ...]:
+        """The number of values of each factor, the same in all splits: labels are in 0 … size − 1.
+
+        A source that knows them sets the attribute. Otherwise they are the largest of this
+        split's own factors plus 1, all of which are then read once.
+
+        Raises:
+          DataError: the factors are no labels, or in evaluation one is that no training image has.
+        """
+        if not self.factor_names:
+            return ()
+        return labels.sizes_of(self._checked_factors(np.arange(self.num_examples)))
+
+    def labels(self, indices: tf.Tensor) -> tf.Tensor:
+        """Returns the factors at `indices` as a model takes them. It runs inside `tf.data`.
+
+        Args:
+          indices: an int64 tensor `[n]` with values in 0 … num_examples − 1.
+
+        Returns:
+          An int64 tensor `[n, F]`, in the order of `factor_names`; F is 0 if no factor is known.
+        """
+        sizes = self.factor_sizes  # What is wrong with them is said here, not inside `tf.data`.
+
+        def read(chosen: np.ndarray) -> np.ndarray:
+            return self._checked_factors(chosen, sizes) if sizes else np.zeros((len(chosen), 0), np.int64)
+
+        found = tf.numpy_function(read, [indices], tf.int64, stateful=False)
+        return tf.ensure_shape(found, (None, len(sizes)))
+
+    def describe(self, index: int) -> str:
+        """Names an example for an error."""
+        return f"example {index}"
+
+    def _checked_factors(self, indices: np.ndarray, sizes: Sequence[int] | None = None) -> np.ndarray:
+        """Reads factors, and checks them as labels: int64 `[n, F]`."""
+
+        def describe(row: int) -> str:
+            return self.describe(int(indices[row]))
+
+        place = f"`{type(self).__name__}.factors`"
+        found = labels.checked(self.factors(indices), place, describe)
+        if found.shape != (len(indices), len(self.factor_names)):
+            raise DataError(
+                f"{place} must return int64 [n, {len(self.factor_names)}], one column for each of "
+                f"{', '.join(self.factor_names)}; it returned {found.shape} for {len(indices)} indices"
+            )
+        if sizes is not None:
+            labels.check_sizes(found, self.factor_names, sizes, describe)
+        return found
 
     def fingerprint(self) -> str:
         """Describes the data in one line, which is another one if the data changes.
@@ -206,71 +259,3 @@ def check_range(images: np.ndarray, what: str) -> None:
             f"{what} of float32 must have pixels in 0 to 1, they are {lowest:g} to {highest:g}; scale them, "
             "or give uint8 from 0 to 255"
         )
-
-
-def _check_array(array: Any, layout: str | None, pixel_range: Any) -> None:
-    is_array = isinstance(array, np.ndarray)
-    has_axes = is_array and (array.ndim == 4 if layout is None else True)
-    if not has_axes or (pixel_range is None and array.dtype.name not in pixels.NATIVE_RANGES):
-        advice = "; add a channel axis, as in images[..., None]" if is_array and array.ndim == 3 else ""
-        raise DataError(
-            "images must be a NumPy array [N, H, W, C] of uint8 (0 to 255) or float32 (0 to 1), got "
-            f"{user_code.described(array)}{advice}"
-        )
-
-
-class InMemorySplit(Split):
-    """A split held as one array.
-
-    Args:
-      array: `[N, H, W, C]`, uint8 in 0 … 255, or floats in [0, 1], held as float32. Channels
-        that come first, and uint8 of a smaller range, are refused.
-      factors: int64 `[N, F]`; None if they are unknown.
-      factor_names: the names of the F factors.
-      binarization: `"none"`, or `"dynamic"` to draw the pixels whenever they are used.
-      layout: as for `Arrays`.
-      pixel_range: as for `Arrays`: the numbers of black and white, if they are not 0 and 255
-        of uint8, or 0 and 1 of floats.
-
-    Raises:
-      DataError: the array is not what it would be taken for.
-    """
-
-    def __init__(
-        self,
-        array: np.ndarray,
-        factors: np.ndarray | None = None,
-        factor_names: Sequence[str] = (),
-        binarization: str = "none",
-        layout: str | None = None,
-        pixel_range: Sequence[float] | None = None,
-    ):
-        _check_array(array, layout, pixel_range)
-        description = pixels.Description("InMemorySplit", layout, pixel_range)
-        images = _described_images(array, description)
-        super().__init__(len(images), images.shape[1:], images.dtype.name)
-        self.binarization = validation.one_of("binarization", binarization, BINARIZATIONS)
-        self.array = np.ascontiguousarray(images)
-        self.factor_names = tuple(factor_names)
-        self._factors = factors
-
-    def examples(self, indices: tf.Tensor) -> tf.Tensor:
-        def gather(chosen):
-            return self.array[chosen]  # pyright: ignore[reportOptionalSubscript] It is never None here.
-
-        images = tf.numpy_function(gather, [indices], self.dtype, stateful=False)
-        return tf.ensure_shape(images, (None, *self.shape))
-
-    def factors(self, indices: np.ndarray) -> np.ndarray | None:
-        return None if self._factors is None else self._factors[indices]
-
-
-def _described_images(array: np.ndarray, description: pixels.Description) -> np.ndarray:
-    """Checks an array in memory, and returns its images `[N, H, W, C]`, uint8 or float32."""
-    place = "`InMemorySplit.array`"
-    layout = description.layout_of(array.shape, place)
-    description.check_dtype(array.dtype, place)
-    seen = pixels.PixelRange(description, place)
-    seen.see(array, 0)
-    seen.check(refuses_black=False)
-    return description.images(array, layout)

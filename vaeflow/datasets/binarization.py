@@ -6,7 +6,9 @@ import numpy as np
 import tensorflow as tf
 
 from vaeflow import validation
-from vaeflow.datasets.base import ALL_SPLITS, InMemorySplit, Split
+from vaeflow.datasets.base import ALL_SPLITS, Split
+from vaeflow.datasets.derived import DerivedSplit
+from vaeflow.datasets.in_memory import with_factors_of
 
 _KEY = 0x5EED
 _CHUNK_PIXELS = 2**24
@@ -39,11 +41,10 @@ def binarize_split(split: Split, name: str) -> Split:
     for start in range(0, len(images), rows):
         chunk = split.array[start : start + rows]
         images[start : start + rows] = _draw(chunk, _noise(name, start, len(chunk), split.shape))
-    factors = split.factors(np.arange(len(images)))
-    return InMemorySplit(images, factors, split.factor_names, layout="NHWC", pixel_range=(0, 255))
+    return with_factors_of(split, images, np.arange(len(images)))
 
 
-class BinarizedSplit(Split):
+class BinarizedSplit(DerivedSplit):
     """A split whose pixels are drawn on demand, always with the same result.
 
     Args:
@@ -52,23 +53,15 @@ class BinarizedSplit(Split):
     """
 
     def __init__(self, split: Split, name: str):
-        super().__init__(split.num_examples, split.shape, "uint8")
-        self.factor_names = split.factor_names
-        self._split = split
+        super().__init__(split, "uint8")
         self._name = name
-
-    def factors(self, indices: np.ndarray) -> np.ndarray | None:
-        return self._split.factors(indices)
-
-    def content_digest(self) -> str:
-        return self._split.content_digest()
 
     def examples(self, indices: tf.Tensor) -> tf.Tensor:
         def draw(images, chosen):
             noise = [_noise(self._name, int(index), 1, self.shape) for index in chosen]
             return _draw(images, np.concatenate(noise)) if noise else images.astype(np.uint8)
 
-        images = tf.numpy_function(draw, [self._split.examples(indices), indices], "uint8", stateful=False)
+        images = tf.numpy_function(draw, [self._source.examples(indices), indices], "uint8", stateful=False)
         return tf.ensure_shape(images, (None, *self.shape))
 
 

@@ -11,12 +11,13 @@ import tensorflow as tf
 from absl import logging
 
 from vaeflow.datasets.base import Split
+from vaeflow.datasets.derived import DerivedSplit
 
 # Of the free space of the disk; the rest is left for checkpoints and other programs.
 _LARGEST_SHARE_OF_DISK = 0.5
 
 
-class CachedSplit(Split):
+class CachedSplit(DerivedSplit):
     """A split that decodes each image of another split once.
 
     The images are cached in an unnamed file in the folder for temporary files (`TMPDIR`),
@@ -30,21 +31,13 @@ class CachedSplit(Split):
     """
 
     def __init__(self, source: Split):
-        super().__init__(source.num_examples, source.shape, source.dtype)
-        self.factor_names = source.factor_names
-        self._source = source
+        super().__init__(source)
         self._bytes = math.prod(self.shape) * np.dtype(self.dtype).itemsize
         room = _LARGEST_SHARE_OF_DISK * shutil.disk_usage(tempfile.gettempdir()).free
         self._capacity = min(self.num_examples, int(room) // self._bytes)
         self._kept = np.zeros(self._capacity, bool)
         self._file = tempfile.TemporaryFile(prefix="vaeflow-", buffering=0)  # noqa: SIM115 Lives with the split.
         weakref.finalize(self, self._file.close)
-
-    def factors(self, indices: np.ndarray) -> np.ndarray | None:
-        return self._source.factors(indices)
-
-    def content_digest(self) -> str:
-        return self._source.content_digest()
 
     def examples(self, indices: tf.Tensor) -> tf.Tensor:
         missing = tf.numpy_function(self._missing, [indices], tf.int64)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from vaeflow import registry, validation
+from vaeflow.datasets import labels
 from vaeflow.datasets.array_files import (
     StoredArray,
     archive_member,
@@ -14,11 +15,12 @@ from vaeflow.datasets.array_files import (
     opened_archive,
     readable,
 )
-from vaeflow.datasets.base import SPLITS, Dataset, InMemorySplit, Split, held_out_split
+from vaeflow.datasets.base import SPLITS, Dataset, Split, held_out_split
+from vaeflow.datasets.in_memory import InMemorySplit
 from vaeflow.datasets.pixels import NATIVE_RANGES
+from vaeflow.datasets.rendered_sprites import FACTOR_NAMES, FACTOR_SIZES
 from vaeflow.errors import ConfigurationError, DataError
 
-FACTOR_NAMES = ("shape", "scale", "orientation", "x_position", "y_position")
 _CHUNK_EXAMPLES = 8192
 
 
@@ -67,7 +69,12 @@ class DSprites(Dataset):
                 )
             images = _read_images(sprites, indices)
         return InMemorySplit(
-            images, classes[indices], FACTOR_NAMES, layout="NHWC", pixel_range=NATIVE_RANGES["uint8"]
+            images,
+            classes[indices],
+            FACTOR_NAMES,
+            layout="NHWC",
+            pixel_range=NATIVE_RANGES["uint8"],
+            factor_sizes=FACTOR_SIZES,
         )
 
     def _classes(self, stored: StoredArray) -> np.ndarray:
@@ -76,7 +83,9 @@ class DSprites(Dataset):
         if len(shape) != 2 or shape[1] != 1 + len(FACTOR_NAMES) or dtype.kind not in "iu":
             raise DataError(f"{self.file}: `latents_classes` is {dtype} {shape}; expected integers [N, 6]")
         check_memory(shape[0] * shape[1] * dtype.itemsize, stored.place)
-        return stored.read_rows(shape[0])[:, 1:].astype(np.int64)
+        classes = labels.checked(stored.read_rows(shape[0])[:, 1:], stored.place)
+        labels.check_sizes(classes, FACTOR_NAMES, FACTOR_SIZES, lambda row: f"{stored.place}, record {row}")
+        return classes
 
 
 def _read_images(stored: StoredArray, indices: np.ndarray) -> np.ndarray:

@@ -100,7 +100,7 @@ class ImageFiles:
         else:
             self.paths = self._held_out(list(self._files(folder)), fraction)
         for text, paths in self._notes.items():
-            logging.warning("%s: %d %s: %s", folder, len(paths), text, _listed(paths))
+            logging.warning("%s: %d %s: %s", folder, len(paths), text, listing(paths))
 
     def _files(self, root: pathlib.Path) -> Iterator[str]:
         """Yields the paths of the images below a folder, sorted."""
@@ -183,12 +183,12 @@ def intact(paths: Sequence[str], skips_damaged: bool) -> tuple[list[str], str]:
             digest.update(os.fsencode(os.path.relpath(path, root)) + b"\0" + health.digest)
     if damaged and not skips_damaged:
         raise DataError(
-            f"{len(damaged)} of {len(paths)} files cannot be decoded as images: {_listed(damaged)}; replace "
+            f"{len(damaged)} of {len(paths)} files cannot be decoded as images: {listing(damaged)}; replace "
             'or remove them, or set `ImageFolder.damaged` to "skip" to train without them'
         )
     if damaged:
         logging.warning(
-            "%d of %d files are damaged and skipped: %s", len(damaged), len(paths), _listed(damaged)
+            "%d of %d files are damaged and skipped: %s", len(damaged), len(paths), listing(damaged)
         )
     return kept, digest.hexdigest()
 
@@ -216,6 +216,7 @@ def _is_litter(name: str, known: set[str]) -> bool:
     return name.startswith(".") or name.lower() in known
 
 
-def _listed(names: Sequence[str]) -> str:
+def listing(names: Sequence[str]) -> str:
+    """Lists names for a message, the first few of many."""
     shown = ", ".join(names[:_MOST_NAMED])
     return shown + (f" and {len(names) - _MOST_NAMED:,} more" if len(names) > _MOST_NAMED else "")

@@ -4,7 +4,7 @@ import functools
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -28,8 +28,9 @@ class ImageFolder(Dataset):
     `testing`, `evaluation`, `eval`, `val`, `valid`, `validation`, `dev`; in capitals or not),
     these are the splits. Otherwise a file's own path decides whether it is held out, so
     adding files never moves another one; copies go where the first of them is. If every file lies in
-    a sub-folder of its split, the name of that sub-folder is its label, the factor `folder`.
-    Only the paths are held in memory. Images are turned as their orientation tag says.
+    a sub-folder of its split, that sub-folder is its label, the factor `folder`: the names of the
+    training sub-folders in their sorted order are 0, 1, 2, …, in every split. Only the paths
+    are held in memory. Images are turned as their orientation tag says.
 
     Args:
       folder: the folder.
@@ -89,7 +90,7 @@ class ImageFolder(Dataset):
         if size is None:
             reference = self._files.paths["train"][0]
             size = decode_image(read_regular(reference), reference, self.channels).shape[:2]
-        split = FileSplit(paths, (*size, self.channels), reference, self._labels(name, paths), digest)
+        split = FileSplit(paths, (*size, self.channels), reference, self._folder_labels(name, paths), digest)
         return CachedSplit(split) if self.cache else split
 
     @functools.cached_property
@@ -109,17 +110,35 @@ class ImageFolder(Dataset):
                 f"files, or change `ImageFolder.evaluation_fraction`, which is {self.evaluation_fraction}"
             )
 
-    def _labels(self, name: str, paths: list[str]) -> list[int] | None:
-        """Returns the numbers of the folders that the images lie in; None unless all do."""
-        folders = {
-            split: {_label(path, self._roots.get(split, self.folder)) for path in listed}
+    def _folder_labels(self, name: str, paths: list[str]) -> "FolderLabels | None":
+        """Numbers the folders that the images lie in; None unless all images of all splits do."""
+        names = {
+            split: {_folder_name(path, self._roots.get(split, self.folder)) for path in listed}
             for split, listed in self._files.paths.items()
         }
-        classes = sorted(set().union(*folders.values()), key=str)
-        if None in classes:
+        of_all = set().union(*names.values())
+        # What is held out of one folder has the labels of that folder.
+        trained = names["train"] if self._roots else of_all
+        if None in of_all:
             return None
-        codes = {label: code for code, label in enumerate(classes)}
-        return [codes[_label(path, self._roots.get(name, self.folder))] for path in paths]
+        ordered = [*sorted(trained, key=str), *sorted(of_all - trained, key=str)]
+        numbers = {folder: number for number, folder in enumerate(ordered)}
+        root = self._roots.get(name, self.folder)
+        return FolderLabels([numbers[_folder_name(path, root)] for path in paths], ordered, len(trained))
+
+
+class FolderLabels(NamedTuple):
+    """The folders that the images of a split lie in.
+
+    Attributes:
+      numbers: of the folder of each image.
+      names: of all folders, by their number.
+      num_trained: the number of folders with training images, which come first.
+    """
+
+    numbers: list[int]
+    names: list[Any]
+    num_trained: int
 
 
 class FileSplit(Split):
@@ -130,7 +149,7 @@ class FileSplit(Split):
       shape: `(H, W, C)` of the images.
       reference_image: the path of the image whose size all must share; None resizes
         images of another size instead.
-      labels: an integer for each file, or None.
+      folders: the folder of each file, or None.
       digest: of the names and contents of the files.
     """
 
@@ -139,18 +158,38 @@ class FileSplit(Split):
         paths: list[str],
         shape: tuple[int, ...],
         reference_image: str | None,
-        labels: Sequence[int] | None,
+        folders: FolderLabels | None,
         digest: str = "",
     ):
         super().__init__(len(paths), shape, "uint8")
         self._paths = paths
         self._digest = digest
         self._reference_image = reference_image
-        self._labels = None if labels is None else np.array(labels, np.int64)
-        self.factor_names = () if labels is None else ("folder",)
+        self._folders = folders
+        self._numbers = None if folders is None else np.array(folders.numbers, np.int64)
+        self.factor_names = () if folders is None else ("folder",)
 
     def factors(self, indices: np.ndarray) -> np.ndarray | None:
-        return None if self._labels is None else self._labels[indices][:, None]
+        return None if self._numbers is None else self._numbers[indices][:, None]
+
+    @functools.cached_property
+    def factor_sizes(self) -> tuple[int, ...]:
+        if self._folders is None or self._numbers is None:
+            return ()
+        _, names, num_trained = self._folders
+        unknown = np.flatnonzero(self._numbers >= num_trained)
+        if len(unknown):
+            folders = sorted({names[self._folders.numbers[index]] for index in unknown})
+            raise DataError(
+                f"{self._paths[unknown[0]]} has a label that training lacks: {len(unknown)} images lie in "
+                f"folders without training images ({image_files.listing(folders)}); expected only "
+                f"{image_files.listing(names[:num_trained])}; rename or remove the others, or add training "
+                "images"
+            )
+        return (num_trained,)
+
+    def describe(self, index: int) -> str:
+        return self._paths[index]
 
     def content_digest(self) -> str:
         return self._digest
@@ -194,6 +233,6 @@ def _checked_folders(folders: Any) -> dict[str, str]:
     return folders
 
 
-def _label(path: str, root: pathlib.Path) -> str | None:
+def _folder_name(path: str, root: pathlib.Path) -> str | None:
     parts = pathlib.PurePath(os.path.relpath(path, root)).parts
     return parts[0] if len(parts) > 1 else None

@@ -11,7 +11,8 @@ from absl import logging
 
 from vaeflow import registry, validation
 from vaeflow.datasets.array_files import check_memory
-from vaeflow.datasets.base import SPLITS, Dataset, InMemorySplit, Split
+from vaeflow.datasets.base import SPLITS, Dataset, Split
+from vaeflow.datasets.in_memory import InMemorySplit
 from vaeflow.datasets.regular_files import open_regular
 from vaeflow.errors import ConfigurationError, DataError
 
@@ -59,7 +60,7 @@ class IDXImages(Dataset):
             images, labels = self._load_from_keras(name)
         else:
             images, labels = _load_from_folder(self.folder, _PREFIXES[name])
-        return InMemorySplit(images[..., None], labels.astype(np.int64)[:, None], (self.label_name,))
+        return InMemorySplit(images[..., None], labels, (self.label_name,), factor_sizes=(_NUM_CLASSES,))
 
     def _load_from_keras(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         import keras

@@ -5,19 +5,19 @@ import hashlib
 import numpy as np
 import tensorflow as tf
 
-from vaeflow.datasets.base import InMemorySplit, Split
-from vaeflow.datasets.pixels import NATIVE_RANGES
+from vaeflow.datasets.base import Split
+from vaeflow.datasets.derived import DerivedSplit
+from vaeflow.datasets.in_memory import with_factors_of
 
 
 def part_of(split: Split, indices: np.ndarray) -> Split:
     """Returns the examples of a split at `indices`, int64 `[n]`; held in memory if the split is."""
     if split.array is None:
         return PartSplit(split, indices)
-    as_it_is = {"layout": "NHWC", "pixel_range": NATIVE_RANGES[split.dtype]}
-    return InMemorySplit(split.array[indices], split.factors(indices), split.factor_names, **as_it_is)
+    return with_factors_of(split, split.array[indices], indices)
 
 
-class PartSplit(Split):
+class PartSplit(DerivedSplit):
     """Some examples of another split, read on demand.
 
     Args:
@@ -26,17 +26,24 @@ class PartSplit(Split):
     """
 
     def __init__(self, split: Split, indices: np.ndarray):
-        super().__init__(len(indices), split.shape, split.dtype)
-        self.factor_names = split.factor_names
-        self._split = split
+        super().__init__(split, num_examples=len(indices))
         self._indices = indices
 
     def factors(self, indices: np.ndarray) -> np.ndarray | None:
-        return self._split.factors(self._indices[indices])
+        return self._source.factors(self._indices[indices])
+
+    def labels(self, indices: tf.Tensor) -> tf.Tensor:
+        return self._source.labels(self._in_source(indices))
+
+    def describe(self, index: int) -> str:
+        return self._source.describe(int(self._indices[index]))
 
     def content_digest(self) -> str:
-        whole = self._split.content_digest()
+        whole = self._source.content_digest()
         return hashlib.sha256(whole.encode() + self._indices.tobytes()).hexdigest() if whole else ""
 
     def examples(self, indices: tf.Tensor) -> tf.Tensor:
-        return self._split.examples(tf.gather(tf.constant(self._indices), indices))
+        return self._source.examples(self._in_source(indices))
+
+    def _in_source(self, indices: tf.Tensor) -> tf.Tensor:
+        return tf.gather(tf.constant(self._indices), indices)

@@ -7,8 +7,10 @@ import os
 import pathlib
 import struct
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
+import tensorflow as tf
 from absl import logging
 
 from vaeflow.datasets.regular_files import check_regular, open_regular
@@ -113,6 +115,34 @@ class RecordIndex:
             return payload
         except (OSError, EOFError, DataError) as error:
             raise DataError(f"{self.describe(record)} cannot be read: {error}; put the file back") from error
+
+
+def read_value(index: RecordIndex, record: int, key: str, kind: str) -> Any:
+    """Reads the single value of a feature of a record's `tf.train.Example`.
+
+    Args:
+      index: the positions of all records.
+      record: the number of the record.
+      key: the feature's name.
+      kind: `"bytes_list"` or `"int64_list"`.
+
+    Raises:
+      DataError: the record is not a `tf.train.Example`, or the feature does not have
+        exactly one value.
+    """
+    payload = index.read(record)
+    try:
+        features = tf.train.Example.FromString(payload).features.feature
+    # The parser's error belongs to protobuf, which is not a dependency of vaeflow.
+    except Exception as error:
+        raise DataError(f"{index.describe(record)} is not a tf.train.Example: {error}") from error
+    values = getattr(features[key], kind).value if key in features else ()
+    if len(values) != 1:
+        raise DataError(
+            f"{index.describe(record)}: the feature {key!r} has {len(values)} values in its {kind}, "
+            f"expected one; the record has the features {', '.join(sorted(features)) or '(none)'}"
+        )
+    return values[0]
 
 
 def _record_places(path: str) -> tuple[np.ndarray, np.ndarray, bytes]:

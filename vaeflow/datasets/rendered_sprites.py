@@ -123,6 +123,7 @@ class SpriteSplit(Split):
         num_points = math.prod(map(len, grid))
         count = len(held_out) if name == "evaluation" else num_points - len(held_out)
         super().__init__(count, (image_size, image_size, 1), "uint8")
+        self.factor_sizes = FACTOR_SIZES
         self._grid = [np.array(places, np.int64) for places in grid]
         self._held_out = held_out if name == "evaluation" else None
         # There are h - k training points below the k-th held-out point h. That is enough to
@@ -130,8 +131,11 @@ class SpriteSplit(Split):
         self._num_below = held_out - np.arange(len(held_out))
 
     def factors(self, indices: np.ndarray) -> np.ndarray:
+        return self.labels(tf.constant(indices, tf.int64)).numpy()
+
+    def labels(self, indices: tf.Tensor) -> tf.Tensor:
         with tf.device("CPU:0"):
-            return np.stack([factor.numpy() for factor in self._factors(tf.constant(indices, tf.int64))], 1)
+            return tf.stack(self._factors(indices), axis=1)
 
     def examples(self, indices: tf.Tensor) -> tf.Tensor:
         # An accelerator rounds differently; the images must not depend on it.

@@ -1,19 +1,21 @@
 """Any image dataset of TensorFlow Datasets, by name."""
 
+import contextlib
 import functools
 import hashlib
 import importlib.util
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from vaeflow import registry, validation
-from vaeflow.datasets import tfds_consent
-from vaeflow.datasets.base import SPLITS, Dataset, InMemorySplit, Split
-from vaeflow.datasets.decoding import CHANNELS, checked_image_size, decode_image, decode_images, upright
+from vaeflow.datasets import labels, tfds_consent, tfds_features
+from vaeflow.datasets.base import SPLITS, Dataset, Split
+from vaeflow.datasets.decoding import checked_image_size, decode_image, decode_images, upright
+from vaeflow.datasets.in_memory import InMemorySplit
 from vaeflow.errors import ConfigurationError, DataError
 from vaeflow.runs import watchdog
 
@@ -89,17 +91,38 @@ class TFDS(Dataset):
             return self._load(name)
 
     def _load(self, name: str) -> Split:
-        shape = self._image_shape()
+        shape = self._checked_shape()
         num_examples = self._num_examples(name)
-        arguments = {"split": self.splits[name], "decoders": self._decoders()}
-        try:
-            records = self._builder.as_data_source(**arguments)
-        except NotImplementedError:
+        records, is_indexed = self._records(name)
+        if not is_indexed:
             self._check_memory(name, num_examples * math.prod(shape))
-            return self._in_memory(self._builder.as_dataset(**arguments), num_examples, shape)
+            return self._in_memory(records, num_examples, shape)
         split = self._builder.info.splits[self.splits[name]]
         description = f"{self._builder.info.full_name} {split.shard_lengths} {split.num_bytes}"
         return TFDSSplit(records, shape, self, description)
+
+    def _records(self, name: str) -> tuple[Any, bool]:
+        """Opens the records of a split, and says whether they can be read by index."""
+        decoders = tfds_features.decoders(self._builder.info.features)
+        arguments = {"split": self.splits[name], "decoders": decoders}
+        try:
+            return self._builder.as_data_source(**arguments), True
+        except NotImplementedError:
+            return self._builder.as_dataset(**arguments), False
+
+    @functools.cached_property
+    def num_classes(self) -> int:
+        """The number of values of the label: that of its feature, or the largest for training + 1."""
+        known = getattr(self._builder.info.features[self.label_key], "num_classes", None)
+        if known is not None:
+            return int(known)
+        records, is_indexed = self._records("train")
+        found = []
+        with self._readable():
+            for place, record in enumerate(records if is_indexed else records.as_numpy_iterator()):
+                watchdog.progress(f"reading the label of record {place}")
+                found.append(record[self.label_key])
+        return labels.sizes_of(labels.checked(np.array(found), f"tfds {self.name}"))[0]
 
     def image(self, record: dict[str, Any], shape: tuple[int, ...], place: str) -> np.ndarray:
         """Decodes the image of one record, uint8 of `shape`; `place` names the record in an error."""
@@ -130,39 +153,11 @@ class TFDS(Dataset):
             ) from error
         return builder
 
-    def _image_shape(self) -> tuple[int, ...]:
-        import tensorflow_datasets as tfds
-
+    def _checked_shape(self) -> tuple[int, ...]:
+        """Checks that the features are what the keys should name, and returns `(H, W, C)` of the images."""
         features = self._builder.info.features
-        for key in filter(None, (self.image_key, self.label_key)):
-            if key not in features:
-                raise ConfigurationError(
-                    f"tfds {self.name} has the features {', '.join(sorted(features))}; got {key!r}; set "
-                    "`TFDS.image_key` and `TFDS.label_key` to one of them"
-                )
-        feature = features[self.image_key]
-        if not isinstance(feature, tfds.features.Image) or feature.np_dtype != np.uint8:
-            raise ConfigurationError(
-                f"`TFDS.image_key` must name an 8-bit image of {self.name}, got {feature}"
-            )
-        stored: Any = feature.shape
-        shape = (*(self.image_size or stored[:2]), stored[2])
-        if None in shape or shape[2] not in CHANNELS:
-            raise ConfigurationError(
-                f"the images of tfds {self.name} have the shape {stored}; set `TFDS.image_size` to "
-                f"(height, width), or use a dataset whose number of channels is one of {CHANNELS}"
-            )
-        return shape
-
-    def _decoders(self) -> dict[str, Any]:
-        import tensorflow_datasets as tfds
-
-        # vaeflow decodes the image; the other image features are not needed.
-        return {
-            key: tfds.decode.SkipDecoding()
-            for key, feature in self._builder.info.features.items()
-            if isinstance(feature, tfds.features.Image)
-        }
+        tfds_features.check_keys(features, self.name, self.image_key, self.label_key)
+        return tfds_features.image_shape(features[self.image_key], self.name, self.image_size)
 
     def _num_examples(self, name: str) -> int:
         splits = self._builder.info.splits
@@ -186,17 +181,27 @@ class TFDS(Dataset):
 
     def _in_memory(self, records: Any, num_examples: int, shape: tuple[int, ...]) -> InMemorySplit:
         images = np.empty((num_examples, *shape), np.uint8)
-        labels = np.zeros((num_examples, 1), np.int64)
-        try:
+        found = np.zeros(num_examples, np.int64)
+        with self._readable():
             for place, record in enumerate(records.as_numpy_iterator()):
                 watchdog.progress(f"reading record {place} of {num_examples}")
                 images[place] = self.image(record, shape, f"record {place}")
-                labels[place] = 0 if self.label_key is None else record[self.label_key]
+                found[place] = 0 if self.label_key is None else record[self.label_key]
+        as_it_is: dict[str, Any] = {"layout": "NHWC", "pixel_range": (0, 255)}
+        if self.label_key is None:
+            return InMemorySplit(images, **as_it_is)
+        split = InMemorySplit(images, found, (self.label_key,), **as_it_is)
+        # `labels` refuses what exceeds it; the factors of an evaluation may, as they do in `TFDSSplit`.
+        split.factor_sizes = (self.num_classes,)
+        return split
+
+    @contextlib.contextmanager
+    def _readable(self) -> Iterator[None]:
+        """Turns an error of the prepared files into a `DataError`."""
+        try:
+            yield
         except tf.errors.OpError as error:
             raise DataError(f"{self._builder.data_dir} cannot be read: {error.message}; delete it") from error
-        if self.label_key is None:
-            return InMemorySplit(images, layout="NHWC", pixel_range=(0, 255))
-        return InMemorySplit(images, labels, (self.label_key,), layout="NHWC", pixel_range=(0, 255))
 
 
 class TFDSSplit(Split):
@@ -228,7 +233,14 @@ class TFDSSplit(Split):
         key = self._source.label_key
         if key is None:
             return None
-        return np.array([[record[key]] for record in self._chosen(indices)], np.int64)
+        return np.array([[record[key]] for record in self._chosen(indices)], np.int64).reshape(-1, 1)
+
+    @functools.cached_property
+    def factor_sizes(self) -> tuple[int, ...]:
+        return (self._source.num_classes,) if self.factor_names else ()
+
+    def describe(self, index: int) -> str:
+        return f"tfds {self._source.name}, record {index}"
 
     def content_digest(self) -> str:
         return hashlib.sha256(self._description.encode()).hexdigest()

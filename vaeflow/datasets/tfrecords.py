@@ -10,12 +10,13 @@ import numpy as np
 import tensorflow as tf
 
 from vaeflow import registry, validation
-from vaeflow.datasets import pixels
+from vaeflow.datasets import labels, pixels
 from vaeflow.datasets.base import SPLITS, Dataset, Split, held_out_split, num_held_out
 from vaeflow.datasets.cache import CachedSplit
 from vaeflow.datasets.decoding import CHANNELS, decode_image, decode_images, upright
-from vaeflow.datasets.record_files import RecordIndex, matching_files
+from vaeflow.datasets.record_files import RecordIndex, matching_files, read_value
 from vaeflow.errors import ConfigurationError, DataError
+from vaeflow.runs import watchdog
 
 _FORMATS = ("encoded", "raw")
 _MOST_CHANNELS = 4
@@ -46,6 +47,9 @@ class TFRecords(Dataset):
       cache: True caches decoded images in a temporary file, see `CachedSplit`.
       layout: `"NCHW"` if the channels of raw images come first, `"NHWC"` if they come last.
       pixel_range: the numbers of black and white of raw images, as for `Arrays`.
+      num_classes: the number of values of the label, which are 0 … num_classes − 1. None takes the
+        largest label of `train` plus 1; a model that uses labels then reads all records once at its
+        start.
       **kwargs: see `Dataset`.
 
     Raises:
@@ -65,6 +69,7 @@ class TFRecords(Dataset):
         cache: bool = True,
         layout: str | None = None,
         pixel_range: Sequence[float] | None = None,
+        num_classes: int | None = None,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -76,6 +81,9 @@ class TFRecords(Dataset):
         self.image_format = validation.one_of("TFRecords.image_format", image_format, _FORMATS)
         self.shape = _checked_shape(shape, image_format)
         self.label_key = label_key
+        self._given_classes = (
+            None if num_classes is None else validation.positive_integer("TFRecords.num_classes", num_classes)
+        )
         self.evaluation_fraction = validation.fraction("TFRecords.evaluation_fraction", evaluation_fraction)
         self.cache = validation.boolean("TFRecords.cache", cache)
         self.description = pixels.Description("TFRecords", layout, pixel_range)
@@ -105,6 +113,18 @@ class TFRecords(Dataset):
     def image_shape(self) -> tuple[int, ...]:
         """The shape `(H, W, C)` of all images: the setting, or that of the first record."""
         return self.shape or self.decode(self._train_index, 0, 3, None).shape
+
+    @functools.cached_property
+    def num_classes(self) -> int:
+        """The number of values of the label: the setting, or the largest of the training files + 1."""
+        if self._given_classes is not None:
+            return self._given_classes
+        index, key = self._train_index, self.label_key or ""
+        values = np.empty(len(index), np.int64)
+        for record in range(len(index)):
+            watchdog.progress(f"reading the label of {index.describe(record)}")
+            values[record] = read_value(index, record, key, "int64_list")
+        return int(labels.checked(values, key, index.describe).max()) + 1
 
     @functools.cached_property
     def _train_files(self) -> list[str]:
@@ -185,8 +205,15 @@ class RecordSplit(Split):
         key = self._source.label_key
         if key is None:
             return None
-        labels = [read_value(self._index, record, key, "int64_list") for record in self._records(indices)]
-        return np.array(labels, np.int64)[:, None]
+        values = [read_value(self._index, record, key, "int64_list") for record in self._records(indices)]
+        return np.array(values, np.int64)[:, None]
+
+    @functools.cached_property
+    def factor_sizes(self) -> tuple[int, ...]:
+        return (self._source.num_classes,) if self.factor_names else ()
+
+    def describe(self, index: int) -> str:
+        return self._index.describe(int(self._chosen[index]))
 
     def _contents(self, indices: np.ndarray) -> np.ndarray:
         """Returns the encoded images, `[n]` bytes."""
@@ -214,34 +241,6 @@ class RecordSplit(Split):
                 "the first record; set `TFRecords.shape`"
             )
         return image
-
-
-def read_value(index: RecordIndex, record: int, key: str, kind: str) -> Any:
-    """Reads the single value of a feature of a record's `tf.train.Example`.
-
-    Args:
-      index: the positions of all records.
-      record: the number of the record.
-      key: the feature's name.
-      kind: `"bytes_list"` or `"int64_list"`.
-
-    Raises:
-      DataError: the record is not a `tf.train.Example`, or the feature does not have
-        exactly one value.
-    """
-    payload = index.read(record)
-    try:
-        features = tf.train.Example.FromString(payload).features.feature
-    # The parser's error belongs to protobuf, which is not a dependency of vaeflow.
-    except Exception as error:
-        raise DataError(f"{index.describe(record)} is not a tf.train.Example: {error}") from error
-    values = getattr(features[key], kind).value if key in features else ()
-    if len(values) != 1:
-        raise DataError(
-            f"{index.describe(record)}: the feature {key!r} has {len(values)} values in its {kind}, "
-            f"expected one; the record has the features {', '.join(sorted(features)) or '(none)'}"
-        )
-    return values[0]
 
 
 def _checked_patterns(setting: str, patterns: Any) -> list[str]:

@@ -1,0 +1,40 @@
+"""A split that is made from another, and keeps its labels."""
+
+import functools
+
+import numpy as np
+import tensorflow as tf
+
+from vaeflow.datasets.base import Split
+
+
+class DerivedSplit(Split):
+    """The examples of another split, with other images or read in another way.
+
+    Args:
+      source: the other `Split`.
+      dtype: of the images; None for the source's own.
+      num_examples: their number; None for the source's own.
+    """
+
+    def __init__(self, source: Split, dtype: str | None = None, num_examples: int | None = None):
+        count = source.num_examples if num_examples is None else num_examples
+        super().__init__(count, source.shape, dtype or source.dtype)
+        self.factor_names = source.factor_names
+        self._source = source
+
+    @functools.cached_property
+    def factor_sizes(self) -> tuple[int, ...]:
+        return self._source.factor_sizes
+
+    def factors(self, indices: np.ndarray) -> np.ndarray | None:
+        return self._source.factors(indices)
+
+    def labels(self, indices: tf.Tensor) -> tf.Tensor:
+        return self._source.labels(indices)
+
+    def describe(self, index: int) -> str:
+        return self._source.describe(index)
+
+    def content_digest(self) -> str:
+        return self._source.content_digest()
