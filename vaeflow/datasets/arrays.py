@@ -1,4 +1,4 @@
-"""Images from an array in a .npy, .npz or HDF5 file."""
+"""Images, and their labels, from arrays in .npy, .npz or HDF5 files."""
 
 import math
 import pathlib
@@ -10,6 +10,7 @@ import numpy as np
 from vaeflow import registry, validation
 from vaeflow.datasets import array_files, pixels
 from vaeflow.datasets.array_files import StoredArray
+from vaeflow.datasets.array_labels import ArrayLabels
 from vaeflow.datasets.base import SPLITS, Dataset, Split, held_out_split, num_held_out
 from vaeflow.datasets.in_memory import InMemorySplit
 from vaeflow.errors import ConfigurationError, DataError
@@ -40,11 +41,21 @@ class Arrays(Dataset):
         scaled to [0, 1]. None expects `(0, 255)` of uint8 and `(0, 1)` of floats, and refuses
         what looks like another range.
       evaluation_fraction: the part of `train` that is held out.
+      train_labels: a file as for `train` with the labels of its images, in the same order: an
+        array `[N]` or `[N, F]` of integers from 0 on, of bools (False is 0, True is 1), or of
+        floats that are whole numbers. None takes the file `train` if a key is given, and has
+        no labels without.
+      evaluation_labels: the same for the images of the evaluation.
+      labels_key: the name of the array of labels inside a `.npz` or HDF5 file.
+      train_labels_key: the same for the training images; None takes `labels_key`.
+      evaluation_labels_key: the same for the images of the evaluation; None takes `labels_key`.
+      label_names: the names of the F factors; None takes `label`, or `label_0`, `label_1`, ….
       **kwargs: see `Dataset`.
 
     Raises:
       ConfigurationError: a file does not exist or has another suffix, both splits would be
-        the same array, or `pixel_range` is not an increasing pair.
+        the same array, only one of them has labels, or `pixel_range` is not an increasing
+        pair.
       ValueError: another setting is out of range.
     """
 
@@ -58,6 +69,12 @@ class Arrays(Dataset):
         layout: str | None = None,
         pixel_range: Sequence[float] | None = None,
         evaluation_fraction: float = 0.1,
+        train_labels: str | None = None,
+        evaluation_labels: str | None = None,
+        labels_key: str | None = None,
+        train_labels_key: str | None = None,
+        evaluation_labels_key: str | None = None,
+        label_names: Sequence[str] | None = None,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -75,6 +92,17 @@ class Arrays(Dataset):
         self.description = pixels.Description("Arrays", layout, pixel_range)
         self.evaluation_fraction = validation.fraction("Arrays.evaluation_fraction", evaluation_fraction)
         self._check_splits_differ()
+        images = {"train": self.train} | ({} if self.evaluation is None else {"evaluation": self.evaluation})
+        self.labels = ArrayLabels(
+            images,
+            {
+                "train": _checked_file("Arrays.train_labels", train_labels),
+                "evaluation": _checked_file("Arrays.evaluation_labels", evaluation_labels),
+            },
+            {"train": train_labels_key, "evaluation": evaluation_labels_key},
+            labels_key,
+            label_names,
+        )
 
     def load(self, name: str) -> Split:
         """Reads a split in chunks and checks its pixels; see `Dataset.load`."""
@@ -85,11 +113,22 @@ class Arrays(Dataset):
             if own_file:
                 self._check_same_images(source, layout)
             self._check_memory(source)
+            factors = None
+            if self.labels.is_given:
+                factors = self.labels.read(
+                    "evaluation" if own_file else "train", source.shape[0], source.place
+                )
             indices = np.arange(source.shape[0])
             if self.evaluation is None:
                 num_evaluation = num_held_out(len(indices), self.evaluation_fraction)
                 indices = held_out_split(name, len(indices), num_evaluation, "Arrays.evaluation_fraction")
-            return self._read(source, layout, indices)
+            images = self._read(source, layout, indices)
+        as_it_is: dict[str, Any] = {"layout": "NHWC", "pixel_range": pixels.NATIVE_RANGES[images.dtype.name]}
+        if factors is None:
+            return InMemorySplit(images, **as_it_is)
+        return InMemorySplit(
+            images, factors[indices], self.labels.names, factor_sizes=self.labels.sizes, **as_it_is
+        )
 
     def _opened(self, split: str) -> Any:
         path = self.evaluation if split == "evaluation" and self.evaluation is not None else self.train
@@ -126,8 +165,8 @@ class Arrays(Dataset):
         itemsize = np.dtype(self.description.stored_dtype(source.dtype)).itemsize
         array_files.check_memory(math.prod(source.shape) * itemsize, source.place)
 
-    def _read(self, source: StoredArray, layout: str, indices: np.ndarray) -> InMemorySplit:
-        """Reads the images at increasing `indices`."""
+    def _read(self, source: StoredArray, layout: str, indices: np.ndarray) -> np.ndarray:
+        """Reads the images at increasing `indices`: `[n, H, W, C]`, uint8 or float32."""
         shape = pixels.image_shape(source.shape, layout)
         dtype = self.description.stored_dtype(source.dtype)
         images = np.empty((len(indices), *shape), dtype)
@@ -138,7 +177,11 @@ class Arrays(Dataset):
             first, last = np.searchsorted(indices, (start, start + len(chunk)))
             images[first:last] = self.description.images(chunk[indices[first:last] - start], layout)
         seen.check()
-        return InMemorySplit(images, layout="NHWC", pixel_range=pixels.NATIVE_RANGES[dtype])
+        return images
+
+
+def _checked_file(setting: str, value: str | None) -> pathlib.Path | None:
+    return None if value is None else _checked_path(setting, value)
 
 
 def _checked_path(setting: str, value: str) -> pathlib.Path:
