@@ -69,6 +69,10 @@ class Posterior(Layer):
             raise ConfigurationError(f"`{name}.num_latents` must be given outside a model, got None")
         return self.num_latents
 
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments, with the number of latents that the model set."""
+        return super().get_config() | {"num_latents": self.num_latents}
+
     def distribution(self, evidence: Any) -> Distribution:
         """Returns q(z|x) of each row of the evidence, over latents `[r, D]`."""
         raise NotImplementedError(f"{type(self).__name__} must implement `distribution`")
