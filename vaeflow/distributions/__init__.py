@@ -9,14 +9,17 @@ from vaeflow.distributions.bernoulli import Bernoulli
 from vaeflow.distributions.gaussian import Gaussian
 from vaeflow.distributions.mixture import Mixture
 from vaeflow.distributions.point import Point
+from vaeflow.distributions.transformed import Flow, Transformed
 
 __all__ = [
     "Bernoulli",
     "Distribution",
+    "Flow",
     "Gaussian",
     "ImageDistribution",
     "Mixture",
     "Point",
+    "Transformed",
     "closed_kl",
     "has_density",
 ]
