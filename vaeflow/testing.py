@@ -94,6 +94,10 @@ def check_gradients(factory, image_shape):
     """Checks that the loss of each parameter group has a finite gradient for each of its variables."""
     model = _made(factory, image_shape)
     _demand(model.trainable_variables, "the model has no trainable variable")
+    # A layer that starts at 0 gives those before it no gradient until it has moved.
+    generator = np.random.default_rng(0)
+    for variable in model.trainable_variables:
+        variable.assign_add(1e-3 * generator.normal(size=variable.shape))
     split = InMemorySplit(_pixels(image_shape))
     step = ReplicaStep(model, None, split, TrainingSettings(batch_size=_BATCH_SIZE))
     # Two steps: at the first, a schedule may weigh a term by 0.

@@ -3,6 +3,8 @@
 from vaeflow.layers.base import Decoder, Layer
 from vaeflow.layers.conv import ConvDecoder, ConvEncoder
 from vaeflow.layers.dense import DenseDecoder, DenseEncoder
+from vaeflow.layers.flow_prior import FlowPrior
+from vaeflow.layers.iaf_posterior import IAFPosterior
 from vaeflow.layers.likelihoods import BernoulliLikelihood, GaussianLikelihood, Likelihood
 from vaeflow.layers.posteriors import DeterministicPosterior, GaussianPosterior, Posterior
 from vaeflow.layers.priors import Prior, StandardNormalPrior
@@ -16,8 +18,10 @@ __all__ = [
     "DenseDecoder",
     "DenseEncoder",
     "DeterministicPosterior",
+    "FlowPrior",
     "GaussianLikelihood",
     "GaussianPosterior",
+    "IAFPosterior",
     "Layer",
     "Likelihood",
     "Posterior",
