@@ -6,6 +6,7 @@ from vaeflow.datasets.dsprites import DSprites
 from vaeflow.datasets.image_folder import ImageFolder
 from vaeflow.datasets.in_memory import InMemorySplit
 from vaeflow.datasets.mnist import MNIST, FashionMNIST
+from vaeflow.datasets.photographs import Photographs
 from vaeflow.datasets.rendered_sprites import RenderedSprites
 from vaeflow.datasets.tfds import TFDS
 from vaeflow.datasets.tfrecords import TFRecords
@@ -19,6 +20,7 @@ __all__ = [
     "FashionMNIST",
     "ImageFolder",
     "InMemorySplit",
+    "Photographs",
     "RenderedSprites",
     "Split",
     "TFRecords",
