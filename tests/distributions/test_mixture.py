@@ -98,18 +98,9 @@ def drawn(distribution, num_rows, step=0, **arguments):
         return distribution.draw(num_rows, **arguments)
 
 
-def assert_moments(values, weights, means, log_variances):
-    """Both moments are within four standard errors, which the draws themselves tell."""
-    mean, covariance = numpy_mixtures.moments(weights, means, log_variances)
-    products = (values - mean)[:, :, None] * (values - mean)[:, None]
-    for samples, expected in ((values, mean), (products, covariance)):
-        error = samples.std(axis=0) / math.sqrt(len(samples))
-        assert np.all(np.abs(samples.mean(axis=0) - expected) < 4 * error)
-
-
 def test_draws_have_the_moments_of_the_mixture():
     values, log_prob = drawn(mixture(), 100_000)
-    assert_moments(values.numpy(), WEIGHTS, MEANS, LOG_VARIANCES)
+    numpy_mixtures.assert_moments(values.numpy(), WEIGHTS, MEANS, LOG_VARIANCES)
     np.testing.assert_allclose(log_prob[:10], mixture().log_prob(values[:10]))
 
 
@@ -168,7 +159,7 @@ def test_no_closed_form_leads_to_a_mixture_nor_from_it():
 
 def test_a_temperature_multiplies_the_deviations_of_the_components():
     values, _ = drawn(mixture().tempered(0.5), 100_000)
-    assert_moments(values.numpy(), WEIGHTS, MEANS, LOG_VARIANCES + 2 * math.log(0.5))
+    numpy_mixtures.assert_moments(values.numpy(), WEIGHTS, MEANS, LOG_VARIANCES + 2 * math.log(0.5))
     np.testing.assert_array_equal(mixture().tempered(0.5).logits, LOGITS)
 
 

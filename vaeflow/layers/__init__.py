@@ -6,6 +6,7 @@ from vaeflow.layers.dense import DenseDecoder, DenseEncoder
 from vaeflow.layers.flow_prior import FlowPrior
 from vaeflow.layers.iaf_posterior import IAFPosterior
 from vaeflow.layers.likelihoods import BernoulliLikelihood, GaussianLikelihood, Likelihood
+from vaeflow.layers.mixture_priors import MixturePrior, VampPrior
 from vaeflow.layers.posteriors import DeterministicPosterior, GaussianPosterior, Posterior
 from vaeflow.layers.priors import Prior, StandardNormalPrior
 from vaeflow.layers.resnet import ResNetDecoder, ResNetEncoder
@@ -24,9 +25,11 @@ __all__ = [
     "IAFPosterior",
     "Layer",
     "Likelihood",
+    "MixturePrior",
     "Posterior",
     "Prior",
     "ResNetDecoder",
     "ResNetEncoder",
     "StandardNormalPrior",
+    "VampPrior",
 ]

@@ -38,7 +38,23 @@ class Layer(ConstructorConfig, keras.layers.Layer):
 
             def call(self, features):
                 return self.factor * self.dense(features)
+
+    Attributes:
+      num_start_examples: how many training images it asks for; see `start_from_examples`.
     """
+
+    num_start_examples: int = 0
+
+    def start_from_examples(self, images: tf.Tensor) -> None:
+        """Gives variables their initial values from training images, when a run begins.
+
+        The images are the same on all replicas and workers. A resumed run takes the values of
+        its checkpoint afterwards.
+
+        Args:
+          images: `[num_start_examples, H, W, C]`, floats in [0, 1], chosen by the run's seed.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must implement `start_from_examples`")
 
 
 class Decoder(Layer):

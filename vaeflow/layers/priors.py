@@ -14,6 +14,9 @@ class Prior(Layer):
 
     `build` gets the shape of the latents, `(None, D)`.
 
+    Attributes:
+      image_shape: `(H, W, C)` of the images, which the model sets before it builds the prior.
+
     Example:
         @registry.prior
         class WidePrior(Prior):
@@ -24,6 +27,8 @@ class Prior(Layer):
                 log_variance = tf.convert_to_tensor(self.log_variance)
                 return Gaussian(tf.zeros_like(log_variance), log_variance)
     """
+
+    image_shape: tuple[int, ...] | None = None
 
     def distribution(self, model: Any) -> Distribution:
         """Returns p(z), a distribution for any number of rows `[D]`.

@@ -121,6 +121,7 @@ class VAE(Model):
             raise _wrong_output(self.encoder, features_shape, "features [B, F]; end it with Flatten()")
         build_once(self.posterior, features_shape)
         latents_shape = (None, self.num_latents)
+        self.prior.image_shape = (height, width, channels)
         build_once(self.prior, latents_shape)
         self.decoder.target_shape = (height, width, channels * self.likelihood.channels_per_channel)
         outputs_shape = build_chain([self.decoder], latents_shape)
@@ -167,10 +168,12 @@ class VAE(Model):
 
     def forward(self, images: tf.Tensor, training: bool = False) -> Forward:
         """Encodes, draws and decodes once; see `Model.forward`."""
+        self._build_for(images)
+        # First: it may run the encoder, and a block holds the losses of its last call.
+        prior = self.prior_distribution()
         posterior = self.encode(images, training)
         latents, log_posterior = posterior.draw()
         reconstruction = self.decode(latents, training)
-        prior = self.prior_distribution()
         losses = list(self.losses)
         return Forward(images, posterior, prior, latents, log_posterior, reconstruction, losses, training)
 

@@ -16,6 +16,7 @@ from vaeflow.devices import compile_modes, cores, graph_rewrites, replicas
 from vaeflow.errors import ConfigurationError, TrainingDiverged, user_code
 from vaeflow.models.base import Model
 from vaeflow.runs.totals import Totals
+from vaeflow.training.first_examples import start_from_examples
 from vaeflow.training.moving_average import MovingAverage
 from vaeflow.training.replica_step import ReplicaStep
 from vaeflow.training.settings import TrainingSettings
@@ -79,7 +80,7 @@ class Trainer:
                 settings.batch_size,
                 split.num_examples,
             )
-        _build(model, optimizer, split, self.strategy)
+        _build(model, optimizer, split, settings.seed, self.strategy)
         with self.strategy.scope():
             self._average = MovingAverage(model, settings.ema_decay)
         self.resident = compile_modes.resolve_residency(settings.resident_data, split)
@@ -211,14 +212,15 @@ class Trainer:
         return probe.metric_names
 
 
-def _build(model, optimizer, split, strategy):
-    """Builds the model and its optimizers for images of a split."""
+def _build(model, optimizer, split, seed, strategy):
+    """Builds the model and its optimizers for images of a split, of which some blocks take a few."""
     with strategy.scope():
         # For a model whose objective needs the size of the training set.
         if getattr(model, "num_examples", 0) is None:
             model.num_examples = split.num_examples
         with user_code.running(model, "build"):
             model.build((None, *split.shape))
+        start_from_examples(model, split, seed)
         for owner, variables in optimizers.optimizers_of(model.all_parameter_groups(optimizer)).values():
             optimizers.build_for_reduced_gradients(owner, variables)
         _refuse_dependence_on_replicas(model, strategy.num_replicas_in_sync)
