@@ -20,6 +20,11 @@ class CountingSplit(InMemorySplit):
         array = generator.integers(0, 256, (NUM_EXAMPLES, 3, 2, 1)).astype(np.uint8)
         super().__init__(array, np.arange(NUM_EXAMPLES)[:, None], ("label",))
         self.decoded = []
+        self.labelled = []
+
+    def factors(self, indices):
+        self.labelled += indices.tolist()
+        return super().factors(indices)
 
     def examples(self, indices):
         def note(chosen):
@@ -43,6 +48,16 @@ def test_each_is_decoded_once():
     assert (split.num_examples, split.shape, split.dtype) == (NUM_EXAMPLES, (3, 2, 1), "uint8")
     assert split.factor_names == ("label",)
     assert split.factors(np.array([2])).tolist() == [[2]]
+
+
+def test_each_label_is_read_once():
+    source = CountingSplit()
+    split = CachedSplit(source)
+    for indices in ([0, 3], [3, 1, 0], [4, 4, 5]):
+        assert split.labels(tf.constant(indices, tf.int64)).numpy().tolist() == [[each] for each in indices]
+    assert split.factors(np.array([5, 2])).tolist() == [[5], [2]]
+    assert sorted(set(source.labelled)) == list(range(NUM_EXAMPLES))
+    assert len(source.labelled) == NUM_EXAMPLES + 1  # 4 twice, in one batch.
 
 
 def test_in_a_pipeline_of_several_threads():

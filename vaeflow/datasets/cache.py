@@ -1,4 +1,4 @@
-"""A cache of decoded images in a temporary file."""
+"""A cache of decoded images in a temporary file, and of their factors."""
 
 import math
 import os
@@ -15,6 +15,7 @@ from vaeflow.datasets.derived import DerivedSplit
 
 # Of the free space of the disk; the rest is left for checkpoints and other programs.
 _LARGEST_SHARE_OF_DISK = 0.5
+_UNREAD = np.iinfo(np.int64).min
 
 
 class CachedSplit(DerivedSplit):
@@ -24,7 +25,7 @@ class CachedSplit(DerivedSplit):
     which disappears when the process ends, however it ends. It uses no memory beyond the
     page cache. If the split needs more than half of the free disk, only the first examples
     are cached; once a write fails, nothing more is. An image that changes after it was
-    decoded stays as it was.
+    decoded stays as it was. Factors are read once too, and held in memory.
 
     Args:
       source: the split that decodes.
@@ -32,12 +33,24 @@ class CachedSplit(DerivedSplit):
 
     def __init__(self, source: Split):
         super().__init__(source)
+        self._factors = np.full((self.num_examples, len(self.factor_names)), _UNREAD)
         self._bytes = math.prod(self.shape) * np.dtype(self.dtype).itemsize
         room = _LARGEST_SHARE_OF_DISK * shutil.disk_usage(tempfile.gettempdir()).free
         self._capacity = min(self.num_examples, int(room) // self._bytes)
         self._kept = np.zeros(self._capacity, bool)
         self._file = tempfile.TemporaryFile(prefix="vaeflow-", buffering=0)  # noqa: SIM115 Lives with the split.
         weakref.finalize(self, self._file.close)
+
+    def factors(self, indices: np.ndarray) -> np.ndarray | None:
+        if not self.factor_names:
+            return None
+        missing = indices[(self._factors[indices] == _UNREAD).any(axis=1)]
+        if len(missing):
+            self._factors[missing] = self._source.factors(missing)
+        return self._factors[indices]
+
+    def labels(self, indices: tf.Tensor) -> tf.Tensor:
+        return Split.labels(self, indices)  # From the factors here, not from those of the source.
 
     def examples(self, indices: tf.Tensor) -> tf.Tensor:
         missing = tf.numpy_function(self._missing, [indices], tf.int64)
