@@ -1,7 +1,6 @@
 """Samplers on latents whose distribution is known."""
 
 import math
-import types
 
 import numpy as np
 import pytest
@@ -12,6 +11,7 @@ from vaeflow.analysis.embedding import Embedding
 from vaeflow.distributions import Gaussian
 from vaeflow.errors import ConfigurationError
 from vaeflow.layers import StandardNormalPrior
+from vaeflow.models import VAE
 
 CENTRES = np.array([[-6.0, 0.0], [0.0, 5.0], [6.0, -1.0]])
 WEIGHTS = np.array([0.2, 0.3, 0.5])
@@ -26,11 +26,8 @@ class WidePrior(StandardNormalPrior):
 
 
 def make_model(num_latents=2, prior=None):
-    """A stand-in with the attributes that samplers read."""
-    prior = StandardNormalPrior() if prior is None else prior
-    prior.build((None, num_latents))
-    model = types.SimpleNamespace(num_latents=num_latents, variable_dtype="float32")
-    model.prior_distribution = lambda: prior.distribution(model)
+    model = VAE(num_latents, prior=prior)
+    model.build((None, 4, 4, 1))
     return model
 
 

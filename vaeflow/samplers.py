@@ -16,7 +16,7 @@ COVARIANCE_TYPES = ("full", "tied", "diag", "spherical")
 
 
 class Embedding(Protocol):
-    """The latents of some images, as `vaeflow.analysis.embedding` computes them.
+    """The latents of some images, one group of them, as `vaeflow.analysis.embedding` computes them.
 
     Attributes:
       center: the value that stands for each q(z|x), such as its mean, NumPy `[n, D]`.
@@ -35,11 +35,16 @@ class Embedding(Protocol):
     def parameters(self) -> dict[str, np.ndarray]: ...
 
     @property
+    def is_vector(self) -> bool: ...
+
+    @property
     def is_gaussian(self) -> bool: ...
 
 
 class Sampler(abc.ABC):
-    """A distribution over latents. Its samples are decoded to images.
+    """A distribution over the latents of a model with one group of them, a vector.
+
+    Its samples are decoded to images. Models with other latents have `PriorSampler` only.
 
     Example:
         @registry.sampler
@@ -86,14 +91,30 @@ class Sampler(abc.ABC):
 
 @registry.sampler
 class PriorSampler(Sampler):
-    """Draws from the model's prior p(z), as in Kingma & Welling 2014 (arXiv:1312.6114)."""
+    """Draws from the model's prior p(z), as in Kingma & Welling 2014 (arXiv:1312.6114).
+
+    It serves every model, whatever its latents.
+
+    Args:
+      temperature: scales how far the draws spread; 1 for the prior itself.
+    """
+
+    def __init__(self, temperature: float = 1.0):
+        self.temperature = validation.positive_number("PriorSampler.temperature", temperature)
 
     def fit(self, model: Any, embedding: Embedding, seed: int) -> None:
-        self._prior = model.prior_distribution()
+        self._model = model
 
     def sample(self, num_samples: int, seed: int) -> np.ndarray:
+        return next(iter(self.sample_latents(num_samples, seed).values()))
+
+    def sample_latents(
+        self, num_samples: int, seed: int, labels: np.ndarray | None = None
+    ) -> dict[str, np.ndarray]:
+        """Draws latents, group -> `[n, …]`; `labels`, int64 `[n, F]`, if the model reads them."""
         with random.keyed(seed, "prior sampler", 0):
-            return np.asarray(self._prior.draw(num_samples)[0])
+            latents = self._model.sample_latents(num_samples, labels, self.temperature)
+        return {name: np.asarray(value) for name, value in latents.items()}
 
 
 @registry.sampler

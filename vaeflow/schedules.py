@@ -11,6 +11,9 @@ import tensorflow as tf
 from vaeflow import registry, validation
 from vaeflow.errors import ConfigurationError, user_code
 
+# A step after the end of every schedule: that of a model in use.
+END_OF_TIME = 2**31 - 1
+
 
 def value_at(value: float | Callable[[Any], tf.Tensor], step: int | tf.Tensor) -> float | tf.Tensor:
     """Evaluates a number or a schedule at a step.

@@ -21,7 +21,7 @@ import numpy as np
 import tensorflow as tf
 
 from vaeflow import random
-from vaeflow.datasets import InMemorySplit
+from vaeflow.datasets import InMemorySplit, pipeline
 from vaeflow.devices import strategies
 from vaeflow.models.terms import Term, check_groups
 from vaeflow.models.vae import VAE
@@ -101,7 +101,8 @@ def check_gradients(factory, image_shape):
     split = InMemorySplit(_pixels(image_shape))
     step = ReplicaStep(model, None, split, TrainingSettings(batch_size=_BATCH_SIZE))
     # Two steps: at the first, a schedule may weigh a term by 0.
-    results = [_call(step.compute, _pixels(image_shape), number) for number in (0, 1_000_000)]
+    batch = pipeline.StoredBatch({"images": tf.constant(_pixels(image_shape))})
+    results = [_call(step.compute, batch, number) for number in (0, 1_000_000)]
     gradients = [result.gradients for result in results]
     for name, group, *group_gradients in zip(step.groups, step.groups.values(), *gradients, strict=True):
         for variable, *values in zip(group.variables, *group_gradients, strict=True):
@@ -132,7 +133,7 @@ def check_noise(factory, image_shape):
 
 def _noise(model, images, first_position):
     with random.keyed(0, "check", 0, first_position):
-        forward = _call(model.forward, tf.constant(images), True)
+        forward = _call(model.forward, tf.constant(images), training=True)
     return (forward.latents - forward.posterior.center).numpy()
 
 

@@ -25,7 +25,8 @@ def subject(strategy):
 def codes(subject, binarization="none", batch_size=6, seed=3, num_examples=None):
     own = subject.examples
     split = InMemorySplit(own.split.array, binarization=binarization)
-    return embed(Examples(own.model, split, own.strategy, batch_size, seed).spread(num_examples))
+    examples = Examples(own.model, split, own.strategy, batch_size, seed).spread(num_examples)
+    return embed(examples)["z"]
 
 
 def numpy_codes(model, images, noise):

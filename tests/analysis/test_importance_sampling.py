@@ -24,7 +24,7 @@ from vaeflow.analysis.examples import Examples
 from vaeflow.analysis.importance_sampling import ImportanceSampler, bits_per_dimension
 from vaeflow.datasets import InMemorySplit
 from vaeflow.layers import BernoulliLikelihood, DenseDecoder, DenseEncoder, GaussianLikelihood
-from vaeflow.models import VAE
+from vaeflow.models import VAE, Model
 
 SIGMA = 0.3
 
@@ -183,7 +183,7 @@ def test_four_replicas_agree_with_one(strategy):
 
 
 def test_batches_fit_the_memory(strategy):
-    model = keras.Model()
+    model = Model()
 
     def batch_size(num_examples, shape):
         examples = InMemorySplit(np.zeros((num_examples, *shape), np.uint8))
@@ -206,7 +206,7 @@ def test_batches_fit_the_memory(strategy):
 )
 def test_faulty_settings_are_refused(strategy, changes, message):
     with pytest.raises(ValueError, match=message):
-        ImportanceSampler(Examples(keras.Model(), split(), strategy, 1), **changes)
+        ImportanceSampler(Examples(Model(), split(), strategy, 1), **changes)
 
 
 def images_of(values, dtype="uint8", binarization="none"):

@@ -126,14 +126,15 @@ def test_pictures_are_those_of_a_numpy_model(model, monkeypatch):
     assert np.min(outputs) < 0
     assert np.max(outputs) > 1
     tensor = keras.ops.convert_to_tensor(inputs)
-    np.testing.assert_allclose(traversals.posterior_centers(model, tensor), mean, rtol=1e-6, atol=1e-6)
+    batch = {"images": tensor}
+    np.testing.assert_allclose(traversals.posterior_centers(model, batch)["z"], mean, rtol=1e-6, atol=1e-6)
     clipped = np.clip(outputs, 0, 1)
-    reconstructions, decoded = traversals.reconstruct(model, tensor), traversals.decode(model, latents)
+    reconstructions, decoded = traversals.reconstruct(model, batch), traversals.decode(model, {"z": latents})
     for images in (reconstructions, decoded):
         assert images.dtype == np.float32
         np.testing.assert_allclose(images, clipped, rtol=1e-6, atol=1e-6)
     # Any number of axes before the latents'.
-    shaped = traversals.decode(model, latents[:10].reshape(5, 2, 3))
+    shaped = traversals.decode_vectors(model, latents[:10].reshape(5, 2, 3))
     np.testing.assert_array_equal(shaped.reshape(10, *SHAPE), decoded[:10])
 
 
@@ -143,7 +144,8 @@ def test_a_bernoulli_mean_is_the_sigmoid_of_its_logit():
     bernoulli.build((None, *tiny_runs.SHAPE))
     latents = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
     logits = bernoulli.decode(latents).logits.numpy()
-    np.testing.assert_allclose(traversals.decode(bernoulli, latents), numpy_vae.sigmoid(logits), rtol=1e-5)
+    decoded = traversals.decode(bernoulli, {"z": latents})
+    np.testing.assert_allclose(decoded, numpy_vae.sigmoid(logits), rtol=1e-5)
 
 
 def test_the_latents_with_the_largest_mean_kl_come_first():
@@ -158,13 +160,17 @@ def test_without_a_kl_the_latents_whose_centers_vary_most_come_first():
 
 def test_images_are_read_as_the_model_is_given_them():
     array = tiny_runs.images(20)
-    plain = traversals.read_images(InMemorySplit(array), [3, 0], "float64").numpy()
+
+    def read_images(*arguments, **keywords):
+        return traversals.read_batch(*arguments, **keywords)["images"].numpy()
+
+    plain = read_images(InMemorySplit(array), [3, 0], "float64")
     np.testing.assert_allclose(plain, array[[3, 0]] / 255.0, rtol=1e-12)
     split = InMemorySplit(array, binarization="dynamic")
-    first = traversals.read_images(split, range(20), "float32", seed=1).numpy()
+    first = read_images(split, range(20), "float32", seed=1)
     assert set(np.unique(first)) == {0.0, 1.0}
     assert abs(np.mean(first) - np.mean(array) / 255) < 0.05
     assert np.corrcoef(first.ravel(), array.ravel())[0, 1] > 0.5
-    again = traversals.read_images(split, range(20), "float32", seed=1)
+    again = read_images(split, range(20), "float32", seed=1)
     np.testing.assert_array_equal(again, first)
-    assert np.any(traversals.read_images(split, range(20), "float32", seed=2) != first)
+    assert np.any(read_images(split, range(20), "float32", seed=2) != first)

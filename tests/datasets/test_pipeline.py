@@ -23,13 +23,13 @@ def test_streamed_batches_follow_the_order(strategy, num_examples, batch_size, f
     expected = ExampleOrder(num_examples, batch_size, seed=4)
     # Beyond 64 batches, where the indices cross from Python once more.
     for step in range(first_step, first_step + 70):
-        np.testing.assert_array_equal(next(batches), split.array[expected.batch(step)])
+        np.testing.assert_array_equal(next(batches)["images"], split.array[expected.batch(step)])
 
 
 def test_streamed_batches_of_a_source_that_draws(strategy):
     split = RenderedSprites(image_size=16).load("train")
     order = ExampleOrder(split.num_examples, 6, seed=0)
-    batch = next(pipeline.training_batches(split, order, strategy, 12))
+    batch = next(pipeline.training_batches(split, order, strategy, 12))["images"]
     assert batch.dtype == tf.uint8
     assert batch.shape == (6, 16, 16, 1)
     np.testing.assert_array_equal(batch, split.examples(tf.constant(order.batch(12))))
@@ -42,7 +42,8 @@ def test_evaluation_counts_each_example_once(strategy, num_examples, batch_size,
     split = InMemorySplit(tiny_runs.images(num_examples))
     batches = pipeline.evaluation_batches(split, batch_size, strategy)
     for _ in range(2):  # A second evaluation reads the same again.
-        images, weights = map(np.concatenate, zip(*batches, strict=True))
+        stored, weights = zip(*batches, strict=True)
+        images, weights = np.concatenate([batch["images"] for batch in stored]), np.concatenate(weights)
         assert len(images) == len(weights) == num_batches * batch_size
         np.testing.assert_array_equal(weights, np.arange(len(weights)) < num_examples)
         np.testing.assert_array_equal(images[:num_examples], split.array)
@@ -62,10 +63,9 @@ def test_to_floats_scales_bytes_only(dtype):
 
 def binarize(images, step, first_position=0, seed=0):
     split = InMemorySplit(images, binarization="dynamic")
-    with pipeline.keyed_floats(
-        split, tf.constant(images), "float32", seed, "train", step, first_position
-    ) as drawn:
-        return drawn.numpy()
+    stored = {"images": tf.constant(images)}
+    with pipeline.keyed_batch(split, stored, "float32", seed, "train", step, first_position) as batch:
+        return batch["images"].numpy()
 
 
 def test_dynamic_binarization_is_keyed_by_seed_step_and_position():
@@ -102,4 +102,5 @@ def test_static_binarization_is_the_same_in_every_batch(strategy):
 
 def test_data_on_the_devices_is_the_array(strategy):
     array = tiny_runs.images(5)
-    np.testing.assert_array_equal(pipeline.place_on_devices(array, strategy), array)
+    placed = pipeline.place_on_devices(InMemorySplit(array), strategy)
+    np.testing.assert_array_equal(placed["images"], array)

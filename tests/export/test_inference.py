@@ -54,7 +54,9 @@ def test_a_saved_model_computes_what_the_model_does(tmp_path, name):
     for count in (1, 7, 64):
         images = examples(module, count)
         posterior = model.encode(tf.constant(images))
-        latents = np.random.default_rng(count).normal(size=(count, module.num_latents)).astype("float32")
+        latents = (
+            np.random.default_rng(count).normal(size=(count, *module.latent_shapes["z"])).astype("float32")
+        )
         expected = {
             "encode": {"mean": posterior.mean, "log_variance": posterior.log_variance},
             "decode": {"images": model.decode(tf.constant(latents)).mean},

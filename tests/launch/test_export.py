@@ -85,7 +85,7 @@ def test_the_card_tells_of_the_run(workdir):
     text = card(workdir)
     result = json.loads((workdir / "result.json").read_text())
     for expected in (
-        "A BetaVAE with 3 latents for images of 8 x 8 x 1, trained for 20 steps.",
+        "A BetaVAE for images of 8 x 8 x 1, trained for 20 steps. Its latents: 3 numbers.",
         f"| SHA-256 of the weights | `{result['weights_sha256']}` |",
         "| splits | Arrays, 40 training and 11 evaluation images of 8 x 8 x 1",
         "| binarization | static |",

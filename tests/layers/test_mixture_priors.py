@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tests.fixtures import numpy_mixtures, numpy_vae, small_priors, tiny_runs
 from tests.fixtures.noted_calls import note_batch_sizes
+from tests.fixtures.replica_steps import stored
 from vaeflow import random, testing
 from vaeflow.datasets import InMemorySplit
 from vaeflow.errors import ConfigurationError
@@ -149,10 +150,10 @@ def test_parts_of_the_batch_give_the_gradients_of_the_whole(factory):
     step = ReplicaStep(
         model, keras.optimizers.SGD(0.1), InMemorySplit(pixels.numpy()), TrainingSettings(batch_size=12)
     )
-    whole = step.compute(pixels, 3)
-    step.use_cores(3, step.probe(pixels))
+    whole = step.compute(stored(pixels), 3)
+    step.use_cores(3, step.probe({"images": pixels}))
     sizes = note_batch_sizes(model.encoder)
-    cut = step.compute(pixels, 3)
+    cut = step.compute(stored(pixels), 3)
     assert sizes.count(4) == 3
     for one, other in zip(*map(tf.nest.flatten, (cut.gradients, whole.gradients)), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12)
@@ -199,7 +200,7 @@ def test_a_vamp_prior_needs_gaussian_posteriors():
     model = built(lambda: small_priors.with_prior(VampPrior(5), posterior=DeterministicPosterior()))
     message = r"VampPrior is defined for a Gaussian posterior, got Point; set `VAE.posterior` to @GaussianPos"
     with pytest.raises(ConfigurationError, match=message):
-        model.forward(tf.constant(numpy_vae.images(3)))
+        model.prior_distribution()
 
 
 def test_a_vamp_prior_alone_needs_the_shape_of_images():

@@ -34,7 +34,8 @@ class Autoencoder(Model):
     def call(self, images, training=False):
         return self.in_parts(self.decoder, self.in_parts(self.encoder, images))
 
-    def forward(self, images, training=False):
+    def forward(self, batch, step=0, training=False):
+        images = batch["images"]
         return self.Forward(images, self(images, training=training), list(self.losses), training)
 
     def objective(self, forward, step):
@@ -66,7 +67,7 @@ def test_a_model_without_an_objective_says_so():
 
     model = Unfinished()
     with pytest.raises(NotImplementedError, match="Unfinished must implement `objective`"):
-        model.objective(model.forward(np.zeros((2, 8, 8, 1), np.float32)), 0)
+        model.objective(model.forward({"images": np.zeros((2, 8, 8, 1), np.float32)}), 0)
 
 
 @pytest.mark.parametrize("strategy", [None, tf.distribute.OneDeviceStrategy("CPU:0")], ids=["none", "one"])

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tests.fixtures import tiny_runs
 from tests.fixtures.noted_calls import note_batch_sizes
+from tests.fixtures.replica_steps import stored
 from vaeflow import registry, testing
 from vaeflow.datasets import InMemorySplit
 from vaeflow.devices import cores
@@ -74,11 +75,11 @@ def test_parts_for_the_cores_give_the_gradients_of_the_whole_batch(small, monkey
     pixels = tf.constant(np.random.default_rng(0).integers(0, 256, (12, *SHAPE)), tf.uint8)
     split = InMemorySplit(pixels.numpy())
     step = ReplicaStep(model, keras.optimizers.SGD(0.1), split, TrainingSettings(batch_size=12))
-    whole = step.compute(pixels, 3)
-    step.use_cores(3, step.probe(pixels))
+    whole = step.compute(stored(pixels), 3)
+    step.use_cores(3, step.probe({"images": pixels}))
     monkeypatch.setattr(cores, "operations_at_a_time", lambda: 2)
     sizes = note_batch_sizes(model.encoder)
-    cut = step.compute(pixels, 3)
+    cut = step.compute(stored(pixels), 3)
     assert sizes == [4, 4, 4]
     for one, other in zip(*map(tf.nest.flatten, (cut.gradients, whole.gradients)), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-8, atol=1e-11)

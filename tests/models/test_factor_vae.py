@@ -18,7 +18,7 @@ from vaeflow.schedules import LinearSchedule
 
 def terms_of(model, images, step=STEP, training=True):
     with random.keyed(0, "train", step):
-        return model.objective(model.forward(tf.constant(images), training), step)
+        return model.objective(model.forward(tf.constant(images), training=training), step)
 
 
 def layers_of(model):

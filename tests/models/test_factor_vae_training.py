@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from tests.fixtures import numpy_vae, tiny_runs
+from tests.fixtures.replica_steps import stored
 from tests.fixtures.small_objectives import STEP, make_factor_vae
 from vaeflow.callbacks import Checkpoints, Evaluation
 from vaeflow.datasets import InMemorySplit
@@ -27,7 +28,7 @@ def uint8_images(count=8):
 
 
 def gradients_of(step):
-    result = step.compute(uint8_images(), STEP)
+    result = step.compute(stored(uint8_images()), STEP)
     assert bool(result.finite)
     return [[gradient.numpy() for gradient in each] for each in result.gradients], result.metrics
 

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from tests.fixtures import numpy_flows, numpy_vae
 from tests.fixtures.noted_calls import note_batch_sizes
+from tests.fixtures.replica_steps import stored
 from vaeflow import random, testing
 from vaeflow.analysis.examples import Examples
 from vaeflow.analysis.importance_sampling import ImportanceSampler
@@ -115,11 +116,11 @@ def test_a_step_in_parts_is_that_of_the_whole_batch(factory, monkeypatch):
     step = ReplicaStep(
         model, keras.optimizers.SGD(0.1), InMemorySplit(PIXELS), TrainingSettings(batch_size=12)
     )
-    whole = step.compute(tf.constant(PIXELS), 3)
-    step.use_cores(3, step.probe(tf.constant(PIXELS)))
+    whole = step.compute(stored(tf.constant(PIXELS)), 3)
+    step.use_cores(3, step.probe({"images": tf.constant(PIXELS)}))
     monkeypatch.setattr(cores, "operations_at_a_time", lambda: 2)
     sizes = note_batch_sizes(model.encoder)
-    cut = step.compute(tf.constant(PIXELS), 3)
+    cut = step.compute(stored(tf.constant(PIXELS)), 3)
     assert sizes == [4, 4, 4]
     for one, other in zip(*map(tf.nest.flatten, (cut.gradients, whole.gradients)), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12)

@@ -117,7 +117,7 @@ def test_what_a_deterministic_encoder_does_not_define_is_left_out():
     results = Evaluator(examples).evaluate()
     assert results.keys() == {"reconstruction_loss", "active_units"}
     assert np.all(np.isfinite(list(results.values())))
-    with pytest.raises(ConfigurationError, match="DeterministicPosterior has no density"):
+    with pytest.raises(ConfigurationError, match="the posterior of the latents 'z', a Point, has no density"):
         ImportanceSampler(examples).estimate()
 
 

@@ -62,9 +62,9 @@ def test_terms_of_the_whole_batch_are_not_accumulated():
         ReplicaStep(model, None, split, TrainingSettings(batch_size=8, gradient_accumulation_steps=parts))
         for parts in (1, 2)
     )
-    assert "spread" in whole.probe(images).metric_names
+    assert "spread" in whole.probe({"images": images}).metric_names
     with pytest.raises(ConfigurationError, match="'spread' couples the whole batch"):
-        in_parts.probe(images)
+        in_parts.probe({"images": images})
 
 
 @pytest.mark.parametrize("axes", [(), (1,), (0, 1)])
@@ -79,10 +79,10 @@ def test_a_term_of_another_shape_is_refused(axes):
     split = InMemorySplit(np.zeros(images.shape, np.uint8))
     step = ReplicaStep(model, None, split, TrainingSettings(batch_size=3))
     model.axes = (1, 2)
-    step.loss(images, 0)
+    step.loss({"images": images}, 0)
     model.axes = axes
     with pytest.raises(ConfigurationError, match=r"the shape .*; it must be a scalar or have"):
-        step.loss(images, 0)
+        step.loss({"images": images}, 0)
 
 
 def test_an_integer_weight():
@@ -92,7 +92,7 @@ def test_an_integer_weight():
 
 def test_terms_per_example_that_couple_them_are_not_accumulated():
     step = make_step(gradient_accumulation_steps=2)
-    assert step.probe(images()).coupling is None
+    assert step.probe({"images": images()}).coupling is None
     step.model.couples_examples = True
     with pytest.raises(ConfigurationError, match="the objective of VAE couples the whole batch"):
-        step.probe(images())
+        step.probe({"images": images()})

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from tests.fixtures import numpy_vae
-from tests.fixtures.replica_steps import BATCH, images, make_step
+from tests.fixtures.replica_steps import BATCH, images, make_step, stored
 from tests.fixtures.small_trainers import make_trainer
 from vaeflow.errors import ConfigurationError
 from vaeflow.models import VAE, Term
@@ -39,14 +39,14 @@ def test_each_group_has_its_loss_its_clipping_and_its_optimizer():
     step = make_step(Adversarial, gradient_clip_norm=0.5)
     own, critic = step.groups[None].variables, step.groups["critic"].variables
     assert [v.path for v in (*own, *critic)] == [v.path for v in step.model.trainable_variables]
-    losses, shares = step.loss(images(), 5)
+    losses, shares = step.loss({"images": images()}, 5)
     parts = {name: float(share) for name, share in shares.items()}
     expected = parts["reconstruction_loss"] + 0.5 * parts["kl"] + 2.0 * parts["fooled"]
     assert float(losses[None]) == parts["loss"] == pytest.approx(expected, rel=1e-12)
     assert float(losses["critic"]) == pytest.approx(3.0 * parts["critic_loss"], rel=1e-12)
 
     before = [variable.numpy() for variable in (*own, *critic)]
-    result = step.compute(images(), 5)
+    result = step.compute(stored(images()), 5)
     metrics = result.metrics
     step.apply(tf.distribute.get_strategy(), result, 5)
     moves = [variable.numpy() - old for variable, old in zip((*own, *critic), before)]
@@ -62,7 +62,7 @@ def test_a_bad_gradient_of_one_group_stops_all(place):
     step = make_step(Adversarial)
     variable = step.groups[None if place == "own" else "critic"].variables[0]
     variable.assign(np.full(variable.shape, np.nan))
-    assert not bool(step.compute(images(), 5).finite)
+    assert not bool(step.compute(stored(images()), 5).finite)
 
 
 def test_a_loss_that_is_not_finite_in_one_group_only_stops_all():
@@ -70,10 +70,10 @@ def test_a_loss_that_is_not_finite_in_one_group_only_stops_all():
     objective = step.model.objective
     bad = Term(tf.fill([BATCH], tf.constant(np.inf, tf.float64)), group="critic")
     step.model.objective = lambda *arguments: objective(*arguments) | {"bad": bad}
-    losses, _ = step.loss(images(), 5)
+    losses, _ = step.loss({"images": images()}, 5)
     assert np.isfinite(losses[None])
     assert not np.isfinite(losses["critic"])
-    assert not bool(step.compute(images(), 5).finite)
+    assert not bool(step.compute(stored(images()), 5).finite)
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_terms_and_groups_must_name_each_other(group, message):
     step = make_step(Adversarial)
     step.model.critic_group = group
     with pytest.raises(ConfigurationError, match=message):
-        step.loss(images(), 0)
+        step.loss({"images": images()}, 0)
 
 
 class Shared(Adversarial):
@@ -100,7 +100,7 @@ class Shared(Adversarial):
 def test_a_group_without_an_optimizer_is_updated_by_the_run_s_own():
     step = make_step(Shared)
     before = [variable.numpy() for variable in step.groups["critic"].variables]
-    result = step.compute(images(), 5)
+    result = step.compute(stored(images()), 5)
     step.apply(tf.distribute.get_strategy(), result, 5)
     moves = [
         variable.numpy() - old for variable, old in zip(step.groups["critic"].variables, before, strict=True)

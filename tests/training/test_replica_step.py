@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tests.fixtures import numpy_vae
 from tests.fixtures.noted_calls import note_batch_sizes, noting
-from tests.fixtures.replica_steps import BATCH, Coupled, images, make_step
+from tests.fixtures.replica_steps import BATCH, Coupled, images, make_step, stored
 from vaeflow import random
 from vaeflow.devices import cores
 from vaeflow.layers import DenseEncoder
@@ -21,7 +21,7 @@ def test_the_loss_is_the_mean_over_the_batch_of_the_twins_terms():
     floats = images().numpy() / 255
     mean, log_variance, _, outputs = numpy_vae.forward(step.model, floats, numpy_vae.noise(5, (BATCH, 3)))
     reconstruction, kl = numpy_vae.bernoulli_loss(outputs, floats), numpy_vae.kl(mean, log_variance)
-    losses, shares = step.loss(images(), 5)
+    losses, shares = step.loss({"images": images()}, 5)
     assert float(losses[None]) == pytest.approx(np.mean(reconstruction + 0.5 * kl), rel=1e-7)
     assert float(shares["reconstruction_loss"]) == pytest.approx(reconstruction.mean(), rel=1e-10)
     assert float(shares["kl"]) == pytest.approx(kl.mean(), rel=1e-10)
@@ -33,7 +33,7 @@ def test_a_part_of_the_batch_draws_the_noise_of_its_positions():
     floats = images().numpy()[3:5] / 255
     epsilon = numpy_vae.noise(5, (BATCH, 3))[3:5]
     _, _, _, outputs = numpy_vae.forward(step.model, floats, epsilon)
-    _, shares = step.loss(images()[3:5], 5, first_position=3)
+    _, shares = step.loss({"images": images()[3:5]}, 5, first_position=3)
     expected = numpy_vae.bernoulli_loss(outputs, floats).sum() / BATCH
     assert float(shares["reconstruction_loss"]) == pytest.approx(expected, rel=1e-10)
 
@@ -42,16 +42,16 @@ def test_dynamic_binarization_draws_each_pixel_anew():
     step = make_step()
     step.split.binarization = "dynamic"
     seen = []
-    step.model.forward = noting(step.model.forward, seen, lambda floats, training: floats.numpy())
+    step.model.forward = noting(step.model.forward, seen, lambda batch, *_, **__: batch["images"].numpy())
     for number in (0, 0, 1):
-        step.loss(images(), number)
+        step.loss({"images": images()}, number)
     assert set(np.unique(seen)) == {0.0, 1.0}
     np.testing.assert_array_equal(seen[0], seen[1])
     assert np.any(seen[0] != seen[2])
 
 
 def gradients_and_metrics(step):
-    result = step.compute(images(), 5)
+    result = step.compute(stored(images()), 5)
     return result.gradients[0], result.metrics
 
 
@@ -61,12 +61,12 @@ def global_norm(gradients):
 
 @pytest.mark.parametrize("factor", [0.01, 0.5, 2.0])
 def test_clipping_by_the_global_norm(factor):
-    result = make_step().compute(images(), 5)
+    result = make_step().compute(stored(images()), 5)
     free, metrics = result.gradients[0], result.metrics
     norm = global_norm(free)
     assert bool(result.finite)
     assert float(metrics["gradient_norm"]) == pytest.approx(norm, rel=1e-12)
-    result = make_step(gradient_clip_norm=factor * norm).compute(images(), 5)
+    result = make_step(gradient_clip_norm=factor * norm).compute(stored(images()), 5)
     clipped, metrics = result.gradients[0], result.metrics
     assert float(metrics["gradient_norm"]) == pytest.approx(norm, rel=1e-12)  # As it was before.
     for one, other in zip(clipped, free):
@@ -104,7 +104,7 @@ def test_gradients_of_parts_side_by_side_are_those_of_the_whole_batch(parts, acc
     step = make_step(encoder=Noisy((6,), dtype="float64"))
     whole, metrics = gradients_and_metrics(step)
     assert "block_losses" in metrics
-    step.use_cores(parts, step.probe(images()))
+    step.use_cores(parts, step.probe({"images": images()}))
     assert step.parallel_parts == parts
     step.settings = dataclasses.replace(step.settings, gradient_accumulation_steps=accumulated)
     sizes = note_batch_sizes(step.model.encoder)
@@ -122,7 +122,7 @@ def test_of_an_objective_that_couples_examples_only_blocks_are_cut(monkeypatch, 
     step = make_step(Coupled if coupled == "term" else VAE)
     step.model.couples_examples = coupled == "per_example"
     whole, _ = gradients_and_metrics(step)
-    step.use_cores(2, step.probe(images()))
+    step.use_cores(2, step.probe({"images": images()}))
     monkeypatch.setattr(cores, "operations_at_a_time", lambda: 2)
     sizes = note_batch_sizes(step.model.encoder)
     cut, _ = gradients_and_metrics(step)
@@ -142,10 +142,10 @@ def normalized():
 )
 def test_what_cannot_be_cut_stays_whole(monkeypatch, kind, encoder):
     step = make_step(kind, encoder=encoder())
-    step.use_cores(2, step.probe(images()))
+    step.use_cores(2, step.probe({"images": images()}))
     monkeypatch.setattr(cores, "operations_at_a_time", lambda: 2)
     sizes = note_batch_sizes(step.model.encoder)
-    step.compute(images(), 5)
+    step.compute(stored(images()), 5)
     assert step.parallel_parts == 1
     assert sizes == [BATCH]
 
@@ -153,7 +153,7 @@ def test_what_cannot_be_cut_stays_whole(monkeypatch, kind, encoder):
 def test_apply_takes_the_step_of_plain_gradient_descent():
     step = make_step()
     before = [variable.numpy() for variable in step.model.trainable_variables]
-    result = step.compute(images(), 5)
+    result = step.compute(stored(images()), 5)
     step.apply(tf.distribute.get_strategy(), result, 5)
     for old, gradient, variable in zip(before, result.gradients[0], step.model.trainable_variables):
         np.testing.assert_allclose(variable, old - 0.125 * gradient, rtol=1e-13)
@@ -170,7 +170,7 @@ class Idle(VAE):
 
 def test_a_variable_that_the_loss_does_not_reach_has_a_gradient_of_zero():
     step = make_step(Idle)
-    result = step.compute(images(), 5)
+    result = step.compute(stored(images()), 5)
     gradients = result.gradients[0]
     assert len(gradients) == len(step.model.trainable_variables)
     assert bool(result.finite)
@@ -182,7 +182,7 @@ def test_a_bad_pixel_is_seen(bad):
     step = make_step()
     pixels = images().numpy() / 255
     pixels[3, 0, 0, 0] = bad
-    result = step.compute(tf.constant(pixels, tf.float32), 5)
+    result = step.compute(stored(tf.constant(pixels, tf.float32)), 5)
     assert not bool(result.finite)
     assert not bool(result.applies)
     assert not np.isfinite(result.metrics["reconstruction_loss"])

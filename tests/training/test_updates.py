@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tests.fixtures import numpy_vae
-from tests.fixtures.replica_steps import BATCH, images, make_step
+from tests.fixtures.replica_steps import BATCH, images, make_step, stored
 from tests.fixtures.small_trainers import make_trainer, weights
 from vaeflow.errors import ConfigurationError
 from vaeflow.models import VAE, Update
@@ -52,10 +52,10 @@ def test_the_sums_are_those_of_the_whole_batch_in_parts_and_accumulated():
 
 def test_parts_side_by_side_add_up():
     step = make_step(Counting)
-    whole = step.compute(images(), 5)
-    step.use_cores(2, step.probe(images()))
+    whole = step.compute(stored(images()), 5)
+    step.use_cores(2, step.probe({"images": images()}))
     assert step.parallel_parts == 2
-    cut = step.compute(images(), 5)
+    cut = step.compute(stored(images()), 5)
     for one, other in zip(cut.new_values, whole.new_values, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-12)
 
@@ -126,7 +126,7 @@ class Misshapen(Counting):
 )
 def test_an_update_that_cannot_be_made_is_refused_before_training(kind, message):
     with pytest.raises(ConfigurationError, match=message):
-        make_step(kind).probe(images())
+        make_step(kind).probe({"images": images()})
 
 
 def test_updates_are_part_of_the_checkpoint(tmp_path):

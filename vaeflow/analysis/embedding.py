@@ -1,24 +1,26 @@
 """Encodes a split: the posterior of every example, in order, on any number of replicas."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from vaeflow.analysis.examples import Examples
-from vaeflow.distributions import closed_kl
 
 
 @dataclasses.dataclass(frozen=True)
 class Embedding:
-    """The posteriors q(z|x) of n examples.
+    """The posteriors q(z|x) of n examples, of one group of latents.
 
     Attributes:
       indices: int64 `[n]`, which examples of the split, ascending.
-      center: `[n, D]`, the value that stands for each posterior, such as its mean.
-      latents: `[n, D]`, a sample of each posterior.
+      center: `[n, …]`, the value that stands for each posterior, such as its mean.
+      latents: `[n, …]`, a sample of each posterior.
       parameters: what describes each posterior, name -> `[n, …]`; of a Gaussian `mean` and
-        `log_variance`, `[n, D]`.
-      kl: KL(q(z|x) ‖ p(z)) of each latent, in nats, `[n, D]`; None where it has no closed form.
+        `log_variance`, of codes `codes`.
+      kl: KL(q(z|x) ‖ p(z)) of each unit, in nats, `[n, U]`; None where it has no closed form.
+      labels: int64 `[n, F]`, of a model that reads them; None of another.
     """
 
     indices: np.ndarray
@@ -26,41 +28,55 @@ class Embedding:
     latents: np.ndarray
     parameters: dict[str, np.ndarray]
     kl: np.ndarray | None = None
+    labels: np.ndarray | None = None
+
+    @property
+    def is_vector(self) -> bool:
+        """Whether the latents of an example are a vector of numbers, not a grid or codes."""
+        return self.center.ndim == 2 and "codes" not in self.parameters
 
     @property
     def is_gaussian(self) -> bool:
-        """Whether the posteriors are Gaussians with a diagonal covariance."""
-        return {"mean", "log_variance"} <= self.parameters.keys()
+        """Whether the latents are a vector whose posterior is a Gaussian with a diagonal covariance."""
+        return self.is_vector and {"mean", "log_variance"} <= self.parameters.keys()
 
 
-def embed(examples: Examples) -> Embedding:
+def embed(examples: Examples) -> dict[str, Embedding]:
     """Encodes examples; the noise of a sample depends on the example's place among them.
+
+    Returns:
+      Group of latents -> `Embedding`, in the order of the model.
 
     Raises:
       DataError: an example cannot be read.
     """
     model, strategy = examples.model, examples.strategy
 
+    def encode(stored, first_position):
+        with examples.batch(stored, "embedding", first_position) as batch:
+            forward = model.forward(batch)
+            centred = model.at_center(forward)
+        return {name: _of_group(draw, centred.draws[name]) for name, draw in forward.draws.items()}
+
     def local(value):
         return np.concatenate(strategy.experimental_local_results(value))
 
-    def encode(images, first_position):
-        with examples.floats(images, "embedding", first_position) as floats:
-            posterior = model.encode(floats)
-            latents, _ = posterior.draw()
-        kl = closed_kl(posterior, model.prior_distribution())
-        encoded = {"center": posterior.center, "latents": latents} | ({} if kl is None else {"kl": kl})
-        return encoded, posterior.parameters
-
     encode_batch = examples.on_replicas(encode)
-    batches = []
-    for images, _, first_position in examples.batches():
-        encoded = encode_batch(images, first_position)
-        batches.append([{name: local(value) for name, value in part.items()} for part in encoded])
+    encoded, labels = [], []
+    for stored, _, first_position in examples.batches():
+        groups = encode_batch(stored, first_position)
+        encoded.append({name: tf.nest.map_structure(local, group) for name, group in groups.items()})
+        if "labels" in stored:
+            labels.append(local(stored["labels"]))
 
-    # The last batch was filled up.
-    arrays, parameters = (
-        {name: np.concatenate([batch[name] for batch in part])[: len(examples.indices)] for name in part[0]}
-        for part in zip(*batches, strict=True)
-    )
-    return Embedding(examples.indices, parameters=parameters, **arrays)
+    def whole(*parts):  # The last batch was filled up.
+        return np.concatenate(parts)[: len(examples.indices)]
+
+    groups = tf.nest.map_structure(whole, *encoded)
+    shared = {"indices": examples.indices, "labels": whole(*labels) if labels else None}
+    return {name: Embedding(**shared, **group) for name, group in groups.items()}
+
+
+def _of_group(draw: Any, centred: Any) -> dict[str, Any]:
+    found = {"center": centred.value, "latents": draw.value, "parameters": draw.posterior.parameters}
+    return found | ({"kl": draw.closed_kl} if draw.closed_kl is not None else {})

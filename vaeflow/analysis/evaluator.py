@@ -1,12 +1,14 @@
 """Evaluates a model on a split, each example counted once on any number of replicas."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from vaeflow.analysis.examples import Examples
 from vaeflow.devices import replicas
+from vaeflow.distributions import is_discrete
 from vaeflow.errors import user_code
 from vaeflow.metrics import Metric
 
@@ -30,7 +32,6 @@ class Evaluator:
         self.examples = examples
         self.model = examples.model
         self.metrics = tuple(metrics)
-        self._metric_names = set()
         self._batches = examples.batches()
         self._sum = examples.on_replicas(self._sum_on_replica)
 
@@ -40,55 +41,79 @@ class Evaluator:
         Returns:
           A dict of floats, in nats, means over the examples: `negative_elbo` (at a
           KL weight of 1, whatever the objective), `reconstruction_loss`, `kl`,
-          `kl_per_dimension/00` …; `active_units`, a count; and what the metrics name. The
-          negative ELBO and the KL are left out where they are not defined, and the KL of
-          each dimension where there is only one of them all.
+          `kl_per_dimension/00` …; `active_units`, a count; and what the metrics name. With
+          several groups of latents each has its own `kl/<group>`, `active_units/<group>` and
+          `kl_per_dimension/<group>/00` …. The negative ELBO and the KL are left out where they
+          are not defined, active units where the latents are codes, and the KL of each dimension where
+          it has no closed form or the latents are no vector.
         """
         num_examples = len(self.examples.indices)
-        means = {name: total / num_examples for name, total in self._totals().items()}
-        variance = means["center_squared"] - np.square(means["center"])
-        loss, units = means["reconstruction_loss"], means.get("kl_per_unit")
-        results = {} if units is None else {"negative_elbo": loss + np.sum(units)}
+        means = tf.nest.map_structure(lambda total: total / num_examples, self._totals())
+        loss, groups = means["reconstruction_loss"], means["groups"]
+        kl = {name: np.sum(group["kl"]) for name, group in groups.items() if "kl" in group}
+        has_kl = len(kl) == len(groups)
+        results = {"negative_elbo": loss + sum(kl.values())} if has_kl else {}
         results["reconstruction_loss"] = loss
-        results |= {} if units is None else {"kl": np.sum(units)}
-        results["active_units"] = int(np.sum(variance > _ACTIVE_VARIANCE))
-        if units is not None and len(units) == len(variance):
-            results |= {f"kl_per_dimension/{dimension:02d}": kl for dimension, kl in enumerate(units)}
-        results |= {name: mean for name, mean in means.items() if name in self._metric_names}
-        return {name: float(value) for name, value in results.items()}
+        results |= {"kl": sum(kl.values())} if has_kl else {}
+        active = {name: _active_units(group) for name, group in groups.items() if "center" in group}
+        if len(groups) == 1:
+            results |= dict(zip(["active_units"], active.values(), strict=False))
+        else:
+            results |= {f"kl/{name}": each for name, each in kl.items()}
+            results |= {f"active_units/{name}": count for name, count in active.items()}
+        for name, group in groups.items():
+            results |= _kl_per_dimension(group, "" if len(groups) == 1 else f"{name}/")
+        return {name: float(value) for name, value in (results | means["metrics"]).items()}
 
     def _totals(self):
-        """Sums every quantity over the split: name -> float64 array."""
-        totals = {}
+        """Sums every quantity over the split: a nest of float64 arrays."""
+        totals: Any = None
         for batch in self._batches:
             sums = replicas.first_replica(self.examples.strategy, self._sum(*batch))
-            totals = {name: totals.get(name, 0.0) + value.numpy() for name, value in sums.items()}
+            sums = tf.nest.map_structure(lambda value: value.numpy(), sums)
+            totals = sums if totals is None else tf.nest.map_structure(np.add, totals, sums)
         return totals
 
-    def _sum_on_replica(self, images, weights, first_position):
+    def _sum_on_replica(self, stored, weights, first_position):
         """Sums every quantity over the examples of one global batch, on all replicas."""
         with (
-            self.examples.floats(images, "evaluation", first_position) as floats,
+            self.examples.batch(stored, "evaluation", first_position) as batch,
             user_code.running(self.model, "forward"),
         ):
-            forward = self.model.forward(floats)
-        center = forward.posterior.center
-        per_example = {
-            "reconstruction_loss": -forward.reconstruction.log_prob(forward.images),
-            "center": center,
-            "center_squared": tf.square(center),
+            forward = self.model.forward(batch)
+            centred = self.model.at_center(forward)
+        per_example: dict[str, Any] = {
+            "reconstruction_loss": forward.reconstruction_loss,
+            "groups": {name: _of_group(draw, centred.draws[name]) for name, draw in forward.draws.items()},
+            "metrics": {},
         }
-        if forward.has_kl:
-            per_example["kl_per_unit"] = forward.kl
         for metric in self.metrics:
-            named = _measured(metric, self.model, forward, images.shape[0])
-            self._metric_names |= named.keys()
-            per_example |= named
+            per_example["metrics"] |= _measured(metric, self.model, forward, forward.num_examples)
         weights = tf.cast(weights, tf.float64)
-        sums = {
-            name: tf.tensordot(weights, tf.cast(value, tf.float64), 1) for name, value in per_example.items()
-        }
+        sums = tf.nest.map_structure(
+            lambda value: tf.tensordot(weights, tf.cast(value, tf.float64), 1), per_example
+        )
         return replicas.sum_over_replicas(sums)
+
+
+def _of_group(draw, centred):
+    """Returns what is averaged of a group of latents: name -> `[b, …]`."""
+    averaged = {"kl": draw.kl} if draw.has_kl else {}
+    if not is_discrete(draw.posterior):
+        averaged |= {"center": centred.value, "center_squared": tf.square(centred.value)}
+    return averaged
+
+
+def _active_units(means):
+    variance = means["center_squared"] - np.square(means["center"])
+    return int(np.sum(variance > _ACTIVE_VARIANCE))
+
+
+def _kl_per_dimension(means, label):
+    """Names the KL of each latent of a vector, where each is a unit."""
+    if "kl" not in means or "center" not in means or np.shape(means["kl"]) != np.shape(means["center"]):
+        return {}
+    return {f"kl_per_dimension/{label}{unit:02d}": kl for unit, kl in enumerate(means["kl"])}
 
 
 def _measured(metric, model, forward, num_examples):

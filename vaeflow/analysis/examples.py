@@ -2,7 +2,7 @@
 
 import contextlib
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from vaeflow.datasets import Split, pipeline
+from vaeflow.datasets.checks import check_reads
 from vaeflow.devices import cores, graph_rewrites, replicas
 from vaeflow.runs import watchdog
 
@@ -40,6 +41,7 @@ class Examples:
         seed: int = 0,
     ):
         graph_rewrites.make_reproducible()
+        check_reads(model, split)
         self.model = model
         self.split = split
         self.strategy = strategy
@@ -73,25 +75,33 @@ class Examples:
         return tf.function(lambda *arguments: self.strategy.run(function, arguments), autograph=False)
 
     @contextlib.contextmanager
-    def floats(self, images: Any, stream: str, first_position: tf.Tensor) -> Iterator[tf.Tensor]:
-        """Gives a replica's images as the model takes them; inside, noise is keyed by their positions.
+    def batch(
+        self, stored: Mapping[str, Any], stream: str, first_position: tf.Tensor
+    ) -> Iterator[dict[str, tf.Tensor]]:
+        """Gives a replica's batch as the model takes it; inside, noise is keyed by the positions.
 
         Args:
-          images: `[b, H, W, C]` as stored, this replica's part of a global batch.
+          stored: name -> `[b, …]`, this replica's part of a global batch, images as stored.
           stream: the name of this use of the seed.
           first_position: int64, the position of the global batch's first example.
 
         Yields:
-          `[b, H, W, C]`, of the dtype of the model's variables, in [0, 1].
+          The batch, its images of the dtype of the model's variables, in [0, 1].
         """
-        parts = cores.num_parts(images.shape[0], replicas.num_local_replicas(self.strategy))
-        first = self.first_position_here(first_position, images.shape[0])
+        num_examples = stored["images"].shape[0]
+        parts = cores.num_parts(num_examples, replicas.num_local_replicas(self.strategy))
+        first = self.first_position_here(first_position, num_examples)
         dtype = self.model.variable_dtype
         with (
-            pipeline.keyed_floats(self.split, images, dtype, self.seed, stream, 0, first) as floats,
+            pipeline.keyed_batch(self.split, stored, dtype, self.seed, stream, 0, first) as batch,
             cores.cutting_blocks(parts),
         ):
-            yield floats
+            yield batch
+
+    def blank_batch(self) -> dict[str, tf.Tensor]:
+        """Returns a batch of one black image, as the model takes it."""
+        stored = pipeline.blank_batch(self.split, 1, self.model.reads)
+        return stored | {"images": tf.cast(stored["images"], self.model.variable_dtype)}
 
     def first_position_here(self, first_position: tf.Tensor, num_examples: int) -> Any:
         """Returns the position of this replica's first of `num_examples` examples, int64."""
@@ -101,8 +111,8 @@ class Examples:
 class Batches:
     """The global batches of some examples.
 
-    Iterating gives triples of per-replica values: images `[b, H, W, C]` as stored, weights
-    `[b]`, 1 or 0 where the last batch was filled up; and int64, the position of the global
+    Iterating gives triples of per-replica values: a batch, name -> `[b, …]`, with images as
+    stored; weights `[b]`, 1 or 0 where the last batch was filled up; and int64, the position of the global
     batch's first example.
 
     Args:
@@ -116,18 +126,18 @@ class Batches:
         self._batch_size = examples.batch_size
         self._num_batches = examples.num_batches
         self._dataset = pipeline.evaluation_batches(
-            examples.split, examples.batch_size, examples.strategy, examples.indices
+            examples.split, examples.batch_size, examples.strategy, examples.indices, examples.model.reads
         )
 
     def __iter__(self) -> Iterator[tuple[Any, Any, tf.Tensor]]:
         with pipeline.readable_errors():
             self._report(0)
-            for batch, (images, weights) in enumerate(self._dataset):
-                self._report(batch)
-                yield images, weights, tf.constant(batch * self._batch_size, tf.int64)
+            for number, (batch, weights) in enumerate(self._dataset):
+                self._report(number)
+                yield batch, weights, tf.constant(number * self._batch_size, tf.int64)
 
-    def _report(self, batch: int) -> None:
-        watchdog.progress(f"batch {batch + 1} of {self._num_batches} of the images")
+    def _report(self, number: int) -> None:
+        watchdog.progress(f"batch {number + 1} of {self._num_batches} of the images")
 
 
 def spread_indices(num_examples: int, num_chosen: int | None = None) -> np.ndarray:

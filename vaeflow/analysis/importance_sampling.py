@@ -11,9 +11,9 @@ from vaeflow import random, validation
 from vaeflow.analysis.examples import Examples
 from vaeflow.datasets import Split
 from vaeflow.devices import replicas
-from vaeflow.distributions import has_density
 from vaeflow.errors import ConfigurationError
 from vaeflow.layers import Likelihood
+from vaeflow.models import batches
 from vaeflow.runs import watchdog
 
 # Samples of an example that are drawn and decoded together. The noise is keyed by the
@@ -78,15 +78,15 @@ class ImportanceSampler:
           ConfigurationError: q(z|x) or p(z) has no density.
           DataError: an example cannot be read.
         """
-        if not is_defined(self.examples):
+        if without := group_without_density(self.examples):
             raise ConfigurationError(
-                "the likelihood is not defined for this model: "
-                f"{type(self.model.posterior).__name__} has no density; set `evaluate.num_samples = []`"
+                f"the likelihood is not defined for this model: {without} has no density; set "
+                "`evaluate.num_samples = []`"
             )
         totals = np.zeros(len(self.num_samples))
         num_batches = self.examples.num_batches
-        for batch, (images, weights, first_position) in enumerate(self.examples.batches()):
-            inputs, sums = self._start(images, first_position)
+        for batch, (stored, weights, first_position) in enumerate(self.examples.batches()):
+            inputs, sums = self._start(stored, first_position)
             block = 0
             while block < self._num_blocks:
                 last = min(block + self._blocks_per_call, self._num_blocks)
@@ -107,36 +107,29 @@ class ImportanceSampler:
         self._blocks_per_call = max(1, round((last - block) * _SECONDS_PER_CALL / seconds))
         return sums
 
-    def _start_on_replica(self, images, first_position):
-        """Encodes `[b, H, W, C]`; returns the inputs of all blocks, and sums of nothing yet.
+    def _start_on_replica(self, stored, first_position):
+        """Infers what a batch's posterior needs; returns the inputs of all blocks, and sums of nothing yet.
 
         The stream is that of the `Evaluator`, so that both see one dynamic binarization.
         """
-        with self.examples.floats(images, "evaluation", first_position) as floats:
-            evidence = self.model.infer(floats)
+        with self.examples.batch(stored, "evaluation", first_position) as batch:
+            evidence = self.model.infer(batch)
         # Repeated once here, so that a block needs no copies but works on plain batches of b · 10.
-        inputs = floats, evidence
-        repeated = tf.nest.map_structure(lambda value: tf.repeat(value, _BLOCK_SAMPLES, axis=0), inputs)
-        shape = (images.shape[0], len(self.num_samples))
-        dtype = floats.dtype
+        repeated = batches.repeated((batch, evidence), _BLOCK_SAMPLES)
+        shape = (batch["images"].shape[0], len(self.num_samples))
+        dtype = batch["images"].dtype
         return repeated, (tf.fill(shape, tf.constant(-math.inf, dtype)), tf.zeros(shape, dtype))
 
     def _add_blocks_on_replica(self, inputs, sums, first_position, first_block, last_block):
         """Adds the importance weights of the blocks from `first_block` to before `last_block`."""
-        images, evidence = inputs
-        posterior = self.model.posterior_distribution(evidence)
-        prior = self.model.prior_distribution()
-        first = self.examples.first_position_here(first_position, images.shape[0] // _BLOCK_SAMPLES)
+        rows, evidence = inputs
+        num_examples = rows["images"].shape[0] // _BLOCK_SAMPLES
+        first = self.examples.first_position_here(first_position, num_examples)
 
         def add_block(block, sums):
-            with (
-                random.keyed(self.examples.seed, "importance_sampling/latents", block, first),
-                random.samples(_BLOCK_SAMPLES),
-            ):
-                latents, log_posterior = posterior.draw()
-            log_weights = self.model.decode(latents).log_prob(images)
-            log_weights += prior.log_prob(latents) - log_posterior
-            log_weights = tf.reshape(log_weights, (-1, _BLOCK_SAMPLES, 1))
+            with random.keyed(self.examples.seed, "importance_sampling/latents", block, first):
+                forward = self.model.forward_rows(rows, evidence, num_samples=_BLOCK_SAMPLES)
+                log_weights = forward.log_weight[..., None]
             sample = block * _BLOCK_SAMPLES + tf.range(_BLOCK_SAMPLES, dtype=tf.int64)
             counts = sample[:, None] < tf.constant(self.num_samples, tf.int64)
             zero_weight = tf.constant(-math.inf, log_weights.dtype)
@@ -153,11 +146,15 @@ class ImportanceSampler:
         return replicas.sum_over_replicas(tf.tensordot(weights, log_likelihood, 1))
 
 
-def is_defined(examples: Examples) -> bool:
-    """Whether the posterior and the prior of a model have densities, from one pass on a blank image."""
-    model = examples.model
-    blank = tf.zeros((1, *examples.split.shape), model.variable_dtype)
-    return has_density(model.encode(blank)) and has_density(model.prior_distribution())
+def group_without_density(examples: Examples) -> str:
+    """Names a distribution of the latents that has no density, from one pass; empty where all have one."""
+    with random.keyed(0, "importance_sampling/trial", 0):
+        forward = examples.model.forward(examples.blank_batch())
+    for name, draw in forward.draws.items():
+        if not draw.has_densities:
+            role = "posterior" if draw.log_posterior is None else "prior"
+            return f"the {role} of the latents {name!r}, a {type(getattr(draw, role)).__name__},"
+    return ""
 
 
 def _suitable_batch_size(examples):

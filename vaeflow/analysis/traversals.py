@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from vaeflow import random, validation
+from vaeflow import validation
 from vaeflow.datasets import pipeline
 from vaeflow.runs import watchdog
 
 if TYPE_CHECKING:
     from vaeflow.datasets.base import Split
-    from vaeflow.models.vae import VAE
+    from vaeflow.models.batches import Batch
+    from vaeflow.models.latent_model import LatentModel
 
 PATHS = ("linear", "spherical")
 
@@ -24,50 +25,69 @@ _BATCH_SIZE = 256
 _LEAST_SINE = 1e-9
 
 
-def read_images(split: Split, indices: npt.ArrayLike, dtype: str | tf.DType, seed: int = 0) -> tf.Tensor:
+def read_batch(
+    split: Split, indices: npt.ArrayLike, dtype: str, seed: int = 0, reads: Sequence[str] = ()
+) -> Batch:
     """Reads examples as the input of a model.
 
     Args:
       split: a `Split`.
       indices: of the examples, integers `[n]`.
-      dtype: of the result, float32 or float64.
+      dtype: of the images, float32 or float64.
       seed: keys the draws of dynamic binarization.
+      reads: what the model takes besides images.
 
     Returns:
-      A tensor `[n, H, W, C]` in [0, 1].
+      A batch with images `[n, H, W, C]` in [0, 1].
 
     Raises:
       DataError: an example cannot be read.
     """
     with pipeline.readable_errors():
-        images = split.examples(tf.constant(np.asarray(indices), tf.int64))
-    with random.keyed(seed, "images", 0):
-        return split.to_floats(images, dtype)
+        stored = pipeline.stored_batch(split, tf.constant(np.asarray(indices), tf.int64), reads)
+    with pipeline.keyed_batch(split, stored, dtype, seed, "images", 0, 0) as batch:
+        return batch
 
 
-def reconstruct(model: VAE, images: tf.Tensor) -> np.ndarray:
-    """Returns the reconstructions of images `[n, H, W, C]`, clipped to [0, 1], NumPy float32."""
-    return np.clip(_in_batches(model, images), 0.0, 1.0)
+def reconstruct(model: LatentModel, batch: Batch) -> np.ndarray:
+    """Returns the reconstructions of a batch of n images, clipped to [0, 1], NumPy float32 `[n, H, W, C]`."""
+    return np.clip(_in_batches(model, batch), 0.0, 1.0)
 
 
-def posterior_centers(model: VAE, images: tf.Tensor) -> np.ndarray:
-    """Returns the centers of q(z|x), of a Gaussian its mean, for images `[n, H, W, C]`, float32 `[n, D]`."""
-    return _in_batches(lambda part: model.encode(part).center, images)
+def posterior_centers(model: LatentModel, batch: Batch) -> dict[str, np.ndarray]:
+    """Returns the centers of q(z|x), of a Gaussian its mean, group -> NumPy float32 `[n, …]`."""
+
+    return _in_batches(
+        lambda part: {name: draw.value for name, draw in model.centred(part).draws.items()}, batch
+    )
 
 
-def decode(model: VAE, latents: np.ndarray) -> np.ndarray:
+def decode(
+    model: LatentModel, latents: dict[str, np.ndarray], labels: np.ndarray | None = None
+) -> np.ndarray:
     """Decodes latents on one device, batch by batch.
 
     Args:
       model: a built model.
-      latents: NumPy `[…, D]`.
+      latents: group -> NumPy `[n, …]`.
+      labels: int64 `[n, F]`, for a model that reads them.
 
     Returns:
-      The means of p(x|z), clipped to [0, 1], NumPy float32 `[…, H, W, C]`.
+      The means of p(x|z), clipped to [0, 1], NumPy float32 `[n, H, W, C]`.
     """
-    flat = tf.constant(latents.reshape(-1, latents.shape[-1]), model.variable_dtype)
-    images = _in_batches(lambda part: model.decode(part).mean, flat)
-    return np.clip(images, 0.0, 1.0).reshape(*latents.shape[:-1], *images.shape[1:])
+    rows: dict[str, Any] = {name: tf.constant(value, model.variable_dtype) for name, value in latents.items()}
+    rows = {"latents": rows} | ({} if labels is None else {"labels": tf.constant(labels, tf.int64)})
+    images = _in_batches(lambda part: model.decode(part["latents"], part.get("labels")).mean, rows)
+    return np.clip(images, 0.0, 1.0)
+
+
+def decode_vectors(model: LatentModel, latents: np.ndarray, labels: np.ndarray | None = None) -> np.ndarray:
+    """Decodes vectors of a model with one group: `[…, D]` to `[…, H, W, C]`; see `decode`."""
+    leading = latents.shape[:-1]
+    if labels is not None:
+        labels = np.broadcast_to(labels, (*leading, labels.shape[-1])).reshape(-1, labels.shape[-1])
+    images = decode(model, {model.sole_group: latents.reshape(-1, latents.shape[-1])}, labels)
+    return images.reshape(*leading, *images.shape[1:])
 
 
 def most_used(kl: np.ndarray | None, centers: np.ndarray, most: int) -> np.ndarray:
@@ -170,10 +190,13 @@ def _perpendicular(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     return rest / np.linalg.norm(rest)
 
 
-def _in_batches(function: Callable[[tf.Tensor], tf.Tensor], values: tf.Tensor) -> np.ndarray:
-    """Calls a function of tensors on parts of `values`; returns float32."""
-    parts = []
-    for first in range(0, len(values), _BATCH_SIZE):
-        watchdog.progress(f"images {first} and on of {len(values)}")
-        parts.append(function(values[first : first + _BATCH_SIZE]))
-    return np.concatenate([tf.cast(part, tf.float32).numpy() for part in parts])
+def _in_batches(function: Callable[[Any], Any], values: Any) -> Any:
+    """Calls a function of a nest of tensors on parts of their rows; returns a nest of float32."""
+    parts, count = [], len(tf.nest.flatten(values)[0])
+    for first in range(0, count, _BATCH_SIZE):
+        watchdog.progress(f"images {first} and on of {count}")
+        rows = slice(first, first + _BATCH_SIZE)
+        parts.append(function(tf.nest.map_structure(lambda value, rows=rows: value[rows], values)))
+    return tf.nest.map_structure(
+        lambda *each: np.concatenate([tf.cast(part, tf.float32).numpy() for part in each]), *parts
+    )

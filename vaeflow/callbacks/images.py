@@ -6,8 +6,9 @@ import tensorflow as tf
 from vaeflow import random, registry, validation
 from vaeflow.analysis import grids, traversals
 from vaeflow.analysis.examples import spread_indices
+from vaeflow.analysis.labels import labels_of_samples
 from vaeflow.callbacks.base import Callback, RunContext
-from vaeflow.distributions import closed_kl
+from vaeflow.distributions import is_discrete
 from vaeflow.runs import files
 
 _COLUMNS = 8
@@ -22,7 +23,7 @@ class Images(Callback):
     reconstructions. `samples`: means of p(x|z) for z from the prior.
     `traversals`: a row for each latent, moved from −3 to 3 around one example's
     posterior mean; the latents with the largest KL first, or with the largest variance
-    where the KL has no closed form.
+    where the KL has no closed form; of a model whose latents are one vector.
 
     Args:
       every_steps: how often; also after the last step.
@@ -41,8 +42,9 @@ class Images(Callback):
         split = run.evaluation_split
         # Spread over the split, since neighbours may look alike.
         chosen = spread_indices(split.num_examples, self.num_examples)
-        dtype = run.trainer.model.variable_dtype
-        self._inputs = traversals.read_images(split, chosen, dtype)
+        model = run.trainer.model
+        self._inputs = traversals.read_batch(split, chosen, model.variable_dtype, reads=model.reads)
+        self._labels = labels_of_samples(model, split, self.num_examples)
 
     def on_log(self, run: RunContext, metrics: dict[str, float]) -> None:
         model = run.trainer.model
@@ -50,7 +52,7 @@ class Images(Callback):
             pictures = {
                 "reconstructions": self._reconstructions(model),
                 "samples": self._samples(model),
-                "traversals": self._traversals(model),
+                **self._traversals(model),
             }
         files.make_folder(run.workdir.images)
         with run.summaries():
@@ -60,18 +62,21 @@ class Images(Callback):
 
     def _reconstructions(self, model):
         outputs = traversals.reconstruct(model, self._inputs)
-        return grids.grid(grids.in_pairs_of_rows(self._inputs.numpy(), outputs, _COLUMNS), _COLUMNS)
+        images = self._inputs["images"].numpy()
+        return grids.grid(grids.in_pairs_of_rows(images, outputs, _COLUMNS), _COLUMNS)
 
     def _samples(self, model):
         with random.keyed(0, "images", 0):
-            return grids.grid(model.sample(self.num_examples), _COLUMNS)
+            return grids.grid(model.sample(self.num_examples, self._labels), _COLUMNS)
 
     def _traversals(self, model):
-        posterior = model.encode(self._inputs)
-        kl = closed_kl(posterior, model.prior_distribution())
-        centers = posterior.center.numpy()
+        """Draws the traversals of a model whose latents are one vector: name -> pixels, or nothing."""
+        draw, *others = model.centred(self._inputs).draws.values()
+        if others or is_discrete(draw.posterior) or draw.value.shape.rank != 2:
+            return {}
+        kl, centers = draw.closed_kl, draw.value.numpy()
         dimensions = traversals.most_used(None if kl is None else kl.numpy(), centers, self.max_traversals)
-        values = np.linspace(-3, 3, _COLUMNS)
-        latents = traversals.traverse(centers[0], dimensions, values)
-        drawn = traversals.decode(model, latents)
-        return grids.grid(drawn.reshape(-1, *drawn.shape[2:]), _COLUMNS)
+        latents = traversals.traverse(centers[0], dimensions, np.linspace(-3, 3, _COLUMNS))
+        labels = self._inputs["labels"].numpy()[0] if "labels" in self._inputs else None
+        drawn = traversals.decode_vectors(model, latents, labels)
+        return {"traversals": grids.grid(drawn.reshape(-1, *drawn.shape[2:]), _COLUMNS)}

@@ -4,7 +4,7 @@ import contextlib
 import functools
 import pathlib
 import shlex
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,15 +29,18 @@ def embed(
     max_projector_examples: int = 5000,
     batch_size: int | None = None,
     seed: int = 0,
-) -> embedding.Embedding:
+) -> dict[str, embedding.Embedding]:
     """Writes the latents of a split, and sets up TensorBoard's projector.
 
     `<workdir>/embeddings/<split>.npz` holds `indices` int64 `[n]`, and of each q(z|x) a sample,
-    `latents` `[n, D]`, and its parameters: of a Gaussian `mean` and `log_variance`, of others
-    also the `center`, `[n, D]`, that stands for it; if the split has factors or labels, also
-    `factors` int64 `[n, F]` and `factor_names` `[F]`.
+    `latents` `[n, D]`, and its parameters: of a Gaussian `mean` and `log_variance`, of codes
+    `codes`, of others what they have; unless it is a Gaussian, also the `center`, `[n, D]`, that
+    stands for it. With several groups of latents the names begin with that of the group, as in
+    `top_latents`. If the split has factors or labels, there are also `factors` int64 `[n, F]` and
+    `factor_names` `[F]`.
     `<split>.csv` next to it has the columns index, the factors, and z00, z01 …, the
-    center, with enough digits to read the same numbers back.
+    center, with enough digits to read the same numbers back; of several groups those that
+    are vectors. Where none is a vector, the values of the last group make one.
     `<workdir>/tensorboard/projector/<split>/` is a TensorBoard run whose projector
     shows centers as points, with factors and thumbnails. Files of the same
     names are replaced.
@@ -53,7 +56,7 @@ def embed(
       seed: keys the noise of the samples, and of dynamic binarization.
 
     Returns:
-      An `embedding.Embedding`.
+      Group of latents -> `embedding.Embedding`; the group of a model with one is `"z"`.
 
     Raises:
       ConfigurationError: a setting is wrong; nothing was written.
@@ -66,9 +69,11 @@ def embed(
     source = run.split(split)
     examples = Examples(run.model, source, run.strategy, batch_size, seed)
     embedded = embedding.embed(examples.spread(num_examples))
-    factors, factor_names = _factors(source, embedded.indices)
-    shown = spread_indices(len(embedded.indices), max_projector_examples)
-    sprites = projector.sprite_sheet(source, embedded.indices[shown])
+    indices = next(iter(embedded.values())).indices
+    factors, factor_names = _factors(source, indices)
+    shown = spread_indices(len(indices), max_projector_examples)
+    sprites = projector.sprite_sheet(source, indices[shown])
+    columns, points = _points(embedded)
     description = (
         f"{len(shown):,} of {source.num_examples:,} images of the {split} split of "
         f"{type(run.dataset).__name__}: centers of q(z|x) at step {run.step}"
@@ -76,10 +81,8 @@ def embed(
 
     with _written(run.workdir, split, description) as (arrays, table, projection):
         _write_arrays(arrays, embedded, factors, factor_names)
-        _write_table(table, embedded, factors, factor_names)
-        projector.write(
-            projection, embedded.center[shown], embedded.indices[shown], factors[shown], factor_names, sprites
-        )
+        projector.write_table(table, [indices, factors, points], ["index", *factor_names, *columns])
+        projector.write(projection, points[shown], indices[shown], factors[shown], factor_names, sprites)
     _report(run, split, description)
     return embedded
 
@@ -134,22 +137,33 @@ def _written(workdir: WorkDir, split: str, description: str) -> Generator[list[p
 
 
 def _write_arrays(
-    path: pathlib.Path, embedded: embedding.Embedding, factors: np.ndarray, factor_names: Sequence[str]
+    path: pathlib.Path,
+    embedded: Mapping[str, embedding.Embedding],
+    factors: np.ndarray,
+    factor_names: Sequence[str],
 ) -> None:
-    arrays = {"indices": embedded.indices, "latents": embedded.latents, **embedded.parameters}
-    if not embedded.is_gaussian:
-        arrays["center"] = embedded.center
+    arrays = {}
+    for group, of_group in embedded.items():
+        named = {"latents": of_group.latents, **of_group.parameters}
+        if not of_group.is_gaussian:
+            named["center"] = of_group.center
+        label = "" if len(embedded) == 1 else f"{group}_"
+        arrays |= {"indices": of_group.indices} | {f"{label}{name}": value for name, value in named.items()}
     if len(factor_names):
         arrays |= {"factors": factors, "factor_names": np.array(factor_names)}
     np.savez(path, allow_pickle=False, **arrays)
 
 
-def _write_table(
-    path: pathlib.Path, embedded: embedding.Embedding, factors: np.ndarray, factor_names: Sequence[str]
-) -> None:
-    latents = [f"z{dimension:02d}" for dimension in range(embedded.center.shape[1])]
-    names = ["index", *factor_names, *latents]
-    projector.write_table(path, [embedded.indices, factors, embedded.center], names)
+def _points(embedded: Mapping[str, embedding.Embedding]) -> tuple[list[str], np.ndarray]:
+    """Returns one vector for each example, `[n, D]`, and the names of its D numbers."""
+    chosen = {group: of_group for group, of_group in embedded.items() if of_group.is_vector}
+    chosen = chosen or dict([list(embedded.items())[-1]])
+    names, columns = [], []
+    for group, of_group in chosen.items():
+        columns.append(of_group.center.reshape(len(of_group.center), -1))
+        label = "z" if len(embedded) == 1 else f"{group}_"
+        names += [f"{label}{dimension:02d}" for dimension in range(columns[-1].shape[1])]
+    return names, np.concatenate(columns, axis=1)
 
 
 def _report(run: trained.Trained, split: str, description: str) -> None:

@@ -17,6 +17,7 @@ from vaeflow.analysis.importance_sampling import ImportanceSampler, bits_per_dim
 from vaeflow.datasets.base import ALL_SPLITS
 from vaeflow.errors import TrainingDiverged
 from vaeflow.metrics import Metric, ReconstructionQuality
+from vaeflow.models.latent_model import LatentModel
 from vaeflow.runs import files
 from vaeflow.runs.escaping import printable
 from vaeflow.runs.finite import first_not_finite
@@ -49,7 +50,8 @@ def evaluate(
     images, without which such figures cannot be compared:
 
     - `negative_elbo_nats`, `reconstruction_loss_nats`, `kl_nats`, and
-      `kl_per_dimension_nats/00` … for each latent, at a KL weight of 1;
+      `kl_per_dimension_nats/00` … for each latent, at a KL weight of 1; with several groups of
+      latents also `kl_nats/<group>`;
     - `active_units`, the number of latents whose posterior center has a variance above 0.01
       (Burda et al. 2016, arXiv:1509.00519, section 5.2);
     - `mutual_information_nats` between images and latents, an estimate that is at
@@ -98,13 +100,16 @@ def evaluate(
     batch_size = run.checked_batch_size("evaluate.batch_size", batch_size)
     examples = Examples(run.model, images, run.strategy, batch_size, seed)
     results = _in_units(Evaluator(examples, metrics).evaluate())
-    codes = embedding.embed(examples.spread(_MOST_EXAMPLES_COMPARED))
-    if codes.is_gaussian:
+    compared = examples.spread(_MOST_EXAMPLES_COMPARED)
+    embedded = embedding.embed(compared)
+    sole = next(iter(embedded.values()))
+    if len(embedded) == 1 and sole.is_gaussian and sole.labels is None:
         results["mutual_information_nats"] = aggregate_posterior.mutual_information(
-            codes.latents, codes.parameters["mean"], codes.parameters["log_variance"]
+            sole.latents, sole.parameters["mean"], sole.parameters["log_variance"]
         )
+    without_density = importance_sampling.group_without_density(examples)
     if num_samples is None:
-        num_samples = _STANDARD_SAMPLES if importance_sampling.is_defined(examples) else ()
+        num_samples = () if without_density else _STANDARD_SAMPLES
     if num_samples:
         results |= _likelihoods(examples, num_samples)
     if bad := first_not_finite(results.items()):
@@ -112,15 +117,14 @@ def evaluate(
             f"the model of {run.checkpoint} gives {bad} = {results[bad]} on the {described}; nothing was "
             "written. Choose another checkpoint with `--checkpoint`, or train with a lower learning rate"
         )
-    _say_what_is_left_out(run.model, results)
+    _say_what_is_left_out(run.model, results, without_density)
     report = {
         "step": run.step,
         "checkpoint": run.checkpoint.name,
         "dataset": type(run.dataset).__name__,
         "split": split,
         "num_examples": images.num_examples,
-        "mutual_information_examples": len(codes.indices),
-        "mutual_information_ceiling_nats": math.log(len(codes.indices)),
+        **_limits_of_estimates(results, len(compared.indices)),
         "binarization": images.binarization,
         "seed": seed,
         "num_replicas": run.strategy.num_replicas_in_sync,
@@ -130,16 +134,30 @@ def evaluate(
     return report
 
 
-def _say_what_is_left_out(model, results):
-    """Prints which figures are not defined for the model."""
-    posterior = type(model.posterior).__name__
-    missing = {
-        "negative_elbo_nats": "the negative ELBO, the KL and the likelihood",
-        "mutual_information_nats": "the mutual information, which is estimated for Gaussians only",
+def _limits_of_estimates(results: Mapping[str, float], num_compared: int) -> dict[str, float]:
+    """Returns how many examples the mutual information was estimated from, and its largest value."""
+    if "mutual_information_nats" not in results:
+        return {}
+    return {
+        "mutual_information_examples": num_compared,
+        "mutual_information_ceiling_nats": math.log(num_compared),
     }
-    for name, quantity in missing.items():
-        if name not in results:
-            print(f"left out with {posterior}: {quantity}", file=sys.stderr)
+
+
+def _say_what_is_left_out(model: LatentModel, results: Mapping[str, float], without_density: str) -> None:
+    """Prints which figures are not defined for the model."""
+    missing = {
+        "negative_elbo_nats": "the negative ELBO and the KL, which a density or a closed form must give",
+        "mutual_information_nats": "the mutual information, which is estimated for one vector of Gaussian "
+        "latents without labels",
+    }
+    left_out = [quantity for name, quantity in missing.items() if name not in results]
+    if without_density:
+        left_out.append(f"the likelihood, since {without_density} has no density")
+    if not any(name.startswith("active_units") for name in results):
+        left_out.append("active units, which codes have not")
+    for quantity in left_out:
+        print(f"left out for this {type(model).__name__}: {quantity}", file=sys.stderr)
 
 
 def _likelihoods(examples, num_samples):
@@ -188,8 +206,10 @@ def _write(report: dict[str, Any], folder: WorkDir) -> None:
 def _remarks(report: Mapping[str, Any]) -> Iterator[str]:
     """Says which figures are limits of an estimate, not of the model; lines."""
     estimate = report["metrics"].get(f"mutual_information_nats[{report['binarization']}]")
+    if estimate is None:
+        return
     ceiling, count = report["mutual_information_ceiling_nats"], report["mutual_information_examples"]
-    if estimate is not None and estimate > ceiling - _SATURATION_NATS:
+    if estimate > ceiling - _SATURATION_NATS:
         yield (
             f"mutual_information_nats is saturated: from {count:,} images the estimate is at most "
             f"ln {count:,} = {ceiling:.4f}, and the true value may be larger\n"
@@ -207,9 +227,10 @@ def _as_table(metrics: Mapping[str, float]) -> str:
     ordered = sorted(latents, key=latents.__getitem__, reverse=True)
     if not ordered:
         return "\n".join(lines)
-    each = ", ".join(f"z{_dimension(name)} {latents[name]:.2f}" for name in ordered)
+    each = ", ".join(f"{_dimension(name)} {latents[name]:.2f}" for name in ordered)
     return "\n".join([*lines, *textwrap.wrap(f"KL of each latent, in nats: {each}", 90)])
 
 
 def _dimension(name: str) -> str:
-    return name.removeprefix(_LATENT).partition("[")[0]
+    dimension = name.removeprefix(_LATENT).partition("[")[0]
+    return f"z{dimension}" if dimension.isdigit() else dimension

@@ -2,22 +2,17 @@
 
 import functools
 import pathlib
+import sys
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from vaeflow import config, registry, trained, validation
-from vaeflow import samplers as standard_samplers
-from vaeflow.analysis import traversals
-from vaeflow.analysis.embedding import Embedding, embed
-from vaeflow.analysis.examples import Examples, spread_indices
-from vaeflow.commands import sample_files
+from vaeflow.analysis.labels import labels_of_samples
+from vaeflow.commands import sample_arrays, sample_files
 from vaeflow.commands.sample_files import Arrays
-from vaeflow.errors import ConfigurationError, user_code
-from vaeflow.models.vae import VAE
-from vaeflow.runs import watchdog
+from vaeflow.errors import ConfigurationError
 from vaeflow.runs.escaping import printable
 from vaeflow.samplers import Sampler
 
@@ -30,6 +25,7 @@ def sample(
     checkpoint: str = "best",
     num_samples: int = 64,
     samplers: Sequence[Sampler] | None = None,
+    labels: int | Sequence[Any] | None = None,
     num_fit_examples: int = 10000,
     num_reconstructions: int = 32,
     num_interpolations: int = 8,
@@ -50,10 +46,14 @@ def sample(
     between the centers of their posteriors. `traversals.png`: a row for each latent, moved
     alone and labelled with its index and its mean KL in nats, the largest first; where the
     KL has no closed form, the latent whose center varies most comes first. The `.gif`
-    files show the same in motion, forwards and backwards. `samples.npz` holds the arrays,
-    float32 unless another type is given, where s is the number of steps:
+    files show the same in motion, forwards and backwards. What has no meaning for the
+    model is left out, and a line names it: interpolations of codes, traversals of what is no vector.
+    `samples.npz` holds the arrays, float32 unless another type is given, where s is the number of
+    steps; with several groups of latents, each has its own array, as in
+    samples_prior_latents_<group>:
 
       samples_<name>_latents `[n, D]`, samples_<name>_images `[n, H, W, C]`
+      samples_labels int64 `[n, F]`, of a model that reads labels
       reconstruction_indices int64 `[r]` in the evaluation split, reconstruction_inputs,
         reconstruction_latents `[r, D]` (centers), reconstruction_images `[r, H, W, C]`
       interpolation_indices int64 `[p, 2]`, interpolation_inputs `[p, 2, H, W, C]`,
@@ -68,7 +68,11 @@ def sample(
       checkpoint: `"best"`, `"last"`, a step, or a checkpoint's path.
       num_samples: the number of new images from each sampler.
       samplers: a list of `Sampler`s; None for prior, aggregate posterior and Gaussian
-        mixture.
+        mixture, of which the last two need latents that are one vector.
+      labels: of the new images, for a model that reads labels: an integer, a list of them to go
+        through in turn, or with several factors a list with an integer for each, or of such
+        lists. None goes through the values of a single factor, and takes the labels of held-out
+        images where there are several.
       num_fit_examples: the largest number of training images to fit the samplers on, and of
         held-out images to average the KL over.
       num_reconstructions: the number of reconstructions, spread over the evaluation split.
@@ -109,13 +113,16 @@ def sample(
         named_samplers = _checked_samplers(samplers)
 
     run = trained.restore(workdir, checkpoint)
-    source = _Source(run, seed, num_fit_examples)
+    source = sample_arrays.Source(run, seed, num_fit_examples)
     values = np.linspace(-traversal_range, traversal_range, num_traversal_steps, dtype=np.float32)
+    chosen = labels_of_samples(run.model, source.evaluation, num_samples, labels)
+    for left_out in sample_arrays.what_is_left_out(source):
+        print(f"left out for this {type(run.model).__name__}: {left_out}", file=sys.stderr)
     arrays = {
-        **_draw(run.model, named_samplers, source.embedding("train"), num_samples, seed),
-        **_reconstruct(run.model, source, num_reconstructions),
-        **_interpolate(run.model, source, num_interpolations, num_interpolation_steps),
-        **_traverse(run.model, source, traverse_from, max_traversals, values),
+        **sample_arrays.draw(source, named_samplers, num_samples, chosen),
+        **sample_arrays.reconstruct(source, num_reconstructions),
+        **sample_arrays.interpolate(source, num_interpolations, num_interpolation_steps),
+        **sample_arrays.traverse(source, traverse_from, max_traversals, values),
     }
     paths = sample_files.write(run.workdir.path, arrays, seconds_per_frame)
     _report(run, arrays, paths)
@@ -130,14 +137,10 @@ def _check_at_least(least: int, **settings: Any) -> None:
             )
 
 
-def _checked_samplers(samplers: Any) -> dict[str, Sampler]:
-    """Returns name -> `Sampler`; a repeated name gets a number."""
+def _checked_samplers(samplers: Any) -> dict[str, Sampler] | None:
+    """Returns name -> `Sampler`, where a repeated name gets a number; None for None."""
     if samplers is None:
-        samplers = [
-            standard_samplers.PriorSampler(),
-            standard_samplers.AggregatePosteriorSampler(),
-            standard_samplers.GaussianMixtureSampler(),
-        ]
+        return None
     example = "[@PriorSampler(), @GaussianMixtureSampler()]"
     named: dict[str, Sampler] = {}
     for sampler in validation.list_of("sample.samplers", samplers, Sampler, example):
@@ -146,108 +149,10 @@ def _checked_samplers(samplers: Any) -> dict[str, Sampler]:
     return named
 
 
-class _Source:
-    """The images of a run and their embeddings.
-
-    Attributes:
-      num_examples: of the evaluation split.
-      order: the indices of the evaluation split in random order.
-    """
-
-    def __init__(self, run: trained.Trained, seed: int, num_fit_examples: int) -> None:
-        self._run = run
-        self._seed = seed
-        self._num_fit_examples = num_fit_examples
-        self._splits = {"train": run.split("train"), "evaluation": run.split()}
-        self.num_examples = self._splits["evaluation"].num_examples
-        self.order = np.random.RandomState(seed).permutation(self.num_examples)
-
-    def embedding(self, split: str) -> Embedding:
-        """Embeds `num_fit_examples` images of a split."""
-        run = self._run
-        examples = Examples(run.model, self._splits[split], run.strategy, run.batch_size, self._seed)
-        return embed(examples.spread(self._num_fit_examples))
-
-    def images(self, indices: np.ndarray) -> tf.Tensor:
-        """Reads images of the evaluation split."""
-        split, dtype = self._splits["evaluation"], self._run.model.variable_dtype
-        return traversals.read_images(split, indices, dtype, self._seed)
-
-
-def _draw(
-    model: VAE, samplers: dict[str, Sampler], embedding: Embedding, num_samples: int, seed: int
-) -> Arrays:
-    arrays = {}
-    for name, sampler in samplers.items():
-        watchdog.progress(f"the fit of {type(sampler).__name__}")
-        with user_code.running(sampler, "fit"):
-            sampler.fit(model, embedding, seed)
-        with user_code.running(sampler, "sample"):
-            latents = np.asarray(sampler.sample(num_samples, seed), np.float32)
-        expected = (num_samples, model.num_latents)
-        if latents.shape != expected:
-            problem = f"must return latents of shape {expected}, it returned {latents.shape}"
-            raise user_code.wrong(sampler, "sample", problem)
-        arrays[f"samples_{name}_latents"] = latents
-        arrays[f"samples_{name}_images"] = traversals.decode(model, latents)
-    return arrays
-
-
-def _reconstruct(model: VAE, source: _Source, num_reconstructions: int) -> Arrays:
-    indices = spread_indices(source.num_examples, num_reconstructions)
-    inputs = source.images(indices)
-    return {
-        "reconstruction_indices": indices,
-        "reconstruction_inputs": np.asarray(inputs, np.float32),
-        "reconstruction_latents": traversals.posterior_centers(model, inputs),
-        "reconstruction_images": traversals.reconstruct(model, inputs),
-    }
-
-
-def _interpolate(model: VAE, source: _Source, num_pairs: int, num_steps: int) -> Arrays:
-    pairs = _pairs(source.order, num_pairs)
-    inputs = source.images(pairs.ravel())
-    ends = traversals.posterior_centers(model, inputs).reshape(*pairs.shape, -1)
-    arrays = {
-        "interpolation_indices": pairs,
-        "interpolation_inputs": np.asarray(inputs, np.float32).reshape(*pairs.shape, *inputs.shape[1:]),
-    }
-    for path in traversals.PATHS:
-        latents = traversals.interpolate(ends[:, 0], ends[:, 1], num_steps, path)
-        arrays[f"interpolation_{path}_latents"] = latents
-        arrays[f"interpolation_{path}_images"] = traversals.decode(model, latents)
-    return arrays
-
-
-def _pairs(order: np.ndarray, num_pairs: int) -> np.ndarray:
-    """Makes pairs `[p, 2]` of images, each image in one pair; a single image is paired with itself."""
-    num_pairs = max(1, min(num_pairs, len(order) // 2))
-    return np.resize(order, (num_pairs, 2))
-
-
-def _traverse(
-    model: VAE, source: _Source, start_from: str, max_traversals: int, values: np.ndarray
-) -> Arrays:
-    start = traversals.posterior_centers(model, source.images(source.order[:1]))[0]
-    if start_from == "prior":
-        start = np.zeros_like(start)
-    embedding = source.embedding("evaluation")
-    dimensions = traversals.most_used(embedding.kl, embedding.center, max_traversals)
-    latents = traversals.traverse(start, dimensions, values)
-    kl = {} if embedding.kl is None else {"traversal_kl": embedding.kl.mean(axis=0)[dimensions]}
-    return {
-        "traversal_dimensions": dimensions,
-        **{name: value.astype(np.float32) for name, value in kl.items()},
-        "traversal_values": values,
-        "traversal_start": start,
-        "traversal_latents": latents,
-        "traversal_images": traversals.decode(model, latents),
-    }
-
-
 def _report(run: trained.Trained, arrays: Arrays, paths: list[pathlib.Path]) -> None:
-    labels = sample_files.traversal_labels(arrays)
-    lines = [f"model      step {run.step}, {run.checkpoint}", f"traversed  {', '.join(labels)}"]
+    lines = [f"model      step {run.step}, {run.checkpoint}"]
+    if "traversal_dimensions" in arrays:
+        lines.append(f"traversed  {', '.join(sample_files.traversal_labels(arrays))}")
     for kind, suffix in (("pictures", ".png"), ("moving", ".gif"), ("arrays", ".npz")):
         lines += [f"{kind:9}  {path}" for path in paths if path.suffix == suffix]
     print(printable("\n".join(lines)))

@@ -8,6 +8,7 @@ from vaeflow.analysis import grids, traversals
 from vaeflow.runs import files, paths
 
 _COLUMNS = 8
+_MOST_COLUMNS = 16
 _FOLDER = "samples"
 
 Arrays = dict[str, np.ndarray]
@@ -37,17 +38,26 @@ def _pictures(arrays: Arrays) -> dict[str, np.ndarray | list[np.ndarray]]:
     for name, drawn in arrays.items():
         if name.startswith("samples_") and name.endswith("_images"):
             sampler = name.removeprefix("samples_").removesuffix("_images")
-            pictures[f"samples-{sampler}.png"] = grids.grid(grids.enlarge(drawn, _COLUMNS), _COLUMNS)
+            columns = _columns_of_samples(arrays)
+            pictures[f"samples-{sampler}.png"] = grids.grid(grids.enlarge(drawn, columns), columns)
     rows = grids.in_pairs_of_rows(arrays["reconstruction_inputs"], arrays["reconstruction_images"], _COLUMNS)
     pictures["reconstructions.png"] = grids.grid(grids.enlarge(rows, _COLUMNS), _COLUMNS)
-    for path in traversals.PATHS:
+    for path in traversals.PATHS if "interpolation_indices" in arrays else ():
         drawn = arrays[f"interpolation_{path}_images"]
         pictures[f"interpolations-{path}.png"] = grids.rows(drawn)
         pictures[f"interpolations-{path}.gif"] = grids.frames(drawn)
-    labels = traversal_labels(arrays)
-    pictures["traversals.png"] = grids.rows(arrays["traversal_images"], row_labels=labels)
-    pictures["traversals.gif"] = grids.frames(arrays["traversal_images"], captions=labels)
+    if "traversal_dimensions" in arrays:
+        labels = traversal_labels(arrays)
+        pictures["traversals.png"] = grids.rows(arrays["traversal_images"], row_labels=labels)
+        pictures["traversals.gif"] = grids.frames(arrays["traversal_images"], captions=labels)
     return pictures
+
+
+def _columns_of_samples(arrays: Arrays) -> int:
+    """Returns the columns of new images: one for each label where these repeat in turn."""
+    labels = arrays.get("samples_labels")
+    different = len(np.unique(labels, axis=0)) if labels is not None else 0
+    return different if 1 < different <= _MOST_COLUMNS else _COLUMNS
 
 
 def traversal_labels(arrays: Arrays) -> list[str]:

@@ -1,12 +1,13 @@
 """Checks what a dataset of the user's returns, before anything is trained on it."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from vaeflow.datasets.base import Dataset, Split, check_range
-from vaeflow.errors import DataError, user_code
+from vaeflow.errors import ConfigurationError, DataError, user_code
 
 _NUM_TRIED = 3
 
@@ -49,6 +50,83 @@ def check_examples(split: Split) -> None:
         check_range(np.asarray(images), "images")
     except DataError as error:
         raise _wrong(split, "examples", f"returns wrong pixels: {error}") from None
+
+
+def check_reads(model: Any, split: Split) -> None:
+    """Checks that a split has what a model reads of each example besides its image.
+
+    Args:
+      model: a model, whose `reads` and `label_sizes` are checked already.
+      split: the split.
+
+    Raises:
+      ConfigurationError: it has no labels, or the model was made for others.
+      DataError: as for `check_labels`.
+    """
+    if "labels" not in model.reads:
+        return
+    own = type(model).__name__
+    if not split.factor_names:
+        raise ConfigurationError(
+            f"{own} needs a label of each image, and this {type(split).__name__} has none; choose data with "
+            "labels, name them in the settings of the dataset, or train a model that reads none"
+        )
+    sizes = tuple(split.factor_sizes)
+    fits = len(sizes) == len(model.label_sizes)
+    if not fits or any(size > most for size, most in zip(sizes, model.label_sizes, strict=True)):
+        found = ", ".join(f"{name} ({size})" for name, size in zip(split.factor_names, sizes, strict=True))
+        raise ConfigurationError(
+            f"{own} was made for labels with {list(model.label_sizes)} values, this data has {found}; set "
+            f"`{own}.num_classes = {list(sizes)}`"
+        )
+    check_labels(split, split.factor_names, model.label_sizes)
+
+
+def check_labels(split: Split, names: Sequence[str], sizes: Sequence[int]) -> None:
+    """Checks the labels of a split before a model reads them; call it for each split of a run.
+
+    Args:
+      split: the split.
+      names: `factor_names` of the training split.
+      sizes: `factor_sizes` of the training split.
+
+    Raises:
+      DataError: the split has other factors, or a label that training cannot have, or its class
+        is the user's own and `labels` fails or returns something else than it should.
+    """
+    with user_code.running(split, "factor_sizes", DataError):
+        own_names, own_sizes = tuple(split.factor_names), tuple(split.factor_sizes)
+    if own_names != tuple(names) or len(own_sizes) != len(names):
+        raise DataError(
+            f"{type(split).__name__} has the factors ({', '.join(own_names)}) of sizes {own_sizes}, those of "
+            f"training are ({', '.join(names)}) of sizes {tuple(sizes)}; expected the same in every split"
+        )
+    for name, own, size in zip(names, own_sizes, sizes, strict=True):
+        if own > size:
+            raise DataError(
+                f"{type(split).__name__} has labels {name!r} from 0 to {own - 1}, those of training are 0 to "
+                f"{size - 1}; remove the others, train on such examples too, or give both splits the same "
+                "`factor_sizes`"
+            )
+    if names and user_code.is_users(split):
+        _try_labels(split)
+
+
+def _try_labels(split: Split) -> None:
+    """Reads a few labels of a split of the user's own class, as training does: inside `tf.data`."""
+    count = min(_NUM_TRIED, split.num_examples)
+    with user_code.running(split, "labels", DataError):
+        indices = tf.data.Dataset.from_tensors(tf.range(count, dtype=tf.int64))
+        found: Any = next(iter(indices.map(split.labels)))
+    expected = (count, len(split.factor_names))
+    if not isinstance(found, tf.Tensor) or found.shape != expected or found.dtype != tf.int64:
+        announced = f"an int64 tensor of the shape {expected} for {count} indices"
+        raise _wrong(split, "labels", f"must return {announced}; it returned {user_code.described(found)}")
+    row_and_factor = np.argwhere((found.numpy() < 0) | (found.numpy() >= split.factor_sizes))
+    if len(row_and_factor):
+        row, factor = row_and_factor[0]
+        problem = f"returns {found[row, factor].numpy()} for {split.factor_names[factor]!r} of example {row}"
+        raise _wrong(split, "labels", f"{problem}; expected 0 to {split.factor_sizes[factor] - 1}")
 
 
 def _wrong(owner, doing, problem):

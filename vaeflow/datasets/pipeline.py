@@ -2,7 +2,7 @@
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -66,38 +66,42 @@ def has_validation(dataset: Dataset) -> bool:
 
 
 @contextlib.contextmanager
-def keyed_floats(
+def keyed_batch(
     split: Split,
-    images: Any,
+    stored: Mapping[str, Any],
     dtype: str,
     seed: int,
     stream: str,
     step: int | tf.Tensor,
     first_position: int | tf.Tensor,
-) -> Iterator[tf.Tensor]:
-    """Yields images of a split as a model's input, and keys the noise that is drawn inside.
+) -> Iterator[dict[str, tf.Tensor]]:
+    """Yields a batch of a split as a model takes it, and keys the noise that is drawn inside.
 
     Every pass of a model over examples starts here, in training and in evaluation. The
     noise of an example depends only on these arguments and on its position.
 
     Args:
       split: the split of the images.
-      images: `[b, H, W, C]`, as stored.
-      dtype: the dtype of the result, float32 or float64.
+      stored: name -> `[b, …]`, with images as they are stored.
+      dtype: the dtype of the images, float32 or float64.
       seed: the seed of the run.
       stream: the name of this use of the seed; see `random.keyed`.
       step: an int or scalar tensor.
-      first_position: the position of the first image in the global batch, or in the split.
+      first_position: the position of the first example in the global batch, or in the split.
 
     Yields:
-      `[b, H, W, C]`, `dtype`, in [0, 1].
+      The batch, its images `[b, H, W, C]`, `dtype`, in [0, 1].
     """
     with random.keyed(seed, stream, step, first_position):
-        yield split.to_floats(images, dtype)
+        yield {**stored, "images": split.to_floats(stored["images"], dtype)}
 
 
 def training_batches(
-    split: Split, order: ExampleOrder, strategy: tf.distribute.Strategy, first_step: int
+    split: Split,
+    order: ExampleOrder,
+    strategy: tf.distribute.Strategy,
+    first_step: int,
+    reads: Sequence[str] = (),
 ) -> Iterator[Any]:
     """Streams the training batches from `first_step` on, without end.
 
@@ -107,9 +111,10 @@ def training_batches(
       strategy: the strategy of the run. Each of its replicas gets its part of a batch, in
         the order of the replicas.
       first_step: the step of the first batch.
+      reads: what a batch holds besides images; see `Model.reads`.
 
     Returns:
-      An iterator over per-replica images `[b, H, W, C]` as they are stored.
+      An iterator over per-replica batches, name -> `[b, …]`, with images as they are stored.
     """
     num_replicas = strategy.num_replicas_in_sync
 
@@ -123,16 +128,22 @@ def training_batches(
 
         signature = tf.TensorSpec((None, order.batch_size // num_replicas), tf.int64)
         indices = tf.data.Dataset.from_generator(rows, output_signature=signature).unbatch()
-        images = indices.map(lambda part: _examples(split, part), tf.data.AUTOTUNE, deterministic=True)
+        batches = indices.map(
+            lambda part: stored_batch(split, part, reads), tf.data.AUTOTUNE, deterministic=True
+        )
         # If the stream might end, workers synchronize before each batch and lose its static size.
-        endless = images.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
+        endless = batches.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
         return endless.prefetch(tf.data.AUTOTUNE)
 
     return iter(strategy.distribute_datasets_from_function(make))
 
 
 def evaluation_batches(
-    split: Split, batch_size: int, strategy: tf.distribute.Strategy, indices: np.ndarray | None = None
+    split: Split,
+    batch_size: int,
+    strategy: tf.distribute.Strategy,
+    indices: np.ndarray | None = None,
+    reads: Sequence[str] = (),
 ) -> Any:
     """Reads each example of a split, or of a part of it, once and in order.
 
@@ -143,10 +154,10 @@ def evaluation_batches(
       batch_size: the global batch size.
       strategy: as for `training_batches`.
       indices: the examples to read, int64 `[n]`; None reads all.
+      reads: as for `training_batches`.
 
     Returns:
-      A distributed dataset of per-replica (images `[b, H, W, C]`, weights `[b]` of 0
-      or 1).
+      A distributed dataset of per-replica (batch, weights `[b]` of 0 or 1).
     """
     indices = np.arange(split.num_examples) if indices is None else indices
     num_batches = -(-len(indices) // batch_size)
@@ -159,7 +170,9 @@ def evaluation_batches(
         rows = [_rows_of_worker(each, num_replicas, batch_size, context) for each in (padded, weights)]
         parts = tf.data.Dataset.from_tensor_slices(tuple(rows))
         batches = parts.map(
-            lambda part, weight: (_examples(split, part), weight), tf.data.AUTOTUNE, deterministic=True
+            lambda part, weight: (stored_batch(split, part, reads), weight),
+            tf.data.AUTOTUNE,
+            deterministic=True,
         )
         return batches.prefetch(tf.data.AUTOTUNE)
 
@@ -188,13 +201,16 @@ def readable_errors() -> Iterator[None]:
         raise DataError(wrapped[1]) from None
 
 
-def place_on_devices(array: np.ndarray, strategy: tf.distribute.Strategy) -> Any:
-    """Copies an array to each replica's device once, and returns the per-replica tensors."""
-    tensor = tf.convert_to_tensor(array)
+def place_on_devices(split: Split, strategy: tf.distribute.Strategy, reads: Sequence[str] = ()) -> Any:
+    """Copies a split that has its array to each replica's device once: name -> per-replica tensors."""
+    arrays: dict[str, Any] = {"images": split.array}
+    if "labels" in reads:
+        arrays["labels"] = split.labels(tf.range(split.num_examples, dtype=tf.int64))
+    tensors = {name: tf.convert_to_tensor(array) for name, array in arrays.items()}
 
     @tf.function(autograph=False)
     def copy():
-        return strategy.run(tf.identity, (tensor,))
+        return strategy.run(lambda values: tf.nest.map_structure(tf.identity, values), (tensors,))
 
     return copy()
 
@@ -207,22 +223,58 @@ def own_part(values: Any) -> tf.Tensor:
 
 
 class ResidentBatch:
-    """A batch of an array on the device. A slice of it copies only its own images.
+    """A batch of arrays on the device. A part of it copies only its own examples.
 
     Args:
-      array: `[N, H, W, C]`.
+      arrays: name -> `[N, …]`.
       indices: the indices of the batch, `[b]`.
     """
 
-    def __init__(self, array: Any, indices: Any):
-        self._array = array
+    def __init__(self, arrays: Mapping[str, Any], indices: Any):
+        self._arrays = arrays
         self._indices = indices
-        self.shape = tf.TensorShape([indices.shape[0], *array.shape[1:]])
+        self.num_examples = indices.shape[0]
 
-    def __getitem__(self, part: slice) -> tf.Tensor:
-        return tf.gather(self._array, self._indices[part])
+    def part(self, first: int, last: int) -> dict[str, tf.Tensor]:
+        """Returns the examples from `first` to before `last`, name -> `[b, …]`."""
+        chosen = self._indices[first:last]
+        return {name: tf.gather(array, chosen) for name, array in self._arrays.items()}
 
 
-def _examples(split: Split, indices: tf.Tensor) -> tf.Tensor:
-    """Returns the images at `indices` `[b]` with a fully known shape."""
-    return tf.ensure_shape(split.examples(indices), (indices.shape[0], *split.shape))
+class StoredBatch:
+    """A batch as it came from the input pipeline; see `ResidentBatch`.
+
+    Args:
+      values: name -> `[b, …]`.
+    """
+
+    def __init__(self, values: Mapping[str, Any]):
+        self._values = values
+        self.num_examples = values["images"].shape[0]
+
+    def part(self, first: int, last: int) -> dict[str, tf.Tensor]:
+        """Returns the examples from `first` to before `last`, name -> `[b, …]`."""
+        return {name: tf.identity(value[first:last]) for name, value in self._values.items()}
+
+
+def stored_batch(split: Split, indices: tf.Tensor, reads: Sequence[str] = ()) -> dict[str, tf.Tensor]:
+    """Reads the examples at `indices` `[b]` as they are stored, with fully known shapes.
+
+    Args:
+      split: the split to read.
+      indices: int64 `[b]`.
+      reads: what the batch holds besides images.
+    """
+    size = indices.shape[0]
+    batch = {"images": tf.ensure_shape(split.examples(indices), (size, *split.shape))}
+    if "labels" in reads:
+        batch["labels"] = tf.ensure_shape(split.labels(indices), (size, len(split.factor_names)))
+    return batch
+
+
+def blank_batch(split: Split, num_examples: int, reads: Sequence[str] = ()) -> dict[str, tf.Tensor]:
+    """Returns a batch of black images with labels 0, as it would be stored."""
+    batch = {"images": tf.zeros((num_examples, *split.shape), split.dtype)}
+    if "labels" in reads:
+        batch["labels"] = tf.zeros((num_examples, len(split.factor_names)), tf.int64)
+    return batch

@@ -4,7 +4,7 @@ Log densities and divergences are in nats. They are computed in float32, or in f
 parameters in float64; half-precision parameters are cast first.
 """
 
-from vaeflow.distributions.base import Distribution, ImageDistribution, closed_kl, has_density
+from vaeflow.distributions.base import Distribution, ImageDistribution, closed_kl, has_density, is_discrete
 from vaeflow.distributions.bernoulli import Bernoulli
 from vaeflow.distributions.gaussian import Gaussian
 from vaeflow.distributions.mixture import Mixture
@@ -22,4 +22,5 @@ __all__ = [
     "Transformed",
     "closed_kl",
     "has_density",
+    "is_discrete",
 ]

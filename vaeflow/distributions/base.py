@@ -17,6 +17,8 @@ class Distribution(Protocol):
       of at least 0: 1 changes nothing, less gives more typical and less varied draws. A Gaussian
       multiplies its standard deviation, a mixture that of each component. At 0 a draw is a mean,
       and its density is not a number.
+
+    One over codes, not numbers, has `codes` among its parameters: integers `[r, …]`.
     """
 
     @property
@@ -58,6 +60,11 @@ class ImageDistribution(Protocol):
 def has_density(distribution: Distribution) -> bool:
     """Whether a distribution knows the density of any value."""
     return hasattr(distribution, "log_prob")
+
+
+def is_discrete(distribution: Distribution) -> bool:
+    """Whether the latents are codes; numbers that are made of them have no variance to speak of."""
+    return "codes" in distribution.parameters
 
 
 def closed_kl(posterior: Distribution, prior: Distribution) -> tf.Tensor | None:

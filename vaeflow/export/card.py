@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from absl import logging
 
+from vaeflow.distributions import is_discrete
 from vaeflow.export.formats import FORMATS, modules_of
-from vaeflow.export.inference import encoded_names
-from vaeflow.export.usage import USAGE
+from vaeflow.export.inference import blank_pass, center_name, encoded, suffix
+from vaeflow.export.usage import USAGE, places
 from vaeflow.runs import json_files, reading
 from vaeflow.runs.digest import weights_sha256
 from vaeflow.runs.escaping import code_block, markdown
@@ -28,6 +29,15 @@ _ENVIRONMENT = {
 }
 _EVALUATION = {"step": json_files.WHOLE, "metrics": json_files.NUMBER_BY_NAME}
 
+# The blocks that most models have -> what they are called in the card.
+_ROLES = {
+    "encoder": "encoder",
+    "decoder": "decoder",
+    "posterior": "q(z\\|x)",
+    "likelihood": "p(x\\|z)",
+    "prior": "p(z)",
+}
+
 _TEMPLATE = """\
 ---
 library_name: keras
@@ -39,7 +49,7 @@ tags:
 
 # {title}: {class_name}
 
-A {class_name} with {num_latents} latents for images of {size}, trained for {step:,} steps.
+A {class_name} for images of {size}, trained for {step:,} steps. Its latents: {latents}.
 The sections of this card are those of Mitchell et al. 2019 (arXiv:1810.03993).
 
 ## Model details
@@ -50,8 +60,8 @@ Developed by, and licence: not recorded; add them before you pass the model on.
 
 ## Uses
 
-**Direct use.** To encode images like those it was trained on as {num_latents} numbers each,
-to reconstruct such images, and to draw new ones.
+**Direct use.** To encode images like those it was trained on, to reconstruct such images, and
+to draw new ones.
 
 **Out of scope.** Images of other sizes, which it refuses, and of other kinds, on which
 nothing was measured. Decisions about people.
@@ -112,7 +122,7 @@ def model_card(run: Trained, formats: Sequence[str], differences: Mapping[str, f
     return _TEMPLATE.format(
         title=markdown(folder.resolve().name),
         class_name=type(model).__name__,
-        num_latents=model.num_latents,
+        latents=_latents(run),
         size=size,
         step=run.step,
         details=_table(_details(run, size, formats, differences)),
@@ -135,10 +145,8 @@ def _details(
     )
     return {
         "model": f"{type(model).__name__}: {_summary(model)}",
-        "encoder, decoder": f"{type(model.encoder).__name__}, {type(model.decoder).__name__}",
-        "q(z\\|x)": type(model.posterior).__name__,
-        "p(x\\|z), p(z)": f"{type(model.likelihood).__name__}, {type(model.prior).__name__}",
-        "latents": model.num_latents,
+        **{title: name for role, title in _ROLES.items() if (name := _block_name(model, role))},
+        "latents": _latents(run),
         "weights": f"{model.count_params():,}"
         + (" (moving averages)" if run.settings["ema_decay"] is not None else ""),
         "images": f"{size} (height, width, channels), values in [0, 1]",
@@ -148,14 +156,35 @@ def _details(
     }
 
 
+def _block_name(model: Any, role: str) -> str:
+    return type(getattr(model, role)).__name__ if hasattr(model, role) else ""
+
+
+def _latents(run: Trained) -> str:
+    draws = blank_pass(run.model, run.image_shape).draws
+    described = []
+    for group, draw in draws.items():
+        shape = " x ".join(map(str, draw.value.shape[1:]))
+        kind = "codes" if is_discrete(draw.posterior) else "numbers"
+        described.append(f"{f'{group}: ' if len(draws) > 1 else ''}{shape} {kind}")
+    return "; ".join(described)
+
+
 def _code(run: Trained, name: str) -> str:
-    names = encoded_names(run.model, run.image_shape)
+    model = run.model
+    blank = blank_pass(model, run.image_shape)
+    latents = {
+        f"latents{suffix(group, blank.draws)}": (
+            center_name(group, blank.draws),
+            tuple(draw.value.shape.as_list()[1:]),
+        )
+        for group, draw in blank.draws.items()
+    }
+    num_labels = len(model.label_sizes) if "labels" in model.reads else 0
     return USAGE[name].format(
-        center=names[0],
-        parameters=", ".join(f"`{each}`" for each in names),
+        **places(latents, tuple(encoded(blank)), num_labels, model.variable_dtype),
         shape=", ".join(map(str, run.image_shape)),
-        latents=run.model.num_latents,
-        dtype=run.model.variable_dtype,
+        dtype=model.variable_dtype,
         imports="\n".join(f"import {module}" for module in modules_of(run.model)) if name == "keras" else "",
     )
 

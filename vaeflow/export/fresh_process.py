@@ -66,12 +66,19 @@ def _examples(module: InferenceModule) -> dict[str, np.ndarray]:
     generator = np.random.default_rng(_CHECKED_SEED)
     dtype = module.dtype.as_numpy_dtype
     images = generator.random((_NUM_CHECKED, *module.image_shape)).astype(dtype)
-    latents = generator.standard_normal((_NUM_CHECKED, module.num_latents)).astype(dtype)
+    latents: dict[str, np.ndarray] = {
+        module.latent_names[group]: generator.standard_normal((_NUM_CHECKED, *shape)).astype(dtype)
+        for group, shape in module.latent_shapes.items()
+    }
+    labels, count = {}, {"num_samples": np.int32(_NUM_CHECKED)}
+    if module.label_sizes:
+        size = (_NUM_CHECKED, len(module.label_sizes))
+        labels, count = {"labels": generator.integers(0, module.label_sizes, size)}, {}
     arguments = {
-        "encode": {"images": images},
-        "decode": {"latents": latents},
-        "reconstruct": {"images": images},
-        "sample": {"num_samples": np.int32(_NUM_CHECKED), "seed": np.int64(_CHECKED_SEED)},
+        "encode": {"images": images, **labels},
+        "decode": {**latents, **labels},
+        "reconstruct": {"images": images, **labels},
+        "sample": {**count, "seed": np.int64(_CHECKED_SEED), **labels},
     }
     arrays = {}
     for name, function in module.functions().items():

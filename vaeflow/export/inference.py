@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import functools
+import inspect
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,15 +11,18 @@ import tensorflow as tf
 from vaeflow import random
 
 if TYPE_CHECKING:
-    from vaeflow.distributions import Distribution
-    from vaeflow.models.vae import VAE
+    from vaeflow.models.forward import Forward
+    from vaeflow.models.latent_model import LatentModel
+
+FUNCTIONS = ("encode", "decode", "reconstruct", "sample")
 
 
 class InferenceModule(tf.Module):
     """The functions of a trained model for other programs, in TensorFlow without Keras.
 
     Images and latents are float32, also for a model in mixed precision, and float64 for a
-    float64 model. The number of examples B is free; the size of an image is fixed.
+    float64 model; codes are integers. The number of examples B is free; the size of an image is
+    fixed.
 
     - `encode(images)`, `[B, H, W, C]` in [0, 1], gives q(z|x): its parameters, of a Gaussian
       `mean` and `log_variance`, `[B, D]`; and its `center`, `[B, D]`, where that is not the mean.
@@ -29,66 +32,116 @@ class InferenceModule(tf.Module):
     - `sample(num_samples, seed)`, int32 and int64 scalars, gives `images`: the means of
       p(x|z) for z ~ p(z). The same seed gives the same images.
 
+    With several groups of latents, `encode` gives `center_<group>` and so on, and `decode` takes
+    `latents_<group>`. With a model that reads labels, each takes `labels` too, int64 `[B, F]`, and
+    `sample(seed, labels)` draws as many images as there are labels.
+
     Args:
       model: a built model, made under the default strategy.
       image_shape: `(H, W, C)`.
+
+    Attributes:
+      latent_shapes: of each group, without the batch: group -> shape.
+      label_sizes: how many values each of the F labels has; empty for a model that reads none.
     """
 
-    def __init__(self, model: VAE, image_shape: Sequence[int]) -> None:
+    def __init__(self, model: LatentModel, image_shape: Sequence[int]) -> None:
         super().__init__()
         # TensorFlow's variables, not the Keras variables around them: those would need Keras to load.
         self.weights = [variable.value for variable in model.variables]
         self.image_shape = tuple(image_shape)
-        self.num_latents = model.num_latents
         self.dtype = tf.as_dtype(model.variable_dtype)
-        images = tf.TensorSpec((None, *image_shape), self.dtype, "images")
-        latents = tf.TensorSpec((None, model.num_latents), self.dtype, "latents")
+        self.label_sizes = tuple(model.label_sizes) if "labels" in model.reads else ()
+        self.latent_shapes: dict[str, Any] = {
+            name: tuple(draw.value.shape.as_list()[1:])
+            for name, draw in blank_pass(model, image_shape).draws.items()
+        }
+        images = {"images": tf.TensorSpec((None, *image_shape), self.dtype, "images")}
+        latents = {
+            name: tf.TensorSpec((None, *self.latent_shapes[group]), self.dtype, name)
+            for group, name in self.latent_names.items()
+        }
+        spec = tf.TensorSpec((None, len(self.label_sizes)), tf.int64, "labels")
+        labels = {"labels": spec} if self.label_sizes else {}
+        seed = {"seed": tf.TensorSpec((), tf.int64, "seed")}
+        count = {} if labels else {"num_samples": tf.TensorSpec((), tf.int32, "num_samples")}
 
-        def encode(images):
-            posterior = model.encode(images)
-            return _encoded(posterior)
+        def encode(inputs):
+            return encoded(model.centred(inputs))
 
-        def decode(latents):
-            return {"images": model.decode(latents).mean}
+        def decode(inputs):
+            latents = {group: inputs[name] for group, name in self.latent_names.items()}
+            return {"images": model.decode(latents, inputs.get("labels")).mean}
 
-        def reconstruct(images):
-            return {"reconstructions": model(images)}
+        def reconstruct(inputs):
+            return {"reconstructions": model(inputs)}
 
-        def sample(num_samples, seed):
+        def sample(inputs):
+            labels = inputs.get("labels")
+            num_samples = tf.shape(labels)[0] if labels is not None else inputs["num_samples"]
             # Here the seed takes the place of the step in the key of the noise.
-            with random.keyed(0, "export", seed):
-                return {"images": model.sample(num_samples)}
+            with random.keyed(0, "export", inputs["seed"]):
+                return {"images": model.sample(num_samples, labels)}
 
-        self.encode = self._function(encode, images)
-        self.decode = self._function(decode, latents)
-        self.reconstruct = self._function(reconstruct, images)
-        self.sample = self._function(
-            sample, tf.TensorSpec((), tf.int32, "num_samples"), tf.TensorSpec((), tf.int64, "seed")
-        )
+        self.encode = self._function(encode, images | labels)
+        self.decode = self._function(decode, latents | labels)
+        self.reconstruct = self._function(reconstruct, images | labels)
+        self.sample = self._function(sample, count | seed | labels)
 
-    def functions(
-        self, names: Sequence[str] = ("encode", "decode", "reconstruct", "sample")
-    ) -> dict[str, Any]:
+    @property
+    def latent_names(self) -> dict[str, str]:
+        """Group of latents -> its name among the inputs of `decode`."""
+        return {group: f"latents{suffix(group, self.latent_shapes)}" for group in self.latent_shapes}
+
+    def functions(self, names: Sequence[str] = FUNCTIONS) -> dict[str, Any]:
         """Returns the named functions: name -> `tf.function`."""
         return {name: getattr(self, name) for name in names}
 
-    def _function(self, compute: Callable[..., dict[str, tf.Tensor]], *signature: tf.TensorSpec) -> Any:
-        @functools.wraps(compute)  # The argument names become the names of the signature's inputs.
-        def computed(*arguments, **named):
+    def _function(
+        self, compute: Callable[[dict[str, Any]], dict[str, tf.Tensor]], signature: dict[str, tf.TensorSpec]
+    ) -> Any:
+        def computed(*arguments):
             # A decoder that draws noise itself draws the same noise each time.
             with random.keyed(0, "export", 0):
-                outputs = compute(*arguments, **named)
-            return {name: tf.cast(value, self.dtype) for name, value in outputs.items()}
+                outputs = compute(dict(zip(signature, arguments, strict=True)))
+            return {
+                name: value if value.dtype.is_integer else tf.cast(value, self.dtype)
+                for name, value in outputs.items()
+            }
 
-        return tf.function(computed, input_signature=signature, autograph=False)
+        # The names of the arguments become the names of the signature's inputs.
+        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+        named = [inspect.Parameter(name, kind) for name in signature]
+        computed.__signature__ = inspect.Signature(named)  # pyright: ignore[reportFunctionMemberAccess]
+        return tf.function(computed, input_signature=list(signature.values()), autograph=False)
 
 
-def encoded_names(model: VAE, image_shape: Sequence[int]) -> tuple[str, ...]:
-    """Names what `encode` gives; the first is the center of q(z|x), which `decode` takes."""
-    return tuple(_encoded(model.encode(tf.zeros((1, *image_shape), model.variable_dtype))))
+def encoded(forward: Forward) -> dict[str, tf.Tensor]:
+    """Names what `encode` gives of a pass at the centers: each group's center, and its parameters."""
+    named = {}
+    for group, draw in forward.draws.items():
+        parameters = draw.posterior.parameters
+        # A Gaussian's mean is its center.
+        has_mean = next(iter(parameters)) == "mean"
+        of_group = parameters if has_mean else {"center": draw.value, **parameters}
+        named |= {f"{name}{suffix(group, forward.draws)}": value for name, value in of_group.items()}
+    return named
 
 
-def _encoded(posterior: Distribution) -> dict[str, tf.Tensor]:
-    named = posterior.parameters
-    # A Gaussian's mean is its center.
-    return dict(named) if next(iter(named)) == "mean" else {"center": posterior.center} | named
+def center_name(group: str, draws: dict[str, Any]) -> str:
+    """Returns the name of a group's center among what `encode` gives."""
+    center = "mean" if next(iter(draws[group].posterior.parameters)) == "mean" else "center"
+    return f"{center}{suffix(group, draws)}"
+
+
+def blank_pass(model: LatentModel, image_shape: Sequence[int]) -> Forward:
+    """Returns the pass of one black image at the centers, for the names and shapes in it."""
+    blank = {"images": tf.zeros((1, *image_shape), model.variable_dtype)}
+    if "labels" in model.reads:
+        blank["labels"] = tf.zeros((1, len(model.label_sizes)), tf.int64)
+    return model.centred(blank)
+
+
+def suffix(group: str, groups: Any) -> str:
+    """Returns what tells the names of a group from those of others; nothing where there is one."""
+    return "" if len(groups) == 1 else f"_{group}"

@@ -1,5 +1,7 @@
 """How to use each format of an export: Markdown for the model card, with code that runs as it is."""
 
+from typing import Any
+
 _SAVED_MODEL = """\
 ### SavedModel
 
@@ -7,12 +9,11 @@ Needs TensorFlow only.
 
 | signature | inputs | outputs |
 |---|---|---|
-| `encode` | `images` {dtype} [B, {shape}] in [0, 1] | {parameters} {dtype} of q(z\\|x); \
-`{center}` is [B, {latents}] |
-| `decode` | `latents` {dtype} [B, {latents}] | `images` {dtype} [B, {shape}], the mean of p(x\\|z) |
-| `reconstruct` | `images` as for `encode` | `reconstructions` {dtype} [B, {shape}], \
-from the {center} of q(z\\|x) |
-| `sample` | `num_samples` int32, `seed` int64 | `images` {dtype} [num_samples, {shape}] for z ~ p(z); \
+| `encode` | `images` {dtype} [B, {shape}] in [0, 1]{labels_row} | {parameters} of q(z\\|x); {centers} |
+| `decode` | {latents}{labels_row} | `images` {dtype} [B, {shape}], the mean of p(x\\|z) |
+| `reconstruct` | as for `encode` | `reconstructions` {dtype} [B, {shape}], \
+from the center of q(z\\|x) |
+| `sample` | {count_row}, `seed` int64{labels_row} | `images` {dtype} [n, {shape}] for z ~ p(z); \
 a seed gives the same ones each time |
 
 ```python
@@ -20,11 +21,11 @@ import numpy as np
 import tensorflow as tf
 
 vae = tf.saved_model.load("saved_model")
-images = np.random.default_rng(0).random((7, {shape}), "{dtype}")  # Yours, in [0, 1].
-posterior = vae.encode(images)
-decoded = vae.decode(posterior["{center}"])["images"]
-reconstructions = vae.reconstruct(images)["reconstructions"]
-samples = vae.sample(num_samples=16, seed=0)["images"]
+images = np.random.default_rng(0).random((7, {shape}), "{dtype}")  # Yours, in [0, 1].{labels_line}
+posterior = vae.encode(images{labels_argument})
+decoded = vae.decode({latent_arguments}{labels_argument})["images"]
+reconstructions = vae.reconstruct(images{labels_argument})["reconstructions"]
+samples = vae.sample({count_argument}seed=0{labels_argument})["images"]
 ```"""
 
 _KERAS = """\
@@ -38,50 +39,101 @@ import numpy as np
 {imports}
 
 model = keras.saving.load_model("model.keras")
-images = np.random.default_rng(0).random((7, {shape}), "{dtype}")  # Yours, in [0, 1].
-posterior = model.encode(images)  # q(z|x): posterior.center, posterior.parameters
-decoded = model.decode(posterior.center).mean  # The mean of p(x|z).
-reconstructions = model(images)
-samples = model.sample(16)
+images = np.random.default_rng(0).random((7, {shape}), "{dtype}")  # Yours, in [0, 1].{labels_line}
+posterior = model.encode(images{labels_argument})  # {posterior_comment}
+decoded = model.decode({keras_centers}{labels_argument}).mean  # The mean of p(x|z).
+reconstructions = model({keras_inputs})
+samples = model.sample({keras_count}{labels_argument})
 ```"""
 
 _TFLITE = """\
 ### TFLite
 
 Needs `pip install ai-edge-litert`. The signatures are `encode`, `decode` and `reconstruct`,
-with the inputs and outputs of the model: `images` {dtype} [B, {shape}] in [0, 1]; {parameters}
-of q(z|x), `{center}` being [B, {latents}]; `latents` and `images`; `images` and `reconstructions`.
+with the inputs and outputs of the model: `encode` takes `images` {dtype} [B, {shape}] in [0, 1]{labels_row},
+and gives {parameters} of q(z|x), where {centers}; `decode` takes {latents}{labels_row}, and gives `images`;
+`reconstruct` takes the inputs of `encode`, and gives `reconstructions`.
 
 ```python
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 interpreter = Interpreter("model.tflite")
-images = np.random.default_rng(0).random((7, {shape}), "{dtype}")  # Yours, in [0, 1].
-posterior = interpreter.get_signature_runner("encode")(images=images)
-decoded = interpreter.get_signature_runner("decode")(latents=posterior["{center}"])["images"]
-reconstructions = interpreter.get_signature_runner("reconstruct")(images=images)["reconstructions"]
+images = np.random.default_rng(0).random((7, {shape}), "{dtype}")  # Yours, in [0, 1].{labels_line}
+posterior = interpreter.get_signature_runner("encode")(images=images{labels_argument})
+decoded = interpreter.get_signature_runner("decode")({latent_arguments}{labels_argument})["images"]
+reconstruct = interpreter.get_signature_runner("reconstruct")
+reconstructions = reconstruct(images=images{labels_argument})["reconstructions"]
 ```"""
 
 _ONNX = """\
 ### ONNX
 
-Needs `pip install onnxruntime`. `encode.onnx` takes `images` {dtype} [B, {shape}] in [0, 1] and
-gives {parameters}; `{center}` is [B, {latents}]; `decode.onnx` takes `latents` and gives `images`;
-`reconstruct.onnx` takes `images` and gives `reconstructions`.
+Needs `pip install onnxruntime`. `encode.onnx` takes `images` {dtype} [B, {shape}] in [0, 1]{labels_row}, and
+gives {parameters} of q(z|x), where {centers}; `decode.onnx` takes {latents}{labels_row}, and gives `images`;
+`reconstruct.onnx` takes the inputs of `encode.onnx`, and gives `reconstructions`.
 
 ```python
 import numpy as np
 import onnxruntime
 
-images = np.random.default_rng(0).random((7, {shape}), "{dtype}")  # Yours, in [0, 1].
+images = np.random.default_rng(0).random((7, {shape}), "{dtype}")  # Yours, in [0, 1].{labels_line}
 encoder = onnxruntime.InferenceSession("onnx/encode.onnx")
-({center},) = encoder.run(["{center}"], {{"images": images}})
+names = [output.name for output in encoder.get_outputs()]
+posterior = dict(zip(names, encoder.run(names, dict(images=images{labels_argument}))))
 decoder = onnxruntime.InferenceSession("onnx/decode.onnx")
-(decoded,) = decoder.run(["images"], {{"latents": {center}}})
+(decoded,) = decoder.run(["images"], dict({latent_arguments}{labels_argument}))
 whole = onnxruntime.InferenceSession("onnx/reconstruct.onnx")
-(reconstructions,) = whole.run(["reconstructions"], {{"images": images}})
+(reconstructions,) = whole.run(["reconstructions"], dict(images=images{labels_argument}))
 ```"""
 
-# Format -> text with the places {shape}, {latents}, {dtype}, {center}, {parameters} and {imports}.
+# Format -> text with the places that `places` fills.
 USAGE = {"saved_model": _SAVED_MODEL, "keras": _KERAS, "tflite": _TFLITE, "onnx": _ONNX}
+
+
+def places(
+    latents: dict[str, tuple[str, tuple[Any, ...]]], parameters: tuple[str, ...], num_labels: int, dtype: str
+) -> dict[str, str]:
+    """Fills the places of `USAGE` that depend on the latents and the labels of a model.
+
+    Args:
+      latents: an input of `decode` -> the output of `encode` that goes there, and its shape
+        without the batch.
+      parameters: the outputs of `encode`.
+      num_labels: how many labels the model reads of each image.
+      dtype: of the latents.
+    """
+    sizes = {name: ", ".join(map(str, ("B", *shape))) for name, (_, shape) in latents.items()}
+    several = len(latents) > 1
+    filled = {
+        "parameters": ", ".join(f"`{name}`" for name in parameters),
+        "centers": ", ".join(f"`{center}` is [{sizes[name]}]" for name, (center, _) in latents.items()),
+        "latents": ", ".join(f"`{name}` {dtype} [{sizes[name]}]" for name in latents),
+        "latent_arguments": ", ".join(
+            f'{name}=posterior["{center}"]' for name, (center, _) in latents.items()
+        ),
+        "posterior_comment": "Group -> q(z|x)."
+        if several
+        else "q(z|x): posterior.center, posterior.parameters",
+        "keras_centers": "{name: each.center for name, each in posterior.items()}"
+        if several
+        else "posterior.center",
+        "labels_row": "",
+        "labels_line": "",
+        "labels_argument": "",
+        "keras_inputs": "images",
+        "keras_count": "16",
+        "count_row": "`num_samples` int32",
+        "count_argument": "num_samples=16, ",
+    }
+    if num_labels:
+        filled |= {
+            "labels_row": f", `labels` int64 [B, {num_labels}]",
+            "labels_line": f'\nlabels = np.zeros((7, {num_labels}), "int64")  # Of each image; yours.',
+            "labels_argument": ", labels=labels",
+            "keras_inputs": '{"images": images, "labels": labels}',
+            "keras_count": "7",
+            "count_row": "as many images as labels",
+            "count_argument": "",
+        }
+    return filled

@@ -77,6 +77,19 @@ class Posterior(Layer):
         """Returns q(z|x) of each row of the evidence, over latents `[r, D]`."""
         raise NotImplementedError(f"{type(self).__name__} must implement `distribution`")
 
+    def terms(self, draw: Any, step: int | tf.Tensor) -> dict[str, Any]:
+        """Returns terms of the objective that belong to this posterior, name -> `Term`; none by default.
+
+        Args:
+          draw: the model's `Draw` in training.
+          step: the global step.
+        """
+        return {}
+
+    def updates(self, draw: Any, step: int | tf.Tensor) -> dict[str, Any]:
+        """Returns updates of this posterior's variables, name -> `Update`; none by default."""
+        return {}
+
 
 @registry.posterior
 class GaussianPosterior(Posterior):

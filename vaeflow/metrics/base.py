@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from vaeflow.models.terms import Forward
+from vaeflow.models.forward import Forward
 
 
 class Metric:

@@ -6,14 +6,14 @@ import tensorflow as tf
 
 from vaeflow import registry
 from vaeflow.metrics.base import Metric
-from vaeflow.models.terms import Forward
+from vaeflow.models.forward import Forward
 
 _LARGEST_WINDOW = 11  # Pixels, with a standard deviation of 1.5, as published.
 
 
 @registry.metric
 class ReconstructionQuality(Metric):
-    """Compares images with the mean of p(x|z) at the posterior mean, without noise.
+    """Compares images with the mean of p(x|z) at the center of the posterior, without noise.
 
     `reconstruction_mse` is the squared error, averaged over pixels and channels, in units
     of the pixels' range 0 … 1. `reconstruction_ssim` is the structural similarity, averaged
@@ -24,7 +24,7 @@ class ReconstructionQuality(Metric):
 
     def per_example(self, model: Any, forward: Forward) -> dict[str, tf.Tensor]:
         images = forward.images
-        reconstruction = tf.cast(model.decode(forward.posterior.center).mean, images.dtype)
+        reconstruction = tf.cast(model.at_center(forward).reconstruction.mean, images.dtype)
         return {
             "reconstruction_mse": tf.reduce_mean(tf.square(images - reconstruction), axis=[1, 2, 3]),
             "reconstruction_ssim": _structural_similarity(images, reconstruction),

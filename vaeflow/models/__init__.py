@@ -7,8 +7,10 @@ from vaeflow.models.beta_vae import BetaVAE
 from vaeflow.models.conv_vae import ConvVAE
 from vaeflow.models.dip_vae import DIPVAE
 from vaeflow.models.factor_vae import FactorVAE
+from vaeflow.models.forward import Forward
 from vaeflow.models.info_vae import InfoVAE
-from vaeflow.models.terms import Forward, Term, Update
+from vaeflow.models.latent_model import LatentModel
+from vaeflow.models.terms import Term, Update
 from vaeflow.models.vae import VAE
 from vaeflow.models.wae import WAE
 
@@ -23,6 +25,7 @@ __all__ = [
     "FactorVAE",
     "Forward",
     "InfoVAE",
+    "LatentModel",
     "Model",
     "Term",
     "Update",

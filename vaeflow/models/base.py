@@ -1,15 +1,18 @@
 """The base of every model: what training, Keras' `fit` and saving need, whatever the family."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from vaeflow import validation
+from vaeflow import schedules, validation
 from vaeflow.devices import cores, replicas
-from vaeflow.errors import user_code
+from vaeflow.errors import ConfigurationError, user_code
 from vaeflow.layers.constructor_config import ConstructorConfig
+from vaeflow.models import batches
+from vaeflow.models.batches import Batch
 from vaeflow.models.pixel_range import CheckedPixels
 from vaeflow.models.terms import Term, Update, check_groups, check_terms, losses_by_group
 from vaeflow.optimizers import ParameterGroup, apply_due, clip
@@ -41,6 +44,17 @@ class Model(ConstructorConfig, CheckedPixels, keras.Model):  # pyright: ignore[r
     # that is a scalar always does.
     couples_examples = False
 
+    # What it takes of each example besides its image, e.g. `("labels",)`: int64 `[b, F]`, the
+    # factors of a split. A source that has none is refused.
+    reads: tuple[str, ...] = ()
+
+    # How many values each label has, for a model that reads them.
+    label_sizes: tuple[int, ...] = ()
+
+    def __init_subclass__(cls, **kwargs: Any):
+        super().__init_subclass__(**kwargs)
+        _refuse_old_forward(cls)
+
     def __init__(self, scope: str = "global", **kwargs: Any):
         super().__init__(**kwargs)
         self.scope = validation.one_of(f"{type(self).__name__}.scope", scope, ("global", "replica"))
@@ -53,14 +67,18 @@ class Model(ConstructorConfig, CheckedPixels, keras.Model):  # pyright: ignore[r
         """
         return results["negative_elbo"]
 
-    def forward(self, images: tf.Tensor, training: bool = False) -> Any:
+    def forward(
+        self, batch: Batch, step: int | tf.Tensor = schedules.END_OF_TIME, training: bool = False
+    ) -> Any:
         """Runs the blocks once, and collects what they `add_loss`.
 
         The losses are read here, before any collective: replicas share the list, and
         a later read could find another replica's.
 
         Args:
-          images: `[b, H, W, C]`, floats in [0, 1].
+          batch: `images` `[b, H, W, C]`, floats in [0, 1], and what `reads` names.
+          step: the global step, an int or scalar tensor; outside of training the end of all
+            schedules.
           training: whether blocks behave as in training.
 
         Returns:
@@ -147,15 +165,14 @@ class Model(ConstructorConfig, CheckedPixels, keras.Model):  # pyright: ignore[r
 
     def train_step(self, data):
         """One step of `fit`, on one device; distributed runs use `vaeflow.Trainer`."""
-        images, _, _ = keras.utils.unpack_x_y_sample_weight(data)
-        self._build_for(images)
+        batch = self._batch_of(data)
         if not self.optimizer.built:
             with tf.init_scope():
                 # For the other groups' variables too, as Keras does when it loads a saved model.
                 self.optimizer.build(self.trainable_variables)
         groups = self.all_parameter_groups(self.optimizer)
         with tf.GradientTape(persistent=len(groups) > 1) as tape:
-            losses, results, updates = self._mean_losses(images, training=True, groups=groups)
+            losses, results, updates = self._mean_losses(batch, training=True, groups=groups)
         # All before the first update: it moves what the other gradients are taken at.
         gradients = [
             clip(tape.gradient(losses[name], group.variables), group.gradient_clip_norm)
@@ -166,28 +183,37 @@ class Model(ConstructorConfig, CheckedPixels, keras.Model):  # pyright: ignore[r
         apply_due(groups, gradients, step, lambda function, arguments: function(*arguments))
         for variable, value in changes:
             variable.assign(value)
-        return self._report(results, images)
+        return self._report(results, batch["images"])
 
     def test_step(self, data):
         """One step of `evaluate`, on one device."""
-        images, _, _ = keras.utils.unpack_x_y_sample_weight(data)
-        return self._report(self._mean_losses(images)[1], images)
+        batch = self._batch_of(data)
+        return self._report(self._mean_losses(batch)[1], batch["images"])
 
     @property
     def metrics(self):
         """The running means that `fit` and `evaluate` report."""
         return list(self._trackers().values())
 
+    def _batch_of(self, data):
+        """Makes a batch of what `fit` got: images or a batch, and labels for a model that reads them."""
+        inputs, labels, _ = keras.utils.unpack_x_y_sample_weight(data)
+        batch = batches.checked_for(
+            self, batches.as_batch(inputs, labels if "labels" in self.reads else None)
+        )
+        self._build_for(batch["images"])
+        return batch | {"images": tf.cast(batch["images"], self.variable_dtype)}
+
     def _build_for(self, images):
         if not self.built:
             with tf.init_scope():
                 self.build((None, *images.shape[1:]))
 
-    def _mean_losses(self, images, training=False, groups=None):
+    def _mean_losses(self, batch, training=False, groups=None):
         step = self.optimizer.iterations if self.optimizer is not None else 0
-        forward = self.forward(tf.cast(images, self.variable_dtype), training)
+        forward = self.forward(batch, step, training)
         terms = self.objective(forward, step)
-        check_terms(terms, images.shape[0], self)
+        check_terms(terms, batch["images"].shape[0], self)
         updates = {}
         if groups is not None:
             check_groups(terms, groups)
@@ -223,3 +249,15 @@ class Model(ConstructorConfig, CheckedPixels, keras.Model):  # pyright: ignore[r
                 f"{type(self).__name__}.{role} = @SomeBlock() with parentheses"
             )
         return block
+
+
+def _refuse_old_forward(kind):
+    """Refuses a `forward` that takes images alone, as it did up to vaeflow 0.1."""
+    forward = kind.__dict__.get("forward")
+    parameters = list(inspect.signature(forward).parameters) if inspect.isfunction(forward) else []
+    if len(parameters) > 1 and "step" not in parameters:
+        raise ConfigurationError(
+            f"{kind.__name__}.forward({', '.join(parameters[1:])}) is of vaeflow 0.1: write "
+            'forward(self, batch, step=0, training=False), where batch["images"] are the images; see '
+            "docs/models.md"
+        )

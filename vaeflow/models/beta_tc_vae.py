@@ -8,7 +8,8 @@ from vaeflow import registry, schedules, validation
 from vaeflow.distributions import Gaussian
 from vaeflow.errors import ConfigurationError
 from vaeflow.models import minibatch_divergences
-from vaeflow.models.terms import Forward, Term
+from vaeflow.models.forward import Forward
+from vaeflow.models.terms import Term
 from vaeflow.models.vae import VAE
 
 

@@ -11,7 +11,9 @@ from vaeflow.devices import replicas
 from vaeflow.errors import ConfigurationError
 from vaeflow.layers.base import Shape, build_once
 from vaeflow.layers.discriminator import Discriminator
-from vaeflow.models.terms import Forward, Term
+from vaeflow.models.forward import Forward
+from vaeflow.models.passes import Inferred
+from vaeflow.models.terms import Term
 from vaeflow.models.vae import VAE
 from vaeflow.optimizers import Adam, ParameterGroup
 
@@ -90,18 +92,24 @@ class FactorVAE(VAE):
             )
         }
 
-    def forward(self, images: tf.Tensor, training: bool = False) -> Forward:
+    def forward(
+        self,
+        batch: Any,
+        step: int | tf.Tensor = schedules.END_OF_TIME,
+        training: bool = False,
+        num_samples: int | None = None,
+    ) -> Forward:
         """As for `VAE`, but decodes only the images that train the VAE; `Forward.images` are those."""
         if not self._has_halves(training):
-            return super().forward(images, training)
-        posterior = self.encode(images, training)
-        latents, log_posterior = posterior.draw()
+            return super().forward(batch, step, training, num_samples)
+        batch = self._checked(batch)
+        images, evidence = batch["images"], self.infer(batch, training)
+        one_pass = Inferred(step, training)
+        latents = self.draw_latents(one_pass, evidence)
         half = slice(self._first_even(images.shape[0]), None, 2)
-        reconstruction = self.decode(latents[half], training)
-        prior, losses = self.prior_distribution(), list(self.losses)
-        return Forward(
-            images[half], posterior, prior, latents, log_posterior, reconstruction, losses, training
-        )
+        reconstruction = self.likelihood_of(latents[half], one_pass)
+        losses = list(self.losses)
+        return Forward({"images": images[half]}, evidence, one_pass.draws, reconstruction, losses, training)
 
     def objective(self, forward: Forward, step: int | tf.Tensor) -> dict[str, Term]:
         terms = super().objective(forward, step)
@@ -126,10 +134,10 @@ class FactorVAE(VAE):
         terms["discriminator_loss"] = Term(0.5 * mistakes, group="discriminator")
         return terms
 
-    def mean_kl_per_unit(self, forward: Forward) -> tf.Tensor:
+    def mean_kl_per_unit(self, forward: Forward, group: str) -> tf.Tensor:
         if not self._has_halves(forward.training):
-            return super().mean_kl_per_unit(forward)
-        return tf.reduce_mean(self.gather(forward.kl)[::2], axis=0)
+            return super().mean_kl_per_unit(forward, group)
+        return tf.reduce_mean(self.gather(forward.kl_of(group))[::2], axis=0)
 
     def _has_halves(self, training):
         return training and not self.same_batch

@@ -1,14 +1,11 @@
-"""`Forward`, the input of an objective; `Term`, its output; and `Update`, a change that no gradient makes."""
+"""`Term`, a part of an objective; and `Update`, a change that no gradient makes."""
 
-import dataclasses
-import functools
 import numbers
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from vaeflow.distributions import Distribution, Gaussian, ImageDistribution, closed_kl, has_density
 from vaeflow.errors import ConfigurationError, user_code
 
 # What a step reports besides its terms.
@@ -173,78 +170,3 @@ def check_updated(pairs: Sequence[tuple[Any, tf.Tensor]], groups: dict[str | Non
                 f"an update gives the variable {variable.path}, of shape {tuple(variable.shape)}, a value of "
                 f"shape {tuple(value.shape)}"
             )
-
-
-@dataclasses.dataclass(frozen=True)
-class Forward:
-    """What one pass through a model with latents gives its objective.
-
-    Attributes:
-      images: x, `[b, H, W, C]`, floats in [0, 1], this replica's.
-      posterior: q(z|x), a `Distribution` over `[b, D]`.
-      prior: p(z), a `Distribution` over `[D]`.
-      latents: z ~ q(z|x), `[b, D]`.
-      log_posterior: log q(z|x) at the latents, `[b]`, in nats; None where q has no density.
-      reconstruction: p(x|z), a distribution over `[b, H, W, C]`.
-      block_losses: scalars that nested blocks tracked with `add_loss`.
-      training: whether the blocks behaved as in training.
-    """
-
-    images: tf.Tensor
-    posterior: Distribution
-    prior: Distribution
-    latents: tf.Tensor
-    log_posterior: tf.Tensor | None
-    reconstruction: ImageDistribution
-    block_losses: list
-    training: bool = False
-
-    @property
-    def num_examples(self) -> int | tf.Tensor:
-        """b: an int, or a scalar int32 tensor where `fit` leaves the size of a batch open."""
-        size = self.latents.shape[0]
-        return tf.shape(self.latents)[0] if size is None else size
-
-    @property
-    def has_kl(self) -> bool:
-        """Whether KL(q ‖ p) is defined."""
-        return self.log_posterior is not None and has_density(self.prior)
-
-    @functools.cached_property
-    def log_prior(self) -> tf.Tensor:
-        """log p(z) at the latents, `[b]`, in nats."""
-        return self.prior.log_prob(self.latents)  # pyright: ignore[reportAttributeAccessIssue]
-
-    @functools.cached_property
-    def kl(self) -> tf.Tensor:
-        """KL(q(z|x) ‖ p(z)), in nats, `[b, U]`, in U units that add up.
-
-        Each latent is a unit where the KL has a closed form. Where it has none there is one unit,
-        the estimate log q(z|x) − log p(z) at the latents.
-
-        Raises:
-          ConfigurationError: q has no density.
-        """
-        if self.log_posterior is None or not has_density(self.prior):
-            raise ConfigurationError(
-                f"the KL needs densities, and {type(self.posterior).__name__} or {type(self.prior).__name__} "
-                "has none; choose another posterior or prior, or a model without a KL, such as WAE"
-            )
-        closed = closed_kl(self.posterior, self.prior)
-        return (self.log_posterior - self.log_prior)[:, None] if closed is None else closed
-
-    def gaussian(self, name: str) -> Gaussian:
-        """Returns q(z|x) for an objective that needs a Gaussian.
-
-        Args:
-          name: of the model, for the message.
-
-        Raises:
-          ConfigurationError: q is something else.
-        """
-        if not isinstance(self.posterior, Gaussian):
-            raise ConfigurationError(
-                f"{name} is defined for a Gaussian posterior, got {type(self.posterior).__name__}; leave "
-                f"`{name}.posterior` out, or set it to @GaussianPosterior()"
-            )
-        return self.posterior

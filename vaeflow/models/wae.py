@@ -8,7 +8,9 @@ from vaeflow import registry, schedules, validation
 from vaeflow.errors import ConfigurationError
 from vaeflow.layers import DeterministicPosterior, Posterior
 from vaeflow.models import minibatch_divergences
-from vaeflow.models.terms import Forward, Term
+from vaeflow.models.forward import Forward
+from vaeflow.models.passes import Pass
+from vaeflow.models.terms import Term
 from vaeflow.models.vae import VAE
 
 
@@ -64,9 +66,9 @@ class WAE(VAE):
             return super().default_posterior()
         return DeterministicPosterior(self.num_latents, dtype=self.variable_dtype)
 
-    def decode(self, latents: tf.Tensor, training: bool = False) -> Any:
+    def likelihood_of(self, latents: tf.Tensor, one_pass: Pass) -> Any:
         # The mean of a Bernoulli would be rounded to 1 early in half precision, with no gradient left.
-        outputs = self.in_parts(self.decoder, latents, training=training)
+        outputs = self.in_parts(self.decoder, latents, training=one_pass.training)
         return self.likelihood.distribution(tf.cast(outputs, self.variable_dtype))
 
     def objective(self, forward: Forward, step: int | tf.Tensor) -> dict[str, Term]:
@@ -83,5 +85,5 @@ class WAE(VAE):
             "mmd": Term(mmd, schedules.value_at(self.mmd_weight, step)),
         }
         if forward.has_kl:
-            terms["kl"] = Term(tf.reduce_sum(forward.kl, axis=1), 0.0)
+            terms["kl"] = Term(forward.kl, 0.0)
         return terms

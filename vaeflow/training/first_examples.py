@@ -31,6 +31,6 @@ def start_from_examples(model: Model, split: Split, seed: int) -> None:
             )
         if count:
             chosen = ExampleOrder(split.num_examples, count, seed).batch(0)
-            images = traversals.read_images(split, chosen, model.variable_dtype, seed)
+            images = traversals.read_batch(split, chosen, model.variable_dtype, seed)["images"]
             with user_code.running(block, "start_from_examples"):
                 block.start_from_examples(images)

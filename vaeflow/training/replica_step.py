@@ -1,5 +1,6 @@
 """One replica's part of a training step: its share of the loss, the gradients and the update."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import keras
@@ -92,17 +93,17 @@ class ReplicaStep:
         self._block_parts = 1
         self.updated_variables: list[keras.Variable] = []
 
-    def probe(self, images: tf.Tensor) -> Probe:
+    def probe(self, batch: Mapping[str, tf.Tensor]) -> Probe:
         """Runs the objective once, so that a faulty block is found before training starts.
 
         Args:
-          images: `[b, H, W, C]` as stored.
+          batch: name -> `[b, …]`, with images as stored.
 
         Raises:
           ConfigurationError: a term has the wrong shape or group, or accumulation would
             compute a coupled objective on parts of the batch.
         """
-        terms, updates, block_losses = self._pass(images, 0, 0)
+        terms, updates, block_losses = self._pass(batch, 0, 0)
         self._new_values(updates, _statistics(updates))
         coupling = coupling_of(self.model, terms)
         if self.settings.gradient_accumulation_steps > 1 and coupling:
@@ -139,29 +140,31 @@ class ReplicaStep:
             self._block_parts = num_parts
 
     def loss(
-        self, images: tf.Tensor, step: int | tf.Tensor, first_position: int | tf.Tensor = 0
+        self, batch: Mapping[str, tf.Tensor], step: int | tf.Tensor, first_position: int | tf.Tensor = 0
     ) -> tuple[dict[str | None, tf.Tensor], dict[str, tf.Tensor]]:
         """Computes the shares of the losses of some examples of the global batch.
 
         Args:
-          images: `[b, H, W, C]` as stored.
+          batch: name -> `[b, …]`, with images as stored.
           step: the global step.
-          first_position: the position in the global batch of the first image.
+          first_position: the position in the global batch of the first example.
 
         Returns:
           As `share_of_loss`.
         """
-        terms, _, block_losses = self._pass(images, step, first_position)
+        terms, _, block_losses = self._pass(batch, step, first_position)
         return self._shares(terms, block_losses)
 
-    def compute(self, images: Any, step: int | tf.Tensor) -> StepResult:
+    def compute(
+        self, batch: pipeline.ResidentBatch | pipeline.StoredBatch, step: int | tf.Tensor
+    ) -> StepResult:
         """Computes the clipped gradients of the global batch's losses, inside a replica.
 
         Args:
-          images: this replica's part, `[b, H, W, C]` as stored, or its `ResidentBatch`.
+          batch: this replica's part of the global batch.
           step: the global step.
         """
-        (gradients, metrics, statistics), updates = self._accumulated(images, step)
+        (gradients, metrics, statistics), updates = self._accumulated(batch, step)
         names = sorted(metrics)
         packed = tf.stack([metrics[name] for name in names])
         gradients, packed, statistics = replicas.sum_over_replicas((gradients, packed, statistics))
@@ -197,21 +200,21 @@ class ReplicaStep:
         num_parts = replicas.num_replicas() * self.settings.gradient_accumulation_steps * self.parallel_parts
         return share_of_loss(terms, block_losses, self.settings.batch_size, num_parts)
 
-    def _pass(self, images, step, first_position):
+    def _pass(self, stored, step, first_position):
         """Runs the model and its objective; returns the terms, the updates and the blocks' losses."""
         dtype, seed = self.model.variable_dtype, self.settings.seed
         with (
-            pipeline.keyed_floats(self.split, images, dtype, seed, "train", step, first_position) as floats,
+            pipeline.keyed_batch(self.split, stored, dtype, seed, "train", step, first_position) as batch,
             cores.cutting_blocks(self._block_parts),
         ):
             with user_code.running(self.model, "forward"):
-                forward = self.model.forward(floats, training=True)
+                forward = self.model.forward(batch, step, training=True)
                 check_forward(forward, self.model)
             with user_code.running(self.model, "objective"):
                 terms = self.model.objective(forward, step)
             with user_code.running(self.model, "updates"):
                 updates = self.model.updates(forward, step)
-        check_terms(terms, images.shape[0], self.model)
+        check_terms(terms, stored["images"].shape[0], self.model)
         check_groups(terms, self.groups)
         return terms, updates, forward.block_losses
 
@@ -223,20 +226,20 @@ class ReplicaStep:
         self.updated_variables = [variable for variable, _ in pairs]
         return [tf.cast(value, variable.dtype) for variable, value in pairs]
 
-    def _accumulated(self, images, step):
+    def _accumulated(self, batch, step):
         """Sums gradients, shares and statistics over the parts of this replica's examples.
 
         Returns:
           The sums; and the updates, a dict, as the first part gave them.
         """
-        size = images.shape[0] // self.settings.gradient_accumulation_steps
-        first_position = replicas.replica_index() * images.shape[0]
+        size = batch.num_examples // self.settings.gradient_accumulation_steps
+        first_position = replicas.replica_index() * batch.num_examples
         bounds = cores.bounds(size, self.parallel_parts)
         totals: Any = None
-        for start in range(0, images.shape[0], size):
+        for start in range(0, batch.num_examples, size):
             # One after the other: side by side they would not save memory.
             with tf.control_dependencies(tf.nest.flatten(totals) if totals else []):
-                parts = [tf.identity(images[start + first : start + last]) for first, last in bounds]
+                parts = [batch.part(start + first, start + last) for first, last in bounds]
             results, updates = zip(
                 *[
                     self._gradient_of(part, step, first_position + start + first)
@@ -248,9 +251,9 @@ class ReplicaStep:
             totals = tf.nest.map_structure(lambda *values: tf.add_n(values), *results)
         return totals, updates[0]
 
-    def _gradient_of(self, images, step, first_position):
+    def _gradient_of(self, batch, step, first_position):
         with tf.GradientTape(persistent=len(self.groups) > 1) as tape:
-            terms, updates, block_losses = self._pass(images, step, first_position)
+            terms, updates, block_losses = self._pass(batch, step, first_position)
             losses, shares = self._shares(terms, block_losses)
         gradients = []
         for name, group in self.groups.items():

@@ -59,12 +59,11 @@ class StepLoop:
         self._strategy = strategy
         self._resident = resident
         self._max_steps = replica_step.settings.steps_per_loop
-        split = replica_step.split
+        split, reads = replica_step.split, replica_step.model.reads
         if resident:
-            # A resident split has its array.
-            self._source = pipeline.place_on_devices(split.array, strategy)  # pyright: ignore[reportArgumentType]
+            self._source = pipeline.place_on_devices(split, strategy, reads)
         else:
-            self._source = pipeline.training_batches(split, order, strategy, first_step)
+            self._source = pipeline.training_batches(split, order, strategy, first_step, reads)
         self._loop = self._compiled(compile_mode)
 
     def run(self, step: int, num_steps: int, sums: dict[str, float]) -> CallResult:
@@ -123,20 +122,23 @@ class StepLoop:
 
     def _next_batch(self, source, offset):
         if self._resident:
-            array, indices = source
-            return (array, indices[offset]), tf.constant(0.0, tf.float64)
+            arrays, indices = source
+            return (arrays, indices[offset]), tf.constant(0.0, tf.float64)
         before = tf.timestamp()
         with tf.control_dependencies([before]):
             batch = next(source)
         with tf.control_dependencies(tf.nest.flatten(batch, expand_composites=True)):
             return batch, tf.timestamp() - before
 
-    def _one_streamed_step(self, images, step):
-        return self._carry_out(self._strategy.run(self._replica_step.compute, (images, step)), step)
+    def _one_streamed_step(self, batch, step):
+        def compute(batch, step):
+            return self._replica_step.compute(pipeline.StoredBatch(batch), step)
+
+        return self._carry_out(self._strategy.run(compute, (batch, step)), step)
 
     def _one_resident_step(self, source, step):
-        def compute(array, indices, step):
-            batch = pipeline.ResidentBatch(array, pipeline.own_part(indices))
+        def compute(arrays, indices, step):
+            batch = pipeline.ResidentBatch(arrays, pipeline.own_part(indices))
             return self._replica_step.compute(batch, step)
 
         return self._carry_out(self._strategy.run(compute, (*source, step)), step)

@@ -9,11 +9,12 @@ import tensorflow as tf
 from absl import logging
 
 from vaeflow import optimizers
-from vaeflow.datasets import Split
-from vaeflow.datasets.checks import check_examples
+from vaeflow.datasets import Split, pipeline
+from vaeflow.datasets.checks import check_examples, check_reads
 from vaeflow.datasets.order import ExampleOrder
 from vaeflow.devices import compile_modes, cores, graph_rewrites, replicas
 from vaeflow.errors import ConfigurationError, TrainingDiverged, user_code
+from vaeflow.models import batches
 from vaeflow.models.base import Model
 from vaeflow.runs.totals import Totals
 from vaeflow.training.first_examples import start_from_examples
@@ -200,7 +201,7 @@ class Trainer:
         Returns:
           The names of the metrics.
         """
-        blank = tf.zeros((_TRIED_IMAGES, *self.split.shape), self.split.dtype)
+        blank = pipeline.blank_batch(self.split, _TRIED_IMAGES, self.model.reads)
         with _unchanged([variable.value for variable in self.model.non_trainable_variables]):
             probe = self.replica_step.probe(blank)
         if self.compile_mode == "none":
@@ -215,6 +216,8 @@ class Trainer:
 def _build(model, optimizer, split, seed, strategy):
     """Builds the model and its optimizers for images of a split, of which some blocks take a few."""
     with strategy.scope():
+        batches.check_reads(model)
+        check_reads(model, split)
         # For a model whose objective needs the size of the training set.
         if getattr(model, "num_examples", 0) is None:
             model.num_examples = split.num_examples
