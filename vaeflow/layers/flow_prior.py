@@ -70,7 +70,8 @@ class FlowPrior(Prior):
     """p(z) of a flow from N(0, I): affine couplings that move the halves of z in turn.
 
     Dinh et al. 2017 (arXiv:1605.08803). Draws and densities cost one pass through each coupling's
-    net. Training starts at N(0, I).
+    net. Training starts at N(0, I). Such a prior can learn latents that are still empty faster than
+    the decoder learns to fill them; `VAE.free_bits` prevents it, see `flow_prior_vae.gin`.
 
     Args:
       num_flows: how many couplings there are; below 2, half of z stays Gaussian.
