@@ -50,6 +50,12 @@ def test_every_registered_model(results, count):
 
 
 @pytest.mark.parametrize("count", COUNTS[1:])
+@pytest.mark.parametrize("role", ["posterior", "prior"])
+def test_flows(results, role, count):
+    assert_agree(results, f"flow as {role}", count, 1e-9)
+
+
+@pytest.mark.parametrize("count", COUNTS[1:])
 def test_terms_of_the_global_batch_and_losses_of_blocks_under_plain_sgd(results, count):
     assert results[1]["coupled/covariance"] > 1e-3
     assert results[1]["coupled/block_losses"] > 1e-3
