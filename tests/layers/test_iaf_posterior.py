@@ -151,3 +151,8 @@ def test_features_in_half_precision_give_a_density_in_full_precision():
 def test_a_faulty_setting_is_refused(setting, value):
     with pytest.raises(ValueError, match=f"`IAFPosterior.{setting}` must "):
         IAFPosterior(3, **{setting: value})
+
+
+def test_an_unknown_activation_is_refused():
+    with pytest.raises(ValueError, match="nonesuch"):
+        IAFPosterior(3, activation="nonesuch")

@@ -57,6 +57,7 @@ class IAFPosterior(Posterior):
         self.hidden_units = validation.positive_integers("IAFPosterior.hidden_units", hidden_units)
         if not self.hidden_units:
             raise ValueError("`IAFPosterior.hidden_units` must name at least one width, got none")
+        keras.activations.get(activation)  # An unknown name is refused here, not in `build`.
         self.activation = activation
         self.forget_bias = validation.finite_number("IAFPosterior.forget_bias", forget_bias)
         self.mean = keras.layers.Dense(num_latents or 1)
