@@ -96,6 +96,7 @@ def integrated(model, images):
     return -np.logaddexp.reduce(joint, axis=1) - 2 * np.log(width)
 
 
+@pytest.mark.slow
 @FACTORIES
 def test_importance_sampling_gives_the_likelihood_that_an_integral_gives(factory):
     strategy = tf.distribute.MirroredStrategy(["CPU:0"])
@@ -144,6 +145,7 @@ def test_a_saved_model_comes_back(factory, tmp_path):
 
 
 @pytest.mark.families
+@pytest.mark.slow
 @pytest.mark.processes
 @FACTORIES
 def test_the_whole_contract(factory):
