@@ -4,6 +4,7 @@ import pytest
 
 from tests.fixtures import broken_models
 from vaeflow import testing
+from vaeflow.testing import all_checks
 
 SHAPE = (4, 4, 1)
 
@@ -46,6 +47,22 @@ def test_a_sound_model_passes():
             "the optimizer of the group 'critic' does not come back from a .keras file",
         ),
         ("HiddenState", "resume", "a resumed run ends elsewhere"),
+        ("UpdateInForward", "side_effects", "`forward` changes the variable .*/count in training"),
+        (
+            "EvaluationSideEffect",
+            "side_effects",
+            "`forward` changes the variable .*/count outside of training",
+        ),
+        ("OwnMovingAverage", "side_effects", "`forward` changes the variable .*/average in training"),
+        (
+            "UncoupledMean",
+            "parts",
+            "2 parts of 64 images, side by side, change .* otherwise than all at once",
+        ),
+        ("MeanInsteadOfSum", "parts", "2 parts of 64 images, side by side, change .*/count otherwise"),
+        ("NoiseOfExamples", "samples", "two samples of the latents 'z' of an image get the same noise"),
+        ("StrayDraw", "latents", "the latents that `forward` drew stand for other images"),
+        ("WrongOrder", "latents", "the latents that `forward` drew stand for other images"),
     ],
 )
 def test_a_fault_is_found_and_named(factory, check, message):
@@ -70,12 +87,26 @@ def test_what_another_process_cannot_import_is_refused():
 
 def test_what_another_process_cannot_import_is_refused_before_any_check(monkeypatch):
     """Else a class of a notebook goes through all checks, for a minute, first."""
-    monkeypatch.setattr(testing, "CHECKS", [lambda *arguments: pytest.fail("a check ran")])
+    monkeypatch.setattr(all_checks, "CHECKS", [lambda *arguments: pytest.fail("a check ran")])
     notebook = type("OfANotebook", (broken_models.Tiny,), {"__module__": "__main__"})
     with pytest.raises(AssertionError, match="OfANotebook of __main__ cannot be imported by another process"):
         testing.check_model(notebook, SHAPE)
 
 
+def test_every_fault_is_listed_with_its_remedy(monkeypatch):
+    monkeypatch.setattr(all_checks, "CHECKS", (testing.check_side_effects, testing.check_latents))
+    monkeypatch.setattr(all_checks, "check_replicas", lambda *_: None)
+    said = []
+    with pytest.raises(AssertionError) as raised:
+        testing.check_model(broken_models.TwoFaults, SHAPE, said.append)
+    lines = str(raised.value).splitlines()
+    assert lines[0] == "TwoFaults has 2 faults:"
+    assert lines[1].startswith("  1. `forward` changes the variable")
+    assert lines[1].endswith("return the change from `updates`")
+    assert lines[2].startswith("  2. the latents that `forward` drew stand for other images")
+    assert said[:2] == ["check 1 of 3: what a pass changes", "check 2 of 3: the order of the latents"]
+
+
 def test_what_makes_no_model_is_refused():
-    with pytest.raises(AssertionError, match=r"the factory makes 3, not a vaeflow.VAE"):
+    with pytest.raises(AssertionError, match=r"the factory makes 3, not a vaeflow.models.Model"):
         testing.check_terms(lambda: 3, SHAPE)
