@@ -131,3 +131,24 @@ def test_a_float64_density_takes_float32_values():
     gaussian = Gaussian(tf.constant(MEAN), tf.constant(LOG_VARIANCE))
     expected = log_density(value.astype(float), MEAN, LOG_VARIANCE).sum((1, 2))
     np.testing.assert_allclose(gaussian.log_prob(tf.constant(value)), expected, rtol=1e-12)
+
+
+def test_the_product_of_two_gaussians_is_the_normalized_product_of_their_densities():
+    one = Gaussian(tf.constant([[0.4, -1.0]]), tf.constant([[0.7, -0.5]]))
+    other = Gaussian(tf.constant([[-1.2, 0.3]]), tf.constant([[-0.9, 0.2]]))
+    grid, width = np.linspace(-12, 12, 4001, retstep=True)
+    values = np.stack([grid, grid], axis=1)
+    product = np.exp(one.log_prob_per_dimension(values) + other.log_prob_per_dimension(values))
+    expected = product / (product.sum(axis=0) * width)
+    np.testing.assert_allclose(
+        np.exp(one.product(other).log_prob_per_dimension(values)), expected, rtol=1e-4, atol=1e-7
+    )
+
+
+@pytest.mark.parametrize("log_variance", [-300.0, 300.0])
+def test_the_product_with_a_point_or_a_flat_density_is_finite(log_variance):
+    one = Gaussian(tf.constant([[0.5]]), tf.constant([[0.2]]))
+    product = one.product(Gaussian(tf.constant([[2.0]]), tf.constant([[log_variance]])))
+    mean, expected = (2.0, -300.0) if log_variance < 0 else (0.5, 0.2)
+    assert float(product.mean[0, 0]) == pytest.approx(mean)
+    assert float(product.log_variance[0, 0]) == pytest.approx(expected)

@@ -51,6 +51,17 @@ class Gaussian:
         log_variance += 2.0 * tf.math.log(tf.constant(temperature, log_variance.dtype))
         return dataclasses.replace(self, log_variance=log_variance)
 
+    def product(self, other: "Gaussian") -> "Gaussian":
+        """Returns the Gaussian whose density is proportional to the product of both densities.
+
+        Its precision 1 / σ² is the sum of theirs, and its mean the average of their means, weighted by
+        their precisions. Computed from the ratio of the variances, so that none overflows.
+        """
+        log_variance = full_precision(self.log_variance)
+        ratio = log_variance - tf.cast(full_precision(other.log_variance), log_variance.dtype)
+        mean, other_mean = (tf.cast(each.mean, log_variance.dtype) for each in (self, other))
+        return Gaussian(mean + tf.sigmoid(ratio) * (other_mean - mean), log_variance - tf.nn.softplus(ratio))
+
     def sample(self, noise: tf.Tensor) -> tf.Tensor:
         """Transforms standard normal `noise` of the shape of `mean` into a sample of its dtype."""
         mean, log_variance = full_precision(self.mean), full_precision(self.log_variance)

@@ -2,8 +2,10 @@
 
 from vaeflow.layers.base import Decoder, Layer
 from vaeflow.layers.conv import ConvDecoder, ConvEncoder
+from vaeflow.layers.conv_maps import ConvMapDecoder, ConvMapEncoder
 from vaeflow.layers.dense import DenseDecoder, DenseEncoder
 from vaeflow.layers.flow_prior import FlowPrior
+from vaeflow.layers.gaussian_map import GaussianMap
 from vaeflow.layers.iaf_posterior import IAFPosterior
 from vaeflow.layers.likelihoods import BernoulliLikelihood, GaussianLikelihood, Likelihood
 from vaeflow.layers.mixture_priors import MixturePrior, VampPrior
@@ -15,12 +17,15 @@ __all__ = [
     "BernoulliLikelihood",
     "ConvDecoder",
     "ConvEncoder",
+    "ConvMapDecoder",
+    "ConvMapEncoder",
     "Decoder",
     "DenseDecoder",
     "DenseEncoder",
     "DeterministicPosterior",
     "FlowPrior",
     "GaussianLikelihood",
+    "GaussianMap",
     "GaussianPosterior",
     "IAFPosterior",
     "Layer",

@@ -1,7 +1,7 @@
 """Convolutional encoder and decoder for images of any size."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import keras
@@ -62,6 +62,50 @@ def strided_sizes(size: int, strides: Iterable[int]) -> list[int]:
     return sizes
 
 
+def strided_convolutions(
+    filters: Sequence[int],
+    kernel_sizes: Sequence[int],
+    strides: Sequence[int],
+    activation: str,
+    normalization: str | None,
+) -> list[keras.layers.Layer]:
+    """Makes "same" convolutions, each normalized and activated; arguments as for `ConvEncoder`."""
+    blocks: list[keras.layers.Layer] = []
+    for count, size, stride in zip(filters, kernel_sizes, strides, strict=True):
+        blocks.append(keras.layers.Conv2D(count, size, stride, padding="same", **CHANNELS_LAST))
+        blocks.extend(normalization_layer(normalization, count))
+        blocks.append(keras.layers.Activation(activation))
+    return blocks
+
+
+def transposed_convolutions(
+    filters: Sequence[int],
+    kernel_sizes: Sequence[int],
+    strides: Sequence[int],
+    sizes: Sequence[Sequence[int]],
+    between: Callable[[int], list[keras.layers.Layer]],
+) -> list[keras.layers.Layer]:
+    """Makes transposed convolutions that retrace the sizes of strided ones.
+
+    Args:
+      filters: the number of filters of each.
+      kernel_sizes: the size of each kernel.
+      strides: the stride of each.
+      sizes: the heights and the widths, smallest first, one more than convolutions: an image that
+        is a row or column too large is cropped.
+      between: makes the layers that follow each but the last; called with its number of filters.
+    """
+    blocks: list[keras.layers.Layer] = []
+    for index, (count, size, stride) in enumerate(zip(filters, kernel_sizes, strides, strict=True)):
+        blocks.append(Conv2DTranspose(count, size, stride, padding="same", **CHANNELS_LAST))
+        excess = [each[index] * stride - each[index + 1] for each in sizes]
+        if any(excess):
+            blocks.append(keras.layers.Cropping2D(((0, excess[0]), (0, excess[1]))))
+        if index < len(filters) - 1:
+            blocks.extend(between(count))
+    return blocks
+
+
 @registry.layer
 class ConvEncoder(Layer):
     """Strided convolutions, then dense layers: `[B, H, W, C]` to `[B, F]`.
@@ -100,11 +144,7 @@ class ConvEncoder(Layer):
         strides = per_layer("ConvEncoder.strides", strides, len(filters))
         units = validation.positive_integers("ConvEncoder.units", units)
         validation.one_of("ConvEncoder.normalization", normalization, ("group", "layer", None))
-        self.blocks = []
-        for count, size, stride in zip(filters, kernel_sizes, strides, strict=True):
-            self.blocks.append(keras.layers.Conv2D(count, size, stride, padding="same", **CHANNELS_LAST))
-            self.blocks.extend(normalization_layer(normalization, count))
-            self.blocks.append(keras.layers.Activation(activation))
+        self.blocks = strided_convolutions(filters, kernel_sizes, strides, activation, normalization)
         self.blocks += [keras.layers.Flatten(**CHANNELS_LAST), *dense_stack(units, activation)]
 
     def build(self, input_shape: Shape) -> None:
@@ -167,19 +207,15 @@ class ConvDecoder(Decoder):
         start = (heights[0], widths[0], self.filters[0])
         self.blocks = dense_stack((*self.units, math.prod(start)), self.activation)
         self.blocks.append(keras.layers.Reshape(start))
+
+        def between(count):
+            normalization = normalization_layer(self.normalization, count)
+            return [*normalization, keras.layers.Activation(self.activation)]
+
         outputs = (*self.filters[1:], channels)
-        layers = zip(outputs, self.kernel_sizes, self.strides, strict=True)
-        for index, (count, size, stride) in enumerate(layers):
-            self.blocks.append(Conv2DTranspose(count, size, stride, padding="same", **CHANNELS_LAST))
-            excess = (
-                heights[index] * stride - heights[index + 1],
-                widths[index] * stride - widths[index + 1],
-            )
-            if any(excess):
-                self.blocks.append(keras.layers.Cropping2D(((0, excess[0]), (0, excess[1]))))
-            if index < len(outputs) - 1:
-                self.blocks.extend(normalization_layer(self.normalization, count))
-                self.blocks.append(keras.layers.Activation(self.activation))
+        self.blocks += transposed_convolutions(
+            outputs, self.kernel_sizes, self.strides, (heights, widths), between
+        )
         build_chain(self.blocks, input_shape, self.dtype_policy)
 
     def call(self, latents: tf.Tensor, training: bool | None = None) -> tf.Tensor:

@@ -7,7 +7,6 @@ import tensorflow as tf
 
 from vaeflow import registry, validation
 from vaeflow.distributions import Distribution, ImageDistribution
-from vaeflow.errors import ConfigurationError, user_code
 from vaeflow.layers import (
     BernoulliLikelihood,
     Decoder,
@@ -21,30 +20,17 @@ from vaeflow.layers import (
 )
 from vaeflow.layers.base import Shape, build_chain, build_once
 from vaeflow.models.batches import Batch
+from vaeflow.models.blocks import (
+    check_decoder,
+    check_images,
+    checked_image_shape,
+    distribution_of,
+    wrong_output,
+)
 from vaeflow.models.forward import Forward
 from vaeflow.models.latent_model import LatentModel
 from vaeflow.models.passes import Pass
 from vaeflow.models.terms import Term, Update
-
-
-def _distribution_of(block, argument, needed, example):
-    """Calls `distribution` of a block, which may be the user's, and checks what it returns."""
-    with user_code.running(block, "distribution"):
-        distribution = block.distribution(argument)
-    if not hasattr(distribution, needed):
-        given = user_code.described(distribution)
-        problem = f"must return a distribution, such as {example}, it returned {given}"
-        raise user_code.wrong(block, "distribution", problem)
-    return distribution
-
-
-def _wrong_output(block, shape, needed):
-    returned = f"returns a tensor of the shape {_shape_text(shape[1:])}"
-    return user_code.wrong(block, "call", f"{returned}, it must return {needed}")
-
-
-def _shape_text(sizes):
-    return f"[{', '.join(['B', *('?' if size is None else str(size) for size in sizes)])}]"
 
 
 @registry.model
@@ -101,26 +87,17 @@ class VAE(LatentModel):
 
     def build(self, input_shape: Shape) -> None:
         """Builds the blocks for images of `(None, H, W, C)`."""
-        if len(input_shape) != 4:
-            raise ValueError(
-                f"{type(self).__name__} expects images of shape [B, H, W, C], got {tuple(input_shape)}; "
-                "add a channel axis, as in images[..., None]"
-            )
-        image_shape: Any = input_shape[1:]
-        height, width, channels = image_shape
+        image_shape = height, width, channels = checked_image_shape(self, input_shape)
         features_shape = build_chain([self.encoder], input_shape)
         if len(features_shape) != 2:
-            raise _wrong_output(self.encoder, features_shape, "features [B, F]; end it with Flatten()")
+            raise wrong_output(self.encoder, features_shape, "features [B, F]; end it with Flatten()")
         build_once(self.posterior, features_shape)
         latents_shape = (None, self.num_latents)
-        self.prior.image_shape = (height, width, channels)
+        self.prior.image_shape = image_shape
         build_once(self.prior, latents_shape)
         self.decoder.target_shape = (height, width, channels * self.likelihood.channels_per_channel)
         outputs_shape = build_chain([self.decoder], latents_shape)
-        if outputs_shape[1:] != tuple(self.decoder.target_shape):
-            needed = f"{_shape_text(self.decoder.target_shape)} for images of {_shape_text(image_shape)} and "
-            needed += f"{type(self.likelihood).__name__}; it finds that shape in its `target_shape`"
-            raise _wrong_output(self.decoder, outputs_shape, needed)
+        check_decoder(self, outputs_shape, image_shape)
         build_once(self.likelihood, outputs_shape)
 
     def infer(self, batch: Batch, training: bool = False) -> Any:
@@ -134,15 +111,15 @@ class VAE(LatentModel):
 
     def likelihood_of(self, latents: tf.Tensor, one_pass: Pass) -> ImageDistribution:
         outputs = self.in_parts(self.decoder, latents, training=one_pass.training)
-        return _distribution_of(self.likelihood, outputs, "log_prob", "Bernoulli(outputs)")
+        return distribution_of(self.likelihood, outputs, "log_prob", "Bernoulli(outputs)")
 
     def posterior_distribution(self, evidence: Any) -> Distribution:
         """Returns q(z|x), of what `infer` returned or of rows of it."""
-        return _distribution_of(self.posterior, evidence, "draw", "Gaussian(mean, log_variance)")
+        return distribution_of(self.posterior, evidence, "draw", "Gaussian(mean, log_variance)")
 
     def prior_distribution(self) -> Distribution:
         """Returns p(z), for any number of rows."""
-        return _distribution_of(self.prior, self, "draw", "Gaussian(mean, log_variance)")
+        return distribution_of(self.prior, self, "draw", "Gaussian(mean, log_variance)")
 
     def objective(self, forward: Forward, step: int | tf.Tensor) -> dict[str, Term]:
         return super().objective(forward, step) | self.posterior.terms(forward.draw, step)
@@ -157,11 +134,4 @@ class VAE(LatentModel):
 
     def _check_images(self, images):
         height, width, channels = self.decoder.checked_target_shape()
-        expected = (height, width, channels // self.likelihood.channels_per_channel)
-        shape = tf.TensorShape(images.shape)
-        if shape.rank != 4 or not shape[1:].is_compatible_with(expected):
-            advice = "; add a channel axis, as in images[..., None]" if shape.rank == 3 else ""
-            raise ConfigurationError(
-                f"this {type(self).__name__} was built for images of the shape {_shape_text(expected)}, got "
-                f"{_shape_text(shape[1:])}{advice}"
-            )
+        check_images(self, images, (height, width, channels // self.likelihood.channels_per_channel))

@@ -1,0 +1,75 @@
+"""What models ask of their blocks, which may be the user's: shapes and distributions, checked."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from vaeflow.errors import ConfigurationError, RunError, user_code
+
+
+def distribution_of(block: Any, argument: Any, needed: str, example: str) -> Any:
+    """Calls `distribution` of a block, and checks what it returns.
+
+    Args:
+      block: a posterior, prior or likelihood.
+      argument: of the call.
+      needed: the name of a method that every such distribution has.
+      example: what it might return, for the message.
+
+    Raises:
+      ConfigurationError: the method fails, or returns something else.
+    """
+    with user_code.running(block, "distribution"):
+        distribution = block.distribution(argument)
+    if not hasattr(distribution, needed):
+        given = user_code.described(distribution)
+        problem = f"must return a distribution, such as {example}, it returned {given}"
+        raise user_code.wrong(block, "distribution", problem)
+    return distribution
+
+
+def wrong_output(block: Any, shape: Sequence[int | None], needed: str) -> RunError:
+    """Makes the error of a block that returns a tensor of the wrong shape.
+
+    Args:
+      block: the block.
+      shape: what it returns, with None for the batch.
+      needed: what it must return, for the message.
+    """
+    returned = f"returns a tensor of the shape {shape_text(shape[1:])}"
+    return user_code.wrong(block, "call", f"{returned}, it must return {needed}")
+
+
+def checked_image_shape(model: Any, input_shape: Sequence[int | None]) -> tuple[Any, ...]:
+    """Returns `(H, W, C)` of the shape that a model is built for; raises `ValueError` for no images."""
+    if len(input_shape) != 4:
+        raise ValueError(
+            f"{type(model).__name__} expects images of shape [B, H, W, C], got {tuple(input_shape)}; "
+            "add a channel axis, as in images[..., None]"
+        )
+    return tuple(input_shape[1:])
+
+
+def check_images(model: Any, images: Any, expected: Sequence[int]) -> None:
+    """Raises `ConfigurationError` unless images `[B, H, W, C]` have the size that a model was built for."""
+    shape = tf.TensorShape(images.shape)
+    if shape.rank != 4 or not shape[1:].is_compatible_with(expected):
+        advice = "; add a channel axis, as in images[..., None]" if shape.rank == 3 else ""
+        raise ConfigurationError(
+            f"this {type(model).__name__} was built for images of the shape {shape_text(expected)}, got "
+            f"{shape_text(shape[1:])}{advice}"
+        )
+
+
+def check_decoder(model: Any, outputs_shape: Sequence[int | None], image_shape: Sequence[int]) -> None:
+    """Raises an error unless the `decoder` returns what the `likelihood` needs of images `(H, W, C)`."""
+    if tuple(outputs_shape[1:]) != tuple(model.decoder.target_shape):
+        needed = f"{shape_text(model.decoder.target_shape)} for images of {shape_text(image_shape)} and "
+        needed += f"{type(model.likelihood).__name__}; it finds that shape in its `target_shape`"
+        raise wrong_output(model.decoder, outputs_shape, needed)
+
+
+def shape_text(sizes: Iterable[int | None]) -> str:
+    """Writes the shape of a batch whose examples have `sizes`, as in `[B, 28, 28, 1]`."""
+    return f"[{', '.join(['B', *('?' if size is None else str(size) for size in sizes)])}]"
