@@ -41,7 +41,8 @@ class Evaluator:
         Returns:
           A dict of floats, in nats, means over the examples: `negative_elbo` (at a
           KL weight of 1, whatever the objective), `reconstruction_loss`, `kl`,
-          `kl_per_dimension/00` …; `active_units`, a count; and what the metrics name. With
+          `kl_per_dimension/00` …; `active_units`, a count; and what the model (see
+          `LatentModel.evaluated`) and the metrics name. With
           several groups of latents each has its own `kl/<group>`, `active_units/<group>` and
           `kl_per_dimension/<group>/00` …. The negative ELBO and the KL are left out where they
           are not defined, active units where the latents are codes, and the KL of each dimension where
@@ -82,10 +83,11 @@ class Evaluator:
         ):
             forward = self.model.forward(batch)
             centred = self.model.at_center(forward)
+            of_family = self.model.evaluated(forward)
         per_example: dict[str, Any] = {
             "reconstruction_loss": forward.reconstruction_loss,
             "groups": {name: _of_group(draw, centred.draws[name]) for name, draw in forward.draws.items()},
-            "metrics": {},
+            "metrics": of_family,
         }
         for metric in self.metrics:
             per_example["metrics"] |= _measured(metric, self.model, forward, forward.num_examples)

@@ -179,7 +179,7 @@ def _likelihoods(examples, num_samples):
 
 def _in_units(results: Mapping[str, float]) -> dict[str, float]:
     """Adds the unit to the names that the training logs without it."""
-    in_nats = {"negative_elbo", "reconstruction_loss", "kl", "kl_per_dimension"}
+    in_nats = {"negative_elbo", "negative_iwae_bound", "reconstruction_loss", "kl", "kl_per_dimension"}
     renamed = {}
     for name, value in results.items():
         quantity, slash, dimension = name.partition("/")

@@ -9,6 +9,7 @@ from vaeflow.models.dip_vae import DIPVAE
 from vaeflow.models.factor_vae import FactorVAE
 from vaeflow.models.forward import Forward
 from vaeflow.models.info_vae import InfoVAE
+from vaeflow.models.iwae import IWAE
 from vaeflow.models.latent_model import LatentModel
 from vaeflow.models.terms import Term, Update
 from vaeflow.models.vae import VAE
@@ -16,6 +17,7 @@ from vaeflow.models.wae import WAE
 
 __all__ = [
     "DIPVAE",
+    "IWAE",
     "VAE",
     "WAE",
     "AnnealedVAE",

@@ -53,6 +53,22 @@ class LatentModel(Model):
         self.kl_weight = validation.weight(f"{name}.kl_weight", kl_weight)
         self.free_bits = validation.non_negative_number(f"{name}.free_bits", free_bits)
 
+    def refuse_kl_settings(self, reason: str) -> None:
+        """Refuses `kl_weight` and `free_bits`, for a family whose objective has no KL term.
+
+        Args:
+          reason: why, for people.
+
+        Raises:
+          ConfigurationError: one of them was set.
+        """
+        for setting, neutral in (("kl_weight", 1.0), ("free_bits", 0.0)):
+            if getattr(self, setting) != neutral:
+                raise ConfigurationError(
+                    f"`{type(self).__name__}.{setting}` must be left at {neutral}, got "
+                    f"{getattr(self, setting)!r}: {reason}"
+                )
+
     @property
     def num_training_samples(self) -> int:
         """K, the number of samples of the latents for each example in training."""
@@ -141,6 +157,14 @@ class LatentModel(Model):
         if self.free_bits:
             terms["free_bits"] = Term(self._free_bits_deficit(forward), weight)
         return terms
+
+    def evaluated(self, forward: Forward) -> dict[str, tf.Tensor]:
+        """Returns what an evaluation reports of this family beside the ELBO, name -> `[b]`; nothing here.
+
+        Args:
+          forward: of one sample for each of b examples; noise that is drawn here is keyed as its is.
+        """
+        return {}
 
     def selection_score(self, results: dict[str, float]) -> float:
         # The final weight of a schedule: a warm-up must not make early checkpoints look good.

@@ -5,7 +5,6 @@ from typing import Any
 import tensorflow as tf
 
 from vaeflow import registry, schedules, validation
-from vaeflow.errors import ConfigurationError
 from vaeflow.layers import DeterministicPosterior, Posterior
 from vaeflow.models import minibatch_divergences
 from vaeflow.models.forward import Forward
@@ -51,12 +50,7 @@ class WAE(VAE):
         super().__init__(**kwargs)
         self.mmd_weight = validation.weight("WAE.mmd_weight", mmd_weight)
         self.kernel = validation.one_of("WAE.kernel", kernel, minibatch_divergences.KERNELS)
-        for name, neutral in (("kl_weight", 1.0), ("free_bits", 0.0)):
-            if getattr(self, name) != neutral:
-                raise ConfigurationError(
-                    f"`WAE.{name}` must be left at {neutral}, got {getattr(self, name)!r}: a WAE has no KL; "
-                    "the MMD has the weight WAE.mmd_weight"
-                )
+        self.refuse_kl_settings("a WAE has no KL; the MMD has the weight WAE.mmd_weight")
 
     def selection_score(self, results: dict[str, float]) -> float:
         return results["reconstruction_loss"]

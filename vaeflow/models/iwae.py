@@ -1,0 +1,150 @@
+"""The importance weighted autoencoder."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from vaeflow import registry, schedules, validation
+from vaeflow.distributions import has_density
+from vaeflow.errors import ConfigurationError
+from vaeflow.models import batches
+from vaeflow.models.batches import Batch
+from vaeflow.models.forward import Forward
+from vaeflow.models.terms import Term
+from vaeflow.models.vae import VAE
+
+ESTIMATORS = ("standard", "dreg", "stl")
+
+
+@registry.model
+class IWAE(VAE):
+    """The importance weighted autoencoder (Burda, Grosse & Salakhutdinov 2016, arXiv:1509.00519).
+
+    Maximizes L_K = E[log 1/K Σ_k w_k] (Eq. 8), where w_k = p(x|z_k) p(z_k) / q(z_k|x) for K samples
+    z_k ~ q(z|x): a lower bound on log p(x), the ELBO for K = 1, and tighter the larger K. The term
+    `negative_iwae_bound` is −L_K in nats; `reconstruction_loss` and `kl` are logged with weight 0.
+
+    The estimators have the same value and differ in the gradient for the parameters of q(z|x).
+    Those of p(x|z) and p(z) always get Σ_k w̃_k ∂ log w_k, where w̃_k = w_k / Σ_j w_j:
+
+    - `"standard"`: Σ_k w̃_k ∂ log w_k by the reparameterization trick (Eq. 13 and 14). The larger
+      K, the more its noise outweighs it;
+    - `"dreg"`: Σ_k w̃_k² ∂ log w_k / ∂z_k · ∂z_k, "doubly reparameterized" (Tucker et al. 2019,
+      arXiv:1810.04152): the same mean with less variance;
+    - `"stl"`: Σ_k w̃_k ∂ log w_k / ∂z_k · ∂z_k, "sticking the landing" (Roeder, Wu & Duvenaud 2017,
+      arXiv:1703.09194): the first without the score ∂ log q(z_k|x), whose mean is 0 for K = 1.
+      For K > 1 it is biased. Where q is the exact posterior it is 0 without noise.
+
+    Outside of training one sample is drawn, and the term is the negative ELBO. An evaluation reports
+    the bound of K samples too, by which the best checkpoint is chosen. The KL has no part in the bound:
+    `kl_weight` and `free_bits` are refused.
+
+    Args:
+      num_samples: K.
+      estimator: `"standard"`, `"dreg"` or `"stl"`. The last two need a posterior that knows the
+        density of any value, and has no variables of its own beyond its evidence.
+      **kwargs: as for `VAE`.
+
+    Raises:
+      ValueError: `num_samples` is no positive integer, or a setting is out of range.
+    """
+
+    def __init__(self, num_samples: int = 5, estimator: str = "standard", **kwargs: Any):
+        super().__init__(**kwargs)
+        self.num_samples = validation.positive_integer("IWAE.num_samples", num_samples)
+        self.estimator = validation.one_of("IWAE.estimator", estimator, ESTIMATORS)
+        self.refuse_kl_settings("an IWAE has no KL term; its bound has a weight of 1")
+
+    @property
+    def num_training_samples(self) -> int:
+        return self.num_samples
+
+    def forward_rows(
+        self,
+        rows: Batch,
+        evidence: Any,
+        step: int | tf.Tensor = schedules.END_OF_TIME,
+        training: bool = False,
+        num_samples: int = 1,
+    ) -> Forward:
+        """Draws and decodes; see `LatentModel.forward_rows`.
+
+        In training the gradient of the bound over `log_weight` is that of the estimator.
+        """
+        if self.estimator == "standard" or not training:
+            return super().forward_rows(rows, evidence, step, training, num_samples)
+        constant = tf.nest.map_structure(tf.stop_gradient, evidence)
+        if self.estimator == "dreg":
+            # A second factor w̃_k, for each path from q to the bound; they are called when all is known.
+            evidence = tf.nest.map_structure(
+                lambda value: _with_weighted_gradient(value, lambda: _normalized_weights(forward)), evidence
+            )
+        forward = super().forward_rows(rows, evidence, step, training, num_samples)
+        # Without the score: q's parameters act through z alone.
+        pathwise = dataclasses.replace(
+            forward.draw, log_posterior=self._density_of(constant, forward.latents)
+        )
+        forward = dataclasses.replace(forward, draws={self.sole_group: pathwise})
+        return forward
+
+    def objective(self, forward: Forward, step: int | tf.Tensor) -> dict[str, Term]:
+        return {
+            "negative_iwae_bound": Term(-_bound(forward)),
+            "reconstruction_loss": Term(forward.reconstruction_loss, 0.0),
+            "kl": Term(forward.kl, 0.0),
+            **self.posterior.terms(forward.draw, step),
+        }
+
+    def evaluated(self, forward: Forward) -> dict[str, tf.Tensor]:
+        rows, evidence = batches.repeated((forward.batch, forward.evidence), self.num_samples)
+        weighted = self.forward_rows(rows, evidence, num_samples=self.num_samples)
+        return {"negative_iwae_bound": -_bound(weighted)}
+
+    def selection_score(self, results: dict[str, float]) -> float:
+        return results["negative_iwae_bound"]
+
+    def _density_of(self, evidence, latents):
+        """Returns log q(z|x) `[r]`, and sees to it that nothing but the evidence and z has a gradient."""
+        with tf.GradientTape() as tape:
+            posterior: Any = self.posterior_distribution(evidence)
+            log_posterior = posterior.log_prob(latents) if has_density(posterior) else None
+        if log_posterior is None or tape.watched_variables():
+            problem = "it has none" if log_posterior is None else "it depends on variables of the posterior's"
+            raise ConfigurationError(
+                f"`IWAE.estimator = {self.estimator!r}` needs a density q(z|x) of the posterior's evidence "
+                f"alone, and with {type(self.posterior).__name__} {problem}; choose GaussianPosterior, or "
+                "the estimator 'standard'"
+            )
+        return log_posterior
+
+
+def _bound(forward):
+    """Returns log 1/K Σ_k w_k of each example, in nats, `[b]`."""
+    return tf.reduce_logsumexp(forward.log_weight, axis=1) - math.log(forward.num_samples)
+
+
+def _normalized_weights(forward):
+    """Returns w̃_k of each row, `[r]`, as constants."""
+    return tf.stop_gradient(tf.reshape(tf.nn.softmax(forward.log_weight), [-1]))
+
+
+def _with_weighted_gradient(value: tf.Tensor, weights: Callable[[], tf.Tensor]) -> tf.Tensor:
+    """Returns a value `[r, …]` whose gradient is multiplied by a weight for each row.
+
+    Args:
+      value: `[r, …]`.
+      weights: gives the weights, `[r]`; called when the gradient is taken.
+    """
+
+    @tf.custom_gradient
+    def identity(value):
+        def weighted(upstream):
+            shape = [-1, *[1] * (upstream.shape.rank - 1)]
+            return upstream * tf.cast(tf.reshape(weights(), shape), upstream.dtype)
+
+        return tf.identity(value), weighted
+
+    return identity(value)  # pyright: ignore[reportReturnType]
