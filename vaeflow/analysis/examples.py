@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -72,7 +73,12 @@ class Examples:
 
     def on_replicas(self, function: Callable) -> Callable:
         """Compiles a function of tensors that runs on every replica."""
-        return tf.function(lambda *arguments: self.strategy.run(function, arguments), autograph=False)
+
+        @functools.wraps(function)  # TensorFlow counts the traces of each function, and warns of many.
+        def everywhere(*arguments):
+            return self.strategy.run(function, arguments)
+
+        return tf.function(everywhere, autograph=False)
 
     @contextlib.contextmanager
     def batch(

@@ -6,7 +6,11 @@ import tensorflow as tf
 
 from vaeflow import registry
 from vaeflow.distributions import Distribution, Gaussian
+from vaeflow.errors import ConfigurationError
 from vaeflow.layers.base import Layer, Shape
+
+# What a prior had up to vaeflow 0.1.
+_OLD_METHODS = ("kl", "kl_per_dimension", "log_prob", "sample")
 
 
 class Prior(Layer):
@@ -29,6 +33,15 @@ class Prior(Layer):
     """
 
     image_shape: tuple[int, ...] | None = None
+
+    def __init_subclass__(cls, **kwargs: Any):
+        super().__init_subclass__(**kwargs)
+        old = [name for name in _OLD_METHODS if name in cls.__dict__]
+        if old and cls.distribution is Prior.distribution:
+            raise ConfigurationError(
+                f"{cls.__name__}.{old[0]} is of vaeflow 0.1: a prior has one method, distribution(self, "
+                "model), which returns p(z), such as Gaussian(mean, log_variance); see docs/models.md"
+            )
 
     def distribution(self, model: Any) -> Distribution:
         """Returns p(z), a distribution for any number of rows `[D]`.
