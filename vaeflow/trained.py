@@ -157,7 +157,7 @@ def _assign_weights(model, store, step):
     weights = store.read_weights(step)
     _assign(model.variables, weights["model"], store.path(step))
     if weights["averages"]:
-        _assign(model.trainable_variables, weights["averages"], store.path(step))
+        _assign(model.averaged_variables(), weights["averages"], store.path(step))
 
 
 def _assign(variables, arrays, path):

@@ -22,6 +22,7 @@ def channels_first():
             layers.ConvDecoder(filters=(4,), units=(8,)),
         ),
         (layers.ResNetEncoder(filters=(4, 8), units=8), layers.ResNetDecoder(filters=(8, 4))),
+        (layers.ResidualMapEncoder((4, 6), 1), layers.ResidualMapDecoder((6, 4), 1)),
     ],
 )
 def test_blocks_of_images_do_not_ask_keras(channels_first, encoder, decoder):

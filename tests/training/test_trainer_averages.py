@@ -2,11 +2,14 @@
 
 import pytest
 
+from tests.fixtures import numpy_vae
 from tests.fixtures.small_trainers import (
     assert_same,
     make_trainer,
     weights,
 )
+from vaeflow.layers import DenseEncoder
+from vaeflow.models import VAE
 
 
 @pytest.mark.parametrize("compile_mode", ["none", "loop"])
@@ -38,3 +41,28 @@ def test_weights_come_back_when_the_use_of_their_average_fails():
     with pytest.raises(KeyError), trainer.averaged_weights():
         raise KeyError
     assert_same(weights(trainer), kept, 0)
+
+
+class WithReference(DenseEncoder):
+    """Has a variable that is not trained and belongs to the weights."""
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        self.reference = self.add_weight(shape=(), initializer="zeros", trainable=False, name="reference")
+        self.averaged_with = [self.reference]
+
+
+def test_the_average_takes_along_what_a_block_says_belongs_to_the_weights():
+    def make_model():
+        return VAE(num_latents=3, **numpy_vae.blocks() | {"encoder": WithReference((6,))})
+
+    trainer = make_trainer(ema_decay=0.3, make_model=make_model)
+    reference, expected = trainer.model.encoder.reference, 0.0
+    for step in range(1, 4):
+        reference.assign(step)
+        trainer.train_and_report(1)
+        decay = min(0.3, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * step
+    with trainer.averaged_weights():
+        assert reference.numpy() == pytest.approx(expected, rel=1e-12)
+    assert reference.numpy() == 3

@@ -11,6 +11,7 @@ from vaeflow.layers.likelihoods import BernoulliLikelihood, GaussianLikelihood, 
 from vaeflow.layers.mixture_priors import MixturePrior, VampPrior
 from vaeflow.layers.posteriors import DeterministicPosterior, GaussianPosterior, Posterior
 from vaeflow.layers.priors import Prior, StandardNormalPrior
+from vaeflow.layers.residual_maps import ResidualMapDecoder, ResidualMapEncoder
 from vaeflow.layers.resnet import ResNetDecoder, ResNetEncoder
 
 __all__ = [
@@ -35,6 +36,8 @@ __all__ = [
     "Prior",
     "ResNetDecoder",
     "ResNetEncoder",
+    "ResidualMapDecoder",
+    "ResidualMapEncoder",
     "StandardNormalPrior",
     "VampPrior",
 ]

@@ -41,9 +41,12 @@ class Layer(ConstructorConfig, keras.layers.Layer):
 
     Attributes:
       num_start_examples: how many training images it asks for; see `start_from_examples`.
+      averaged_with: variables that are not trained and that `train.ema_decay` averages with the
+        weights, since they fit no other weights, such as a codebook.
     """
 
     num_start_examples: int = 0
+    averaged_with: Sequence[keras.Variable] = ()
 
     def start_from_examples(self, images: tf.Tensor) -> None:
         """Gives variables their initial values from training images, when a run begins.
@@ -58,11 +61,15 @@ class Layer(ConstructorConfig, keras.layers.Layer):
 
 
 class Decoder(Layer):
-    """A layer from latents `[B, D]` to a tensor `[B, H, W, C]`.
+    """A layer from latents, `[B, D]` or a map of them `[B, h, w, D]`, to a tensor `[B, H, W, C]`.
 
     Args:
       target_shape: `(H, W, C)` of the output. A model sets it from its images before it
         builds the layer. Give it only to use the layer alone.
+
+    Attributes:
+      latents_rank: how many axes the latents have that it takes, the batch counted: 2, or 4 for a
+        map.
 
     Example:
         @registry.layer
@@ -76,6 +83,8 @@ class Decoder(Layer):
             def call(self, latents):
                 return self.reshape(self.dense(latents))
     """
+
+    latents_rank: int = 2
 
     def __init__(self, target_shape: Sequence[int] | None = None, **kwargs: Any):
         super().__init__(**kwargs)

@@ -26,6 +26,28 @@ from vaeflow.layers.conv import (
 )
 
 
+def retraced_sizes(decoder: Decoder, strides: Sequence[int], map_shape: Shape) -> tuple[list[int], list[int]]:
+    """Lists the heights and widths from a map to the images of a decoder, smallest first.
+
+    Args:
+      decoder: knows the size of images.
+      strides: of its transposed convolutions.
+      map_shape: `(None, h, w, F)`.
+
+    Raises:
+      ConfigurationError: the images are not those of such a map.
+    """
+    height, width, _ = decoder.checked_target_shape()
+    heights, widths = (strided_sizes(size, strides[::-1])[::-1] for size in (height, width))
+    if (heights[0], widths[0]) != tuple(map_shape[1:3]):
+        raise ConfigurationError(
+            f"the strides {tuple(strides)} of {type(decoder).__name__} make images of {height}x{width} of "
+            f"maps of {heights[0]}x{widths[0]}, and the map is {map_shape[1]}x{map_shape[2]}; give it the "
+            "strides of the encoder in reverse"
+        )
+    return heights, widths
+
+
 @registry.layer
 class ConvMapEncoder(Layer):
     """Strided convolutions: images `[B, H, W, C]` to a map `[B, h, w, F]`.
@@ -86,6 +108,8 @@ class ConvMapDecoder(Decoder):
       ValueError: a setting is out of range.
     """
 
+    latents_rank = 4
+
     def __init__(
         self,
         filters: Sequence[int] = (64, 32),
@@ -106,16 +130,8 @@ class ConvMapDecoder(Decoder):
         )
 
     def build(self, input_shape: Shape) -> None:
-        height, width, channels = self.checked_target_shape()
-        strides = self.strides[::-1]
-        heights, widths = strided_sizes(height, strides)[::-1], strided_sizes(width, strides)[::-1]
-        if (heights[0], widths[0]) != tuple(input_shape[1:3]):
-            raise ConfigurationError(
-                f"`ConvMapDecoder.strides` {self.strides} make images of {height}x{width} of maps of "
-                f"{heights[0]}x{widths[0]}, and the map is {input_shape[1]}x{input_shape[2]}; give it the "
-                "strides of the encoder in reverse"
-            )
-        filters, sizes = (*self.filters[1:], channels), (heights, widths)
+        sizes = retraced_sizes(self, self.strides, input_shape)
+        filters = (*self.filters[1:], self.checked_target_shape()[-1])
         self.blocks = [
             keras.layers.Activation(self.activation),
             keras.layers.Conv2D(self.filters[0], 3, padding="same", **CHANNELS_LAST),

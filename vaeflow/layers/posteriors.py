@@ -10,18 +10,22 @@ from vaeflow.distributions import Distribution, Gaussian, Point
 from vaeflow.errors import ConfigurationError
 from vaeflow.kernels.joint_dense import joint_dense
 from vaeflow.layers.base import Layer, Shape, build_chain
+from vaeflow.layers.terms import Term, Update
 
 
 class Posterior(Layer):
     """Turns features into the parameters of q(z|x), and those into a distribution.
 
-    `call` maps features `[B, F]` to a nest of tensors `[B, …]`, the evidence; `distribution` makes a
-    `Distribution` of it. Between the two, whoever needs several samples of an example repeats
-    rows of the evidence. Unless told otherwise a posterior computes in the dtype of its
-    variables, since the KL is sensitive to its parameters.
+    `call` maps features, `[B, F]` or a map of them `[B, h, w, F]`, to a nest of tensors `[B, …]`, the
+    evidence; `distribution` makes a `Distribution` of it. Between the two, whoever needs several
+    samples of an example repeats rows of the evidence. Unless told otherwise a posterior computes
+    in the dtype of its variables, since the KL is sensitive to its parameters.
 
     Args:
       num_latents: D; None lets the model say it.
+
+    Attributes:
+      features_rank: how many axes the features have, the batch counted: 2, or 4 for a map.
 
     Example:
         @registry.posterior
@@ -36,6 +40,8 @@ class Posterior(Layer):
             def distribution(self, evidence):
                 return Gaussian(evidence, tf.constant(-4.0, evidence.dtype))
     """
+
+    features_rank: int = 2
 
     def __init__(self, num_latents: int | None = None, dtype: Any = None, **kwargs: Any):
         policy = keras.dtype_policies.get(dtype)
@@ -73,11 +79,15 @@ class Posterior(Layer):
         """Returns the constructor's arguments, with the number of latents that the model set."""
         return super().get_config() | {"num_latents": self.num_latents}
 
+    def latents_shape(self, features_shape: Shape) -> Shape:
+        """Returns the shape of the latents that features of a shape give, both with None for the batch."""
+        return (*features_shape[:-1], self.checked_num_latents())
+
     def distribution(self, evidence: Any) -> Distribution:
-        """Returns q(z|x) of each row of the evidence, over latents `[r, D]`."""
+        """Returns q(z|x) of each row of the evidence, over latents `[r, D]` or `[r, h, w, D]`."""
         raise NotImplementedError(f"{type(self).__name__} must implement `distribution`")
 
-    def terms(self, draw: Any, step: int | tf.Tensor) -> dict[str, Any]:
+    def terms(self, draw: Any, step: int | tf.Tensor) -> dict[str, Term]:
         """Returns terms of the objective that belong to this posterior, name -> `Term`; none by default.
 
         Args:
@@ -86,7 +96,7 @@ class Posterior(Layer):
         """
         return {}
 
-    def updates(self, draw: Any, step: int | tf.Tensor) -> dict[str, Any]:
+    def updates(self, draw: Any, step: int | tf.Tensor) -> dict[str, Update]:
         """Returns updates of this posterior's variables, name -> `Update`; none by default."""
         return {}
 

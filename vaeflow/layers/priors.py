@@ -16,9 +16,11 @@ _OLD_METHODS = ("kl", "kl_per_dimension", "log_prob", "sample")
 class Prior(Layer):
     """A distribution over latents. A subclass may have variables.
 
-    `build` gets the shape of the latents, `(None, D)`.
+    `build` gets the shape of the latents, `(None, D)`, or `(None, h, w, D)` where they are a map.
 
     Attributes:
+      latents_rank: how many axes the latents have that it takes, the batch counted: 2, or 4 for a
+        map; None for any.
       image_shape: `(H, W, C)` of the images, which the model sets before it builds the prior.
 
     Example:
@@ -32,6 +34,7 @@ class Prior(Layer):
                 return Gaussian(tf.zeros_like(log_variance), log_variance)
     """
 
+    latents_rank: int | None = 2
     image_shape: tuple[int, ...] | None = None
 
     def __init_subclass__(cls, **kwargs: Any):
@@ -44,7 +47,7 @@ class Prior(Layer):
             )
 
     def distribution(self, model: Any) -> Distribution:
-        """Returns p(z), a distribution for any number of rows `[D]`.
+        """Returns p(z), a distribution for any number of rows `[D]` or `[h, w, D]`.
 
         Args:
           model: the model, for a prior that depends on its blocks. A prior keeps no reference to
@@ -56,6 +59,8 @@ class Prior(Layer):
 @registry.prior
 class StandardNormalPrior(Prior):
     """p(z) = N(0, I) (Kingma & Welling 2014, arXiv:1312.6114, section 3)."""
+
+    latents_rank = None
 
     def build(self, input_shape: Shape) -> None:
         """Has no variables."""

@@ -1,5 +1,6 @@
 """Models: what is trained."""
 
+from vaeflow.layers.terms import Term, Update
 from vaeflow.models.annealed_vae import AnnealedVAE
 from vaeflow.models.base import Model
 from vaeflow.models.beta_tc_vae import BetaTCVAE
@@ -11,7 +12,6 @@ from vaeflow.models.forward import Forward
 from vaeflow.models.info_vae import InfoVAE
 from vaeflow.models.iwae import IWAE
 from vaeflow.models.latent_model import LatentModel
-from vaeflow.models.terms import Term, Update
 from vaeflow.models.vae import VAE
 from vaeflow.models.wae import WAE
 

@@ -11,10 +11,11 @@ from vaeflow import schedules, validation
 from vaeflow.devices import cores, replicas
 from vaeflow.errors import ConfigurationError, user_code
 from vaeflow.layers.constructor_config import ConstructorConfig
+from vaeflow.layers.terms import Term, Update
 from vaeflow.models import batches
 from vaeflow.models.batches import Batch
 from vaeflow.models.pixel_range import CheckedPixels
-from vaeflow.models.terms import Term, Update, check_groups, check_terms, losses_by_group
+from vaeflow.models.terms import check_groups, check_terms, losses_by_group
 from vaeflow.optimizers import ParameterGroup, apply_due, clip
 
 
@@ -114,6 +115,11 @@ class Model(ConstructorConfig, CheckedPixels, keras.Model):  # pyright: ignore[r
     def all_layers(self) -> list[keras.layers.Layer]:
         """Lists the model and every layer in it, however deep."""
         return list(self._flatten_layers())
+
+    def averaged_variables(self) -> list[keras.Variable]:
+        """Lists what `train.ema_decay` averages: the trainable variables, and what blocks add to them."""
+        added = [variable for layer in self.all_layers() for variable in getattr(layer, "averaged_with", ())]
+        return [*self.trainable_variables, *added]
 
     def in_parts(self, block: Callable, examples: tf.Tensor, **arguments: Any) -> tf.Tensor:
         """Calls a block, on the cores of a CPU side by side where that is quicker; same numbers.

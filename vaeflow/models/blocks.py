@@ -62,12 +62,37 @@ def check_images(model: Any, images: Any, expected: Sequence[int]) -> None:
         )
 
 
+def check_features(model: Any, shape: Sequence[int | None]) -> None:
+    """Raises an error unless the `encoder` returns features of the rank that the `posterior` takes."""
+    rank, name = model.posterior.features_rank, type(model.posterior).__name__
+    if len(shape) != rank:
+        advice = "; end it with Flatten()" if rank == 2 else f" for {name}"
+        raise wrong_output(model.encoder, shape, f"features {_axes(rank, 'F')}{advice}")
+
+
+def check_latents(model: Any, shape: Sequence[int | None]) -> None:
+    """Raises `ConfigurationError` where `prior` or `decoder` take latents of another rank than they have."""
+    for block in (model.prior, model.decoder):
+        rank = getattr(block, "latents_rank", None)
+        if rank not in (None, len(shape)):
+            raise ConfigurationError(
+                f"{type(block).__name__} takes latents {_axes(rank, 'D')}, and those of "
+                f"{type(model.posterior).__name__} are {shape_text(shape[1:])}; choose another block in "
+                "place of one of the two"
+            )
+
+
 def check_decoder(model: Any, outputs_shape: Sequence[int | None], image_shape: Sequence[int]) -> None:
     """Raises an error unless the `decoder` returns what the `likelihood` needs of images `(H, W, C)`."""
     if tuple(outputs_shape[1:]) != tuple(model.decoder.target_shape):
         needed = f"{shape_text(model.decoder.target_shape)} for images of {shape_text(image_shape)} and "
         needed += f"{type(model.likelihood).__name__}; it finds that shape in its `target_shape`"
         raise wrong_output(model.decoder, outputs_shape, needed)
+
+
+def _axes(rank: int, last: str) -> str:
+    """Names the axes of vectors, of rank 2, or of maps of them, of rank 4."""
+    return f"[{', '.join(['B', *'hw'[: rank - 2], last])}]"
 
 
 def shape_text(sizes: Iterable[int | None]) -> str:

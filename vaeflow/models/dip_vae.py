@@ -6,9 +6,9 @@ from typing import Any
 import tensorflow as tf
 
 from vaeflow import registry, schedules, validation
+from vaeflow.layers.terms import Term
 from vaeflow.models import minibatch_divergences
 from vaeflow.models.forward import Forward
-from vaeflow.models.terms import Term
 from vaeflow.models.vae import VAE
 
 _DEFAULT_RATIOS = {"i": 10.0, "ii": 1.0}

@@ -11,9 +11,9 @@ from vaeflow.devices import replicas
 from vaeflow.errors import ConfigurationError
 from vaeflow.layers.base import Shape, build_once
 from vaeflow.layers.discriminator import Discriminator
+from vaeflow.layers.terms import Term
 from vaeflow.models.forward import Forward
 from vaeflow.models.passes import Inferred
-from vaeflow.models.terms import Term
 from vaeflow.models.vae import VAE
 from vaeflow.optimizers import Adam, ParameterGroup
 

@@ -6,9 +6,9 @@ import tensorflow as tf
 
 from vaeflow import registry, schedules, validation
 from vaeflow.errors import ConfigurationError
+from vaeflow.layers.terms import Term
 from vaeflow.models import minibatch_divergences
 from vaeflow.models.forward import Forward
-from vaeflow.models.terms import Term
 from vaeflow.models.vae import VAE
 
 _FIRST_AND_LAST_STEP = (0, 2**30)

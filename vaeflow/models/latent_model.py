@@ -8,12 +8,12 @@ import tensorflow as tf
 from vaeflow import random, schedules, validation
 from vaeflow.distributions import ImageDistribution
 from vaeflow.errors import ConfigurationError
+from vaeflow.layers.terms import Term
 from vaeflow.models import batches
 from vaeflow.models.base import Model
 from vaeflow.models.batches import Batch
 from vaeflow.models.forward import Forward
 from vaeflow.models.passes import Centred, Generated, Inferred, Pass
-from vaeflow.models.terms import Term
 
 
 class LatentModel(Model):

@@ -19,18 +19,19 @@ from vaeflow.layers import (
     StandardNormalPrior,
 )
 from vaeflow.layers.base import Shape, build_chain, build_once
+from vaeflow.layers.terms import Term, Update
 from vaeflow.models.batches import Batch
 from vaeflow.models.blocks import (
     check_decoder,
+    check_features,
     check_images,
+    check_latents,
     checked_image_shape,
     distribution_of,
-    wrong_output,
 )
 from vaeflow.models.forward import Forward
 from vaeflow.models.latent_model import LatentModel
 from vaeflow.models.passes import Pass
-from vaeflow.models.terms import Term, Update
 
 
 @registry.model
@@ -41,11 +42,11 @@ class VAE(LatentModel):
     variant overrides `objective`, or a narrower method.
 
     Args:
-      num_latents: D, the number of latent dimensions.
-      encoder: a block from images `[B, H, W, C]` to features `[B, F]`; None for
-        `DenseEncoder()`.
-      decoder: a `Decoder` block from latents `[B, D]` to `[B, H, W, C']`; None for
-        `DenseDecoder()`.
+      num_latents: D, the number of latent dimensions; of each place where the latents are a map.
+      encoder: a block from images `[B, H, W, C]` to what the posterior takes, features
+        `[B, F]` or a map of them `[B, h, w, F]`; None for `DenseEncoder()`.
+      decoder: a `Decoder` block from latents, `[B, D]` or `[B, h, w, D]`, to `[B, H, W, C']`;
+        None for `DenseDecoder()`.
       likelihood: p(x|z); None for `BernoulliLikelihood()`.
       prior: p(z); None for `StandardNormalPrior()`.
       posterior: q(z|x), a block from features to a distribution; None for
@@ -68,8 +69,8 @@ class VAE(LatentModel):
         self.num_latents = validation.positive_integer(f"{name}.num_latents", num_latents)
         self.encoder = self._block("encoder", encoder, self.default_encoder)
         self.decoder = self._block("decoder", decoder, self.default_decoder)
-        self.likelihood = self._block("likelihood", likelihood, BernoulliLikelihood)
-        self.prior = self._block("prior", prior, StandardNormalPrior)
+        self.likelihood = self._block("likelihood", likelihood, self.default_likelihood)
+        self.prior = self._block("prior", prior, self.default_prior)
         self.posterior = self._block("posterior", posterior, self.default_posterior)
         self.posterior.use_num_latents(self.num_latents)
 
@@ -81,6 +82,14 @@ class VAE(LatentModel):
         """Makes the decoder used when none is given."""
         return DenseDecoder(dtype=self.dtype_policy)
 
+    def default_likelihood(self) -> Likelihood:
+        """Makes the likelihood used when none is given."""
+        return BernoulliLikelihood()
+
+    def default_prior(self) -> Prior:
+        """Makes the prior used when none is given."""
+        return StandardNormalPrior()
+
     def default_posterior(self) -> Posterior:
         """Makes the posterior used when none is given."""
         return GaussianPosterior(self.num_latents, dtype=self.variable_dtype)
@@ -89,10 +98,10 @@ class VAE(LatentModel):
         """Builds the blocks for images of `(None, H, W, C)`."""
         image_shape = height, width, channels = checked_image_shape(self, input_shape)
         features_shape = build_chain([self.encoder], input_shape)
-        if len(features_shape) != 2:
-            raise wrong_output(self.encoder, features_shape, "features [B, F]; end it with Flatten()")
+        check_features(self, features_shape)
+        latents_shape = self.posterior.latents_shape(features_shape)
+        check_latents(self, latents_shape)
         build_once(self.posterior, features_shape)
-        latents_shape = (None, self.num_latents)
         self.prior.image_shape = image_shape
         build_once(self.prior, latents_shape)
         self.decoder.target_shape = (height, width, channels * self.likelihood.channels_per_channel)

@@ -6,10 +6,10 @@ import tensorflow as tf
 
 from vaeflow import registry, schedules, validation
 from vaeflow.layers import DeterministicPosterior, Posterior
+from vaeflow.layers.terms import Term
 from vaeflow.models import minibatch_divergences
 from vaeflow.models.forward import Forward
 from vaeflow.models.passes import Pass
-from vaeflow.models.terms import Term
 from vaeflow.models.vae import VAE
 
 

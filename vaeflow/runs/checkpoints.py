@@ -192,7 +192,7 @@ class CheckpointStore:
 
         Returns:
           Lists of arrays in the order of the variables: `model`, and `averages` of the
-          trainable ones, which is empty if the run kept no averages.
+          averaged ones, which is empty if the run kept no averages.
         """
         weights: dict[str, list[np.ndarray]] = {"model": [], "averages": []}
         with checkpoint_files.reader(self.path(step)) as reader:

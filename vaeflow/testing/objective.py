@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from vaeflow.datasets import InMemorySplit
-from vaeflow.models.terms import Term
+from vaeflow.layers.terms import Term
 from vaeflow.testing import subjects
 from vaeflow.testing.faults import call, check
 from vaeflow.training import making

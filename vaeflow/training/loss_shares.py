@@ -2,8 +2,9 @@
 
 import tensorflow as tf
 
+from vaeflow.layers.terms import Term
 from vaeflow.models.base import Model
-from vaeflow.models.terms import Term, losses_by_group
+from vaeflow.models.terms import losses_by_group
 
 
 def share_of_loss(

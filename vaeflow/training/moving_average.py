@@ -3,22 +3,23 @@
 import contextlib
 from collections.abc import Iterator
 
-import keras
 import tensorflow as tf
+
+from vaeflow.models.base import Model
 
 
 class MovingAverage:
-    """The exponential moving average of a model's trainable weights.
+    """The exponential moving average of a model's weights; see `Model.averaged_variables`.
 
     Args:
       model: a built model; make the average in the strategy's scope, too.
       decay: which share of the average each step keeps, or None for no average.
 
     Attributes:
-      variables: TensorFlow's, one for each trainable weight; none where `decay` is None.
+      variables: TensorFlow's, one for each weight that is averaged; none where `decay` is None.
     """
 
-    def __init__(self, model: keras.Model, decay: float | None):
+    def __init__(self, model: Model, decay: float | None):
         self._model = model
         self._decay = decay
         self.variables = [tf.Variable(value, trainable=False) for value in self._averaged()]
@@ -58,4 +59,4 @@ class MovingAverage:
     def _averaged(self):
         if self._decay is None:
             return []
-        return [variable.value for variable in self._model.trainable_variables]
+        return [variable.value for variable in self._model.averaged_variables()]

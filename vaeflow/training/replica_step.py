@@ -10,8 +10,9 @@ from vaeflow import optimizers
 from vaeflow.datasets import Split, pipeline
 from vaeflow.devices import cores, replicas
 from vaeflow.errors import ConfigurationError, user_code
+from vaeflow.layers.terms import Update
 from vaeflow.models.base import Model
-from vaeflow.models.terms import Update, check_forward, check_groups, check_terms, check_updated
+from vaeflow.models.terms import check_forward, check_groups, check_terms, check_updated
 from vaeflow.training.loss_shares import coupling_of, norm_name, share_of_loss
 from vaeflow.training.settings import TrainingSettings
 

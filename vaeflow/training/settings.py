@@ -39,7 +39,7 @@ class TrainingSettings:
       gradient_accumulation_steps: parts into which each replica cuts its examples, to save
         memory; the gradient is still that of the global batch.
       ema_decay: the decay of a moving average of the weights, with which the model is
-        evaluated; None for no average.
+        evaluated, a codebook of it too; None for no average.
 
     Raises:
       ConfigurationError: a setting is out of range.
