@@ -10,13 +10,15 @@ import keras
 import numpy as np
 import pytest
 
+import vaeflow
 from benchmarks import lines, targets
 from benchmarks.workloads import WORKLOADS
 from tests.fixtures import tiny_runs
 from tests.test_layout import LEVEL, OLD_NAMES
-from vaeflow import datasets, errors, models, registry
+from vaeflow import datasets, errors, models, registry, testing
 from vaeflow.commands import programs
 from vaeflow.config.files import find_given
+from vaeflow.registry.kinds import KINDS
 
 REPOSITORY = pathlib.Path(__file__).parents[1]
 README = REPOSITORY / "README.md"
@@ -195,3 +197,54 @@ def test_the_example_of_a_model_of_ones_own(readers_registry):
     terms = vae.objective(forward, 0)
     assert terms["code_size"].weight == 3.0
     assert terms["code_size"].value.shape == (4,)
+
+
+@functools.cache  # A name can be registered once in a process.
+def pages_plugin():
+    """The plug-in that docs/models.md shows: its names, and the kinds that it registers."""
+    before = {entry.name for entry in registry.entries()}
+    names = {"__name__": "my_parts"}
+    for part in python_code(REPOSITORY / "docs/models.md"):
+        exec(part, names)
+    return names, {entry.kind for entry in registry.entries() if entry.name not in before}
+
+
+def test_the_page_of_models_shows_every_kind(readers_registry):
+    assert pages_plugin()[1] == KINDS.keys() - {"command"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["TwoLevels", "VAE"])
+def test_the_parts_of_the_page_of_models_train_together(tmp_path, readers_registry, kind):
+    parts, _ = pages_plugin()
+    arguments = {"num_latents": 2}
+    if kind == "VAE":
+        arguments |= {
+            "encoder": parts["Flat"](),
+            "posterior": parts["NarrowPosterior"](),
+            "prior": parts["WidePrior"](),
+            "likelihood": parts["SharpLikelihood"](),
+            "kl_weight": parts["QuadraticSchedule"](),
+        }
+    strategy = parts["first_device"]()
+    with strategy.scope():
+        model = (parts["TwoLevels"] if kind == "TwoLevels" else models.VAE)(**arguments)
+        optimizer = parts["SlowAdam"]()
+    with tiny_runs.configuration_of_its_own():
+        result = vaeflow.train(
+            model,
+            parts["Stripes"](),
+            tmp_path / "run",
+            num_steps=20,
+            batch_size=16,
+            optimizer=optimizer,
+            strategy=strategy,
+            callbacks=[parts["Patience"](loss=0.0, every_steps=10)],
+        )
+    assert result["step"] == 20
+
+
+@pytest.mark.families
+def test_the_model_of_the_page_of_models_passes_every_check(readers_registry):
+    for check in testing.CHECKS:
+        check(pages_plugin()[0]["TwoLevels"], (8, 8, 1))
