@@ -4,7 +4,6 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from vaeflow.layers.spatial import ResidualUnit
 
 from vaeflow.errors import ConfigurationError
 from vaeflow.layers import (
@@ -15,6 +14,7 @@ from vaeflow.layers import (
     ResidualMapDecoder,
     ResidualMapEncoder,
 )
+from vaeflow.layers.residual_maps import ResidualUnit
 from vaeflow.models import VAE
 
 SHAPES = [(8, 8, 1), (16, 12, 3), (17, 13, 2), (1, 1, 1), (3, 1, 2)]

@@ -10,10 +10,10 @@ import tensorflow as tf
 from vaeflow import registry, schedules, validation
 from vaeflow.distributions import has_density
 from vaeflow.errors import ConfigurationError
+from vaeflow.layers.terms import Term
 from vaeflow.models import batches
 from vaeflow.models.batches import Batch
 from vaeflow.models.forward import Forward
-from vaeflow.models.terms import Term
 from vaeflow.models.vae import VAE
 
 ESTIMATORS = ("standard", "dreg", "stl")
