@@ -30,7 +30,10 @@ CASES = {
 def make_module(name="dense"):
     """A model with weights that are not their initial zeros, and its module."""
     make, shape = CASES[name]
-    model = make()
+    return perturbed(make(), shape)
+
+
+def perturbed(model, shape):
     model.build((None, *shape))
     for weight in model.weights:
         weight.assign(weight + keras.random.normal(weight.shape, stddev=0.05, dtype=weight.dtype, seed=3))
@@ -110,6 +113,33 @@ def test_samples_come_from_the_prior_of_the_model(tmp_path):
     loaded = saved(InferenceModule(shifted, (8, 8, 1)), tmp_path)
     samples = loaded.sample(4, 5)["images"]
     np.testing.assert_allclose(model.decode(latents).mean, samples, atol=1e-6)
+
+
+def test_a_model_that_reads_labels_takes_them_in_all_functions():
+    model = models.ConditionalVAE(
+        [3, 2],
+        ("encoder", "decoder", "prior"),
+        num_latents=3,
+        encoder=layers.DenseEncoder(units=(8,)),
+        decoder=layers.DenseDecoder(units=(8,)),
+    )
+    model, module = perturbed(model, (4, 3, 1))
+    images, latents = examples(module, 5), np.random.default_rng(2).normal(size=(5, 3)).astype("float32")
+    labels = np.array([[0, 1], [2, 0], [1, 1], [2, 1], [0, 0]])
+    found = module.encode(images, labels) | module.reconstruct(images, labels)
+    posterior = model.encode(images, labels)
+    np.testing.assert_allclose(found["mean"], posterior.mean, atol=1e-6)
+    expected = model.decode(posterior.mean, labels).mean
+    np.testing.assert_allclose(found["reconstructions"], expected, atol=1e-6)
+    np.testing.assert_allclose(
+        module.decode(latents, labels)["images"], model.decode(latents, labels).mean, atol=1e-6
+    )
+    with random.keyed(0, "export", 5):
+        expected = model.sample(5, labels)
+    np.testing.assert_allclose(module.sample(5, labels)["images"], expected, atol=1e-6)
+    # Another label gives another image.
+    one, other = (module.decode(latents, each)["images"] for each in (labels, labels[::-1]))
+    assert np.abs(one - other).max() > 1e-3
 
 
 @pytest.mark.parametrize(("precision", "dtype"), [("mixed_bfloat16", "float32"), ("float64", "float64")])

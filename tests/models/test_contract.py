@@ -9,9 +9,8 @@ import tensorflow as tf
 
 from tests.fixtures import tiny_runs
 from tests.fixtures.noted_calls import note_batch_sizes
-from tests.fixtures.replica_steps import stored
 from vaeflow import registry, testing
-from vaeflow.datasets import InMemorySplit
+from vaeflow.datasets import InMemorySplit, pipeline
 from vaeflow.devices import cores
 from vaeflow.models import VAE
 from vaeflow.training.replica_step import ReplicaStep
@@ -23,6 +22,7 @@ SHAPE = (8, 7, 2)
 
 # Settings that are too large for a test by default.
 SMALL = {"discriminator_units": (16, 8)}
+NEEDED = {"num_classes": 3}
 
 
 @pytest.fixture(params=MODELS, scope="module")
@@ -33,8 +33,25 @@ def kind(request):
 @pytest.fixture(scope="module")
 def small(kind):
     """Makes a model; arguments as for its class."""
-    chosen = {name: value for name, value in SMALL.items() if name in registry.constructor_parameters(kind)}
+    chosen = known_to(kind, SMALL | NEEDED)
     return lambda **arguments: kind(**{"num_latents": 3} | chosen | arguments)
+
+
+@pytest.fixture(scope="module")
+def make(kind):
+    """Makes a model with its own defaults; arguments as for its class."""
+    return lambda **arguments: kind(**known_to(kind, NEEDED) | arguments)
+
+
+def known_to(kind, settings):
+    """Those of some settings that a class takes."""
+    return {name: value for name, value in settings.items() if name in registry.constructor_parameters(kind)}
+
+
+@pytest.fixture(scope="module")
+def labels(kind):
+    """The labels of five images as the arguments of a method; none for a model that reads none."""
+    return {"labels": np.array([0, 1, 2, 1, 0])} if "labels" in kind.reads else {}
 
 
 @pytest.fixture(scope="module")
@@ -73,13 +90,14 @@ def test_parts_for_the_cores_give_the_gradients_of_the_whole_batch(small, monkey
         model.num_examples = 1000
     model.build((None, *SHAPE))
     pixels = tf.constant(np.random.default_rng(0).integers(0, 256, (12, *SHAPE)), tf.uint8)
-    split = InMemorySplit(pixels.numpy())
+    batch = {"images": pixels} | ({"labels": tf.range(12)[:, None] % 3} if model.reads else {})
+    split = InMemorySplit(pixels.numpy(), batch["labels"].numpy() if model.reads else None)
     step = ReplicaStep(model, keras.optimizers.SGD(0.1), split, TrainingSettings(batch_size=12))
-    whole = step.compute(stored(pixels), 3)
-    step.use_cores(3, step.probe({"images": pixels}))
+    whole = step.compute(pipeline.StoredBatch(batch), 3)
+    step.use_cores(3, step.probe(batch))
     monkeypatch.setattr(cores, "operations_at_a_time", lambda: 2)
     sizes = note_batch_sizes(model.encoder)
-    cut = step.compute(stored(pixels), 3)
+    cut = step.compute(pipeline.StoredBatch(batch), 3)
     assert sizes == [4, 4, 4]
     for one, other in zip(*map(tf.nest.flatten, (cut.gradients, whole.gradients)), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-8, atol=1e-11)
@@ -88,18 +106,18 @@ def test_parts_for_the_cores_give_the_gradients_of_the_whole_batch(small, monkey
         assert float(cut.metrics[name]) == pytest.approx(float(value), rel=1e-11, abs=1e-11), name
 
 
-def test_encode_decode_sample_and_call(model, images):
-    posterior = model.encode(images)
+def test_encode_decode_sample_and_call(model, images, labels):
+    posterior = model.encode(images, **labels)
     assert posterior.mean.shape == posterior.log_variance.shape == (5, 3)
-    reconstruction = model.decode(posterior.mean)
+    reconstruction = model.decode(posterior.mean, **labels)
     assert reconstruction.mean.shape == images.shape
     assert reconstruction.log_prob(images).shape == (5,)
-    np.testing.assert_array_equal(model(images), reconstruction.mean)
-    assert model.sample(4).shape == (4, *SHAPE)
+    np.testing.assert_array_equal(model({"images": images, **labels}), reconstruction.mean)
+    assert model.sample(5, **labels).shape == (5, *SHAPE)
 
 
 @pytest.mark.parametrize("policy", ["float64", "mixed_bfloat16"])
-def test_precision_reaches_every_layer_also_after_loading(small, images, tmp_path, policy):
+def test_precision_reaches_every_layer_also_after_loading(small, images, labels, tmp_path, policy):
     """Given as an argument; `check_terms` gives it by Keras' global policy."""
     model = small(dtype=policy)
     model.build((None, *SHAPE))
@@ -114,7 +132,8 @@ def test_precision_reaches_every_layer_also_after_loading(small, images, tmp_pat
             assert {layer.compute_dtype for layer in block._flatten_layers()} == {compute}
         # The KL is sensitive to the log variance: not in bfloat16.
         assert {layer.compute_dtype for layer in made.posterior._flatten_layers()} == {expected}
-    one, other = (tf.cast(made(images.astype(expected)), tf.float64) for made in (model, again))
+    batch = {"images": images.astype(expected), **labels}
+    one, other = (tf.cast(made(batch), tf.float64) for made in (model, again))
     np.testing.assert_array_equal(one, other)
 
 
@@ -125,24 +144,24 @@ def test_images_of_another_rank_are_refused(kind, small, shape):
 
 
 @pytest.mark.parametrize("num_latents", [0, -3, 2.5, "10", None, True])
-def test_the_number_of_latents_must_be_a_positive_integer(kind, num_latents):
+def test_the_number_of_latents_must_be_a_positive_integer(kind, make, num_latents):
     with pytest.raises(ValueError, match=f"`{kind.__name__}.num_latents` must be a positive integer, got"):
-        kind(num_latents=num_latents)
+        make(num_latents=num_latents)
 
 
 @pytest.mark.parametrize("role", ["encoder", "decoder", "likelihood", "prior"])
-def test_a_block_that_is_not_made_yet_is_refused(kind, role):
+def test_a_block_that_is_not_made_yet_is_refused(kind, make, role):
     """As `VAE.encoder = @DenseEncoder` gives it, without the parentheses."""
     with pytest.raises(ValueError, match=rf"`{kind.__name__}.{role}` must be a Keras layer,.*parentheses"):
-        kind(**{role: keras.layers.Dense})
+        make(**{role: keras.layers.Dense})
 
 
 @pytest.mark.parametrize(
     ("setting", "value"), [("kl_weight", -1), ("free_bits", -0.1), ("free_bits", "1"), ("scope", "local")]
 )
-def test_a_faulty_setting_is_refused(kind, setting, value):
+def test_a_faulty_setting_is_refused(kind, make, setting, value):
     with pytest.raises(ValueError, match=f"`{kind.__name__}.{setting}` must be"):
-        kind(**{setting: value})
+        make(**{setting: value})
 
 
 def test_the_base_class_is_among_them():

@@ -8,6 +8,8 @@ from vaeflow.analysis.examples import spread_indices
 from vaeflow.datasets.base import Split
 from vaeflow.errors import ConfigurationError
 
+_MOST_COLUMNS = 16
+
 
 def labels_of_samples(model: Any, split: Split, num_samples: int, chosen: Any = None) -> np.ndarray | None:
     """Chooses a label of each factor for every new image.
@@ -40,6 +42,17 @@ def labels_of_samples(model: Any, split: Split, num_samples: int, chosen: Any = 
     else:
         rows = np.asarray(split.factors(spread_indices(split.num_examples, num_samples)))
     return np.resize(rows, (num_samples, len(sizes))).astype(np.int64)
+
+
+def columns_of_samples(labels: np.ndarray | None, otherwise: int) -> int:
+    """Returns how many columns show new images: one for each label where these repeat in turn.
+
+    Args:
+      labels: int64 `[n, F]`, of `labels_of_samples`.
+      otherwise: the columns of images without labels, or where there are too many of these.
+    """
+    different = len(np.unique(labels, axis=0)) if labels is not None else 0
+    return different if 1 < different <= _MOST_COLUMNS else otherwise
 
 
 def _rows(chosen: Any, sizes: tuple[int, ...], names: tuple[str, ...]) -> np.ndarray:

@@ -6,7 +6,7 @@ import tensorflow as tf
 from vaeflow import random, registry, validation
 from vaeflow.analysis import grids, traversals
 from vaeflow.analysis.examples import spread_indices
-from vaeflow.analysis.labels import labels_of_samples
+from vaeflow.analysis.labels import columns_of_samples, labels_of_samples
 from vaeflow.callbacks.base import Callback, RunContext
 from vaeflow.distributions import is_discrete
 from vaeflow.runs import files
@@ -67,7 +67,8 @@ class Images(Callback):
 
     def _samples(self, model):
         with random.keyed(0, "images", 0):
-            return grids.grid(model.sample(self.num_examples, self._labels), _COLUMNS)
+            samples = model.sample(self.num_examples, self._labels)
+        return grids.grid(samples, columns_of_samples(self._labels, _COLUMNS))
 
     def _traversals(self, model):
         """Draws the traversals of a model whose latents are one vector: name -> pixels, or nothing."""

@@ -5,10 +5,10 @@ import pathlib
 import numpy as np
 
 from vaeflow.analysis import grids, traversals
+from vaeflow.analysis.labels import columns_of_samples
 from vaeflow.runs import files, paths
 
 _COLUMNS = 8
-_MOST_COLUMNS = 16
 _FOLDER = "samples"
 
 Arrays = dict[str, np.ndarray]
@@ -38,7 +38,7 @@ def _pictures(arrays: Arrays) -> dict[str, np.ndarray | list[np.ndarray]]:
     for name, drawn in arrays.items():
         if name.startswith("samples_") and name.endswith("_images"):
             sampler = name.removeprefix("samples_").removesuffix("_images")
-            columns = _columns_of_samples(arrays)
+            columns = columns_of_samples(arrays.get("samples_labels"), _COLUMNS)
             pictures[f"samples-{sampler}.png"] = grids.grid(grids.enlarge(drawn, columns), columns)
     rows = grids.in_pairs_of_rows(arrays["reconstruction_inputs"], arrays["reconstruction_images"], _COLUMNS)
     pictures["reconstructions.png"] = grids.grid(grids.enlarge(rows, _COLUMNS), _COLUMNS)
@@ -51,13 +51,6 @@ def _pictures(arrays: Arrays) -> dict[str, np.ndarray | list[np.ndarray]]:
         pictures["traversals.png"] = grids.rows(arrays["traversal_images"], row_labels=labels)
         pictures["traversals.gif"] = grids.frames(arrays["traversal_images"], captions=labels)
     return pictures
-
-
-def _columns_of_samples(arrays: Arrays) -> int:
-    """Returns the columns of new images: one for each label where these repeat in turn."""
-    labels = arrays.get("samples_labels")
-    different = len(np.unique(labels, axis=0)) if labels is not None else 0
-    return different if 1 < different <= _MOST_COLUMNS else _COLUMNS
 
 
 def traversal_labels(arrays: Arrays) -> list[str]:

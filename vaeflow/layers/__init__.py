@@ -1,6 +1,7 @@
 """Layers of models: encoders, decoders, posteriors, likelihoods and priors."""
 
 from vaeflow.layers.base import Decoder, Layer
+from vaeflow.layers.conditional_prior import ConditionalGaussianPrior, ConditionalPrior
 from vaeflow.layers.conv import ConvDecoder, ConvEncoder
 from vaeflow.layers.conv_maps import ConvMapDecoder, ConvMapEncoder
 from vaeflow.layers.dense import DenseDecoder, DenseEncoder
@@ -16,6 +17,8 @@ from vaeflow.layers.resnet import ResNetDecoder, ResNetEncoder
 
 __all__ = [
     "BernoulliLikelihood",
+    "ConditionalGaussianPrior",
+    "ConditionalPrior",
     "ConvDecoder",
     "ConvEncoder",
     "ConvMapDecoder",

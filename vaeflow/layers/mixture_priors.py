@@ -127,6 +127,12 @@ class VampPrior(Prior):
         self.pseudo_inputs.assign(images)
 
     def distribution(self, model: Any) -> Mixture:
+        if "labels" in model.reads:
+            name = type(model).__name__
+            raise ConfigurationError(
+                f"VampPrior encodes pseudo-inputs, and {name} would need a label of each; choose another "
+                f"`{name}.prior`, such as @MixturePrior()"
+            )
         pseudo_inputs = tf.cast(self.pseudo_inputs, model.variable_dtype)
         posterior = model.encode(tf.clip_by_value(pseudo_inputs, 0.0, 1.0))
         if not isinstance(posterior, Gaussian):

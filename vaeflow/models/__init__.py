@@ -5,6 +5,7 @@ from vaeflow.models.annealed_vae import AnnealedVAE
 from vaeflow.models.base import Model
 from vaeflow.models.beta_tc_vae import BetaTCVAE
 from vaeflow.models.beta_vae import BetaVAE
+from vaeflow.models.conditional_vae import ConditionalVAE
 from vaeflow.models.conv_vae import ConvVAE
 from vaeflow.models.dip_vae import DIPVAE
 from vaeflow.models.factor_vae import FactorVAE
@@ -23,6 +24,7 @@ __all__ = [
     "AnnealedVAE",
     "BetaTCVAE",
     "BetaVAE",
+    "ConditionalVAE",
     "ConvVAE",
     "FactorVAE",
     "Forward",

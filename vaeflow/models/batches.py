@@ -36,7 +36,7 @@ def checked_for(model: Any, batch: Batch) -> Batch:
     """Returns the part of a batch that a model reads.
 
     Raises:
-      ConfigurationError: it reads what the batch has not.
+      ConfigurationError: it reads what the batch has not, or the labels are none that it knows.
     """
     for name in model.reads:
         if batch.get(name) is None:
@@ -44,7 +44,36 @@ def checked_for(model: Any, batch: Batch) -> Batch:
                 f"{type(model).__name__} reads {name!r} of each image, and none were given: hand them over, "
                 f"as in encode(images, {name}), with integers of shape [b, F] for F factors"
             )
+    if "labels" in model.reads:
+        _check_labels(model, batch["labels"], batch.get("images"))
     return {name: value for name, value in batch.items() if name == "images" or name in model.reads}
+
+
+def check_num_labels(labels: Any, num_rows: Any) -> None:
+    """Raises `ConfigurationError` unless there are labels for each row, where both numbers are known."""
+    if labels is not None and isinstance(num_rows, int) and labels.shape[0] not in (None, num_rows):
+        raise ConfigurationError(
+            f"got labels of {labels.shape[0]} examples, expected those of {num_rows}; give each its own"
+        )
+
+
+def _check_labels(model, labels, images):
+    """Raises `ConfigurationError` for labels that the model was not made for; a graph knows only shapes."""
+    sizes = model.label_sizes
+    if labels.shape.rank != 2 or labels.shape[1] not in (None, len(sizes)):
+        raise ConfigurationError(
+            f"{type(model).__name__} reads integers of the shape [b, {len(sizes)}] as labels, got the shape "
+            f"{tuple(labels.shape)}; give each example one for each factor"
+        )
+    check_num_labels(labels, None if images is None else images.shape[0])
+    if tf.executing_eagerly():
+        given = labels.numpy()
+        unknown = given[((given < 0) | (given >= sizes)).any(axis=1)]
+        if len(unknown):
+            known = " and ".join(f"0 to {size - 1}" for size in sizes)
+            raise ConfigurationError(
+                f"{type(model).__name__} was made for labels from {known}, got {unknown[0].tolist()}"
+            )
 
 
 def repeated(values: Any, num_samples: int) -> Any:

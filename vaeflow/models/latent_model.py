@@ -209,6 +209,8 @@ class LatentModel(Model):
         self._check_built("decode")
         batch = self._checked_labels(labels)
         given = {name: tf.convert_to_tensor(value) for name, value in self._named(latents).items()}
+        for value in given.values():
+            batches.check_num_labels(batch.get("labels"), value.shape[0])
         one_pass = Generated(given=given, training=training, labels=batch.get("labels"))
         decoded = self._generate(one_pass, None)
         if unknown := given.keys() - one_pass.draws.keys():
@@ -254,6 +256,7 @@ class LatentModel(Model):
 
     def _generated(self, num_samples, labels, temperature):
         labels = self._checked_labels(labels).get("labels")
+        batches.check_num_labels(labels, num_samples)
         return Generated(num_samples, temperature=temperature, labels=labels)
 
     def _free_bits_deficit(self, forward):

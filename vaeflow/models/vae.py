@@ -54,6 +54,10 @@ class VAE(LatentModel):
       **kwargs: as for `LatentModel`.
     """
 
+    # How many values come next to the channels of an image, and to the latents; see `encoder_inputs`.
+    num_encoder_conditions = 0
+    num_decoder_conditions = 0
+
     def __init__(
         self,
         num_latents: int = 10,
@@ -97,30 +101,40 @@ class VAE(LatentModel):
     def build(self, input_shape: Shape) -> None:
         """Builds the blocks for images of `(None, H, W, C)`."""
         image_shape = height, width, channels = checked_image_shape(self, input_shape)
-        features_shape = build_chain([self.encoder], input_shape)
+        encoder_shape = (None, height, width, channels + self.num_encoder_conditions)
+        features_shape = build_chain([self.encoder], encoder_shape)
         check_features(self, features_shape)
-        latents_shape = self.posterior.latents_shape(features_shape)
+        latents_shape: Any = self.posterior.latents_shape(features_shape)
         check_latents(self, latents_shape)
         build_once(self.posterior, features_shape)
         self.prior.image_shape = image_shape
         build_once(self.prior, latents_shape)
         self.decoder.target_shape = (height, width, channels * self.likelihood.channels_per_channel)
-        outputs_shape = build_chain([self.decoder], latents_shape)
+        decoder_shape = (*latents_shape[:-1], latents_shape[-1] + self.num_decoder_conditions)
+        outputs_shape = build_chain([self.decoder], decoder_shape)
         check_decoder(self, outputs_shape, image_shape)
         build_once(self.likelihood, outputs_shape)
 
     def infer(self, batch: Batch, training: bool = False) -> Any:
         """Returns the parameters of q(z|x), a nest of tensors `[b, …]`; see `Posterior`."""
-        images = batch["images"]
-        self._check_images(images)
-        return self.posterior(self.in_parts(self.encoder, images, training=training))
+        self._check_images(batch["images"])
+        return self.posterior(self.in_parts(self.encoder, self.encoder_inputs(batch), training=training))
 
     def draw_latents(self, one_pass: Pass, evidence: Any) -> tf.Tensor:
         return one_pass.draw("z", self.prior_distribution, lambda: self.posterior_distribution(evidence))
 
     def likelihood_of(self, latents: tf.Tensor, one_pass: Pass) -> ImageDistribution:
-        outputs = self.in_parts(self.decoder, latents, training=one_pass.training)
+        inputs = self.decoder_inputs(latents, one_pass)
+        outputs = self.in_parts(self.decoder, inputs, training=one_pass.training)
         return distribution_of(self.likelihood, outputs, "log_prob", "Bernoulli(outputs)")
+
+    def encoder_inputs(self, batch: Batch) -> tf.Tensor:
+        """Returns what the encoder sees of a batch, `[b, H, W, C + num_encoder_conditions]`."""
+        return batch["images"]
+
+    def decoder_inputs(self, latents: tf.Tensor, one_pass: Pass) -> tf.Tensor:
+        """Returns what the decoder sees of the latents, `[r, …, D + num_decoder_conditions]`."""
+        return latents
 
     def posterior_distribution(self, evidence: Any) -> Distribution:
         """Returns q(z|x), of what `infer` returned or of rows of it."""
