@@ -3,6 +3,7 @@
 import json
 import math
 
+import numpy as np
 import pytest
 import tensorflow as tf
 from tensorflow.core.util import event_pb2
@@ -112,6 +113,20 @@ def test_the_training_split_without_likelihood(workdir):
 
 
 @pytest.mark.slow
+def test_some_examples_spread_over_the_split(workdir, tmp_path, capsys):
+    """They give the figures of a split that has only them."""
+    quick = ("evaluate.num_samples = 2", "evaluate.metrics = []")
+    assert run_evaluate(workdir, "evaluate.num_examples = 5", *quick) == 0
+    assert "5 of 11 images of Arrays" in capsys.readouterr().err
+    found = report(workdir)
+    assert found["num_examples"] == found["mutual_information_examples"] == 5
+    with np.load(workdir.parent / "data" / "evaluation.npz") as data:
+        np.savez(tmp_path / "some.npz", images=data["images"][[0, 2, 5, 7, 10]])
+    assert run_evaluate(workdir, f"Arrays.evaluation = '{tmp_path}/some.npz'", *quick) == 0
+    assert report(workdir) == found
+
+
+@pytest.mark.slow
 def test_other_data_by_override(workdir, tmp_path):
     trained_runs.write_data(tmp_path, num_evaluation=5)
     assert (
@@ -136,6 +151,7 @@ def test_another_dataset_by_override(workdir, capsys):
         ("evaluate.num_samples = 'all'", "must be a list of positive integers, got 'all'"),
         ("evaluate.split = 'test'", "'evaluation'"),
         ("evaluate.metrics = @ReconstructionQuality()", "must be a list of Metrics"),
+        ("evaluate.num_examples = 0", "`evaluate.num_examples` must be a positive integer, got 0"),
         ("evaluate.batch_size = 0", "must be a positive integer, got 0"),
         ("evaluate.checkpoint = 'last'", "use the flag --checkpoint"),
         ("evaluate.num_sample = 5", "did you mean 'num_samples'"),

@@ -39,10 +39,11 @@ def evaluate(
     split: str = "evaluation",
     num_samples: int | Sequence[int] | None = None,
     metrics: Sequence[Metric] | None = None,
+    num_examples: int | None = None,
     batch_size: int | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Evaluates a trained model on a whole split; each example counts once.
+    """Evaluates a trained model on a split; each example counts once.
 
     Up to rounding, the results do not depend on the batch size or the number of
     replicas. What is not defined for the model is left out, and a line names it. The
@@ -70,6 +71,7 @@ def evaluate(
         skips the likelihood; None for 1 and 50 where the likelihood is defined.
       metrics: a list of `Metric`s, in gin `[@ReconstructionQuality()]`, which is the
         default; `[]` for none.
+      num_examples: how many examples, spread evenly over the split; None for all.
       batch_size: the global batch size; None for that of the training run.
       seed: keys the noise.
 
@@ -87,18 +89,21 @@ def evaluate(
         if num_samples is not None:
             num_samples = [num_samples] if isinstance(num_samples, int) else num_samples
             num_samples = validation.positive_integers("evaluate.num_samples", num_samples)
-        if batch_size is not None:
-            validation.positive_integer("evaluate.batch_size", batch_size)
+        for name, value in (("num_examples", num_examples), ("batch_size", batch_size)):
+            if value is not None:
+                validation.positive_integer(f"evaluate.{name}", value)
         validation.seed("evaluate.seed", seed)
         metrics = [ReconstructionQuality()] if metrics is None else metrics
         metrics = validation.list_of("evaluate.metrics", metrics, Metric, "[@ReconstructionQuality()]")
     run = trained.restore(workdir, checkpoint)
     images = run.split(split)
-    described = f"{images.num_examples:,} images of {type(run.dataset).__name__}, {split} split"
+    batch_size = run.checked_batch_size("evaluate.batch_size", batch_size)
+    examples = Examples(run.model, images, run.strategy, batch_size, seed).spread(num_examples)
+    count = len(examples.indices)
+    of = "" if count == images.num_examples else f" of {images.num_examples:,}"
+    described = f"{count:,}{of} images of {type(run.dataset).__name__}, {split} split"
     print(printable(f"{run.checkpoint} on {described}"), file=sys.stderr)
 
-    batch_size = run.checked_batch_size("evaluate.batch_size", batch_size)
-    examples = Examples(run.model, images, run.strategy, batch_size, seed)
     results = _in_units(Evaluator(examples, metrics).evaluate())
     compared = examples.spread(_MOST_EXAMPLES_COMPARED)
     embedded = embedding.embed(compared)
@@ -123,7 +128,7 @@ def evaluate(
         "checkpoint": run.checkpoint.name,
         "dataset": type(run.dataset).__name__,
         "split": split,
-        "num_examples": images.num_examples,
+        "num_examples": count,
         **_limits_of_estimates(results, len(compared.indices)),
         "binarization": images.binarization,
         "seed": seed,
