@@ -32,8 +32,11 @@ class Gaussian:
 
     @property
     def parameters(self) -> dict[str, tf.Tensor]:
-        """`mean` and `log_variance`."""
-        return {"mean": self.mean, "log_variance": self.log_variance}
+        """`mean` and `log_variance`, of one shape."""
+        log_variance = self.log_variance
+        if log_variance.shape != self.mean.shape:
+            log_variance = tf.broadcast_to(log_variance, tf.shape(self.mean))
+        return {"mean": self.mean, "log_variance": log_variance}
 
     def draw(self, num_rows: Any = None, shared: bool = False) -> tuple[tf.Tensor, tf.Tensor]:
         """Draws by the reparameterization trick (arXiv:1312.6114, section 2.4); see `Distribution.draw`.

@@ -235,7 +235,7 @@ class LatentModel(Model):
         Args:
           num_samples: n.
           labels: integers `[n, F]`, for a model that reads them.
-          temperature: scales how far the draws of z spread; 1 for p itself.
+          temperature: scales how far the draws of z spread, above 0; 1 for p itself.
         """
         self._check_built("sample")
         return self._generate(self._generated(num_samples, labels, temperature), None).mean
@@ -257,6 +257,7 @@ class LatentModel(Model):
     def _generated(self, num_samples, labels, temperature):
         labels = self._checked_labels(labels).get("labels")
         batches.check_num_labels(labels, num_samples)
+        validation.positive_number("temperature", temperature)
         return Generated(num_samples, temperature=temperature, labels=labels)
 
     def _free_bits_deficit(self, forward):

@@ -37,8 +37,22 @@ class Draw:
 
     @functools.cached_property
     def prior(self) -> Any:
-        """p(z), a `Distribution`."""
-        return self.make_prior()
+        """p(z), a `Distribution`.
+
+        Raises:
+          ConfigurationError: it is one over values of another shape than z.
+        """
+        prior: Any = self.make_prior()
+        expected = self.value.shape[1:]
+        found = tf.TensorShape(prior.center.shape)
+        # One for each row has the rows in front.
+        of_value = found if found.rank is None else found[max(0, found.rank - len(expected)) :]
+        if not of_value.is_compatible_with(expected):
+            raise ConfigurationError(
+                f"the prior {type(prior).__name__} is one over values of the shape {found.as_list()}, the "
+                f"latents are {expected.as_list()}; make it for the shape that the prior's `build` gets"
+            )
+        return prior
 
     @functools.cached_property
     def log_prior(self) -> tf.Tensor:
