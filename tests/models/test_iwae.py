@@ -1,18 +1,21 @@
 """IWAE: its bound against NumPy, and the mean and the variance of its three gradients."""
 
 import itertools
+import json
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.fixtures import numpy_vae, tiny_runs
+from tests.fixtures import numpy_vae, tiny_runs, trained_runs
 from tests.fixtures.replica_steps import stored
 from tests.fixtures.small_objectives import BATCH_SIZE, NUM_LATENTS, images, make_model, terms_of
 from vaeflow import random, testing
 from vaeflow.analysis.evaluator import Evaluator
 from vaeflow.analysis.examples import Examples
+from vaeflow.commands import command_line
+from vaeflow.commands.programs import embed, evaluate, export, record, sample
 from vaeflow.datasets import InMemorySplit
 from vaeflow.errors import ConfigurationError
 from vaeflow.layers import (
@@ -384,3 +387,22 @@ def stl_with_vamp_prior():
 @pytest.mark.parametrize("factory", [dreg, stl_with_vamp_prior])
 def test_each_estimator_passes_the_checks(factory):
     testing.check_model(factory, (4, 3, 2))
+
+
+@pytest.mark.families
+@pytest.mark.slow
+@pytest.mark.processes
+def test_every_command_takes_it(tmp_path):
+    settings = ("IWAE.estimator = 'dreg'", "IWAE.num_samples = 3", "Arrays.binarization = 'dynamic'")
+    workdir = trained_runs.trained_folder(tmp_path, *settings, model="IWAE")
+    evaluated = tiny_runs.metrics_lines(workdir)[-1]
+    assert evaluated[f"evaluation/{BOUND}"] < evaluated["evaluation/negative_elbo"]
+    for program in (evaluate, sample, embed, export, record):
+        arguments = [f"--workdir={workdir}"]
+        arguments += [f"--results={tmp_path}"] if program is record else []
+        with tiny_runs.configuration_of_its_own():
+            assert command_line.main(program.COMMAND, arguments) == 0, program.__name__
+    report = json.loads((workdir / "evaluation.json").read_text())["metrics"]
+    assert (
+        report["nll_is50_nats[dynamic]"] < report[f"{BOUND}_nats[dynamic]"] < report["nll_is1_nats[dynamic]"]
+    )
