@@ -222,13 +222,14 @@ def test_bits_per_dimension_of_a_probability():
         images_of([0, 1], "float32"),
         images_of([200], binarization="dynamic"),
     ):
-        assert bits_per_dimension(nats, images, BernoulliLikelihood()) == pytest.approx(1.0)
+        assert bits_per_dimension(nats, images, BernoulliLikelihood().measure) == pytest.approx(1.0)
 
 
 def test_bits_per_dimension_of_a_density():
     # A uniform density of 1 on the range tells nothing of 256 levels; half the range is one bit less.
-    assert bits_per_dimension(0.0, images_of([200]), GaussianLikelihood()) == pytest.approx(8.0)
-    assert bits_per_dimension(-24 * math.log(2), images_of([200]), GaussianLikelihood()) == pytest.approx(7.0)
+    measure, images = GaussianLikelihood().measure, images_of([200])
+    assert bits_per_dimension(0.0, images, measure) == pytest.approx(8.0)
+    assert bits_per_dimension(-24 * math.log(2), images, measure) == pytest.approx(7.0)
 
 
 @pytest.mark.parametrize(
@@ -242,7 +243,7 @@ def test_bits_per_dimension_of_a_density():
     ],
 )
 def test_bits_per_dimension_without_meaning(likelihood, images):
-    assert bits_per_dimension(10.0, images, likelihood) is None
+    assert bits_per_dimension(10.0, images, likelihood.measure) is None
 
 
 def test_it_sees_the_binarization_that_the_evaluation_sees():

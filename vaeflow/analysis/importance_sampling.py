@@ -12,7 +12,6 @@ from vaeflow.analysis.examples import Examples
 from vaeflow.datasets import Split
 from vaeflow.devices import replicas
 from vaeflow.errors import ConfigurationError
-from vaeflow.layers import Likelihood
 from vaeflow.models import batches
 from vaeflow.runs import watchdog
 
@@ -194,7 +193,7 @@ def _add_exponentials(sums, values):
     return new_largest, total + tf.reduce_sum(tf.exp(values - shift[:, None]), axis=1)
 
 
-def bits_per_dimension(nll_nats: float, split: Split, likelihood: Likelihood) -> float | None:
+def bits_per_dimension(nll_nats: float, split: Split, measure: str | None) -> float | None:
     """Converts a negative log-likelihood into bits for each pixel and channel.
 
     For a density over pixel values it is that of the 256 levels of 8-bit pixels, which
@@ -204,16 +203,16 @@ def bits_per_dimension(nll_nats: float, split: Split, likelihood: Likelihood) ->
     Args:
       nll_nats: for a whole image.
       split: the images.
-      likelihood: the model's.
+      measure: of the model's likelihood; see `Likelihood`.
 
     Returns:
       The bits; None where they have no meaning: the likelihood is not normalized, is a
       density over pixels that have no levels, or is one of binary pixels and some are grey.
     """
     bits = nll_nats / (math.prod(split.shape) * math.log(2.0))
-    if likelihood.measure == "probability" or (likelihood.measure == "binary" and _is_binary(split)):
+    if measure == "probability" or (measure == "binary" and _is_binary(split)):
         return bits
-    if likelihood.measure == "density" and split.dtype == "uint8" and split.binarization == "none":
+    if measure == "density" and split.dtype == "uint8" and split.binarization == "none":
         return bits + math.log2(256)
     return None
 

@@ -166,7 +166,7 @@ def _say_what_is_left_out(model: LatentModel, results: Mapping[str, float], with
 
 
 def _likelihoods(examples, num_samples):
-    split, likelihood = examples.split, examples.model.likelihood
+    split, measure = examples.split, examples.model.measure
     results = {}
     with ProgressLine(every_seconds=10, stays=False) as line:
 
@@ -176,7 +176,7 @@ def _likelihoods(examples, num_samples):
         estimates = ImportanceSampler(examples, num_samples).estimate(show)
     for k, nats in estimates.items():
         results[f"nll_is{k}_nats"] = nats
-        bits = bits_per_dimension(nats, split, likelihood)
+        bits = bits_per_dimension(nats, split, measure)
         if bits is not None:
             results[f"bits_per_dimension_is{k}"] = bits
     return results

@@ -74,6 +74,11 @@ class LatentModel(Model):
         """K, the number of samples of the latents for each example in training."""
         return 1
 
+    @property
+    def measure(self) -> str | None:
+        """What p(x|z) measures, as its block `likelihood` says (`Likelihood.measure`); None without one."""
+        return getattr(getattr(self, "likelihood", None), "measure", None)
+
     def infer(self, batch: Batch, training: bool = False) -> Any:
         """Computes what q needs of the images: a nest of tensors `[b, …]`, computed once for all samples.
 

@@ -1,0 +1,116 @@
+"""Every command on one model of each structure: what it writes, and what it leaves out and says so."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from tests.fixtures import tiny_runs, trained_runs
+from vaeflow.commands import command_line
+from vaeflow.commands.programs import embed, evaluate, export, sample
+
+
+@dataclasses.dataclass(frozen=True)
+class Structure:
+    """A model, and what is defined for it.
+
+    Attributes:
+      model: the name of its class.
+      settings: gin statements.
+      left_out: parts of the lines that name what is left out.
+      has_likelihood: whether the evaluation has importance sampling.
+      latents: group -> the shape of its latents.
+    """
+
+    model: str
+    settings: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    has_likelihood: bool = True
+    latents: tuple[tuple[str, tuple[int, ...]], ...] = (("", (3,)),)
+
+
+NO_MUTUAL_INFORMATION = "the mutual information"
+STRUCTURES = {
+    "gaussian": Structure("VAE"),
+    "point": Structure(
+        "WAE",
+        ("WAE.deterministic = True",),
+        ("the negative ELBO and the KL", NO_MUTUAL_INFORMATION, "the likelihood, since the posterior of"),
+        has_likelihood=False,
+    ),
+    "flows": Structure(
+        "VAE",
+        ("VAE.posterior = @IAFPosterior()", "IAFPosterior.hidden_units = (4,)", "VAE.prior = @FlowPrior()"),
+        (NO_MUTUAL_INFORMATION,),
+    ),
+    "mixture": Structure("VAE", ("VAE.prior = @VampPrior()", "VampPrior.num_pseudo_inputs = 5")),
+    "samples": Structure("IWAE", ("IWAE.num_samples = 3",)),
+    "labels": Structure(
+        "ConditionalVAE",
+        ("ConditionalVAE.num_classes = 3", "Arrays.labels_key = 'labels'"),
+        (NO_MUTUAL_INFORMATION,),
+    ),
+}
+
+
+# Whose latents or batches are of another form; those of the others are as a VAE's.
+OF_ANOTHER_FORM = {"labels", "codes", "ladder"}
+
+
+def structures():
+    for name in STRUCTURES:
+        marks = () if name in OF_ANOTHER_FORM else pytest.mark.families
+        yield pytest.param(name, marks=marks)
+
+
+@pytest.fixture(scope="module", params=structures())
+def structure(request):
+    return STRUCTURES[request.param]
+
+
+@pytest.fixture(scope="module")
+def workdir(structure, tmp_path_factory):
+    folder = tmp_path_factory.mktemp(structure.model)
+    return trained_runs.trained_folder(folder, *structure.settings, model=structure.model)
+
+
+def run(command, workdir, *parameters):
+    given = [f"--gin_param={parameter}" for parameter in parameters]
+    with tiny_runs.configuration_of_its_own():
+        return command_line.main(command.COMMAND, [f"--workdir={workdir}", *given])
+
+
+@pytest.mark.slow
+def test_it_is_evaluated_and_what_is_left_out_is_named(structure, workdir, capsys):
+    assert run(evaluate, workdir, "evaluate.num_examples = 5") == 0
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("left out")]
+    assert len(said) == len(structure.left_out)
+    for line, expected in zip(said, structure.left_out, strict=True):
+        assert line.startswith(f"left out for this {structure.model}: {expected}")
+    metrics = json.loads((workdir / "evaluation.json").read_text())["metrics"]
+    assert np.all(np.isfinite(list(metrics.values())))
+    assert ("nll_is50_nats[none]" in metrics) == structure.has_likelihood
+    assert ("negative_elbo_nats[none]" in metrics) == structure.has_likelihood
+
+
+@pytest.mark.slow
+def test_it_is_sampled_and_embedded(structure, workdir):
+    small = ("sample.num_samples = 6", "sample.num_fit_examples = 20", "sample.num_reconstructions = 4")
+    samplers = "sample.samplers = [@PriorSampler()]"
+    assert run(sample, workdir, *small, samplers) == 0
+    assert run(embed, workdir) == 0
+    with (
+        np.load(workdir / "embeddings/evaluation.npz") as embedded,
+        np.load(workdir / "samples/samples.npz") as drawn,
+    ):
+        for group, shape in structure.latents:
+            prefix, suffix = (f"{group}_", f"_{group}") if group else ("", "")
+            assert embedded[f"{prefix}latents"].shape == (11, *shape)
+            assert drawn[f"samples_prior_latents{suffix}"].shape == (6, *shape)
+        assert np.all(np.isfinite(drawn["samples_prior_images"]))
+
+
+@pytest.mark.families
+def test_it_is_exported_and_each_file_computes_what_the_model_does(workdir):
+    assert run(export, workdir, "export.formats = ('saved_model', 'keras', 'tflite', 'onnx')") == 0
