@@ -21,7 +21,7 @@ from vaeflow.runs.checkpoints import CheckpointStore
 pytestmark = [pytest.mark.processes, pytest.mark.slow]
 
 GIN = """
-train.model = @VAE
+train.model = @ConditionalVAE  # So that labels are handed to workers, too.
 train.dataset = @Arrays()
 train.num_steps = 100
 train.batch_size = 8
@@ -31,10 +31,13 @@ train.ema_decay = 0.99
 train.peer_seconds = 4
 train.start_seconds = 60
 train.callbacks = [@Progress(), @Evaluation(), @Images(), @Summaries(), @Checkpoints(), @Pause()]
-Arrays.train = 'images.npy'
-VAE.num_latents = 2
-VAE.encoder = @DenseEncoder()
-VAE.decoder = @DenseDecoder()
+Arrays.train = 'images.npz'
+Arrays.key = 'images'
+Arrays.labels_key = 'labels'
+ConditionalVAE.num_classes = 3
+ConditionalVAE.num_latents = 2
+ConditionalVAE.encoder = @DenseEncoder()
+ConditionalVAE.decoder = @DenseDecoder()
 DenseEncoder.units = (8,)
 DenseDecoder.units = (8,)
 Evaluation.every_steps = 50
@@ -50,7 +53,7 @@ class Job:
     def __init__(self, folder):
         self.folder = folder
         (folder / "tiny.gin").write_text(GIN)
-        np.save(folder / "images.npy", tiny_runs.images(61))
+        np.savez(folder / "images.npz", images=tiny_runs.images(61), labels=np.arange(61) % 3)
 
     def arguments(self, name, *more):
         flags = ["--gin_file=tiny.gin", "--plugin=pause_plugin", f"--workdir={self.workdir(name)}"]
