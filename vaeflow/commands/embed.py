@@ -145,7 +145,7 @@ def _write_arrays(
     arrays = {}
     for group, of_group in embedded.items():
         named = {"latents": of_group.latents, **of_group.parameters}
-        if not of_group.is_gaussian:
+        if "mean" not in of_group.parameters:
             named["center"] = of_group.center
         label = "" if len(embedded) == 1 else f"{group}_"
         arrays |= {"indices": of_group.indices} | {f"{label}{name}": value for name, value in named.items()}

@@ -70,7 +70,7 @@ class VampPrior(Prior):
 
     The encoder sees them as it sees images in evaluation, `training=False`: p(z) is then the same
     in training and in evaluation, and for every example. The paper's nets have no layer for which
-    this makes a difference.
+    this makes a difference. In a model with several groups of latents it is the prior of the first.
 
     Args:
       num_pseudo_inputs: K.
@@ -135,6 +135,8 @@ class VampPrior(Prior):
             )
         pseudo_inputs = tf.cast(self.pseudo_inputs, model.variable_dtype)
         posterior = model.encode(tf.clip_by_value(pseudo_inputs, 0.0, 1.0))
+        if isinstance(posterior, dict):
+            posterior = next(iter(posterior.values()))
         if not isinstance(posterior, Gaussian):
             name = type(model).__name__
             raise ConfigurationError(

@@ -12,6 +12,7 @@ from vaeflow.models.factor_vae import FactorVAE
 from vaeflow.models.forward import Forward
 from vaeflow.models.info_vae import InfoVAE
 from vaeflow.models.iwae import IWAE
+from vaeflow.models.ladder_vae import LadderVAE
 from vaeflow.models.latent_model import LatentModel
 from vaeflow.models.vae import VAE
 from vaeflow.models.wae import WAE
@@ -29,6 +30,7 @@ __all__ = [
     "FactorVAE",
     "Forward",
     "InfoVAE",
+    "LadderVAE",
     "LatentModel",
     "Model",
     "Term",

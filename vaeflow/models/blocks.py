@@ -62,23 +62,23 @@ def check_images(model: Any, images: Any, expected: Sequence[int]) -> None:
         )
 
 
-def check_features(model: Any, shape: Sequence[int | None]) -> None:
-    """Raises an error unless the `encoder` returns features of the rank that the `posterior` takes."""
-    rank, name = model.posterior.features_rank, type(model.posterior).__name__
+def check_features(encoder: Any, posterior: Any, shape: Sequence[int | None]) -> None:
+    """Raises an error unless an encoder returns features of the rank that the posterior takes."""
+    rank, name = posterior.features_rank, type(posterior).__name__
     if len(shape) != rank:
         advice = "; end it with Flatten()" if rank == 2 else f" for {name}"
-        raise wrong_output(model.encoder, shape, f"features {_axes(rank, 'F')}{advice}")
+        raise wrong_output(encoder, shape, f"features {_axes(rank, 'F')}{advice}")
 
 
-def check_latents(model: Any, shape: Sequence[int | None]) -> None:
-    """Raises `ConfigurationError` where `prior` or `decoder` take latents of another rank than they have."""
-    for block in (model.prior, model.decoder):
+def check_latents(blocks: Iterable[Any], posterior: Any, shape: Sequence[int | None]) -> None:
+    """Raises `ConfigurationError` where a prior or decoder takes latents of another rank than `shape`."""
+    for block in blocks:
         rank = getattr(block, "latents_rank", None)
         if rank not in (None, len(shape)):
             raise ConfigurationError(
                 f"{type(block).__name__} takes latents {_axes(rank, 'D')}, and those of "
-                f"{type(model.posterior).__name__} are {shape_text(shape[1:])}; choose another block in "
-                "place of one of the two"
+                f"{type(posterior).__name__} are {shape_text(shape[1:])}; choose another block in place of "
+                "one of the two"
             )
 
 

@@ -103,9 +103,9 @@ class VAE(LatentModel):
         image_shape = height, width, channels = checked_image_shape(self, input_shape)
         encoder_shape = (None, height, width, channels + self.num_encoder_conditions)
         features_shape = build_chain([self.encoder], encoder_shape)
-        check_features(self, features_shape)
+        check_features(self.encoder, self.posterior, features_shape)
         latents_shape: Any = self.posterior.latents_shape(features_shape)
-        check_latents(self, latents_shape)
+        check_latents((self.prior, self.decoder), self.posterior, latents_shape)
         build_once(self.posterior, features_shape)
         self.prior.image_shape = image_shape
         build_once(self.prior, latents_shape)
