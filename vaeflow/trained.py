@@ -10,8 +10,9 @@ from vaeflow import config
 from vaeflow.datasets import pipeline
 from vaeflow.devices import strategies
 from vaeflow.errors import ConfigurationError, EnvironmentFailure
+from vaeflow.models import frozen_blocks
 from vaeflow.models.base import Model
-from vaeflow.runs import watchdog
+from vaeflow.runs import frozen_files, watchdog
 from vaeflow.runs.checkpoints import CheckpointStore
 from vaeflow.runs.workdir import WorkDir
 from vaeflow.training import making
@@ -137,6 +138,7 @@ def restore(workdir, checkpoint="best", strategy=strategies.mirrored):
         model: Any = making.make("train.model", given["model"], Model)
         making.follow_run(model, None, given["num_steps"])
         model.build((None, *image_shape))
+    frozen_files.check(store.path(step), record, frozen_blocks.files(model))
     _assign_weights(model, store, step)
     num_replicas = made_strategy.num_replicas_in_sync
     return Trained(
@@ -155,7 +157,7 @@ def restore(workdir, checkpoint="best", strategy=strategies.mirrored):
 
 def _assign_weights(model, store, step):
     weights = store.read_weights(step)
-    _assign(model.variables, weights["model"], store.path(step))
+    _assign(frozen_blocks.without(model, model.variables), weights["model"], store.path(step))
     if weights["averages"]:
         _assign(model.averaged_variables(), weights["averages"], store.path(step))
 

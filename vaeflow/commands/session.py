@@ -18,6 +18,7 @@ from vaeflow.datasets import Dataset, pipeline
 from vaeflow.devices import cores, replicas
 from vaeflow.devices.workers import Workers, check_port
 from vaeflow.errors import ConfigurationError, EnvironmentFailure, TrainingDiverged
+from vaeflow.models import frozen_blocks
 from vaeflow.models.base import Model
 from vaeflow.runs import data_record, failures
 from vaeflow.runs.checkpoints import CheckpointStore
@@ -134,7 +135,11 @@ def run(
             evaluation_split=evaluation_split,
             evaluated=evaluated,
             workdir=workdir,
-            checkpoints=CheckpointStore(workdir.checkpoints, image_shape=train_split.shape),
+            checkpoints=CheckpointStore(
+                workdir.checkpoints,
+                image_shape=train_split.shape,
+                frozen_files=frozen_blocks.files(parts.model),
+            ),
             stop_request=stop_request,
             num_steps=plan.num_steps,
             configuration=folder.configuration,
@@ -174,7 +179,7 @@ def _facts(source, trainer, evaluated, workers):
     batch_size = trainer.settings.batch_size
     num_latents = getattr(model, "num_latents", None)
     return {
-        "model": f"{type(model).__name__}, {model.count_params():,} weights, "
+        "model": f"{type(model).__name__}, {frozen_blocks.num_weights(model, ' weights')}, "
         + (f"{num_latents} latents, " if num_latents else "")
         + model.dtype_policy.name,
         "data": f"{source}, {split.num_examples:,} training and "
@@ -219,11 +224,19 @@ def _check_agreement(run, step):
             f"this worker resumes at step {step}, others elsewhere (the mean is {mean:g}): they do not "
             f"see the same checkpoints; put {run.workdir.path} on a disk that all workers share"
         )
+    for each in frozen_blocks.files(run.trainer.model):
+        number = int(each.sha256[:12], 16)  # Exact as a float.
+        if replicas.mean_over_workers(run.trainer.strategy, number) != number:
+            raise EnvironmentFailure(
+                f"this worker has read {each.file} with the SHA-256 {each.sha256}, others another file; "
+                "give all workers the same"
+            )
 
 
 def _finish(run):
     """Writes `result.json` and prints where everything is."""
-    weights = run.trainer.model.weights
+    model = run.trainer.model
+    weights = frozen_blocks.without(model, model.weights)
     if bad := first_not_finite((weight.path, weight.numpy()) for weight in weights):
         raise TrainingDiverged(
             f"training diverged: after step {run.step}, the weights {bad} are not finite; "

@@ -15,6 +15,7 @@ from vaeflow.distributions import is_discrete
 from vaeflow.export.formats import FORMATS, modules_of
 from vaeflow.export.inference import blank_pass, center_name, encoded, suffix
 from vaeflow.export.usage import USAGE, places
+from vaeflow.models import frozen_blocks
 from vaeflow.runs import json_files, reading
 from vaeflow.runs.digest import weights_sha256
 from vaeflow.runs.escaping import code_block, markdown
@@ -147,12 +148,16 @@ def _details(
         "model": f"{type(model).__name__}: {_summary(model)}",
         **{title: name for role, title in _ROLES.items() if (name := _block_name(model, role))},
         "latents": _latents(run),
-        "weights": f"{model.count_params():,}"
+        "weights": frozen_blocks.num_weights(model)
         + (" (moving averages)" if run.settings["ema_decay"] is not None else ""),
+        **{
+            f"frozen weights of {markdown(each.file)}": f"SHA-256 `{each.sha256}`"
+            for each in frozen_blocks.files(model)
+        },
         "images": f"{size} (height, width, channels), values in [0, 1]",
         "precision": f"computed in {run.settings['precision']}, {model.variable_dtype} in and out",
         "files": files,
-        "SHA-256 of the weights": f"`{weights_sha256(model.weights)}`",
+        "SHA-256 of the weights": f"`{weights_sha256(frozen_blocks.without(model, model.weights))}`",
     }
 
 

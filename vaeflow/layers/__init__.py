@@ -6,6 +6,7 @@ from vaeflow.layers.conv import ConvDecoder, ConvEncoder
 from vaeflow.layers.conv_maps import ConvMapDecoder, ConvMapEncoder
 from vaeflow.layers.dense import DenseDecoder, DenseEncoder
 from vaeflow.layers.flow_prior import FlowPrior
+from vaeflow.layers.frozen import FrozenNet
 from vaeflow.layers.gaussian_map import GaussianMap
 from vaeflow.layers.iaf_posterior import IAFPosterior
 from vaeflow.layers.likelihoods import BernoulliLikelihood, GaussianLikelihood, Likelihood
@@ -28,6 +29,7 @@ __all__ = [
     "DenseEncoder",
     "DeterministicPosterior",
     "FlowPrior",
+    "FrozenNet",
     "GaussianLikelihood",
     "GaussianMap",
     "GaussianPosterior",

@@ -12,7 +12,7 @@ from vaeflow.devices import cores, replicas
 from vaeflow.errors import ConfigurationError, user_code
 from vaeflow.layers.constructor_config import ConstructorConfig
 from vaeflow.layers.terms import Term, Update
-from vaeflow.models import batches
+from vaeflow.models import batches, frozen_blocks
 from vaeflow.models.batches import Batch
 from vaeflow.models.pixel_range import CheckedPixels
 from vaeflow.models.terms import check_groups, check_terms, losses_by_group
@@ -113,8 +113,8 @@ class Model(ConstructorConfig, CheckedPixels, keras.Model):  # pyright: ignore[r
         return {}
 
     def all_layers(self) -> list[keras.layers.Layer]:
-        """Lists the model and every layer in it, however deep."""
-        return list(self._flatten_layers())
+        """Lists the model and every layer in it, however deep; frozen blocks without what is in them."""
+        return frozen_blocks.outside(list(self._flatten_layers()))
 
     def averaged_variables(self) -> list[keras.Variable]:
         """Lists what `train.ema_decay` averages: the trainable variables, and what blocks add to them."""

@@ -13,7 +13,7 @@ from typing import Any
 import tensorflow as tf
 
 from vaeflow.errors import ConfigurationError
-from vaeflow.runs import files, finite, json_files, reading
+from vaeflow.runs import files, finite, frozen_files, json_files, reading
 from vaeflow.runs.literal_paths import literal
 from vaeflow.runs.totals import Totals
 
@@ -22,6 +22,7 @@ RECORD = "record.json"
 
 _INDEX = f"{VARIABLES}.index"
 _DATA = re.compile(rf"{VARIABLES}\.data-\d{{5}}-of-(\d{{5}})")
+_MOST_NAMED = 10
 _SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
 _REQUIRED = {
     "step": json_files.WHOLE,
@@ -29,7 +30,7 @@ _REQUIRED = {
     "sha256": json_files.TEXT_BY_NAME,
 }
 # Absent from checkpoints of earlier versions.
-_OPTIONAL = {"best_metric": json_files.TEXT}
+_OPTIONAL = {"best_metric": json_files.TEXT, "frozen_files": frozen_files.RECORDED}
 
 
 def write_record(folder: pathlib.Path, record: Mapping[str, Any]) -> None:
@@ -150,6 +151,14 @@ def _disagreement(checkpoint: tf.train.Checkpoint, found: Mapping[str, Sequence[
 def key(name: str) -> str:
     """Returns the key of a variable in a checkpoint, e.g. of `model/3`."""
     return name + _SUFFIX
+
+
+def some(steps: Sequence[int], near: int | None) -> str:
+    """Lists at most ten steps for people: the nearest to one, or else the newest."""
+    wanted = steps[-1] if near is None else near
+    chosen = sorted(steps, key=lambda step: abs(step - wanted))[:_MOST_NAMED]
+    more = len(steps) - len(chosen)
+    return ", ".join(map(str, sorted(chosen))) + (f", and {more} more" if more else "")
 
 
 def first_line(error: BaseException) -> str:

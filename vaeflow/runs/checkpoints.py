@@ -15,13 +15,13 @@ import tensorflow as tf
 from absl import logging
 
 from vaeflow.errors import ConfigurationError, EnvironmentFailure, RunError, TrainingDiverged
-from vaeflow.runs import checkpoint_files, files, paths
+from vaeflow.runs import checkpoint_files, files, frozen_files, paths
+from vaeflow.runs.frozen_files import FrozenFile
 from vaeflow.runs.literal_paths import literal
 from vaeflow.runs.totals import Totals
 
 _STANDARD_METRIC = "evaluation/negative_elbo"
 _NAME = re.compile(r"step-([0-9]{8,18})")
-_MOST_NAMED = 10
 _NO_STEPS = Totals()
 
 
@@ -42,6 +42,8 @@ class CheckpointStore:
         the one recorded with the newest checkpoint, or the negative ELBO.
       image_shape: `(H, W, C)` of the model's images, recorded with each checkpoint so that
         the model can be built without the data.
+      frozen_files: the files of the model's frozen blocks, recorded with each checkpoint in place
+        of their weights.
     """
 
     def __init__(
@@ -50,9 +52,11 @@ class CheckpointStore:
         keep: int = 3,
         best_metric: str | None = None,
         image_shape: Sequence[int] | None = None,
+        frozen_files: Sequence[FrozenFile] = (),
     ) -> None:
         self.folder = pathlib.Path(folder)
         self.image_shape = image_shape
+        self.frozen_files = frozen_files
         self._keep = keep
         self._best_metric = best_metric
 
@@ -131,14 +135,18 @@ class CheckpointStore:
 
         Raises:
           EnvironmentFailure: there are checkpoints, but none of them is intact.
-          ConfigurationError: the variables are not those of the checkpoint.
+          ConfigurationError: the variables or the frozen blocks are not those of the checkpoint.
         """
         steps = self.steps()
         for step in reversed(steps):
             path = self.path(step)
-            problem = self.problem_with(step) or checkpoint_files.restore(checkpoint, path)
+            problem = self.problem_with(step)
             if problem is None:
-                return self.record(step)
+                record = self.record(step)
+                frozen_files.check(path, record, self.frozen_files)
+                problem = checkpoint_files.restore(checkpoint, path)
+            if problem is None:
+                return record
             logging.warning("refused the checkpoint %s: %s; trying the previous one", path, problem)
         if steps:
             raise EnvironmentFailure(
@@ -181,7 +189,7 @@ class CheckpointStore:
         if elsewhere or step not in steps:
             raise ConfigurationError(
                 f"there is no checkpoint {wanted} in {self.folder}; give best, last, or one of the steps "
-                + _some(steps, step)
+                + checkpoint_files.some(steps, step)
             )
         if problem := self.problem_with(step):
             raise EnvironmentFailure(f"the checkpoint {self.path(step)} is damaged: {problem}")
@@ -257,6 +265,7 @@ class CheckpointStore:
         record = {
             "step": step,
             "image_shape": self.image_shape,
+            "frozen_files": frozen_files.to_json(self.frozen_files),
             "best_metric": self.best_metric,
             "metrics": metrics,
             "totals": totals.to_json(),
@@ -287,11 +296,3 @@ class CheckpointStore:
           EnvironmentFailure: the folder is a link that leads out of the work folder. Reading follows it.
         """
         files.remove_unfinished(paths.inside(self.folder.parent, self.folder.name))
-
-
-def _some(steps: Sequence[int], near: int | None) -> str:
-    """Lists at most ten steps: the nearest to one, or else the newest."""
-    wanted = steps[-1] if near is None else near
-    chosen = sorted(steps, key=lambda step: abs(step - wanted))[:_MOST_NAMED]
-    more = len(steps) - len(chosen)
-    return ", ".join(map(str, sorted(chosen))) + (f", and {more} more" if more else "")

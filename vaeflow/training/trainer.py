@@ -14,7 +14,7 @@ from vaeflow.datasets.checks import check_examples, check_reads
 from vaeflow.datasets.order import ExampleOrder
 from vaeflow.devices import compile_modes, cores, graph_rewrites, replicas
 from vaeflow.errors import ConfigurationError, TrainingDiverged, user_code
-from vaeflow.models import batches
+from vaeflow.models import batches, frozen_blocks
 from vaeflow.models.base import Model
 from vaeflow.runs.totals import Totals
 from vaeflow.training.first_examples import start_from_examples
@@ -164,7 +164,7 @@ class Trainer:
             for name, (optimizer, _) in self._optimizers().items()
         }
         return tf.train.Checkpoint(
-            model=[variable.value for variable in self.model.variables],
+            model=[variable.value for variable in frozen_blocks.without(self.model, self.model.variables)],
             averages=self._average.variables,
             **states,
         )

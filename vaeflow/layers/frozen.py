@@ -1,0 +1,153 @@
+"""A block whose weights come from a file, and stay as they are."""
+
+import hashlib
+import pathlib
+import re
+import zipfile
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from vaeflow import registry, validation
+from vaeflow.errors import ConfigurationError, EnvironmentFailure
+from vaeflow.layers.base import Layer, Shape
+from vaeflow.runs import reading
+from vaeflow.runs.frozen_files import FrozenFile
+
+_SUFFIX = ".keras"
+# How Keras says that it knows no such class, or that its safe mode does not allow it.
+_UNTRUSTED = re.compile(
+    r"Could not locate \w+ '[^']{1,80}'|Could not deserialize '[^']{1,80}'|Cannot deserialize `[^`]{1,80}`"
+    r"|[^.]{1,150}(?=\. This carries a potential risk of arbitrary code execution)"
+)
+
+
+@registry.layer
+class FrozenNet(Layer):
+    """A Keras model out of a `.keras` file, which training leaves as it is.
+
+    It serves wherever a layer does, e.g. as an encoder that was trained before, or inside a block of
+    yours that compares features. Gradients pass through it. It computes as in evaluation,
+    and in the precision of the model.
+
+    Checkpoints, moving averages and the digest of the weights leave it out. Each checkpoint names
+    the SHA-256 of the file instead, and a run is not resumed, nor a model restored, with another
+    file. Keras reads the file in its safe mode: it makes Keras' own classes, vaeflow's and those of
+    plug-ins that you named, and runs no code out of the file. A `.keras` file of the whole model
+    holds the net too, and needs the file no more.
+
+    Args:
+      file: the `.keras` file.
+      sha256: the SHA-256 that it must have; None accepts any.
+
+    Raises:
+      ConfigurationError: there is no such file, it has another SHA-256 or asks for classes that are
+        not trusted.
+      EnvironmentFailure: it is damaged.
+    """
+
+    def __init__(self, file: str, sha256: str | None = None, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.file = validation.path("FrozenNet.file", file)
+        self.sha256 = sha256
+        self.net: Any = None
+
+    @property
+    def trainable(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride] Keras' is a property too.
+        """False, also where the model around it is made trainable."""
+        return False
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        """Keeps it frozen: Keras sets it in every layer of a model."""
+
+    def build(self, input_shape: Shape) -> None:
+        """Reads the file, unless the net came with a model that Keras has loaded."""
+        if self.net is None:
+            self.sha256 = _checked_sha256(self.file, self.sha256)
+            self._hold(_loaded(self.file))
+
+    def call(self, inputs: tf.Tensor) -> Any:
+        outputs = self.net(inputs, training=False)
+        return tf.nest.map_structure(lambda value: tf.cast(value, self.compute_dtype), outputs)
+
+    def inner_layers(self) -> list[keras.layers.Layer]:
+        """Lists the net and every layer in it."""
+        return list(self._flatten_layers(include_self=False))
+
+    @property
+    def frozen_file(self) -> FrozenFile:
+        """The name and the SHA-256 of its file."""
+        return FrozenFile(self.file.name, str(self.sha256))
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments, with the name of the file alone, and the net."""
+        own = {"file": self.file.name, "sha256": self.sha256}
+        return super().get_config() | own | {"net": keras.saving.serialize_keras_object(self.net)}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "FrozenNet":
+        """Makes the block with a net whose weights are still to be loaded."""
+        arguments = {name: value for name, value in config.items() if name != "net"}
+        block = cls(**arguments)
+        if config.get("net") is not None:
+            block._hold(keras.saving.deserialize_keras_object(config["net"]))
+        return block
+
+    def _hold(self, net):
+        net.trainable = False
+        self.net = net
+        for layer in self.inner_layers():
+            # Rounding to a coarser precision depends on how a batch is cut.
+            layer.dtype_policy = self.dtype_policy
+
+
+def _checked_sha256(path: pathlib.Path, expected: str | None) -> str:
+    """Returns the SHA-256 of a file, and compares it with the one that a user has set."""
+    if path.suffix != _SUFFIX or not path.exists() or path.is_dir():
+        raise ConfigurationError(
+            f"`FrozenNet.file` must be an existing {_SUFFIX} file, as Keras' `save` writes it, got '{path}'"
+        )
+    try:
+        with reading.opened(path) as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise EnvironmentFailure(f"{path} cannot be read: {error}; put the file back") from error
+    if expected not in (None, found):
+        raise ConfigurationError(
+            f"{path} has the SHA-256 {found}, and `FrozenNet.sha256` is {expected!r}; put the right file "
+            "there, or correct the setting"
+        )
+    return found
+
+
+def _loaded(path: pathlib.Path) -> Any:
+    """Reads a net, in Keras' safe mode.
+
+    Raises:
+      ConfigurationError: it needs classes or code that are not trusted.
+      EnvironmentFailure: it is damaged.
+    """
+    if not zipfile.is_zipfile(path):
+        raise _damaged(path, "it is no archive")
+    try:
+        net = keras.saving.load_model(path, compile=False, safe_mode=True)
+    except MemoryError:
+        raise
+    # Damaged files make zipfile, h5py and Keras raise nearly every class there is.
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        if untrusted := _UNTRUSTED.search(reason):
+            raise ConfigurationError(
+                f"{path} asks for code that is not trusted ({untrusted[0]}); use a net of Keras' own layers, "
+                "or name the module of its classes with --plugin"
+            ) from error
+        raise _damaged(path, reason[:300] or type(error).__name__) from error
+    return net
+
+
+def _damaged(path, reason):
+    return EnvironmentFailure(
+        f"{path} cannot be read: {reason}; expected an intact file, as Keras' `save` writes it"
+    )
