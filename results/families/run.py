@@ -5,12 +5,13 @@
 
 Each model has the same data, net and training, `settings.gin`: dynamically binarized MNIST, the dense
 net of Burda, Grosse & Salakhutdinov 2016 (arXiv:1509.00519), batches of 20 and Adam as there, for 30
-epochs at its first learning rate, where theirs falls over 3,280. After the last step 1,000 test images
-give the negative ELBO, and the negative log-likelihood by importance sampling with 5,000 samples.
+epochs at its first learning rate, where theirs falls over 3,280. The VampPrior alone has a warm-up of
+the KL, without which it collapses. After the last step 1,000 test images give the negative ELBO, and
+the negative log-likelihood by importance sampling with 5,000 samples.
 
 Writes a record NAME-SEED.json of each run, and table.md from all records, to this folder. A run
-that was stopped goes on when the command is repeated. On 2 CPU cores a run takes from 10 minutes
-to an hour.
+that was stopped goes on when the command is repeated. On 2 idle CPU cores a run takes from 5 minutes
+to an hour, reckoned from the processor time of some hundred steps.
 """
 
 import argparse
