@@ -77,8 +77,11 @@ def check_name(check):
     return check.__name__.removeprefix("check_")
 
 
-SLOW = {testing.check_fit}
-CHECKS = [pytest.param(check, marks=pytest.mark.slow) if check in SLOW else check for check in testing.CHECKS]
+# They take half of the time of all. The default suite has them for the VAE, and for a model with two groups.
+LONG = (testing.check_fit, testing.check_resume)
+CHECKS = [
+    pytest.param(check, marks=pytest.mark.families) if check in LONG else check for check in testing.CHECKS
+]
 
 
 @pytest.mark.slow
@@ -90,6 +93,13 @@ def test_contract(small, check):
         check(small, SHAPE)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("check", LONG, ids=check_name)
+def test_a_vae_fits_and_resumes(check):
+    check(lambda: VAE(num_latents=3), SHAPE)
+
+
+@pytest.mark.families
 def test_parts_for_the_cores_give_the_gradients_of_the_whole_batch(small, monkeypatch):
     keras.utils.set_random_seed(0)
     model = small(dtype="float64")
