@@ -51,6 +51,23 @@ STRUCTURES = {
         ("ConditionalVAE.num_classes = 3", "Arrays.labels_key = 'labels'"),
         (NO_MUTUAL_INFORMATION,),
     ),
+    "ladder": Structure(
+        "LadderVAE",
+        (
+            "LadderVAE.encoder = @ConvMapEncoder()",
+            "LadderVAE.decoder = @ConvMapDecoder()",
+            "LadderVAE.top_encoder = @ConvEncoder()",
+            "LadderVAE.top_decoder = @ConvDecoder()",
+            "ConvMapEncoder.filters = (4, 8)",
+            "ConvMapDecoder.filters = (8, 4)",
+            "ConvEncoder.filters = (4,)",
+            "ConvEncoder.units = (8,)",
+            "ConvDecoder.filters = (4,)",
+            "ConvDecoder.units = (8,)",
+        ),
+        (NO_MUTUAL_INFORMATION,),
+        latents=(("top", (3,)), ("bottom", (2, 2, 4))),
+    ),
 }
 
 

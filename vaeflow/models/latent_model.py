@@ -22,7 +22,8 @@ class LatentModel(Model):
     A family implements `build` and three methods: `infer`, what is computed from the images
     alone; `draw_latents`, in which order the latents come and from which p and q; and `likelihood_of`,
     what images they stand for. Training, evaluation, sampling, embedding and export are uses of
-    these three. Without another `objective` it minimizes the negative ELBO.
+    these three. Without another `objective` it minimizes the negative ELBO. docs/models.md shows one with
+    two groups.
 
     Args:
       kl_weight: the weight of the KL term, a float or a schedule of the step.
@@ -30,21 +31,6 @@ class LatentModel(Model):
         counts as λ where it is below (Kingma et al. 2016, arXiv:1606.04934). As
         max(λ, k) = k + relu(λ − k), it is a term of its own with the weight of the KL.
       **kwargs: as for `Model`.
-
-    Example:
-
-        class TwoLevels(LatentModel):
-            …
-            def infer(self, batch, training=False):
-                return self.encoder(batch["images"], training=training)
-
-            def draw_latents(self, one_pass, evidence):
-                top = one_pass.draw("top", self.top_prior, lambda: self.top_posterior(evidence))
-                prior, posterior = (lambda: self.p(top)), (lambda: self.q(evidence, top))
-                return one_pass.draw("bottom", prior, posterior, conditional=True)
-
-            def likelihood_of(self, latents, one_pass):
-                return Bernoulli(self.decoder(latents, training=one_pass.training))
     """
 
     def __init__(self, kl_weight: validation.Weight = 1.0, free_bits: float = 0.0, **kwargs: Any):
