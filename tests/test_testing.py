@@ -2,11 +2,12 @@
 
 import pytest
 
-from tests.fixtures import broken_models
+from tests.fixtures import broken_models, broken_passes
 from vaeflow import testing
 from vaeflow.testing import all_checks
 
 SHAPE = (4, 4, 1)
+BROKEN = vars(broken_models) | vars(broken_passes)
 
 
 @pytest.mark.long
@@ -67,7 +68,7 @@ def test_a_sound_model_passes():
 )
 def test_a_fault_is_found_and_named(factory, check, message):
     with pytest.raises(AssertionError, match=message):
-        getattr(testing, f"check_{check}")(getattr(broken_models, factory), SHAPE)
+        getattr(testing, f"check_{check}")(BROKEN[factory], SHAPE)
 
 
 @pytest.mark.processes
@@ -98,7 +99,7 @@ def test_every_fault_is_listed_with_its_remedy(monkeypatch):
     monkeypatch.setattr(all_checks, "check_replicas", lambda *_: None)
     said = []
     with pytest.raises(AssertionError) as raised:
-        testing.check_model(broken_models.TwoFaults, SHAPE, said.append)
+        testing.check_model(broken_passes.TwoFaults, SHAPE, said.append)
     lines = str(raised.value).splitlines()
     assert lines[0] == "TwoFaults has 2 faults:"
     assert lines[1].startswith("  1. `forward` changes the variable")
