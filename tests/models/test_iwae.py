@@ -1,4 +1,4 @@
-"""IWAE: its bound against NumPy, and the mean and the variance of its three gradients."""
+"""IWAE: its bound against NumPy, what it logs and refuses, and the commands."""
 
 import itertools
 import json
@@ -9,8 +9,9 @@ import pytest
 import tensorflow as tf
 
 from tests.fixtures import numpy_vae, tiny_runs, trained_runs
+from tests.fixtures.numpy_iwae import BOUND, K, gradients, log_mean_exp, log_weights, noise
 from tests.fixtures.replica_steps import stored
-from tests.fixtures.small_objectives import BATCH_SIZE, NUM_LATENTS, images, make_model, terms_of
+from tests.fixtures.small_objectives import NUM_LATENTS, images, make_model, terms_of
 from vaeflow import random, testing
 from vaeflow.analysis.evaluator import Evaluator
 from vaeflow.analysis.examples import Examples
@@ -19,92 +20,15 @@ from vaeflow.commands.programs import embed, evaluate, export, record, sample
 from vaeflow.datasets import InMemorySplit
 from vaeflow.errors import ConfigurationError
 from vaeflow.layers import (
-    DenseDecoder,
-    DenseEncoder,
     DeterministicPosterior,
-    FlowPrior,
-    GaussianLikelihood,
     IAFPosterior,
     VampPrior,
 )
-from vaeflow.models import IWAE, batches
+from vaeflow.models import IWAE
 from vaeflow.models.iwae import ESTIMATORS
 from vaeflow.schedules import LinearSchedule
 from vaeflow.training.replica_step import ReplicaStep
 from vaeflow.training.settings import TrainingSettings
-
-BOUND = "negative_iwae_bound"
-K = 4
-
-
-def noise(num_samples=K, num_examples=BATCH_SIZE, first_position=0, **key):
-    """Of each example and sample, as `random.samples` numbers them."""
-    shape = (num_examples * num_samples, NUM_LATENTS)
-    return numpy_vae.noise(7, shape, first_position * num_samples, **key)
-
-
-def log_density(value, mean, log_variance):
-    squared = (value - mean) ** 2 * np.exp(-log_variance)
-    return -0.5 * np.sum(squared + log_variance + np.log(2 * np.pi), axis=-1)
-
-
-def log_weights(model, examples, epsilon, num_samples=K):
-    """log p(x|z) + log p(z) − log q(z|x), `[b, K]`, in NumPy."""
-    rows = np.repeat(examples, num_samples, axis=0)
-    mean, log_variance, latents, outputs = numpy_vae.forward(model, rows, epsilon)
-    prior = log_density(latents, 0.0, np.zeros_like(latents))
-    weights = prior - log_density(latents, mean, log_variance) - numpy_vae.bernoulli_loss(outputs, rows)
-    return weights.reshape(-1, num_samples)
-
-
-def log_mean_exp(log_weights):
-    return np.log(np.mean(np.exp(log_weights - log_weights.max(1, keepdims=True)), 1)) + log_weights.max(1)
-
-
-def normalized(log_weights):
-    weights = np.exp(log_weights - log_weights.max(1, keepdims=True))
-    return weights / weights.sum(1, keepdims=True)
-
-
-def gradients_at_evidence(model, examples, first_position=0):
-    """The gradients of each example's bound for its mean and its log variance, `[b, D]` each."""
-    batch = {"images": tf.constant(examples)}
-    with random.keyed(0, "train", 7, first_position), tf.GradientTape() as tape:
-        evidence = model.infer(batch, training=True)
-        rows = batches.repeated((batch, evidence), model.num_samples)
-        forward = model.forward_rows(*rows, 7, True, model.num_samples)
-        bound = tf.reduce_sum(model.objective(forward, 7)[BOUND].value)
-    return [-gradient.numpy() for gradient in tape.gradient(bound, evidence)]
-
-
-def gradients(model, examples):
-    """Of the loss for each trainable variable, in their order."""
-    with tf.GradientTape() as tape:
-        terms = terms_of(model, examples)
-        loss = sum(term.weight_as("float64") * tf.reduce_mean(term.value) for term in terms.values())
-    found = tape.gradient(loss, [variable.value for variable in model.trainable_variables])
-    return [value.numpy() for value in found]
-
-
-def split_gradients(model, examples):
-    """Those of encoder and posterior, and those of all else."""
-    of_q = {id(variable) for block in (model.encoder, model.posterior) for variable in block.variables}
-    found = list(zip(model.trainable_variables, gradients(model, examples)))
-    return tuple(
-        [value for variable, value in found if (id(variable) in of_q) is side] for side in (True, False)
-    )
-
-
-PRIORS = {
-    "standard normal": lambda: None,
-    "flow": lambda: FlowPrior(2, (5,), dtype="float64"),
-    "vamp": lambda: VampPrior(4, dtype="float64"),
-}
-
-
-def with_prior(name, estimator):
-    keras.utils.set_random_seed(0)
-    return make_model(IWAE, num_samples=K, estimator=estimator, prior=PRIORS[name]())
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
@@ -142,131 +66,6 @@ def test_one_sample_gives_the_elbo():
     for looser, tighter in itertools.pairwise(bounds):
         error = np.sqrt((looser.var() + tighter.var()) / count)
         assert tighter.mean() - looser.mean() > 5 * error
-
-
-def test_the_standard_gradient_is_that_of_the_bound_by_finite_differences():
-    model = make_model(IWAE, num_samples=K)
-    found = gradients(model, images())
-    generator = np.random.default_rng(0)
-    for variable, gradient in zip(model.trainable_variables, found):
-        direction, values = generator.normal(size=variable.shape), []
-        for step in (1e-5, -1e-5):
-            variable.assign_add(step * direction)
-            values.append(-log_mean_exp(log_weights(model, images(), noise())).mean())
-            variable.assign_sub(step * direction)
-        expected = (values[0] - values[1]) / 2e-5
-        assert np.sum(gradient * direction) == pytest.approx(expected, rel=1e-6, abs=1e-8)
-
-
-def gradient_through_latents(model, examples, power):
-    """Σ_k w̃_k^power ∂ log w_k / ∂z_k · ∂z_k for mean and log variance, by finite differences at z."""
-    epsilon = noise(num_examples=len(examples))
-    rows = np.repeat(examples, K, axis=0)
-    mean, log_variance, latents, _ = numpy_vae.forward(model, rows, epsilon)
-
-    def log_weight(z):
-        loss = numpy_vae.bernoulli_loss(model.decode(tf.constant(z)).logits.numpy(), rows)
-        return log_density(z, 0.0, np.zeros_like(z)) - log_density(z, mean, log_variance) - loss
-
-    slopes = np.zeros_like(latents)
-    for unit, step in enumerate(1e-5 * np.eye(NUM_LATENTS)):
-        slopes[:, unit] = (log_weight(latents + step) - log_weight(latents - step)) / 2e-5
-    weights = normalized(log_weights(model, examples, epsilon)).reshape(-1, 1) ** power
-    of_log_variance = 0.5 * np.exp(0.5 * log_variance) * epsilon
-    return [
-        (weights * slopes * path).reshape(-1, K, NUM_LATENTS).sum(axis=1) for path in (1.0, of_log_variance)
-    ]
-
-
-@pytest.mark.parametrize(("estimator", "power"), [("dreg", 2), ("stl", 1)])
-def test_the_gradient_of_q_goes_through_the_latents_alone(estimator, power):
-    model = make_model(IWAE, num_samples=K, estimator=estimator)
-    found = gradients_at_evidence(model, images())
-    for one, expected in zip(found, gradient_through_latents(model, images(), power)):
-        np.testing.assert_allclose(one, expected, rtol=1e-6, atol=1e-8)
-
-
-@pytest.mark.parametrize(
-    ("estimator", "prior"), [("stl", "standard normal"), ("dreg", "flow"), ("dreg", "vamp")]
-)
-def test_the_gradients_of_decoder_and_prior_are_the_standard_ones(estimator, prior):
-    plain, other = (split_gradients(with_prior(prior, each), images()) for each in ("standard", estimator))
-    for one, expected in zip(other[1], plain[1]):
-        np.testing.assert_allclose(one, expected, rtol=1e-9, atol=1e-12)
-    assert not any(np.allclose(one, expected, rtol=1e-3) for one, expected in zip(other[0], plain[0]))
-
-
-def test_what_a_prior_takes_from_the_encoder_keeps_the_standard_gradient():
-    """Where z has no part: q's own paths are cut, and VampPrior still reaches the encoder."""
-    found = []
-    for estimator in ("standard", "dreg"):
-        model = with_prior("vamp", estimator)
-        batch = {"images": tf.constant(images())}
-        evidence = [tf.stop_gradient(value) for value in model.infer(batch)]
-        with random.keyed(0, "train", 7), tf.GradientTape() as tape:
-            rows = batches.repeated((batch, evidence), K)
-            bound = tf.reduce_mean(model.objective(model.forward_rows(*rows, 7, True, K), 7)[BOUND].value)
-        found.append(tape.gradient(bound, model.encoder.blocks[1].kernel.value).numpy())
-    np.testing.assert_allclose(found[1], found[0], rtol=1e-9)
-    assert np.abs(found[0]).max() > 1e-3
-
-
-def test_dreg_has_the_mean_of_the_standard_gradient_and_less_variance():
-    """From 4,000 draws of 8 samples: the means differ by less than five standard errors."""
-    count = 4_000
-    many = np.repeat(images(1), count, axis=0)
-    draws = {}
-    for estimator in ("standard", "dreg"):
-        model = make_model(IWAE, num_samples=8, estimator=estimator)
-        # Other noise for each, so that the errors are independent.
-        first_position = 0 if estimator == "dreg" else count
-        draws[estimator] = np.concatenate(gradients_at_evidence(model, many, first_position), axis=1)
-    means, variances = (
-        {name: how(values, axis=0) for name, values in draws.items()} for how in (np.mean, np.var)
-    )
-    error = np.sqrt((variances["standard"] + variances["dreg"]) / count)
-    assert np.all(np.abs(means["dreg"] - means["standard"]) < 5 * error)
-    # The mean is not lost in that error.
-    assert np.max(np.abs(means["standard"]) / error) > 20
-    assert variances["dreg"].sum() < 0.7 * variances["standard"].sum()
-
-
-def exact_model(estimator):
-    """x = W z + b + noise with orthogonal columns of W, and q(z|x) = p(z|x)."""
-    scale, deviation = 0.7, 0.5
-    model = IWAE(
-        num_latents=2,
-        num_samples=K,
-        estimator=estimator,
-        encoder=DenseEncoder((), dtype="float64"),
-        decoder=DenseDecoder((), dtype="float64"),
-        likelihood=GaussianLikelihood(deviation),
-        dtype="float64",
-    )
-    model.build((None, 4, 3, 2))
-    generator = np.random.default_rng(0)
-    kernel = scale * np.linalg.qr(generator.normal(size=(24, 2)))[0].T
-    bias = generator.normal(size=24)
-    model.decoder.output_layer.kernel.assign(kernel)
-    model.decoder.output_layer.bias.assign(bias)
-    variance = 1 / (1 + scale**2 / deviation**2)
-    model.posterior.mean.kernel.assign(variance / deviation**2 * kernel.T)
-    model.posterior.mean.bias.assign(-variance / deviation**2 * kernel @ bias)
-    model.posterior.log_variance.kernel.assign(np.zeros((24, 2)))
-    model.posterior.log_variance.bias.assign(np.log([variance] * 2))
-    return model
-
-
-def test_stl_lands_on_the_exact_posterior_without_noise():
-    models = {estimator: exact_model(estimator) for estimator in ("standard", "stl")}
-    weights = models["stl"].forward(images(), num_samples=K).log_weight.numpy()
-    np.testing.assert_allclose(weights, weights[:, :1] * np.ones(K), rtol=1e-10)  # All are p(x).
-    largest = {
-        estimator: max(np.abs(value).max() for value in split_gradients(model, images())[0])
-        for estimator, model in models.items()
-    }
-    assert largest["stl"] < 1e-12
-    assert largest["standard"] > 1e-2
 
 
 def test_parts_and_accumulation_give_the_step_of_the_whole_batch():
