@@ -9,6 +9,8 @@ from vaeflow import registry
 pytestmark = [pytest.mark.processes, pytest.mark.slow, pytest.mark.long]
 
 COUNTS = (1, 2, 4)
+# Of a dense VAE, and of a hierarchy of latents.
+LABELS = ("", "ladder, ")
 
 
 @pytest.fixture(scope="module")
@@ -77,18 +79,20 @@ def test_the_scope_of_a_replica_is_its_own_part(results):
     assert difference(results[2][local], results[2][whole]) > 1e-6
 
 
+@pytest.mark.parametrize("label", LABELS)
 @pytest.mark.parametrize("count", COUNTS[1:])
-def test_streamed_data_schedules_clipping_accumulation_and_averages(results, count):
+def test_streamed_data_schedules_clipping_accumulation_and_averages(results, count, label):
     # The average lags behind the weights.
-    assert difference(results[1]["streamed/weights"], results[1]["averaged/weights"]) > 1e-3
+    assert difference(results[1][f"{label}streamed/weights"], results[1][f"{label}averaged/weights"]) > 1e-3
     for case in ("streamed", "averaged"):
-        assert_agree(results, case, count, 1e-9)
+        assert_agree(results, label + case, count, 1e-9)
 
 
+@pytest.mark.parametrize("label", LABELS)
 @pytest.mark.parametrize("count", COUNTS[1:])
-def test_evaluation(results, count):
-    assert results[1]["evaluated/negative_elbo"] > 1
-    assert_agree(results, "evaluated", count, 1e-9)
+def test_evaluation(results, count, label):
+    assert results[1][f"{label}evaluated/negative_elbo"] > 1
+    assert_agree(results, f"{label}evaluated", count, 1e-9)
 
 
 def test_a_bad_image_on_one_replica_stops_the_step_on_all(results):
@@ -112,7 +116,7 @@ def test_compile_modes(results, model, mode):
 
 
 @pytest.mark.parametrize(
-    "case", ["VAE", "ConvVAE", "coupled", "FactorVAE False global", "streamed", "float32"]
+    "case", ["VAE", "ConvVAE", "coupled", "FactorVAE False global", "streamed", "ladder, streamed", "float32"]
 )
 def test_the_runs_compared_have_moved(results, case):
     """Weights that nobody trains agree on any number of replicas."""
