@@ -10,6 +10,8 @@ import time
 
 import tensorflow as tf
 
+from vaeflow.datasets import pipeline
+
 _CONVOLUTIONS = ("Conv2D", "DepthwiseConv2dNative")
 _PRODUCTS = ("MatMul", "BatchMatMul", "BatchMatMulV2", "BatchMatMulV3")
 _SIZES = (256, 512, 1024, 2048, 4096, 8192, 16384)
@@ -30,12 +32,12 @@ def training_step_flops(trainer):
       ValueError: a shape in the step is not known before it runs.
     """
     strategy, replica_step = trainer.strategy, trainer.replica_step
-    shape = (trainer.settings.batch_size // strategy.num_replicas_in_sync, *trainer.split.shape)
-    images = tf.zeros(shape, trainer.split.dtype)
+    num_examples = trainer.settings.batch_size // strategy.num_replicas_in_sync
+    blank = pipeline.blank_batch(trainer.split, num_examples, trainer.model.reads)
 
     @tf.function(autograph=False)
     def one_step(step):
-        result = strategy.run(replica_step.compute, (images, step))
+        result = strategy.run(lambda: replica_step.compute(pipeline.StoredBatch(blank), step))
         replica_step.apply(strategy, result, step)
         return strategy.experimental_local_results(result.metrics)
 
