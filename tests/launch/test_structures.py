@@ -124,6 +124,8 @@ def test_it_is_sampled_and_embedded(structure, workdir):
         for group, shape in structure.latents:
             prefix, suffix = (f"{group}_", f"_{group}") if group else ("", "")
             assert embedded[f"{prefix}latents"].shape == (11, *shape)
+            # The mean of a Gaussian is its center.
+            assert (f"{prefix}mean" in embedded) != (f"{prefix}center" in embedded)
             assert drawn[f"samples_prior_latents{suffix}"].shape == (6, *shape)
         assert np.all(np.isfinite(drawn["samples_prior_images"]))
 
