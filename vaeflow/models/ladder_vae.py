@@ -51,9 +51,9 @@ class LadderVAE(LatentModel):
 
         1 / σ_q² = 1 / σ̂² + 1 / σ_p²        μ_q = σ_q² (μ̂ / σ̂² + μ_p / σ_p²)
 
-    The decoder sees the state too, with the bottom latents added, as in Child 2021 (arXiv:2011.10650,
-    section 3.1). The paper's decoder sees the bottom latents alone; it has softplus where this one
-    has log variances, and batch normalization, which would couple the examples. Like the paper, let
+    The decoder sees the state too, with the bottom latents added, as in Child 2021 (arXiv:2011.10650).
+    The paper's decoder sees the bottom latents alone; its variances come from a softplus, where these are
+    exponentials, and it has batch normalization, which would couple the examples. Like the paper, let
     `kl_weight` grow at first, or the top latents may stay unused.
 
     Minimizes the negative ELBO, in nats.
