@@ -44,6 +44,8 @@ DATA = {
     "MNIST": lambda folder: f"MNIST.folder = '{idx_files(folder)}'",
     "FashionMNIST": lambda folder: f"FashionMNIST.folder = '{idx_files(folder)}'",
     "ImageFolder": lambda folder: f"ImageFolder.folder = '{png_files(folder)}'",
+    # The largest patches are the fewest.
+    "Photographs": lambda folder: "Photographs.image_size = 128",
     "RenderedSprites": lambda folder: "RenderedSprites.num_evaluation = 6",
 }
 

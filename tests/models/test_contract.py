@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.fixtures import tiny_runs
+from tests.fixtures import small_codes, tiny_runs
 from tests.fixtures.noted_calls import note_batch_sizes
 from vaeflow import registry, testing
 from vaeflow.datasets import InMemorySplit, pipeline
 from vaeflow.devices import cores
-from vaeflow.models import VAE
+from vaeflow.models import VAE, VQVAE
 from vaeflow.training.replica_step import ReplicaStep
 from vaeflow.training.settings import TrainingSettings
 
@@ -41,7 +41,10 @@ def kind(request):
 def small(kind):
     """Makes a model; arguments as for its class."""
     chosen = known_to(kind, SMALL | NEEDED)
-    return lambda **arguments: kind(**{"num_latents": 3} | chosen | arguments)
+    blocks = small_codes.blocks if issubclass(kind, VQVAE) else lambda _: {}
+    return lambda **arguments: kind(
+        **{"num_latents": 3} | chosen | blocks(arguments.get("dtype")) | arguments
+    )
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +130,8 @@ def test_encode_decode_sample_and_call(model, images, labels):
     encoded = model.encode(images, **labels)
     groups = encoded if isinstance(encoded, dict) else {model.sole_group: encoded}
     first = next(iter(groups.values()))
-    assert first.mean.shape == first.log_variance.shape == (5, 3)
+    # 8x7 images become maps of 2x2.
+    assert first.center.shape == ((5, 2, 2, 3) if isinstance(model, VQVAE) else (5, 3))
     centers = {name: posterior.center for name, posterior in groups.items()}
     reconstruction = model.decode(centers if isinstance(encoded, dict) else first.center, **labels)
     assert reconstruction.mean.shape == images.shape

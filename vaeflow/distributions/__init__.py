@@ -6,6 +6,7 @@ parameters in float64; half-precision parameters are cast first.
 
 from vaeflow.distributions.base import Distribution, ImageDistribution, closed_kl, has_density, is_discrete
 from vaeflow.distributions.bernoulli import Bernoulli
+from vaeflow.distributions.codes import CodePoint, UniformOverCodes
 from vaeflow.distributions.gaussian import Gaussian
 from vaeflow.distributions.mixture import Mixture
 from vaeflow.distributions.point import Point
@@ -13,6 +14,7 @@ from vaeflow.distributions.transformed import Flow, Transformed
 
 __all__ = [
     "Bernoulli",
+    "CodePoint",
     "Distribution",
     "Flow",
     "Gaussian",
@@ -20,6 +22,7 @@ __all__ = [
     "Mixture",
     "Point",
     "Transformed",
+    "UniformOverCodes",
     "closed_kl",
     "has_density",
     "is_discrete",

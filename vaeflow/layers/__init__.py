@@ -13,6 +13,7 @@ from vaeflow.layers.likelihoods import BernoulliLikelihood, GaussianLikelihood, 
 from vaeflow.layers.mixture_priors import MixturePrior, VampPrior
 from vaeflow.layers.posteriors import DeterministicPosterior, GaussianPosterior, Posterior
 from vaeflow.layers.priors import Prior, StandardNormalPrior
+from vaeflow.layers.quantizers import UniformCodes, VectorQuantizer
 from vaeflow.layers.residual_maps import ResidualMapDecoder, ResidualMapEncoder
 from vaeflow.layers.resnet import ResNetDecoder, ResNetEncoder
 
@@ -44,5 +45,7 @@ __all__ = [
     "ResidualMapDecoder",
     "ResidualMapEncoder",
     "StandardNormalPrior",
+    "UniformCodes",
     "VampPrior",
+    "VectorQuantizer",
 ]

@@ -15,12 +15,14 @@ from vaeflow.models.iwae import IWAE
 from vaeflow.models.ladder_vae import LadderVAE
 from vaeflow.models.latent_model import LatentModel
 from vaeflow.models.vae import VAE
+from vaeflow.models.vq_vae import VQVAE
 from vaeflow.models.wae import WAE
 
 __all__ = [
     "DIPVAE",
     "IWAE",
     "VAE",
+    "VQVAE",
     "WAE",
     "AnnealedVAE",
     "BetaTCVAE",
