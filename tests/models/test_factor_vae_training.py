@@ -41,7 +41,7 @@ def loss_moved_by(model, group, variable, delta):
         moved = start.copy()
         moved.flat[0] += sign * delta
         variable.assign(moved)
-        losses.append(float(replica_step(model).loss(uint8_images(), STEP)[0][group]))
+        losses.append(float(replica_step(model).loss({"images": uint8_images()}, STEP)[0][group]))
     variable.assign(start)
     return (losses[0] - losses[1]) / (2 * delta)
 
