@@ -71,6 +71,15 @@ def path(request):
     return request.param
 
 
+# Of families that the default suite trains in their own tests.
+OF_FAMILIES = {
+    "conditional_vae", "flow_prior_vae", "iaf_vae", "iwae", "ladder_vae", "mixture_vae", "vamp_vae", "vq_vae"
+}  # fmt: skip
+TRAINED = [
+    pytest.param(path, marks=pytest.mark.families if path.stem in OF_FAMILIES else ()) for path in FILES
+]
+
+
 def test_there_are_some():
     assert {"vae.gin", "conv_vae.gin", "beta_vae.gin"} <= set(NAMES)
 
@@ -95,6 +104,7 @@ def test_it_is_accepted_as_it_is(path, data):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("path", TRAINED, indirect=True, ids=NAMES)
 def test_it_trains(path, data, tmp_path):
     settings = {
         "train.num_steps": 2,
