@@ -40,7 +40,8 @@ def embed(
     `factor_names` `[F]`.
     `<split>.csv` next to it has the columns index, the factors, and z00, z01 …, the
     center, with enough digits to read the same numbers back; of several groups those that
-    are vectors. Where none is a vector, the values of the last group make one.
+    are vectors. Where none is a vector, the values of the last group make one, and of codes the mean
+    of their embeddings over the places.
     `<workdir>/tensorboard/projector/<split>/` is a TensorBoard run whose projector
     shows centers as points, with factors and thumbnails. Files of the same
     names are replaced.
@@ -160,7 +161,10 @@ def _points(embedded: Mapping[str, embedding.Embedding]) -> tuple[list[str], np.
     chosen = chosen or dict([list(embedded.items())[-1]])
     names, columns = [], []
     for group, of_group in chosen.items():
-        columns.append(of_group.center.reshape(len(of_group.center), -1))
+        center = of_group.center
+        if "codes" in of_group.parameters:  # All of them would be thousands.
+            center = center.mean(axis=tuple(range(1, center.ndim - 1)))
+        columns.append(center.reshape(len(center), -1))
         label = "z" if len(embedded) == 1 else f"{group}_"
         names += [f"{label}{dimension:02d}" for dimension in range(columns[-1].shape[1])]
     return names, np.concatenate(columns, axis=1)

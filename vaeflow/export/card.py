@@ -169,9 +169,10 @@ def _latents(run: Trained) -> str:
     draws = blank_pass(run.model, run.image_shape).draws
     described = []
     for group, draw in draws.items():
-        shape = " x ".join(map(str, draw.value.shape[1:]))
-        kind = "codes" if is_discrete(draw.posterior) else "numbers"
-        described.append(f"{f'{group}: ' if len(draws) > 1 else ''}{shape} {kind}")
+        label, kind, shape = f"{group}: " if len(draws) > 1 else "", "numbers", draw.value.shape[1:]
+        if is_discrete(draw.posterior):
+            kind, shape = f"codes, each {shape[-1]} numbers to the decoder", shape[:-1]
+        described.append(f"{label}{' x '.join(map(str, shape))} {kind}")
     return "; ".join(described)
 
 

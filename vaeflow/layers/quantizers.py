@@ -28,7 +28,8 @@ class VectorQuantizer(Posterior):
     both over the global batch; e_k = m_k / N_k. As in the authors' program the N_k are smoothed,
     (N_k + ε) / (N + K ε) · N for N = Σ N_k, so that a code that nobody chooses divides by no 0. They
     begin at 1, so the first steps move a code as though one vector lay where it begins. A code
-    that is never chosen is not begun anew.
+    that is never chosen is not begun anew, and often most codes are of this kind: the vectors move
+    away from where the codebook begins, and take along only those that they chose.
 
     Args:
       num_latents: D, the length of an embedding; None lets the model say it.
@@ -38,7 +39,8 @@ class VectorQuantizer(Posterior):
         Gaussian with σ = 1; divide it by σ² for others.
       ema_decay: γ, how much of the averages a step keeps.
       epsilon: ε.
-      initial_range: the embeddings begin uniformly between −`initial_range` and it.
+      initial_range: the embeddings begin uniformly between −`initial_range` and it; None for 1 / K.
+        Where they begin far from one another, those nearest to 0 are chosen alone.
 
     Raises:
       ValueError: a setting is out of range.
@@ -53,7 +55,7 @@ class VectorQuantizer(Posterior):
         commitment_weight: validation.Weight = 0.25,
         ema_decay: float = 0.99,
         epsilon: float = 1e-5,
-        initial_range: float = 1.0,
+        initial_range: float | None = None,
         **kwargs: Any,
     ):
         super().__init__(num_latents, **kwargs)
@@ -62,7 +64,8 @@ class VectorQuantizer(Posterior):
         self.ema_decay = validation.fraction("VectorQuantizer.ema_decay", ema_decay)
         self.epsilon = validation.positive_number("VectorQuantizer.epsilon", epsilon)
         # Above 0: of codes that are equal, only the first is ever chosen.
-        initial_range = validation.positive_number("VectorQuantizer.initial_range", initial_range)
+        initial_range = 1.0 / num_codes if initial_range is None else initial_range
+        validation.positive_number("VectorQuantizer.initial_range", initial_range)
         # Made here, where they take their seeds in the order of the blocks.
         self.projection = keras.layers.Conv2D(num_latents or 1, 1, **CHANNELS_LAST)
         self.initializer = keras.initializers.RandomUniform(-initial_range, initial_range)
