@@ -63,7 +63,7 @@ def test_new_images_have_a_column_for_each_label(labels, columns):
 
 @pytest.mark.families
 @pytest.mark.slow
-def test_all_commands(tmp_path):
+def test_all_commands(tmp_path, capsys):
     run = trained_folder(tmp_path, *LABELLED, EVERYWHERE, model="ConditionalVAE")
     assert call(evaluate, run, "evaluate.num_samples = [1, 3]") == 0
     metrics = json.loads((run / "evaluation.json").read_text())["metrics"]
@@ -73,6 +73,10 @@ def test_all_commands(tmp_path):
     with np.load(run / "samples" / "samples.npz") as arrays:
         assert arrays["samples_labels"].tolist() == [[2], [0], [2], [0], [2], [0]]
         assert arrays["samples_prior_images"].shape == (6, *tiny_runs.SHAPE)
+        assert "samples_aggregate_posterior_images" not in arrays
+    assert "left out for this ConditionalVAE: the samplers that are fitted" in capsys.readouterr().err
+    assert call_sample(run, "sample.samplers = [@GaussianMixtureSampler()]") == 2
+    assert "GaussianMixtureSampler needs latents that are one vector and no labels" in capsys.readouterr().err
     assert call(embed, run) == 0
     assert call(export, run, "export.formats = ['saved_model', 'keras', 'tflite', 'onnx']") == 0
     with tiny_runs.configuration_of_its_own():

@@ -68,7 +68,7 @@ def sample(
       checkpoint: `"best"`, `"last"`, a step, or a checkpoint's path.
       num_samples: the number of new images from each sampler.
       samplers: a list of `Sampler`s; None for prior, aggregate posterior and Gaussian
-        mixture, of which the last two need latents that are one vector.
+        mixture, of which the last two need latents that are one vector, and no labels.
       labels: of the new images, for a model that reads labels: an integer, a list of them to go
         through in turn, or with several factors a list with an integer for each, or of such
         lists. None goes through the values of a single factor, and takes the labels of held-out

@@ -56,6 +56,11 @@ class Source:
         groups = list(self.evaluation_embedding.values())
         return len(groups) == 1 and groups[0].is_vector
 
+    @property
+    def can_fit(self) -> bool:
+        """Whether samplers can be fitted to the latents, which are then those of any label."""
+        return self.has_one_vector and "labels" not in self.model.reads
+
     def batch(self, indices: np.ndarray) -> Batch:
         """Reads images of the evaluation split, and their labels for a model that reads them."""
         model = self.model
@@ -72,6 +77,8 @@ def what_is_left_out(source: Source) -> list[str]:
     left_out = []
     if not source.has_one_vector:
         left_out.append("traversals, and the samplers that are fitted: the latents are no single vector")
+    elif not source.can_fit:
+        left_out.append("the samplers that are fitted: their latents would be of other labels")
     if not _can_interpolate(source):
         left_out.append("interpolations: the latents are codes")
     return left_out
@@ -83,11 +90,11 @@ def draw(
     """Draws new images from each sampler; None for all that serve the model.
 
     Raises:
-      ConfigurationError: a sampler needs one vector of latents, and the model has others.
+      ConfigurationError: a sampler needs one vector of latents without labels, and the model has others.
     """
     if samplers is None:
         samplers = {"prior": PriorSampler()}
-        if source.has_one_vector:
+        if source.can_fit:
             samplers |= {
                 "aggregate_posterior": AggregatePosteriorSampler(),
                 "gaussian_mixture": GaussianMixtureSampler(),
@@ -108,10 +115,10 @@ def _drawn_latents(
     if isinstance(sampler, PriorSampler):
         sampler.fit(model, next(iter(source.train_embedding.values())), seed)
         return sampler.sample_latents(num_samples, seed, labels)
-    if not source.has_one_vector:
+    if not source.can_fit:
         raise ConfigurationError(
-            f"{type(sampler).__name__} needs latents that are one vector, this {type(model).__name__} has "
-            "others; set `sample.samplers = [@PriorSampler()]`"
+            f"{type(sampler).__name__} needs latents that are one vector and no labels, this "
+            f"{type(model).__name__} has others; set `sample.samplers = [@PriorSampler()]`"
         )
     embedding = source.train_embedding[model.sole_group]
     with user_code.running(sampler, "fit"):
