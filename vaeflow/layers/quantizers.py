@@ -40,7 +40,7 @@ class VectorQuantizer(Posterior):
       ema_decay: γ, how much of the averages a step keeps.
       epsilon: ε.
       initial_range: the embeddings begin uniformly between −`initial_range` and it; None for 1 / K.
-        Where they begin far from one another, those nearest to 0 are chosen alone.
+        The wider they begin, the fewer of them were chosen in short runs of `vq_vae.gin`.
 
     Raises:
       ValueError: a setting is out of range.
