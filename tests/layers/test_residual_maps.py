@@ -17,7 +17,7 @@ from vaeflow.layers import (
 from vaeflow.layers.residual_maps import ResidualUnit
 from vaeflow.models import VAE
 
-SHAPES = [(8, 8, 1), (16, 12, 3), (17, 13, 2), (1, 1, 1), (3, 1, 2)]
+SHAPES = [(8, 8, 3), (17, 13, 2), (3, 1, 1)]
 
 
 def map_size(shape):
