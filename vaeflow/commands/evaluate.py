@@ -160,7 +160,7 @@ def _say_what_is_left_out(model: LatentModel, results: Mapping[str, float], with
     if without_density:
         left_out.append(f"the likelihood, since {without_density} has no density")
     if not any(name.startswith("active_units") for name in results):
-        left_out.append("active units, which codes have not")
+        left_out.append("active units, since the latents are codes")
     for quantity in left_out:
         print(f"left out for this {type(model).__name__}: {quantity}", file=sys.stderr)
 

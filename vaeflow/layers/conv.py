@@ -106,6 +106,13 @@ def transposed_convolutions(
     return blocks
 
 
+def decoder_sizes(decoder: Decoder, strides: Sequence[int]) -> tuple[list[int], list[int]]:
+    """Lists the heights and widths that a decoder with such strides passes through, smallest first."""
+    height, width, _ = decoder.checked_target_shape()
+    heights, widths = (strided_sizes(size, strides[::-1])[::-1] for size in (height, width))
+    return heights, widths
+
+
 @registry.layer
 class ConvEncoder(Layer):
     """Strided convolutions, then dense layers: `[B, H, W, C]` to `[B, F]`.
@@ -200,10 +207,7 @@ class ConvDecoder(Decoder):
         )
 
     def build(self, input_shape: Shape) -> None:
-        height, width, channels = self.checked_target_shape()
-        encoder_strides = self.strides[::-1]
-        heights = strided_sizes(height, encoder_strides)[::-1]
-        widths = strided_sizes(width, encoder_strides)[::-1]
+        heights, widths = decoder_sizes(self, self.strides)
         start = (heights[0], widths[0], self.filters[0])
         self.blocks = dense_stack((*self.units, math.prod(start)), self.activation)
         self.blocks.append(keras.layers.Reshape(start))
@@ -212,7 +216,7 @@ class ConvDecoder(Decoder):
             normalization = normalization_layer(self.normalization, count)
             return [*normalization, keras.layers.Activation(self.activation)]
 
-        outputs = (*self.filters[1:], channels)
+        outputs = (*self.filters[1:], self.checked_target_shape()[-1])
         self.blocks += transposed_convolutions(
             outputs, self.kernel_sizes, self.strides, (heights, widths), between
         )

@@ -19,9 +19,9 @@ from vaeflow.layers.base import (
 )
 from vaeflow.layers.conv import (
     checked_filters,
+    decoder_sizes,
     per_layer,
     strided_convolutions,
-    strided_sizes,
     transposed_convolutions,
 )
 
@@ -37,13 +37,12 @@ def retraced_sizes(decoder: Decoder, strides: Sequence[int], map_shape: Shape) -
     Raises:
       ConfigurationError: the images are not those of such a map.
     """
-    height, width, _ = decoder.checked_target_shape()
-    heights, widths = (strided_sizes(size, strides[::-1])[::-1] for size in (height, width))
+    heights, widths = decoder_sizes(decoder, strides)
     if (heights[0], widths[0]) != tuple(map_shape[1:3]):
         raise ConfigurationError(
-            f"the strides {tuple(strides)} of {type(decoder).__name__} make images of {height}x{width} of "
-            f"maps of {heights[0]}x{widths[0]}, and the map is {map_shape[1]}x{map_shape[2]}; give it the "
-            "strides of the encoder in reverse"
+            f"the strides {tuple(strides)} of {type(decoder).__name__} make images of "
+            f"{heights[-1]}x{widths[-1]} of maps of {heights[0]}x{widths[0]}, and the map is "
+            f"{map_shape[1]}x{map_shape[2]}; give it the strides of the encoder in reverse"
         )
     return heights, widths
 
@@ -105,6 +104,7 @@ class ConvMapDecoder(Decoder):
       target_shape: `(H, W, C)`, see `Decoder`.
 
     Raises:
+      ConfigurationError: the map has another size than the strides make of the image.
       ValueError: a setting is out of range.
     """
 

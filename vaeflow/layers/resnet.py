@@ -17,7 +17,7 @@ from vaeflow.layers.base import (
     normalization_layer,
     run_chain,
 )
-from vaeflow.layers.conv import checked_filters, strided_sizes
+from vaeflow.layers.conv import checked_filters, decoder_sizes
 
 
 class ResidualBlock(Layer):
@@ -129,10 +129,8 @@ class ResNetDecoder(Decoder):
         self.activation = activation
 
     def build(self, input_shape: Shape) -> None:
-        height, width, channels = self.checked_target_shape()
-        halvings = (2,) * len(self.filters)
-        heights = strided_sizes(height, halvings)[::-1]
-        widths = strided_sizes(width, halvings)[::-1]
+        channels = self.checked_target_shape()[-1]
+        heights, widths = decoder_sizes(self, (2,) * len(self.filters))
         start = (heights[0], widths[0], self.filters[0])
         self.blocks = [keras.layers.Dense(math.prod(start)), keras.layers.Reshape(start)]
         for index, count in enumerate(self.filters):
