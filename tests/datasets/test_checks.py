@@ -7,8 +7,9 @@ import tensorflow as tf
 from tests.fixtures.image_folders import load_split, save_image
 from vaeflow.datasets import InMemorySplit, Split
 from vaeflow.datasets.cache import CachedSplit
-from vaeflow.datasets.checks import check_labels
-from vaeflow.errors import DataError
+from vaeflow.datasets.checks import check_labels, check_reads
+from vaeflow.errors import ConfigurationError, DataError
+from vaeflow.models.base import Model
 
 IMAGES = np.random.RandomState(0).randint(0, 256, (6, 3, 2, 1)).astype(np.uint8)
 TRAIN = InMemorySplit(IMAGES, np.arange(6) % 3, ["kind"])
@@ -104,3 +105,35 @@ def test_own_labels_that_are_wrong_are_described(read, message):
 def test_own_factors_that_fail_are_described():
     with pytest.raises(DataError, match=r"`OwnFactors.labels` fails: KeyError: 'kind'"):
         check(OwnFactors(IMAGES, np.arange(6) % 3, ["kind"]))
+
+
+class CodeSplit(Split):
+    """Codes that a tokenizer could have made."""
+
+    def __init__(self):
+        super().__init__(2, (1, 1, 1), "int32", "codes")
+        self.code_sizes = (512,)
+
+    def examples(self, indices):
+        return tf.fill((tf.shape(indices)[0], 1, 1, 1), 300)
+
+
+class OfCodes(Model):
+    """A model of codes."""
+
+    takes = "codes"
+
+
+def test_codes_stay_the_integers_that_they_are():
+    codes = CodeSplit().to_floats(CodeSplit().examples(tf.constant([0])), "float32")
+    assert codes.dtype == tf.int32
+    assert codes.numpy().tolist() == [[[[300]]]]
+    assert CodeSplit().fingerprint() == "2 codes of 1 x 1 x 1, int32"
+
+
+def test_a_model_takes_data_of_its_own_kind_only():
+    check_reads(OfCodes(), CodeSplit())
+    with pytest.raises(ConfigurationError, match=r"OfCodes takes codes, and the data are images; .*@Codes"):
+        check_reads(OfCodes(), InMemorySplit(IMAGES))
+    with pytest.raises(ConfigurationError, match="Model takes images, and the data are codes"):
+        check_reads(Model(), CodeSplit())

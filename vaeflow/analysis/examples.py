@@ -92,7 +92,7 @@ class Examples:
           first_position: int64, the position of the global batch's first example.
 
         Yields:
-          The batch, its images of the dtype of the model's variables, in [0, 1].
+          The batch, its images of the dtype of the model's variables, in [0, 1]; codes are integers.
         """
         num_examples = stored["images"].shape[0]
         parts = cores.num_parts(num_examples, replicas.num_local_replicas(self.strategy))
@@ -107,7 +107,8 @@ class Examples:
     def blank_batch(self) -> dict[str, tf.Tensor]:
         """Returns a batch of one black image, as the model takes it."""
         stored = pipeline.blank_batch(self.split, 1, self.model.reads)
-        return stored | {"images": tf.cast(stored["images"], self.model.variable_dtype)}
+        dtype = stored["images"].dtype if self.split.content == "codes" else self.model.variable_dtype
+        return stored | {"images": tf.cast(stored["images"], dtype)}
 
     def first_position_here(self, first_position: tf.Tensor, num_examples: int) -> Any:
         """Returns the position of this replica's first of `num_examples` examples, int64."""

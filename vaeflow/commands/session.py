@@ -183,7 +183,7 @@ def _facts(source, trainer, evaluated, workers):
         + (f"{num_latents} latents, " if num_latents else "")
         + model.dtype_policy.name,
         "data": f"{source}, {split.num_examples:,} training and "
-        f"{evaluated} images of {shape}, {split.dtype}"
+        f"{evaluated} {split.content} of {shape}, {split.dtype}"
         + (", on the device" if trainer.resident else ", streamed"),
         "devices": f"{num_replicas} {kind} replica"
         + ("s" if num_replicas > 1 else "")

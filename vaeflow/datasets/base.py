@@ -17,6 +17,8 @@ BINARIZATIONS = ("none", "static", "dynamic")
 SPLITS = ("train", "evaluation")
 VALIDATION = "validation"
 ALL_SPLITS = (*SPLITS, VALIDATION)
+# What the examples of a split are -> the dtypes that they may be stored as.
+DTYPES = {"images": ("uint8", "float32"), "codes": ("int32",), "latents": ("float32",)}
 
 _HELD_OUT_SEED = 20180717
 _VALIDATION_SEED = 20131220
@@ -128,25 +130,31 @@ class Dataset(abc.ABC):
 
 
 class Split(abc.ABC):
-    """Images that are read by index.
+    """Images, or what a tokenizer made of them, read by index.
 
     Attributes:
       num_examples: the number of images.
-      shape: `(H, W, C)` of an image.
-      dtype: `"uint8"` (0 to 255) or `"float32"` (0 to 1), as `examples` gives them.
+      shape: `(H, W, C)` of an image; `(h, w, G)` of codes, and `(h, w, D)` of latents.
+      dtype: `"uint8"` (0 to 255) or `"float32"` (0 to 1), as `examples` gives images; `"int32"` of
+        codes, and `"float32"` (any number) of latents.
+      content: `"images"`, `"codes"` or `"latents"`; a model says by `Model.takes` which it is
+        for. All three are called `images` in a batch.
+      code_sizes: how many values each of the G codes of a place has, or `()`.
       factor_names: names of the F known factors of an example, or `()`.
       array: the whole split as one array `[N, H, W, C]`; None if it is not held in memory.
       binarization: as for `Dataset`; `pipeline.read_split` sets it, and `to_floats` reads it.
     """
 
+    code_sizes: tuple[int, ...] = ()
     factor_names: tuple[str, ...] = ()
     array: np.ndarray | None = None
     binarization: str = "none"
 
-    def __init__(self, num_examples: int, shape: Sequence[int], dtype: str):
+    def __init__(self, num_examples: int, shape: Sequence[int], dtype: str, content: str = "images"):
         self.num_examples = validation.positive_count("num_examples", num_examples)
         self.shape = tuple(int(size) for size in shape)
-        self.dtype = validation.one_of("dtype", dtype, ("uint8", "float32"))
+        self.content = validation.one_of("content", content, tuple(DTYPES))
+        self.dtype = validation.one_of("dtype", dtype, DTYPES[content])
 
     @abc.abstractmethod
     def examples(self, indices: tf.Tensor) -> tf.Tensor:
@@ -222,7 +230,7 @@ class Split(abc.ABC):
         content.
         """
         shape, digest = " x ".join(map(str, self.shape)), self.content_digest()
-        described = f"{self.num_examples} images of {shape}, {self.dtype}"
+        described = f"{self.num_examples} {self.content} of {shape}, {self.dtype}"
         return f"{described}, content {digest[:16]}" if digest else described
 
     def content_digest(self) -> str:
@@ -233,13 +241,16 @@ class Split(abc.ABC):
         """Casts and scales stored images on the device; draws their pixels if binarization is dynamic.
 
         Args:
-          images: `[b, H, W, C]`, uint8 (0 to 255) or float32 (0 to 1), as stored.
+          images: `[b, H, W, C]`, uint8 (0 to 255) or float32 (0 to 1), as stored; or codes, or latents.
           dtype: the dtype of the result, float32 or float64.
 
         Returns:
           `[b, H, W, C]`, `dtype`, in [0, 1]. Dynamic binarization draws each pixel with its
-          own value as the probability; call it inside `random.keyed` then.
+          own value as the probability; call it inside `random.keyed` then. Codes stay the integers
+          that they are, and latents any numbers.
         """
+        if self.content == "codes":
+            return tf.convert_to_tensor(images)
         scaled = tf.cast(images, dtype)
         if images.dtype == tf.uint8:
             scaled /= 255.0

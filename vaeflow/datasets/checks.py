@@ -10,6 +10,12 @@ from vaeflow.datasets.base import Dataset, Split, check_range
 from vaeflow.errors import ConfigurationError, DataError, user_code
 
 _NUM_TRIED = 3
+# What a split may hold -> which datasets give it.
+_SOURCES = {
+    "images": "a dataset of images",
+    "codes": "@Codes(), which reads what `vaeflow encode` wrote",
+    "latents": "@Latents(), which reads what `vaeflow encode` wrote",
+}
 
 
 def load_split(dataset: Dataset, name: str) -> Split:
@@ -47,25 +53,31 @@ def check_examples(split: Split) -> None:
         announced = f"a tensor of the shape {expected} and {split.dtype}, as its constructor says"
         raise _wrong(split, "examples", f"must return {announced}, for {count} indices; it returned {given}")
     try:
-        check_range(np.asarray(images), "images")
+        if split.content == "images":
+            check_range(np.asarray(images), "images")
     except DataError as error:
         raise _wrong(split, "examples", f"returns wrong pixels: {error}") from None
 
 
 def check_reads(model: Any, split: Split) -> None:
-    """Checks that a split has what a model reads of each example besides its image.
+    """Checks that a split has what a model takes, and what it reads of each example besides.
 
     Args:
       model: a model, whose `reads` and `label_sizes` are checked already.
       split: the split.
 
     Raises:
-      ConfigurationError: it has no labels, or the model was made for others.
+      ConfigurationError: it is of another content, has no labels, or the model was made for others.
       DataError: as for `check_labels`.
     """
+    own = type(model).__name__
+    if split.content != model.takes:
+        raise ConfigurationError(
+            f"{own} takes {model.takes}, and the data are {split.content}; set `train.dataset` to "
+            f"{_SOURCES.get(model.takes, 'data of that kind')}, or train another model"
+        )
     if "labels" not in model.reads:
         return
-    own = type(model).__name__
     if not split.factor_names:
         raise ConfigurationError(
             f"{own} needs a label of each image, and this {type(split).__name__} has none; choose data with "

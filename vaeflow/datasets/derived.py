@@ -19,7 +19,8 @@ class DerivedSplit(Split):
 
     def __init__(self, source: Split, dtype: str | None = None, num_examples: int | None = None):
         count = source.num_examples if num_examples is None else num_examples
-        super().__init__(count, source.shape, dtype or source.dtype)
+        super().__init__(count, source.shape, dtype or source.dtype, source.content)
+        self.code_sizes = source.code_sizes
         self.factor_names = source.factor_names
         self._source = source
 

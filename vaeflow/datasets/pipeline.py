@@ -90,7 +90,7 @@ def keyed_batch(
       first_position: the position of the first example in the global batch, or in the split.
 
     Yields:
-      The batch, its images `[b, H, W, C]`, `dtype`, in [0, 1].
+      The batch, its images `[b, H, W, C]`, `dtype`, in [0, 1]; see `Split.to_floats`.
     """
     with random.keyed(seed, stream, step, first_position):
         yield {**stored, "images": split.to_floats(stored["images"], dtype)}

@@ -45,6 +45,10 @@ class Model(ConstructorConfig, CheckedPixels, keras.Model):  # pyright: ignore[r
     # that is a scalar always does.
     couples_examples = False
 
+    # What it models: `"images"`, floats in [0, 1]; `"codes"`, int32 `[b, h, w, G]`; or `"latents"`, any
+    # floats. A batch calls all of them `images`. Data of another kind (`Split.content`) are refused.
+    takes = "images"
+
     # What it takes of each example besides its image, e.g. `("labels",)`: int64 `[b, F]`, the
     # factors of a split. A source that has none is refused.
     reads: tuple[str, ...] = ()
@@ -77,7 +81,8 @@ class Model(ConstructorConfig, CheckedPixels, keras.Model):  # pyright: ignore[r
         a later read could find another replica's.
 
         Args:
-          batch: `images` `[b, H, W, C]`, floats in [0, 1], and what `reads` names.
+          batch: `images` `[b, H, W, C]`, floats in [0, 1] unless it `takes` something else, and
+            what `reads` names.
           step: the global step, an int or scalar tensor; outside of training the end of all
             schedules.
           training: whether blocks behave as in training.
@@ -208,7 +213,8 @@ class Model(ConstructorConfig, CheckedPixels, keras.Model):  # pyright: ignore[r
             self, batches.as_batch(inputs, labels if "labels" in self.reads else None)
         )
         self._build_for(batch["images"])
-        return batch | {"images": tf.cast(batch["images"], self.variable_dtype)}
+        dtype = "int32" if self.takes == "codes" else self.variable_dtype
+        return batch | {"images": tf.cast(batch["images"], dtype)}
 
     def _build_for(self, images):
         if not self.built:

@@ -23,7 +23,8 @@ class CheckedPixels:
     """A mix-in, before `keras.Model`, whose loops refuse images with pixels outside 0 to 1.
 
     Arrays are checked at once and whole, of a `PyDataset` the first batch; the batches of a
-    `tf.data.Dataset` or a generator when they are read. The error is a `ConfigurationError`.
+    `tf.data.Dataset` or a generator when they are read. The error is a `ConfigurationError`. A model
+    that takes codes or latents (`Model.takes`) is given any numbers.
     """
 
     def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
@@ -31,32 +32,36 @@ class CheckedPixels:
         if (held_out := kwargs.get("validation_data")) is not None:
             is_pair = isinstance(held_out, (tuple, list))
             kwargs["validation_data"] = (
-                (_checked(held_out[0]), *held_out[1:]) if is_pair else _checked(held_out)
+                (self._with_check(held_out[0]), *held_out[1:]) if is_pair else self._with_check(held_out)
             )
         with _readable_errors():
-            return super().fit(_checked(x), *args, **kwargs)  # pyright: ignore[reportAttributeAccessIssue]
+            return super().fit(self._with_check(x), *args, **kwargs)  # pyright: ignore[reportAttributeAccessIssue]
 
     def evaluate(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Evaluates as `keras.Model.evaluate` does."""
         with _readable_errors():
-            return super().evaluate(_checked(x), *args, **kwargs)  # pyright: ignore[reportAttributeAccessIssue]
+            return super().evaluate(self._with_check(x), *args, **kwargs)  # pyright: ignore[reportAttributeAccessIssue]
 
     def predict(self, x: Any, *args: Any, **kwargs: Any) -> Any:
         """Reconstructs images as `keras.Model.predict` does."""
         with _readable_errors():
-            return super().predict(_checked(x), *args, **kwargs)  # pyright: ignore[reportAttributeAccessIssue]
+            return super().predict(self._with_check(x), *args, **kwargs)  # pyright: ignore[reportAttributeAccessIssue]
 
     def train_on_batch(self, x: Any, *args: Any, **kwargs: Any) -> Any:
         """Takes one step of `fit`."""
-        return super().train_on_batch(_checked(x), *args, **kwargs)  # pyright: ignore[reportAttributeAccessIssue]
+        return super().train_on_batch(self._with_check(x), *args, **kwargs)  # pyright: ignore[reportAttributeAccessIssue]
 
     def test_on_batch(self, x: Any, *args: Any, **kwargs: Any) -> Any:
         """Takes one step of `evaluate`."""
-        return super().test_on_batch(_checked(x), *args, **kwargs)  # pyright: ignore[reportAttributeAccessIssue]
+        return super().test_on_batch(self._with_check(x), *args, **kwargs)  # pyright: ignore[reportAttributeAccessIssue]
 
     def predict_on_batch(self, x: Any) -> Any:
         """Takes one step of `predict`."""
-        return super().predict_on_batch(_checked(x))  # pyright: ignore[reportAttributeAccessIssue]
+        return super().predict_on_batch(self._with_check(x))  # pyright: ignore[reportAttributeAccessIssue]
+
+    def _with_check(self, data):
+        """Returns the same data, whose pixels are checked if they are those of images."""
+        return _checked(data) if self.takes == "images" else data  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _checked(data):
