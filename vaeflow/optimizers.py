@@ -71,6 +71,79 @@ class ParameterGroup(NamedTuple):
 Groups = Mapping[str | None, ParameterGroup]
 
 
+class JoinedLoss(NamedTuple):
+    """A loss whose gradient is added to that of a parameter group, with a weight that both decide.
+
+    Terms name it as they name a group. Its gradient with respect to the group's variables is
+    computed apart, by a backward pass of its own, and summed over parts, accumulation and replicas as
+    every other is. The weight is computed from the sums, so it is the same however the global batch
+    is cut. Clipping follows.
+
+    Attributes:
+      weight: a function of two lists, the gradients of the group's own loss and of this loss, both
+        of the global batch and in the order of the group's variables; returns a scalar.
+      into: the group; None for the model's own variables.
+    """
+
+    weight: Callable[[list[tf.Tensor], list[tf.Tensor]], tf.Tensor]
+    into: str | None = None
+
+
+Joined = Mapping[str, JoinedLoss]
+
+
+def gradients_of(
+    tape: tf.GradientTape, losses: Mapping[str | None, tf.Tensor], groups: Groups, joined: Joined
+) -> list[list[tf.Tensor]]:
+    """Takes the gradient of each loss with respect to the variables that it moves.
+
+    Args:
+      tape: a persistent one where there is more than one loss.
+      losses: a dict, name of a group or of a joined loss -> scalar.
+      groups: name -> `ParameterGroup`.
+      joined: name -> `JoinedLoss`.
+
+    Returns:
+      Lists of gradients, of the groups and then of the joined losses; 0 where a loss does not
+      depend on a variable.
+    """
+    moved = {**{name: name for name in groups}, **{name: each.into for name, each in joined.items()}}
+    gradients = []
+    for name, group in moved.items():
+        # TensorFlow's own variables: it cannot make the zero gradient of a Keras variable.
+        variables = [variable.value for variable in groups[group].variables]
+        zero = tf.UnconnectedGradients.ZERO
+        gradients.append(tape.gradient(losses[name], variables, unconnected_gradients=zero))
+    return gradients
+
+
+def join(
+    gradients: Sequence[list[tf.Tensor]], groups: Groups, joined: Joined
+) -> tuple[list[list[tf.Tensor]], dict[str, tf.Tensor], dict[str, tf.Tensor]]:
+    """Adds the gradients of joined losses to those of their groups.
+
+    Args:
+      gradients: as `gradients_of` returns them, of the global batch.
+      groups: name -> `ParameterGroup`.
+      joined: name -> `JoinedLoss`.
+
+    Returns:
+      The gradients of each group; the weight of each joined loss, name -> scalar; and the global
+      norm of its gradient, not weighted.
+    """
+    own, apart = dict(zip(groups, gradients, strict=False)), gradients[len(groups) :]
+    sums, weights, norms = dict(own), {}, {}
+    for (name, each), added in zip(joined.items(), apart, strict=True):
+        # From the group's own gradient, whatever else was added to it before.
+        weight = weights[name] = tf.convert_to_tensor(each.weight(own[each.into], added))
+        norms[name] = tf.linalg.global_norm(added)
+        sums[each.into] = [
+            tf.convert_to_tensor(one) + tf.cast(weight, one.dtype) * tf.convert_to_tensor(other)
+            for one, other in zip(sums[each.into], added, strict=True)
+        ]
+    return list(sums.values()), weights, norms
+
+
 def optimizers_of(groups: Groups) -> dict[str | None, tuple[Any, list[keras.Variable]]]:
     """Returns each optimizer and all variables that it updates, under the name of its group.
 

@@ -15,7 +15,8 @@ class Term(NamedTuple):
         share this batch.
       weight: a float or scalar tensor; the loss is the sum of weight · mean(value).
       group: the `ParameterGroup` whose variables it trains, one of the model's
-        `parameter_groups`; None for the model's own variables.
+        `parameter_groups`, or the `JoinedLoss` that it belongs to, one of the model's
+        `joined_losses`; None for the model's own variables.
     """
 
     value: tf.Tensor

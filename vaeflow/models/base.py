@@ -15,8 +15,8 @@ from vaeflow.layers.terms import Term, Update
 from vaeflow.models import batches, frozen_blocks
 from vaeflow.models.batches import Batch
 from vaeflow.models.pixel_range import CheckedPixels
-from vaeflow.models.terms import check_groups, check_terms, losses_by_group
-from vaeflow.optimizers import ParameterGroup, apply_due, clip
+from vaeflow.models.terms import check_groups, check_joined, check_terms, losses_by_group
+from vaeflow.optimizers import JoinedLoss, ParameterGroup, apply_due, clip, gradients_of, join
 
 
 class Model(ConstructorConfig, CheckedPixels, keras.Model):  # pyright: ignore[reportIncompatibleMethodOverride] Keras' stub of `from_config`.
@@ -157,6 +157,10 @@ class Model(ConstructorConfig, CheckedPixels, keras.Model):  # pyright: ignore[r
         """
         return {}
 
+    def joined_losses(self) -> dict[str, JoinedLoss]:
+        """Names the losses whose gradients join those of a parameter group, with weights that both decide."""
+        return {}
+
     def all_parameter_groups(
         self, optimizer: keras.optimizers.Optimizer | None, gradient_clip_norm: float | None = None
     ) -> dict[str | None, ParameterGroup]:
@@ -181,13 +185,15 @@ class Model(ConstructorConfig, CheckedPixels, keras.Model):  # pyright: ignore[r
             with tf.init_scope():
                 # For the other groups' variables too, as Keras does when it loads a saved model.
                 self.optimizer.build(self.trainable_variables)
-        groups = self.all_parameter_groups(self.optimizer)
-        with tf.GradientTape(persistent=len(groups) > 1) as tape:
-            losses, results, updates = self._mean_losses(batch, training=True, groups=groups)
+        groups, joined = self.all_parameter_groups(self.optimizer), self.joined_losses()
+        check_joined(joined, groups)
+        with tf.GradientTape(persistent=len(groups) + len(joined) > 1) as tape:
+            losses, results, updates = self._mean_losses(batch, True, groups, joined)
         # All before the first update: it moves what the other gradients are taken at.
+        gradients, _, _ = join(gradients_of(tape, losses, groups, joined), groups, joined)
         gradients = [
-            clip(tape.gradient(losses[name], group.variables), group.gradient_clip_norm)
-            for name, group in groups.items()
+            clip(each, group.gradient_clip_norm)
+            for each, group in zip(gradients, groups.values(), strict=True)
         ]
         changes = [pair for each in updates.values() for pair in each.new_values(each.statistics)]
         step = tf.convert_to_tensor(self.optimizer.iterations)  # Before the first update moves it.
@@ -221,14 +227,14 @@ class Model(ConstructorConfig, CheckedPixels, keras.Model):  # pyright: ignore[r
             with tf.init_scope():
                 self.build((None, *images.shape[1:]))
 
-    def _mean_losses(self, batch, training=False, groups=None):
+    def _mean_losses(self, batch, training=False, groups=None, joined=()):
         step = self.optimizer.iterations if self.optimizer is not None else 0
         forward = self.forward(batch, step, training)
         terms = self.objective(forward, step)
         check_terms(terms, batch["images"].shape[0], self)
         updates = {}
         if groups is not None:
-            check_groups(terms, groups)
+            check_groups(terms, groups, joined)
             updates = self.updates(forward, step)
         means = {name: tf.reduce_mean(term.value) for name, term in terms.items()}
         losses = losses_by_group(terms, means)

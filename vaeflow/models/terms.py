@@ -1,13 +1,14 @@
 """What an objective's terms and a model's updates must be, and what each parameter group minimizes."""
 
 import numbers
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
 
 from vaeflow.errors import ConfigurationError, user_code
 from vaeflow.layers.terms import Term
+from vaeflow.optimizers import JoinedLoss
 
 # What a step reports besides its terms.
 _RESERVED = ("loss", "block_losses")
@@ -84,9 +85,16 @@ def _fault(name, term, num_examples):
     return None
 
 
-def check_groups(terms: dict[str, Term], groups: Iterable[str | None]) -> None:
-    """Raises `ConfigurationError` where a term names a group that is not there, or a group has no term."""
+def check_groups(terms: dict[str, Term], groups: Iterable[str | None], joined: Iterable[str] = ()) -> None:
+    """Raises `ConfigurationError` where a term names a group that is not there, or a group has no term.
+
+    Args:
+      terms: a dict, name -> `Term`.
+      groups: the names of the parameter groups.
+      joined: the names of the joined losses, which terms name as they do groups.
+    """
     named = {term.group for term in terms.values()}
+    groups = [*groups, *joined]
     for name, term in terms.items():
         if term.group not in groups:
             known = ", ".join(repr(group) for group in groups)
@@ -94,11 +102,31 @@ def check_groups(terms: dict[str, Term], groups: Iterable[str | None]) -> None:
                 f"the objective's term {name!r} is of the parameter group {term.group!r}, which is none of "
                 f"{known}; name it in the model's `parameter_groups`"
             )
+        if name in joined:
+            raise ConfigurationError(
+                f"a term and a joined loss are both named {name!r}, and the log shows the weight of each; "
+                "rename one"
+            )
     for group in groups:
         if group not in named:
             raise ConfigurationError(
                 f"no term of the objective trains the parameter group {group!r}; give one Term(…, group="
                 f"{group!r})"
+            )
+
+
+def check_joined(joined: Mapping[str, JoinedLoss], groups: Iterable[str | None]) -> None:
+    """Raises `ConfigurationError` unless each joined loss has a name of its own, and a group to join."""
+    known = ", ".join(repr(group) for group in groups)
+    for name, each in joined.items():
+        if name in groups:
+            raise ConfigurationError(
+                f"a joined loss and a parameter group are both named {name!r}; rename one"
+            )
+        if each.into not in groups:
+            raise ConfigurationError(
+                f"the joined loss {name!r} is to be added to the parameter group {each.into!r}, which is "
+                f"none of {known}"
             )
 
 

@@ -76,7 +76,7 @@ def terms_of(model, batch) -> Any:
             return model.objective(model.forward(batch, 0, training=True), 0)
 
     terms = call(objective)
-    call(check_groups, terms, model.all_parameter_groups(None))
+    call(check_groups, terms, model.all_parameter_groups(None), model.joined_losses())
     return terms
 
 

@@ -41,8 +41,13 @@ def share_of_loss(
 
 
 def norm_name(group: str | None) -> str:
-    """Names the metric of a group's gradient norm, before it is clipped."""
+    """Names the metric of the gradient norm of a group, before it is clipped, or of a joined loss."""
     return "gradient_norm" if group is None else f"{group}_gradient_norm"
+
+
+def weight_name(joined_loss: str) -> str:
+    """Names the metric of the weight with which a joined loss counts."""
+    return f"{joined_loss}_weight"
 
 
 def coupling_of(model: Model, terms: dict[str, Term]) -> str | None:

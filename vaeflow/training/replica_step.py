@@ -12,8 +12,8 @@ from vaeflow.devices import cores, replicas
 from vaeflow.errors import ConfigurationError, user_code
 from vaeflow.layers.terms import Update
 from vaeflow.models.base import Model
-from vaeflow.models.terms import check_forward, check_groups, check_terms, check_updated
-from vaeflow.training.loss_shares import coupling_of, norm_name, share_of_loss
+from vaeflow.models.terms import check_forward, check_groups, check_joined, check_terms, check_updated
+from vaeflow.training.loss_shares import coupling_of, norm_name, share_of_loss, weight_name
 from vaeflow.training.settings import TrainingSettings
 
 _SKIPPED = "skipped"
@@ -62,8 +62,9 @@ class ReplicaStep:
     Each parameter group of the model has a loss, the sum of its terms, whose gradient
     is taken with respect to the group's own variables only. In this order: each
     replica's share of the gradients and of the statistics of the model's updates, summed
-    over the replicas; the check that all are finite; clipping of each group by its own
-    global norm; the update of all groups that are due, and of what the updates change.
+    over the replicas; the joined losses, whose gradients are added to those of their groups; the
+    check that all are finite; clipping of each group by its own global norm; the update of all
+    groups that are due, and of what the updates change.
 
     Args:
       model: a built model.
@@ -88,6 +89,8 @@ class ReplicaStep:
     ):
         self.model = model
         self.groups = model.all_parameter_groups(optimizer, settings.gradient_clip_norm)
+        self.joined = model.joined_losses()
+        check_joined(self.joined, self.groups)
         self.split = split
         self.settings = settings
         self.parallel_parts = 1
@@ -115,7 +118,12 @@ class ReplicaStep:
         _, shares = share_of_loss(terms, block_losses, self.settings.batch_size, 1)
         skips = [] if self.settings.skip_gradient_norm is None else [_SKIPPED]
         return Probe(
-            metric_names=[*shares, *(norm_name(group) for group in self.groups), *skips],
+            metric_names=[
+                *shares,
+                *(name_of(joined) for joined in self.joined for name_of in (weight_name, norm_name)),
+                *(norm_name(group) for group in self.groups),
+                *skips,
+            ],
             coupling=coupling,
             has_block_losses=bool(block_losses),
             normalizes_over_batch=any(
@@ -171,6 +179,10 @@ class ReplicaStep:
         gradients, packed, statistics = replicas.sum_over_replicas((gradients, packed, statistics))
         metrics = dict(zip(names, tf.unstack(packed), strict=True))
         new_values = self._new_values(updates, statistics)
+        gradients, weights, norms = optimizers.join(gradients, self.groups, self.joined)
+        for name in self.joined:
+            metrics[weight_name(name)] = tf.cast(weights[name], packed.dtype)
+            metrics[norm_name(name)] = tf.cast(norms[name], packed.dtype)
         finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(each)) for each in (packed, *new_values)])
         applies = tf.constant(True)
         clipped = []
@@ -216,7 +228,7 @@ class ReplicaStep:
             with user_code.running(self.model, "updates"):
                 updates = self.model.updates(forward, step)
         check_terms(terms, stored["images"].shape[0], self.model)
-        check_groups(terms, self.groups)
+        check_groups(terms, self.groups, self.joined)
         return terms, updates, forward.block_losses
 
     def _new_values(self, updates, statistics):
@@ -253,15 +265,10 @@ class ReplicaStep:
         return totals, updates[0]
 
     def _gradient_of(self, batch, step, first_position):
-        with tf.GradientTape(persistent=len(self.groups) > 1) as tape:
+        with tf.GradientTape(persistent=len(self.groups) + len(self.joined) > 1) as tape:
             terms, updates, block_losses = self._pass(batch, step, first_position)
             losses, shares = self._shares(terms, block_losses)
-        gradients = []
-        for name, group in self.groups.items():
-            # TensorFlow's own variables: it cannot make the zero gradient of a Keras variable.
-            variables = [variable.value for variable in group.variables]
-            zero = tf.UnconnectedGradients.ZERO
-            gradients.append(tape.gradient(losses[name], variables, unconnected_gradients=zero))
+        gradients = optimizers.gradients_of(tape, losses, self.groups, self.joined)
         return (gradients, shares, _statistics(updates)), updates
 
 
