@@ -27,11 +27,19 @@ DType = str | tf.DType
 class _Scope:
     """The key of the draws inside `keyed`, and the number of draws so far."""
 
-    def __init__(self, seed: int, stream: str, step: int | tf.Tensor, first_position: int | tf.Tensor):
+    def __init__(
+        self,
+        seed: int,
+        stream: str,
+        step: int | tf.Tensor,
+        first_position: int | tf.Tensor,
+        batch_size: int | None,
+    ):
         self.seed = seed
         self.stream = stream
         self.step = step
         self.first_position = first_position
+        self.batch_size = batch_size
         self.num_draws = 0
 
 
@@ -40,7 +48,11 @@ _local = threading.local()
 
 @contextlib.contextmanager
 def keyed(
-    seed: int, stream: str, step: int | tf.Tensor, first_position: int | tf.Tensor = 0
+    seed: int,
+    stream: str,
+    step: int | tf.Tensor,
+    first_position: int | tf.Tensor = 0,
+    batch_size: int | None = None,
 ) -> Iterator[None]:
     """Makes all draws inside the context a pure function of these arguments.
 
@@ -50,13 +62,15 @@ def keyed(
       step: the global step; a tensor is a scalar.
       first_position: the position in the global batch of this replica's first example; a
         tensor is a scalar.
+      batch_size: the number of examples of the global batch, from which `drawn_rows` draws; None where
+        the batch inside is the whole.
 
     Example:
         with random.keyed(1, "train", step=5):
             noise = random.normal((batch_size, num_latents))
     """
     previous = getattr(_local, "scope", None)
-    _local.scope = _Scope(seed, stream, step, first_position)
+    _local.scope = _Scope(seed, stream, step, first_position, batch_size)
     try:
         yield
     finally:
@@ -143,6 +157,36 @@ def uniform(shape: Shape, dtype: DType = "float32", shared: bool = False) -> tf.
     size = math.prod(shape[1:])
     flat = _unit_interval(_bits(shape[0], size, shared)[:, :size], dtype)
     return tf.cast(tf.reshape(flat, shape), dtype)
+
+
+def drawn_rows(values: tf.Tensor, num_rows: int) -> tf.Tensor:
+    """Draws rows of the global batch, each as likely, with replacement; returns this part's share of them.
+
+    A row that lies in another part of the batch is 0 here, so the sum over all parts has the rows that
+    were drawn, the same ones however the batch is cut. Use it for statistics of an `Update`.
+
+    Args:
+      values: `[b, m, d]`, m rows for each of this part's examples.
+      num_rows: how many.
+
+    Returns:
+      `[num_rows, d]`.
+    """
+    per_example, size = values.shape[1:]
+    rows = tf.reshape(values, (-1, size))
+    num_own = tf.cast(tf.shape(rows)[0], tf.int64)
+    scope = getattr(_local, "scope", None)
+    if scope is None or scope.batch_size is None:
+        first, total = tf.constant(0, tf.int64), num_own
+    else:
+        first = tf.cast(scope.first_position, tf.int64) * per_example
+        total = tf.constant(scope.batch_size * per_example, tf.int64)
+    noise = uniform((num_rows,), "float64", shared=True)
+    # The noise is in (0, 1].
+    own = tf.cast(tf.math.ceil(noise * tf.cast(total, tf.float64)), tf.int64) - 1 - first
+    is_here = (own >= 0) & (own < num_own)
+    drawn = tf.gather(rows, tf.clip_by_value(own, 0, num_own - 1))
+    return tf.where(is_here[:, None], drawn, tf.zeros_like(drawn))
 
 
 def _draws_globally() -> bool:

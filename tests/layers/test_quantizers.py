@@ -9,7 +9,7 @@ from vaeflow import random
 from vaeflow.distributions import Gaussian, UniformOverCodes, closed_kl, has_density, is_discrete
 from vaeflow.errors import ConfigurationError
 from vaeflow.layers import UniformCodes, VectorQuantizer
-from vaeflow.layers.quantizers import nearest_codes
+from vaeflow.layers.quantizers.nearest import nearest_codes
 from vaeflow.models import VAE
 from vaeflow.models.passes import Draw
 from vaeflow.schedules import LinearSchedule
@@ -66,10 +66,11 @@ def test_the_latents_are_exactly_the_embeddings_of_the_codes():
     draw = drawn(posterior)
     kernel, bias = (variable.numpy() for variable in posterior.projection.variables)
     vectors = FEATURES @ kernel[0, 0] + bias
-    codes = brute_force(vectors, posterior.codebook)
+    codes = brute_force(vectors, posterior.codebooks[0].codebook)
     assert len(np.unique(codes)) > 2
-    np.testing.assert_array_equal(draw.posterior.parameters["codes"], codes)
-    np.testing.assert_array_equal(draw.value, posterior.codebook.numpy()[codes])
+    np.testing.assert_array_equal(draw.posterior.parameters["codes"], codes[..., None])
+    np.testing.assert_array_equal(draw.value, posterior.codebooks[0].codebook.numpy()[codes])
+    np.testing.assert_array_equal(posterior.embed_codes(draw.posterior.codes), draw.value)
     np.testing.assert_array_equal(draw.posterior.center, draw.value)
     assert is_discrete(draw.posterior)
     assert not has_density(draw.posterior)
@@ -79,9 +80,9 @@ def test_the_gradient_goes_straight_through_to_the_vectors_and_not_to_the_codebo
     posterior, weights = made(), np.random.default_rng(3).normal(size=(3, 4, 2, 5))
     vectors = posterior(FEATURES)
     with tf.GradientTape() as tape:
-        tape.watch([vectors, posterior.codebook.value])
+        tape.watch([vectors, posterior.codebooks[0].codebook.value])
         loss = tf.reduce_sum(weights * posterior.distribution(vectors).draw()[0])
-    to_vectors, to_codebook = tape.gradient(loss, [vectors, posterior.codebook.value])
+    to_vectors, to_codebook = tape.gradient(loss, [vectors, posterior.codebooks[0].codebook.value])
     np.testing.assert_array_equal(to_vectors, weights)
     assert to_codebook is None
 
@@ -90,13 +91,16 @@ def test_the_commitment_is_the_mean_over_places_of_squared_distances_and_moves_t
     posterior = made(commitment_weight=LinearSchedule(0.0, 2.0, 10))
     vectors = posterior(FEATURES)
     with tf.GradientTape() as tape:
-        tape.watch([vectors, posterior.codebook.value])
+        tape.watch([vectors, posterior.codebooks[0].codebook.value])
         distribution = posterior.distribution(vectors)
         term = posterior.terms(Draw(distribution.center, lambda: None, distribution), 5)["commitment_loss"]
-    difference = vectors - posterior.codebook.numpy()[brute_force(vectors, posterior.codebook)]
+    difference = (
+        vectors
+        - posterior.codebooks[0].codebook.numpy()[brute_force(vectors, posterior.codebooks[0].codebook)]
+    )
     np.testing.assert_allclose(term.value, (difference.numpy() ** 2).sum(axis=-1).mean(axis=(1, 2)))
     assert float(term.weight) == 1.0
-    to_vectors, to_codebook = tape.gradient(term.value, [vectors, posterior.codebook.value])
+    to_vectors, to_codebook = tape.gradient(term.value, [vectors, posterior.codebooks[0].codebook.value])
     np.testing.assert_allclose(to_vectors, 2 * difference / 8, rtol=1e-12)
     assert to_codebook is None
 
@@ -105,8 +109,8 @@ def test_the_averages_follow_the_appendix_for_several_steps():
     """Appendix A.1: N ← γ N + (1 − γ) n, m ← γ m + (1 − γ) Σ z, e = m / N; N smoothed by ε."""
     decay, epsilon = 0.8, 0.01
     posterior = made(num_codes=9, ema_decay=decay, epsilon=epsilon)
-    codebook = posterior.codebook.numpy()
-    np.testing.assert_array_equal(posterior.sums, codebook)
+    codebook = posterior.codebooks[0].codebook.numpy()
+    np.testing.assert_array_equal(posterior.codebooks[0].sums, codebook)
     counts, sums = np.ones(9), codebook.copy()
     for step in range(3):
         features = np.random.default_rng(step).normal(size=(2, 4, 2, 6))
@@ -117,35 +121,35 @@ def test_the_averages_follow_the_appendix_for_several_steps():
             sums[code] = decay * sums[code] + (1 - decay) * vectors[codes == code].sum(axis=0)
         total = counts.sum()
         codebook = sums / ((counts + epsilon) / (total + 9 * epsilon) * total)[:, None]
-        update = posterior.updates(drawn(posterior, features), step)["codebook"]
+        update = posterior.updates(drawn(posterior, features), step)["codebook_0"]
         for variable, value in update.new_values(update.statistics):
             variable.assign(value)
-        np.testing.assert_allclose(posterior.counts, counts, rtol=1e-12)
-        np.testing.assert_allclose(posterior.codebook, codebook, rtol=1e-12)
+        np.testing.assert_allclose(posterior.codebooks[0].counts, counts, rtol=1e-12)
+        np.testing.assert_allclose(posterior.codebooks[0].codebook, codebook, rtol=1e-12)
     assert len(np.unique(codes)) < 9  # One that nobody chose is finite, too.
-    assert not posterior.codebook.trainable
+    assert not posterior.codebooks[0].codebook.trainable
 
 
 def test_nothing_moves_a_codebook_whose_codes_are_where_their_vectors_are():
     posterior = made(num_codes=2, num_latents=1, epsilon=1e-12)
     values = np.array([[1.0], [-2.0]])
-    posterior.codebook.assign(values)
-    posterior.sums.assign(values)
+    posterior.codebooks[0].codebook.assign(values)
+    posterior.codebooks[0].sums.assign(values)
     distribution = posterior.distribution(tf.constant(values[[0, 0, 0, 1]].reshape(1, 2, 2, 1)))
-    update = posterior.updates(Draw(distribution.center, lambda: None, distribution), 0)["codebook"]
+    update = posterior.updates(Draw(distribution.center, lambda: None, distribution), 0)["codebook_0"]
     np.testing.assert_allclose(update.new_values(update.statistics)[-1][1], values, rtol=1e-9)
 
 
 def test_the_kl_to_uniform_codes_is_the_logarithm_of_their_number_at_each_place():
     posterior = made()
     distribution = posterior.distribution(posterior(FEATURES))
-    kl = closed_kl(distribution, UniformOverCodes(tf.convert_to_tensor(posterior.codebook), (4, 2)))
+    kl = closed_kl(distribution, UniformOverCodes((7,), (4, 2), posterior.embed_codes))
     np.testing.assert_allclose(kl, np.full((3, 8), np.log(7)), rtol=1e-12)
     assert closed_kl(distribution, Gaussian(tf.zeros(5), tf.zeros(5))) is None
 
 
 def uniform(num_codes=3, places=(4, 2)):
-    return UniformOverCodes(tf.constant(np.arange(num_codes, dtype=np.float64)[:, None]), places)
+    return UniformOverCodes((num_codes,), places, lambda codes: tf.cast(codes, tf.float64))
 
 
 def test_the_prior_draws_each_code_as_often_as_the_others():
@@ -182,8 +186,8 @@ def test_the_ends_of_the_noise_give_codes_that_exist(monkeypatch, noise, code):
     np.testing.assert_array_equal(uniform(2).draw(1)[0], np.full((1, 4, 2, 1), code))
 
 
-def test_the_center_of_the_prior_is_the_mean_embedding_at_each_place():
-    np.testing.assert_array_equal(uniform().center, np.ones((4, 2, 1)))
+def test_the_center_of_the_prior_is_one_of_its_codes_at_each_place():
+    np.testing.assert_array_equal(uniform().center, np.zeros((4, 2, 1)))
     with pytest.raises(ValueError, match="UniformOverCodes has no rows of its own"):
         uniform().draw()
 
@@ -197,10 +201,10 @@ def test_it_computes_in_single_precision_at_least(dtype):
     assert distribution.center.dtype == distribution.vectors.dtype == tf.float32
 
 
-def test_uniform_codes_need_a_codebook():
+def test_uniform_codes_need_a_posterior_of_codes():
     model = VAE(3, prior=UniformCodes())
     model.build((None, 4, 4, 1))
-    message = r"UniformCodes needs a posterior with a codebook, got GaussianPosterior; set `VAE.posterior`"
+    message = r"UniformCodes needs a posterior of codes, got GaussianPosterior; set `VAE.posterior`"
     with pytest.raises(ConfigurationError, match=message):
         model.sample(2)
 

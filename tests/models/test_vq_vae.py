@@ -17,7 +17,7 @@ from vaeflow.datasets.order import ExampleOrder
 from vaeflow.devices import cores
 from vaeflow.errors import ConfigurationError
 from vaeflow.layers import GaussianPosterior
-from vaeflow.models import VQVAE
+from vaeflow.models import VAE, VQVAE
 from vaeflow.training.replica_step import ReplicaStep
 from vaeflow.training.settings import TrainingSettings
 
@@ -51,7 +51,7 @@ class Twin:
         self.kernel = self.kernel[0, 0]
         self.out, self.out_bias = (v.numpy() for v in model.decoder.dense.variables)
         self.counts, self.sums, self.codebook = (
-            v.numpy() for v in (model.posterior.counts, model.posterior.sums, model.posterior.codebook)
+            getattr(model.posterior.codebooks[0], name).numpy() for name in ("counts", "sums", "codebook")
         )
 
     def step(self, images):
@@ -76,6 +76,9 @@ class Twin:
         self.bias -= RATE * to_vectors.sum(axis=0)
 
         chosen = np.eye(len(self.codebook))[codes]
+        used, times = np.unique(codes, return_counts=True)
+        self.used = len(used)
+        self.perplexity = np.exp(-np.sum(times / len(codes) * np.log(times / len(codes))))
         self.counts = self.decay * self.counts + (1 - self.decay) * chosen.sum(axis=0)
         self.sums = self.decay * self.sums + (1 - self.decay) * chosen.T @ vectors
         total = self.counts.sum()
@@ -94,6 +97,9 @@ def test_training_is_that_of_its_twin(untraced):
         assert report["kl"] == pytest.approx(kl, rel=1e-10)
         assert report["commitment_loss"] == pytest.approx(commitment, rel=1e-10)
         assert report["loss"] == pytest.approx(reconstruction + kl + 0.25 * commitment, rel=1e-10)
+        assert report["codes/perplexity"] == pytest.approx(twin.perplexity, rel=1e-10)
+        assert report["codes/usage"] == twin.used / 4
+        assert report["codes/dead"] == 4 - twin.used
     found, start = Twin(trainer.model), Twin(pointwise_trainer().model)
     for name in ("kernel", "bias", "out", "out_bias", "counts", "sums", "codebook"):
         np.testing.assert_allclose(getattr(found, name), getattr(twin, name), rtol=1e-9, atol=1e-12)
@@ -163,13 +169,13 @@ def test_a_skipped_step_leaves_the_codebook_as_it_is(untraced):
 
 def test_an_average_of_the_weights_has_the_average_of_the_codebook(untraced):
     trainer = pointwise_trainer(ema_decay=0.3)
-    expected = trainer.model.posterior.codebook.numpy()
+    expected = trainer.model.posterior.codebooks[0].codebook.numpy()
     for step in range(1, 4):
         trainer.train(1)
         decay = min(0.3, (1 + step) / (10 + step))
-        expected = decay * expected + (1 - decay) * trainer.model.posterior.codebook.numpy()
+        expected = decay * expected + (1 - decay) * trainer.model.posterior.codebooks[0].codebook.numpy()
     with trainer.averaged_weights():
-        np.testing.assert_allclose(trainer.model.posterior.codebook, expected, rtol=1e-12)
+        np.testing.assert_allclose(trainer.model.posterior.codebooks[0].codebook, expected, rtol=1e-12)
 
 
 def test_the_negative_elbo_has_a_constant_kl_and_no_likelihood(untraced):
@@ -185,7 +191,7 @@ def test_the_negative_elbo_has_a_constant_kl_and_no_likelihood(untraced):
 def test_a_saved_model_comes_back_with_its_codebook(tmp_path):
     model = small_codes.small()
     model.build((None, *SHAPE))
-    model.posterior.codebook.assign_add(tf.ones_like(model.posterior.codebook))
+    model.posterior.codebooks[0].codebook.assign_add(tf.ones_like(model.posterior.codebooks[0].codebook))
     model.save(tmp_path / "model.keras")
     again, images = keras.saving.load_model(tmp_path / "model.keras"), numpy_vae.images(3).astype("float32")
     np.testing.assert_array_equal(again(images), model(images))
@@ -203,7 +209,41 @@ def test_the_default_blocks_are_the_papers():
         "VectorQuantizer",
         "UniformCodes",
     ]
-    assert (model.num_latents, model.posterior.num_codes) == (64, 512)
+    assert (model.num_latents, model.posterior.code_sizes) == (64, (512,))
+
+
+def test_codes_alone_give_the_reconstruction():
+    model, images = small_codes.small(), numpy_vae.images(3).astype("float32")
+    codes = model.encode_codes(images)
+    assert codes.dtype == tf.int32
+    assert codes.shape == (3, 1, 1, 1)
+    np.testing.assert_array_equal(model.decode_codes(codes.numpy().astype(np.int64)).mean, model(images))
+
+
+@pytest.mark.parametrize(
+    ("codes", "message"),
+    [
+        (
+            np.zeros((2, 1, 1), np.int32),
+            r"the codes of VectorQuantizer are integers of .* \[b, h, w, 1\]",
+        ),
+        (np.zeros((2, 1, 1, 1)), "got float64 of the shape"),
+        (np.full((2, 1, 1, 1), 5), "VectorQuantizer has codes from 0 to 4, got 5 to 5"),
+        (np.full((2, 1, 1, 1), -1), "VectorQuantizer has codes from 0 to 4, got -1 to -1"),
+    ],
+)
+def test_codes_that_are_none_of_the_model_are_refused(codes, message):
+    model = small_codes.small()
+    model.build((None, *SHAPE))
+    with pytest.raises(ConfigurationError, match=message):
+        model.decode_codes(codes)
+
+
+def test_a_model_without_codes_says_so():
+    model = VAE(3, **numpy_vae.blocks())
+    model.build((None, *SHAPE))
+    with pytest.raises(ConfigurationError, match="VAE has no codes: its posterior is GaussianPosterior; set"):
+        model.encode_codes(numpy_vae.images(3))
 
 
 def test_a_posterior_of_vectors_is_refused():

@@ -74,6 +74,7 @@ def keyed_batch(
     stream: str,
     step: int | tf.Tensor,
     first_position: int | tf.Tensor,
+    batch_size: int | None = None,
 ) -> Iterator[dict[str, tf.Tensor]]:
     """Yields a batch of a split as a model takes it, and keys the noise that is drawn inside.
 
@@ -88,11 +89,12 @@ def keyed_batch(
       stream: the name of this use of the seed; see `random.keyed`.
       step: an int or scalar tensor.
       first_position: the position of the first example in the global batch, or in the split.
+      batch_size: the number of examples of the global batch; None where the batch is the whole.
 
     Yields:
       The batch, its images `[b, H, W, C]`, `dtype`, in [0, 1]; see `Split.to_floats`.
     """
-    with random.keyed(seed, stream, step, first_position):
+    with random.keyed(seed, stream, step, first_position, batch_size):
         yield {**stored, "images": split.to_floats(stored["images"], dtype)}
 
 

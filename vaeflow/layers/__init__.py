@@ -13,7 +13,7 @@ from vaeflow.layers.likelihoods import BernoulliLikelihood, GaussianLikelihood, 
 from vaeflow.layers.mixture_priors import MixturePrior, VampPrior
 from vaeflow.layers.posteriors import DeterministicPosterior, GaussianPosterior, Posterior
 from vaeflow.layers.priors import Prior, StandardNormalPrior
-from vaeflow.layers.quantizers import UniformCodes, VectorQuantizer
+from vaeflow.layers.quantizers import Quantizer, UniformCodes, VectorQuantizer
 from vaeflow.layers.residual_maps import ResidualMapDecoder, ResidualMapEncoder
 from vaeflow.layers.resnet import ResNetDecoder, ResNetEncoder
 
@@ -40,6 +40,7 @@ __all__ = [
     "MixturePrior",
     "Posterior",
     "Prior",
+    "Quantizer",
     "ResNetDecoder",
     "ResNetEncoder",
     "ResidualMapDecoder",

@@ -30,6 +30,10 @@ class Term(NamedTuple):
         return tf.cast(self.weight, dtype)
 
 
+def _logs_nothing(sums: Any) -> dict[str, tf.Tensor]:  # noqa: ARG001 -- As `Update.metrics`.
+    return {}
+
+
 class Update(NamedTuple):
     """A change of variables that no gradient makes, computed from sums over the global batch.
 
@@ -42,6 +46,7 @@ class Update(NamedTuple):
         of the model's variables.
       new_values: a function of the sums over the global batch, a nest like `statistics`; returns
         pairs of a Keras variable that is not trainable, and its new value.
+      metrics: a function of the same sums, which returns what of them is logged, name -> scalar.
 
     Example:
         def updates(self, forward, step):
@@ -52,3 +57,4 @@ class Update(NamedTuple):
 
     statistics: Any
     new_values: Callable[[Any], Sequence[tuple[Any, tf.Tensor]]]
+    metrics: Callable[[Any], dict[str, tf.Tensor]] = _logs_nothing

@@ -70,6 +70,36 @@ def check_features(encoder: Any, posterior: Any, shape: Sequence[int | None]) ->
         raise wrong_output(encoder, shape, f"features {_axes(rank, 'F')}{advice}")
 
 
+def check_codes(model: Any, codes: Any = None) -> None:
+    """Raises `ConfigurationError` unless the posterior of a model has codes, and these among them.
+
+    Args:
+      model: with a `posterior`.
+      codes: integers `[b, h, w, G]`; None checks the model alone. A graph knows only their shape.
+    """
+    name, posterior = type(model).__name__, type(model.posterior).__name__
+    sizes = getattr(model.posterior, "code_sizes", None)
+    if sizes is None:
+        raise ConfigurationError(
+            f"{name} has no codes: its posterior is {posterior}; set `{name}.posterior` to a quantizer, such "
+            "as @VectorQuantizer()"
+        )
+    if codes is None:
+        return
+    given = tf.convert_to_tensor(codes)
+    if not given.dtype.is_integer or given.shape.rank != 4 or given.shape[-1] != len(sizes):
+        raise ConfigurationError(
+            f"the codes of {posterior} are integers of the shape [b, h, w, {len(sizes)}], got "
+            f"{given.dtype.name} of the shape {tuple(given.shape)}"
+        )
+    if tf.executing_eagerly() and bool(tf.reduce_any((given < 0) | (given >= tf.cast(sizes, given.dtype)))):
+        known = " and ".join(f"0 to {size - 1}" for size in sizes)
+        raise ConfigurationError(
+            f"{posterior} has codes from {known}, got {int(tf.reduce_min(given))} to "
+            f"{int(tf.reduce_max(given))}"
+        )
+
+
 def check_latents(blocks: Iterable[Any], posterior: Any, shape: Sequence[int | None]) -> None:
     """Raises `ConfigurationError` where a prior or decoder takes latents of another rank than `shape`."""
     for block in blocks:

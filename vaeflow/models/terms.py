@@ -152,3 +152,24 @@ def check_updated(pairs: Sequence[tuple[Any, tf.Tensor]], groups: dict[str | Non
                 f"an update gives the variable {variable.path}, of shape {tuple(variable.shape)}, a value of "
                 f"shape {tuple(value.shape)}"
             )
+
+
+def check_measured(measured: dict[str, Any], others: Sequence[str], model: Any) -> None:
+    """Checks what a model's updates log.
+
+    Args:
+      measured: a dict, name -> scalar, of all updates.
+      others: the names of what a step reports besides.
+      model: whose `updates` named them.
+
+    Raises:
+      ConfigurationError: one is no scalar, or bears a name that is taken.
+    """
+    for name, value in measured.items():
+        if name in others:
+            raise user_code.wrong(
+                model, "updates", f"logs {name!r}, which a term or the step itself logs; choose another name"
+            )
+        if getattr(value, "shape", None) != ():
+            given = user_code.described(value)
+            raise user_code.wrong(model, "updates", f"logs {name!r} as {given}; it must be a scalar tensor")

@@ -22,6 +22,7 @@ from vaeflow.layers.base import Shape, build_chain, build_once
 from vaeflow.layers.terms import Term, Update
 from vaeflow.models.batches import Batch
 from vaeflow.models.blocks import (
+    check_codes,
     check_decoder,
     check_features,
     check_images,
@@ -149,6 +150,30 @@ class VAE(LatentModel):
 
     def updates(self, forward: Forward, step: int | tf.Tensor) -> dict[str, Update]:
         return self.posterior.updates(forward.draw, step)
+
+    def encode_codes(self, images: Any, labels: Any = None) -> tf.Tensor:
+        """Returns the codes of images, int32 `[b, h, w, G]`: G numbers at each place.
+
+        Args:
+          images: `[b, H, W, C]` in [0, 1], or a batch.
+          labels: integers `[b, F]`, for a model that reads them.
+
+        Raises:
+          ConfigurationError: the posterior has no codes.
+        """
+        check_codes(self)
+        return self.encode(images, labels).codes
+
+    def decode_codes(self, codes: Any, labels: Any = None, training: bool = False) -> ImageDistribution:
+        """Returns p(x|z) of codes, as `encode_codes` returns them; see `decode`.
+
+        Raises:
+          ConfigurationError: the posterior has no codes, or not these.
+        """
+        check_codes(self, codes)
+        self._check_built("decode_codes")
+        latents = self.posterior.embed_codes(tf.cast(codes, tf.int32))  # pyright: ignore[reportAttributeAccessIssue]
+        return self.decode(latents, labels, training)
 
     def prior_samples(self, forward: Forward) -> tf.Tensor:
         """Draws z ~ p(z) for each example in scope, `[B, D]`; replicas that share the batch draw the same."""

@@ -12,7 +12,14 @@ from vaeflow.devices import cores, replicas
 from vaeflow.errors import ConfigurationError, user_code
 from vaeflow.layers.terms import Update
 from vaeflow.models.base import Model
-from vaeflow.models.terms import check_forward, check_groups, check_joined, check_terms, check_updated
+from vaeflow.models.terms import (
+    check_forward,
+    check_groups,
+    check_joined,
+    check_measured,
+    check_terms,
+    check_updated,
+)
 from vaeflow.training.loss_shares import coupling_of, norm_name, share_of_loss, weight_name
 from vaeflow.training.settings import TrainingSettings
 
@@ -108,7 +115,9 @@ class ReplicaStep:
             compute a coupled objective on parts of the batch.
         """
         terms, updates, block_losses = self._pass(batch, 0, 0)
-        self._new_values(updates, _statistics(updates))
+        statistics = _statistics(updates)
+        self._new_values(updates, statistics)
+        measured = _measured(updates, statistics)
         coupling = coupling_of(self.model, terms)
         if self.settings.gradient_accumulation_steps > 1 and coupling:
             raise ConfigurationError(
@@ -117,13 +126,11 @@ class ReplicaStep:
             )
         _, shares = share_of_loss(terms, block_losses, self.settings.batch_size, 1)
         skips = [] if self.settings.skip_gradient_norm is None else [_SKIPPED]
+        joined = [name_of(joined) for joined in self.joined for name_of in (weight_name, norm_name)]
+        norms = [norm_name(group) for group in self.groups]
+        check_measured(measured, [*shares, *joined, *norms, *skips], self.model)
         return Probe(
-            metric_names=[
-                *shares,
-                *(name_of(joined) for joined in self.joined for name_of in (weight_name, norm_name)),
-                *(norm_name(group) for group in self.groups),
-                *skips,
-            ],
+            metric_names=[*shares, *joined, *norms, *skips, *measured],
             coupling=coupling,
             has_block_losses=bool(block_losses),
             normalizes_over_batch=any(
@@ -183,6 +190,9 @@ class ReplicaStep:
         for name in self.joined:
             metrics[weight_name(name)] = tf.cast(weights[name], packed.dtype)
             metrics[norm_name(name)] = tf.cast(norms[name], packed.dtype)
+        metrics |= {
+            name: tf.cast(each, packed.dtype) for name, each in _measured(updates, statistics).items()
+        }
         finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(each)) for each in (packed, *new_values)])
         applies = tf.constant(True)
         clipped = []
@@ -217,7 +227,9 @@ class ReplicaStep:
         """Runs the model and its objective; returns the terms, the updates and the blocks' losses."""
         dtype, seed = self.model.variable_dtype, self.settings.seed
         with (
-            pipeline.keyed_batch(self.split, stored, dtype, seed, "train", step, first_position) as batch,
+            pipeline.keyed_batch(
+                self.split, stored, dtype, seed, "train", step, first_position, self.settings.batch_size
+            ) as batch,
             cores.cutting_blocks(self._block_parts),
         ):
             with user_code.running(self.model, "forward"):
@@ -274,6 +286,15 @@ class ReplicaStep:
 
 def _statistics(updates: dict[str, Update]) -> dict[str, Any]:
     return {name: update.statistics for name, update in updates.items()}
+
+
+def _measured(updates, statistics):
+    """Returns what updates log of sums over the global batch, name -> scalar."""
+    return {
+        name: value
+        for update_name, update in updates.items()
+        for name, value in update.metrics(statistics[update_name]).items()
+    }
 
 
 def _assign(variable, value):

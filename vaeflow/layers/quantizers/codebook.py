@@ -1,0 +1,162 @@
+"""A codebook: the embeddings of K codes, which follow the vectors that choose them."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from vaeflow import random, validation
+from vaeflow.layers.base import Layer, Shape
+from vaeflow.layers.quantizers.nearest import looked_up, nearest_codes
+
+UPDATES = ("ema", "gradient")
+DISTANCES = ("euclidean", "cosine")
+
+
+class Codebook(Layer):
+    """The embeddings of K codes, moved by averages of vectors or by a gradient.
+
+    With `update="ema"` each follows the vectors that chose it (van den Oord et al. 2017,
+    arXiv:1711.00937, appendix A.1), of whose number N_k and sum m_k it keeps exponential moving
+    averages; e_k = m_k / N_k. As in the authors' program the N_k are smoothed,
+    (N_k + ε) / (N + K ε) · N for N = Σ N_k. They begin at 1, so the first steps move a code as
+    though one vector lay where it begins. With `update="gradient"` the codebook is trained as
+    other weights are.
+
+    A code is dead where N_k is less than `restart_below` times N / K. It begins anew at a vector that
+    is drawn from the global batch, as in Jukebox (Dhariwal et al. 2020, arXiv:2005.00341, section 3.1),
+    and counts as though N / K vectors lay there. A trained codebook is left to its optimizer; what
+    moves a code is added to it.
+
+    Args:
+      num_codes: K.
+      update: `"ema"` or `"gradient"`.
+      distance: `"euclidean"`, or `"cosine"`: vectors and embeddings are divided by their norm first
+        (Yu et al. 2022, arXiv:2110.04627, section 3.2).
+      ema_decay: γ, how much of the averages a step keeps.
+      epsilon: ε.
+      initial_range: the embeddings begin uniformly between −`initial_range` and it; None for 1 / K.
+      restart_below: the share of an equal part of the vectors below which a code begins anew; 0 for
+        never.
+
+    Raises:
+      ValueError: a setting is out of range.
+    """
+
+    def __init__(
+        self,
+        num_codes: int,
+        update: str = "ema",
+        distance: str = "euclidean",
+        ema_decay: float = 0.99,
+        epsilon: float = 1e-5,
+        initial_range: float | None = None,
+        restart_below: float = 0.0,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        self.num_codes = validation.positive_integer("VectorQuantizer.num_codes", num_codes)
+        self.update = validation.one_of("VectorQuantizer.update", update, UPDATES)
+        self.distance = validation.one_of("VectorQuantizer.distance", distance, DISTANCES)
+        self.ema_decay = validation.fraction("VectorQuantizer.ema_decay", ema_decay)
+        self.epsilon = validation.positive_number("VectorQuantizer.epsilon", epsilon)
+        self.restart_below = validation.fraction("VectorQuantizer.restart_below", restart_below)
+        # Above 0: of codes that are equal, only the first is ever chosen.
+        initial_range = 1.0 / num_codes if initial_range is None else initial_range
+        validation.positive_number("VectorQuantizer.initial_range", initial_range)
+        self.initializer = keras.initializers.RandomUniform(-initial_range, initial_range)
+
+    def build(self, input_shape: Shape) -> None:
+        shape = (self.num_codes, input_shape[-1])
+        self.is_trained, self.restarts = self.update == "gradient", self.restart_below > 0
+        if self.restarts or not self.is_trained:
+            self.counts = self._variable((self.num_codes,), "ones", "counts")
+        if not self.is_trained:
+            # The same values twice, since an initializer keeps its seed.
+            self.sums = self._variable(shape, self.initializer, "sums")
+        elif self.restarts:
+            self.moved = self._variable(shape, "zeros", "moved")
+        self.codebook = self._variable(shape, self.initializer, "codebook", trainable=self.is_trained)
+
+    @property
+    def averaged_with(self) -> list[keras.Variable]:
+        """What an average of the weights must average too, so that encoder and codebook fit."""
+        if not self.is_trained:
+            return [self.codebook]
+        return [self.moved] if self.restarts else []
+
+    def embeddings(self) -> tf.Tensor:
+        """Returns the embeddings, `[K, d]`."""
+        return self.compared(self._raw())
+
+    def compared(self, vectors: tf.Tensor) -> tf.Tensor:
+        """Returns vectors `[…, d]` as their distances are measured."""
+        return tf.math.l2_normalize(vectors, axis=-1) if self.distance == "cosine" else vectors
+
+    def nearest(self, vectors: tf.Tensor) -> tf.Tensor:
+        """Returns the nearest code of each vector `[…, d]`, int32 `[…]`; the first of equals."""
+        return nearest_codes(vectors, self.embeddings())
+
+    def look_up(self, codes: tf.Tensor) -> tf.Tensor:
+        """Returns the embeddings of codes, `[…]` to `[…, d]`, differentiable where they are trained."""
+        embeddings = self.embeddings()
+        return looked_up(embeddings if self.is_trained else tf.stop_gradient(embeddings), codes)  # pyright: ignore[reportReturnType] A decorator's.
+
+    def statistics(self, vectors: tf.Tensor, codes: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Sums over vectors what `new_values` needs.
+
+        Args:
+          vectors: `[b, m, d]`, m of each example.
+          codes: what they chose, int32 `[b, m]`.
+
+        Returns:
+          Name -> tensor; empty if nothing but a gradient moves the codebook.
+        """
+        if not hasattr(self, "counts"):
+            return {}
+        # A product of matrices adds in a fixed order also on a GPU, where a segment sum does not.
+        chosen = tf.one_hot(tf.reshape(codes, [-1]), self.num_codes, dtype=vectors.dtype)
+        sums = {"counts": tf.reduce_sum(chosen, axis=0)}
+        if not self.is_trained:
+            flat = tf.reshape(vectors, (-1, vectors.shape[-1]))
+            sums["sums"] = tf.matmul(chosen, flat, transpose_a=True)
+        if self.restarts:
+            sums["drawn"] = random.drawn_rows(vectors, self.num_codes)
+        return sums
+
+    def new_values(self, of_batch: dict[str, tf.Tensor]) -> list[tuple[keras.Variable, tf.Tensor]]:
+        """Returns variables and their values after a step, of `statistics` of the global batch."""
+        counts = self._averaged(self.counts, of_batch["counts"])
+        total = tf.reduce_sum(counts)
+        equal_share = total / self.num_codes
+        dead = (counts < self.restart_below * equal_share)[:, None]
+        if self.is_trained:
+            moved = tf.where(dead, of_batch["drawn"] - tf.convert_to_tensor(self.codebook), self.moved)
+            return [(self.counts, tf.where(dead[:, 0], equal_share, counts)), (self.moved, moved)]
+        sums = self._averaged(self.sums, of_batch["sums"])
+        smoothed = (counts + self.epsilon) / (total + self.num_codes * self.epsilon) * total
+        embeddings = sums / smoothed[:, None]
+        if self.restarts:
+            counts = tf.where(dead[:, 0], equal_share, counts)
+            sums = tf.where(dead, equal_share * of_batch["drawn"], sums)
+            embeddings = tf.where(dead, of_batch["drawn"], embeddings)
+        return [(self.counts, counts), (self.sums, sums), (self.codebook, embeddings)]
+
+    def begin_at(self, embeddings: tf.Tensor) -> None:
+        """Sets the embeddings with which training begins, `[K, d]`."""
+        self.codebook.assign(embeddings)
+        if not self.is_trained:
+            self.sums.assign(embeddings)
+
+    def _raw(self):
+        codebook = tf.convert_to_tensor(self.codebook)
+        return codebook + self.moved if self.is_trained and self.restarts else codebook
+
+    def _averaged(self, average, of_batch):
+        return self.ema_decay * tf.convert_to_tensor(average) + (1.0 - self.ema_decay) * of_batch
+
+    def _variable(self, shape, initializer, name, trainable=False):
+        # Keras would cast it to the half precision of a model's `call`.
+        return self.add_weight(
+            shape=shape, initializer=initializer, name=name, trainable=trainable, autocast=False
+        )
