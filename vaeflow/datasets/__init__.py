@@ -3,6 +3,7 @@
 from vaeflow.datasets.arrays import Arrays
 from vaeflow.datasets.base import Dataset, Split
 from vaeflow.datasets.dsprites import DSprites
+from vaeflow.datasets.encoded import Codes, Latents
 from vaeflow.datasets.image_folder import ImageFolder
 from vaeflow.datasets.in_memory import InMemorySplit
 from vaeflow.datasets.mnist import MNIST, FashionMNIST
@@ -15,11 +16,13 @@ __all__ = [
     "MNIST",
     "TFDS",
     "Arrays",
+    "Codes",
     "DSprites",
     "Dataset",
     "FashionMNIST",
     "ImageFolder",
     "InMemorySplit",
+    "Latents",
     "Photographs",
     "RenderedSprites",
     "Split",

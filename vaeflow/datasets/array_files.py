@@ -20,6 +20,7 @@ from vaeflow.runs import watchdog
 
 SUFFIXES = (".npy", ".npz", ".h5", ".hdf5")
 _MOST_LINKS = 16
+_ON_DEMAND = "use ImageFolder or TFRecords, which are not held in memory"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,8 +73,13 @@ def opened(path: pathlib.Path, key: str | None, setting: str) -> Generator[Store
         yield found
 
 
-def check_memory(num_bytes: int, place: object) -> None:
+def check_memory(num_bytes: int, place: object, advice: str = _ON_DEMAND) -> None:
     """Checks that an array may fit into memory, before it is allocated.
+
+    Args:
+      num_bytes: its size.
+      place: the array, for the message.
+      advice: what to do if it does not.
 
     Raises:
       DataError: it is larger than the memory of this machine.
@@ -82,7 +88,7 @@ def check_memory(num_bytes: int, place: object) -> None:
     if num_bytes > memory:
         raise DataError(
             f"{place} would take {num_bytes / 2**30:,.1f} GiB of memory, of which this machine has "
-            f"{memory / 2**30:,.1f}; use ImageFolder or TFRecords, which are not held in memory"
+            f"{memory / 2**30:,.1f}; {advice}"
         )
 
 

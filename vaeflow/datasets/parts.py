@@ -12,13 +12,13 @@ from vaeflow.datasets.in_memory import with_factors_of
 
 def part_of(split: Split, indices: np.ndarray) -> Split:
     """Returns the examples of a split at `indices`, int64 `[n]`; held in memory if the split is."""
-    if split.array is None:
+    if split.array is None or split.content != "images":
         return PartSplit(split, indices)
     return with_factors_of(split, split.array[indices], indices)
 
 
 class PartSplit(DerivedSplit):
-    """Some examples of another split, read on demand.
+    """Some examples of another split, read on demand; of codes or latents in memory a copy.
 
     Args:
       split: the `Split`.
@@ -28,6 +28,7 @@ class PartSplit(DerivedSplit):
     def __init__(self, split: Split, indices: np.ndarray):
         super().__init__(split, num_examples=len(indices))
         self._indices = indices
+        self.array = None if split.array is None else split.array[indices]
 
     def factors(self, indices: np.ndarray) -> np.ndarray | None:
         return self._source.factors(self._indices[indices])

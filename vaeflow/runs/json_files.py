@@ -63,7 +63,11 @@ SIZES = Kind(
     "a list of positive whole numbers",
     lambda value: isinstance(value, list) and all(WHOLE.accepts(size) and size > 0 for size in value),
 )
+NUMBERS = Kind("a list of numbers", lambda value: isinstance(value, list) and all(map(_is_number, value)))
 OBJECT = Kind("an object", lambda value: isinstance(value, dict))
+OBJECTS = Kind("a list of objects", lambda value: isinstance(value, list) and all(map(OBJECT.accepts, value)))
+OBJECT_BY_NAME = _mapping("an object of objects", OBJECT.accepts)
+SIZES_BY_NAME = _mapping("an object of lists of positive whole numbers", SIZES.accepts)
 TEXT_BY_NAME = _mapping("an object of texts", _is_text)
 TEXT_OR_NULL_BY_NAME = _mapping("an object of texts", TEXT_OR_NULL.accepts)
 NUMBER_BY_NAME = _mapping("an object of numbers", lambda value: value is None or _is_number(value))
@@ -116,13 +120,34 @@ def parse(
         raise MalformedError("it is nested too deep") from error
     if not isinstance(found, dict):
         raise MalformedError(f"it holds {_described(found)} where an object is expected")
+    check(found, required, optional)
+    return found
+
+
+def check(
+    found: Mapping[str, Any],
+    required: Mapping[str, Kind],
+    optional: Mapping[str, Kind] | None = None,
+    inside: str = "",
+) -> None:
+    """Checks what an object holds; see `parse`.
+
+    Args:
+      found: the object.
+      required, optional: as for `parse`.
+      inside: how a message names an object in others, e.g. `"splits/train/"`.
+
+    Raises:
+      MalformedError: it holds something else.
+    """
     for name in required:
         if name not in found:
-            raise MalformedError(f"it lacks {name!r}")
+            raise MalformedError(f"it lacks {inside + name!r}")
     for name, kind in {**required, **(optional or {})}.items():
         if name in found and not kind.accepts(found[name]):
-            raise MalformedError(f"its {name!r} must be {kind.described}, got {_described(found[name])}")
-    return found
+            raise MalformedError(
+                f"its {inside + name!r} must be {kind.described}, got {_described(found[name])}"
+            )
 
 
 def read(
