@@ -1,5 +1,6 @@
 """Layers of models: encoders, decoders, posteriors, likelihoods and priors."""
 
+from vaeflow.layers.attention_maps import AttentionMapDecoder, AttentionMapEncoder
 from vaeflow.layers.base import Decoder, Layer
 from vaeflow.layers.conditional_prior import ConditionalGaussianPrior, ConditionalPrior
 from vaeflow.layers.conv import ConvDecoder, ConvEncoder
@@ -18,6 +19,8 @@ from vaeflow.layers.residual_maps import ResidualMapDecoder, ResidualMapEncoder
 from vaeflow.layers.resnet import ResNetDecoder, ResNetEncoder
 
 __all__ = [
+    "AttentionMapDecoder",
+    "AttentionMapEncoder",
     "BernoulliLikelihood",
     "ConditionalGaussianPrior",
     "ConditionalPrior",

@@ -60,6 +60,24 @@ class Layer(ConstructorConfig, keras.layers.Layer):
         raise NotImplementedError(f"{type(self).__name__} must implement `start_from_examples`")
 
 
+class Chain(Layer):
+    """Layers one after the other, as one layer.
+
+    Args:
+      blocks: Keras layers, in order.
+    """
+
+    def __init__(self, blocks: Sequence[keras.layers.Layer], **kwargs: Any):
+        super().__init__(**kwargs)
+        self.blocks = list(blocks)
+
+    def build(self, input_shape: Shape) -> None:
+        build_chain(self.blocks, input_shape, self.dtype_policy)
+
+    def call(self, value: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        return run_chain(self.blocks, value, training)
+
+
 class Decoder(Layer):
     """A layer from latents, `[B, D]` or a map of them `[B, h, w, D]`, to a tensor `[B, H, W, C]`.
 
@@ -149,13 +167,17 @@ def run_chain(
     return value
 
 
-def normalization_layer(kind: str | None, channels: int) -> list[keras.layers.Layer]:
+def normalization_layer(
+    kind: str | None, channels: int, num_groups: int = 8, epsilon: float = 1e-3
+) -> list[keras.layers.Layer]:
     """Makes a normalization layer that acts on each example alone.
 
     Args:
-      kind: `"group"` (8 groups, or the largest number below that divides both 8 and
-        `channels`), `"layer"`, or None.
+      kind: `"group"`, `"layer"`, or None.
       channels: the number of channels of its input.
+      num_groups: how many groups; where `channels` is no multiple of it, the largest number that
+        divides both.
+      epsilon: what is added to the variance of a group.
 
     Returns:
       A list with the layer; empty if `kind` is None.
@@ -168,5 +190,5 @@ def normalization_layer(kind: str | None, channels: int) -> list[keras.layers.La
     if kind == "layer":
         return [keras.layers.LayerNormalization()]
     if kind == "group":
-        return [GroupNormalization(groups=math.gcd(8, channels))]
+        return [GroupNormalization(groups=math.gcd(num_groups, channels), epsilon=epsilon)]
     raise ValueError(f"`normalization` must be 'group', 'layer' or None, got {kind!r}")

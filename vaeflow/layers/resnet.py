@@ -30,18 +30,28 @@ class ResidualBlock(Layer):
     Args:
       filters: the number of output channels.
       activation: the name of a Keras activation.
+      num_groups, epsilon: of the normalization, see `normalization_layer`.
     """
 
-    def __init__(self, filters: int, activation: str = "silu", **kwargs: Any):
+    def __init__(
+        self,
+        filters: int,
+        activation: str = "silu",
+        num_groups: int = 8,
+        epsilon: float = 1e-3,
+        **kwargs: Any,
+    ):
         super().__init__(**kwargs)
         self.filters = filters
         self.activation = activation
+        self.num_groups = num_groups
+        self.epsilon = epsilon
 
     def build(self, input_shape: Any) -> None:
         self.blocks = []
         for channels in (input_shape[-1], self.filters):
             self.blocks += [
-                *normalization_layer("group", channels),
+                *normalization_layer("group", channels, self.num_groups, self.epsilon),
                 keras.layers.Activation(self.activation),
                 keras.layers.Conv2D(self.filters, 3, padding="same", **CHANNELS_LAST),
             ]
@@ -51,6 +61,10 @@ class ResidualBlock(Layer):
             keras.layers.Identity() if same else keras.layers.Conv2D(self.filters, 1, **CHANNELS_LAST)
         )
         build_chain([self.shortcut], input_shape, self.dtype_policy)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """Tells the shape without a trial call, which in a deep net would take seconds."""
+        return (*input_shape[:-1], self.filters)
 
     def call(self, features: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         return self.shortcut(features) + run_chain(self.blocks, features, training)
