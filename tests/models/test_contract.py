@@ -12,7 +12,7 @@ from tests.fixtures.noted_calls import note_batch_sizes
 from vaeflow import registry, testing
 from vaeflow.datasets import InMemorySplit, pipeline
 from vaeflow.devices import cores
-from vaeflow.models import VAE, VQVAE
+from vaeflow.models import VAE, VQGAN, VQVAE
 from vaeflow.training.replica_step import ReplicaStep
 from vaeflow.training.settings import TrainingSettings
 
@@ -26,7 +26,9 @@ NEEDED = {"num_classes": 3}
 
 
 # Whose own tests stand for them in the default suite, where these would take too long.
-FAMILIES = {"LadderVAE", "VQVAE"}
+FAMILIES = {"LadderVAE", "VQGAN", "VQVAE"}
+# What makes the blocks of models that have maps of codes; called with a dtype.
+BLOCKS = {VQGAN: small_codes.adversarial_blocks, VQVAE: small_codes.blocks}
 
 
 @pytest.fixture(
@@ -41,7 +43,7 @@ def kind(request):
 def small(kind):
     """Makes a model; arguments as for its class."""
     chosen = known_to(kind, SMALL | NEEDED)
-    blocks = small_codes.blocks if issubclass(kind, VQVAE) else lambda _: {}
+    blocks = BLOCKS.get(kind, lambda _: {})
     return lambda **arguments: kind(
         **{"num_latents": 3} | chosen | blocks(arguments.get("dtype")) | arguments
     )
@@ -131,7 +133,7 @@ def test_encode_decode_sample_and_call(model, images, labels):
     groups = encoded if isinstance(encoded, dict) else {model.sole_group: encoded}
     first = next(iter(groups.values()))
     # 8x7 images become maps of 2x2.
-    assert first.center.shape == ((5, 2, 2, 3) if isinstance(model, VQVAE) else (5, 3))
+    assert first.center.shape == ((5, 2, 2, 3) if type(model) in BLOCKS else (5, 3))
     centers = {name: posterior.center for name, posterior in groups.items()}
     reconstruction = model.decode(centers if isinstance(encoded, dict) else first.center, **labels)
     assert reconstruction.mean.shape == images.shape

@@ -8,6 +8,7 @@ from vaeflow.distributions.base import Distribution, ImageDistribution, closed_k
 from vaeflow.distributions.bernoulli import Bernoulli
 from vaeflow.distributions.codes import CodePoint, UniformOverCodes
 from vaeflow.distributions.gaussian import Gaussian
+from vaeflow.distributions.laplace import Laplace
 from vaeflow.distributions.mixture import Mixture
 from vaeflow.distributions.point import Point
 from vaeflow.distributions.transformed import Flow, Transformed
@@ -19,6 +20,7 @@ __all__ = [
     "Flow",
     "Gaussian",
     "ImageDistribution",
+    "Laplace",
     "Mixture",
     "Point",
     "Transformed",

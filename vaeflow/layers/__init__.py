@@ -1,5 +1,6 @@
 """Layers of models: encoders, decoders, posteriors, likelihoods and priors."""
 
+from vaeflow.layers.adversary import Adversary
 from vaeflow.layers.attention_maps import AttentionMapDecoder, AttentionMapEncoder
 from vaeflow.layers.base import Decoder, Layer
 from vaeflow.layers.conditional_prior import ConditionalGaussianPrior, ConditionalPrior
@@ -10,8 +11,15 @@ from vaeflow.layers.flow_prior import FlowPrior
 from vaeflow.layers.frozen import FrozenNet
 from vaeflow.layers.gaussian_map import GaussianMap
 from vaeflow.layers.iaf_posterior import IAFPosterior
-from vaeflow.layers.likelihoods import BernoulliLikelihood, GaussianLikelihood, Likelihood
+from vaeflow.layers.likelihoods import (
+    BernoulliLikelihood,
+    GaussianLikelihood,
+    LaplaceLikelihood,
+    Likelihood,
+)
 from vaeflow.layers.mixture_priors import MixturePrior, VampPrior
+from vaeflow.layers.patch_discriminator import PatchDiscriminator
+from vaeflow.layers.perceptual import PerceptualDistance
 from vaeflow.layers.posteriors import DeterministicPosterior, GaussianPosterior, Posterior
 from vaeflow.layers.priors import Prior, StandardNormalPrior
 from vaeflow.layers.quantizers import Quantizer, UniformCodes, VectorQuantizer
@@ -19,6 +27,7 @@ from vaeflow.layers.residual_maps import ResidualMapDecoder, ResidualMapEncoder
 from vaeflow.layers.resnet import ResNetDecoder, ResNetEncoder
 
 __all__ = [
+    "Adversary",
     "AttentionMapDecoder",
     "AttentionMapEncoder",
     "BernoulliLikelihood",
@@ -38,9 +47,12 @@ __all__ = [
     "GaussianMap",
     "GaussianPosterior",
     "IAFPosterior",
+    "LaplaceLikelihood",
     "Layer",
     "Likelihood",
     "MixturePrior",
+    "PatchDiscriminator",
+    "PerceptualDistance",
     "Posterior",
     "Prior",
     "Quantizer",
