@@ -6,21 +6,21 @@ parameters in float64; half-precision parameters are cast first.
 
 from vaeflow.distributions.base import Distribution, ImageDistribution, closed_kl, has_density, is_discrete
 from vaeflow.distributions.bernoulli import Bernoulli
+from vaeflow.distributions.categorical import Categorical
 from vaeflow.distributions.codes import CodePoint, UniformOverCodes
 from vaeflow.distributions.gaussian import Gaussian
-from vaeflow.distributions.laplace import Laplace
 from vaeflow.distributions.mixture import Mixture
 from vaeflow.distributions.point import Point
 from vaeflow.distributions.transformed import Flow, Transformed
 
 __all__ = [
     "Bernoulli",
+    "Categorical",
     "CodePoint",
     "Distribution",
     "Flow",
     "Gaussian",
     "ImageDistribution",
-    "Laplace",
     "Mixture",
     "Point",
     "Transformed",
