@@ -1,8 +1,8 @@
 """Layers of models: encoders, decoders, posteriors, likelihoods and priors."""
 
-from vaeflow.layers.adversary import Adversary
 from vaeflow.layers.attention_maps import AttentionMapDecoder, AttentionMapEncoder
 from vaeflow.layers.base import Decoder, Layer
+from vaeflow.layers.code_nets import CausalTransformer, CodeNet, PixelCNN
 from vaeflow.layers.conditional_prior import ConditionalGaussianPrior, ConditionalPrior
 from vaeflow.layers.conv import ConvDecoder, ConvEncoder
 from vaeflow.layers.conv_maps import ConvMapDecoder, ConvMapEncoder
@@ -11,15 +11,8 @@ from vaeflow.layers.flow_prior import FlowPrior
 from vaeflow.layers.frozen import FrozenNet
 from vaeflow.layers.gaussian_map import GaussianMap
 from vaeflow.layers.iaf_posterior import IAFPosterior
-from vaeflow.layers.likelihoods import (
-    BernoulliLikelihood,
-    GaussianLikelihood,
-    LaplaceLikelihood,
-    Likelihood,
-)
+from vaeflow.layers.likelihoods import BernoulliLikelihood, GaussianLikelihood, Likelihood
 from vaeflow.layers.mixture_priors import MixturePrior, VampPrior
-from vaeflow.layers.patch_discriminator import PatchDiscriminator
-from vaeflow.layers.perceptual import PerceptualDistance
 from vaeflow.layers.posteriors import DeterministicPosterior, GaussianPosterior, Posterior
 from vaeflow.layers.priors import Prior, StandardNormalPrior
 from vaeflow.layers.quantizers import Quantizer, UniformCodes, VectorQuantizer
@@ -27,10 +20,11 @@ from vaeflow.layers.residual_maps import ResidualMapDecoder, ResidualMapEncoder
 from vaeflow.layers.resnet import ResNetDecoder, ResNetEncoder
 
 __all__ = [
-    "Adversary",
     "AttentionMapDecoder",
     "AttentionMapEncoder",
     "BernoulliLikelihood",
+    "CausalTransformer",
+    "CodeNet",
     "ConditionalGaussianPrior",
     "ConditionalPrior",
     "ConvDecoder",
@@ -47,12 +41,10 @@ __all__ = [
     "GaussianMap",
     "GaussianPosterior",
     "IAFPosterior",
-    "LaplaceLikelihood",
     "Layer",
     "Likelihood",
     "MixturePrior",
-    "PatchDiscriminator",
-    "PerceptualDistance",
+    "PixelCNN",
     "Posterior",
     "Prior",
     "Quantizer",
