@@ -9,8 +9,9 @@ import tensorflow as tf
 from vaeflow.analysis.examples import Examples
 from vaeflow.devices import replicas
 from vaeflow.distributions import is_discrete
-from vaeflow.errors import user_code
+from vaeflow.errors import ConfigurationError, user_code
 from vaeflow.metrics import Metric
+from vaeflow.models.latent_model import LatentModel
 
 # A latent is active when the center of its posterior varies by more than this over the data:
 # Burda, Grosse & Salakhutdinov 2016 (arXiv:1509.00519), section 5.2.
@@ -18,7 +19,7 @@ _ACTIVE_VARIANCE = 0.01
 
 
 class Evaluator:
-    """Computes the negative ELBO and what the latents do, over a whole split.
+    """Computes the negative ELBO and what the latents do, over a whole split; of any model what it names.
 
     The noise is keyed by the seed and the example's position in the split, so the same
     weights give the same numbers each time, for every batch size and number of replicas.
@@ -26,12 +27,16 @@ class Evaluator:
     Args:
       examples: the model and the `Examples` to evaluate it on.
       metrics: a list of `Metric`s, whose means are added to the results.
+
+    Raises:
+      ConfigurationError: a metric needs latents, and the model has none.
     """
 
     def __init__(self, examples: Examples, metrics: Sequence[Metric] = ()):
         self.examples = examples
         self.model = examples.model
         self.metrics = tuple(metrics)
+        _check_metrics(self.model, metrics)
         self._batches = examples.batches()
         self._sum = examples.on_replicas(self._sum_on_replica)
 
@@ -39,32 +44,18 @@ class Evaluator:
         """Evaluates the model as it is now.
 
         Returns:
-          A dict of floats, in nats, means over the examples: `negative_elbo` (at a
-          KL weight of 1, whatever the objective), `reconstruction_loss`, `kl`,
-          `kl_per_dimension/00` …; `active_units`, a count; and what the model (see
-          `LatentModel.evaluated`) and the metrics name. With
-          several groups of latents each has its own `kl/<group>`, `active_units/<group>` and
-          `kl_per_dimension/<group>/00` …. The negative ELBO and the KL are left out where they
-          are not defined, active units where the latents are codes, and the KL of each dimension where
-          it has no closed form or the latents are no vector.
+          A dict of floats, means over the examples: what the model (see `Model.evaluated`) and
+          the metrics name. Of a model with latents also, in nats: `negative_elbo` (at a KL weight of 1,
+          whatever the objective), `reconstruction_loss`, `kl`, `kl_per_dimension/00` …; and
+          `active_units`, a count. With several groups of latents each has its own
+          `kl/<group>`, `active_units/<group>` and `kl_per_dimension/<group>/00` …. The negative
+          ELBO and the KL are left out where they are not defined, active units where the latents
+          are codes, and the KL of each dimension where it has no closed form or the latents are no vector.
         """
         num_examples = len(self.examples.indices)
         means = tf.nest.map_structure(lambda total: total / num_examples, self._totals())
-        loss, groups = means["reconstruction_loss"], means["groups"]
-        kl = {name: np.sum(group["kl"]) for name, group in groups.items() if "kl" in group}
-        has_kl = len(kl) == len(groups)
-        results = {"negative_elbo": loss + sum(kl.values())} if has_kl else {}
-        results["reconstruction_loss"] = loss
-        results |= {"kl": sum(kl.values())} if has_kl else {}
-        active = {name: _active_units(group) for name, group in groups.items() if "center" in group}
-        if len(groups) == 1:
-            results |= dict(zip(["active_units"], active.values(), strict=False))
-        else:
-            results |= {f"kl/{name}": each for name, each in kl.items()}
-            results |= {f"active_units/{name}": count for name, count in active.items()}
-        for name, group in groups.items():
-            results |= _kl_per_dimension(group, "" if len(groups) == 1 else f"{name}/")
-        return {name: float(value) for name, value in (results | means["metrics"]).items()}
+        results = (_of_latents(means) if "groups" in means else {}) | means["named"]
+        return {name: float(value) for name, value in results.items()}
 
     def _totals(self):
         """Sums every quantity over the split: a nest of float64 arrays."""
@@ -82,20 +73,41 @@ class Evaluator:
             user_code.running(self.model, "forward"),
         ):
             forward = self.model.forward(batch)
-            centred = self.model.at_center(forward)
-            of_family = self.model.evaluated(forward)
-        per_example: dict[str, Any] = {
-            "reconstruction_loss": forward.reconstruction_loss,
-            "groups": {name: _of_group(draw, centred.draws[name]) for name, draw in forward.draws.items()},
-            "metrics": of_family,
-        }
+            per_example: dict[str, Any] = {"named": self.model.evaluated(forward)}
+            if isinstance(self.model, LatentModel):
+                per_example |= _per_example_of_latents(forward, self.model.at_center(forward))
         for metric in self.metrics:
-            per_example["metrics"] |= _measured(metric, self.model, forward, forward.num_examples)
+            per_example["named"] |= _measured(metric, self.model, forward, forward.num_examples)
         weights = tf.cast(weights, tf.float64)
         sums = tf.nest.map_structure(
             lambda value: tf.tensordot(weights, tf.cast(value, tf.float64), 1), per_example
         )
         return replicas.sum_over_replicas(sums)
+
+
+def _per_example_of_latents(forward, centred):
+    """Returns what is averaged of a model with latents, a nest of `[b, …]`."""
+    groups = {name: _of_group(draw, centred.draws[name]) for name, draw in forward.draws.items()}
+    return {"reconstruction_loss": forward.reconstruction_loss, "groups": groups}
+
+
+def _of_latents(means):
+    """Names what is reported of a model with latents, of the means over the examples."""
+    loss, groups = means["reconstruction_loss"], means["groups"]
+    kl = {name: np.sum(group["kl"]) for name, group in groups.items() if "kl" in group}
+    has_kl = len(kl) == len(groups)
+    results = {"negative_elbo": loss + sum(kl.values())} if has_kl else {}
+    results["reconstruction_loss"] = loss
+    results |= {"kl": sum(kl.values())} if has_kl else {}
+    active = {name: _active_units(group) for name, group in groups.items() if "center" in group}
+    if len(groups) == 1:
+        results |= dict(zip(["active_units"], active.values(), strict=False))
+    else:
+        results |= {f"kl/{name}": each for name, each in kl.items()}
+        results |= {f"active_units/{name}": count for name, count in active.items()}
+    for name, group in groups.items():
+        results |= _kl_per_dimension(group, "" if len(groups) == 1 else f"{name}/")
+    return results
 
 
 def _of_group(draw, centred):
@@ -116,6 +128,15 @@ def _kl_per_dimension(means, label):
     if "kl" not in means or "center" not in means or np.shape(means["kl"]) != np.shape(means["center"]):
         return {}
     return {f"kl_per_dimension/{label}{unit:02d}": kl for unit, kl in enumerate(means["kl"])}
+
+
+def _check_metrics(model, metrics):
+    names = [type(metric).__name__ for metric in metrics if metric.needs_latents]
+    if names and not isinstance(model, LatentModel):
+        raise ConfigurationError(
+            f"the metric {names[0]} compares images with reconstructions, and a {type(model).__name__} makes "
+            "none; leave it out of `evaluate.metrics`"
+        )
 
 
 def _measured(metric, model, forward, num_examples):

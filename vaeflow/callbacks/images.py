@@ -1,5 +1,7 @@
 """Shows what the model has learned, as pictures."""
 
+import sys
+
 import numpy as np
 import tensorflow as tf
 
@@ -9,6 +11,7 @@ from vaeflow.analysis.examples import spread_indices
 from vaeflow.analysis.labels import columns_of_samples, labels_of_samples
 from vaeflow.callbacks.base import Callback, RunContext
 from vaeflow.distributions import is_discrete
+from vaeflow.models.latent_model import LatentModel
 from vaeflow.runs import files
 
 _COLUMNS = 8
@@ -23,7 +26,8 @@ class Images(Callback):
     reconstructions. `samples`: means of p(x|z) for z from the prior.
     `traversals`: a row for each latent, moved from −3 to 3 around one example's
     posterior mean; the latents with the largest KL first, or with the largest variance
-    where the KL has no closed form; of a model whose latents are one vector.
+    where the KL has no closed form; of a model whose latents are one vector. A model without
+    latents has none of these pictures, and a line says so.
 
     Args:
       every_steps: how often; also after the last step.
@@ -38,7 +42,14 @@ class Images(Callback):
         self.num_examples = validation.positive_integer("Images.num_examples", num_examples, _MOST)
         self.max_traversals = validation.positive_integer("Images.max_traversals", max_traversals, _MOST)
 
+    def is_due(self, run: RunContext) -> bool:
+        return isinstance(run.trainer.model, LatentModel) and super().is_due(run)
+
     def on_train_begin(self, run: RunContext) -> None:
+        if not isinstance(run.trainer.model, LatentModel):
+            kind = type(run.trainer.model).__name__
+            print(f"left out for this {kind}: `Images`, which shows what latents stand for", file=sys.stderr)
+            return
         split = run.evaluation_split
         # Spread over the split, since neighbours may look alike.
         chosen = spread_indices(split.num_examples, self.num_examples)

@@ -15,6 +15,7 @@ from vaeflow.analysis import embedding, projector
 from vaeflow.analysis.examples import Examples, spread_indices
 from vaeflow.datasets.base import ALL_SPLITS, Split
 from vaeflow.errors import ConfigurationError
+from vaeflow.models.latent_model import LatentModel
 from vaeflow.runs import files
 from vaeflow.runs.escaping import printable
 from vaeflow.runs.workdir import WorkDir
@@ -66,6 +67,11 @@ def embed(
     with config.values_checked():
         _check_settings(split, num_examples, max_projector_examples, batch_size, seed)
     run = trained.restore(workdir, checkpoint)
+    if not isinstance(run.model, LatentModel):
+        raise ConfigurationError(
+            f"a {type(run.model).__name__} has no latents, and nothing to embed; give the work folder of a "
+            "model with latents"
+        )
     batch_size = run.checked_batch_size("embed.batch_size", batch_size)
     source = run.split(split)
     examples = Examples(run.model, source, run.strategy, batch_size, seed)

@@ -15,7 +15,7 @@ from vaeflow.analysis.evaluator import Evaluator
 from vaeflow.analysis.examples import Examples
 from vaeflow.analysis.importance_sampling import ImportanceSampler, bits_per_dimension
 from vaeflow.datasets.base import ALL_SPLITS
-from vaeflow.errors import TrainingDiverged
+from vaeflow.errors import ConfigurationError, TrainingDiverged
 from vaeflow.metrics import Metric, ReconstructionQuality
 from vaeflow.models.latent_model import LatentModel
 from vaeflow.runs import files
@@ -48,7 +48,8 @@ def evaluate(
     Up to rounding, the results do not depend on the batch size or the number of
     replicas. What is not defined for the model is left out, and a line names it. The
     names of the results contain the unit and, in brackets, the binarization of the
-    images, without which such figures cannot be compared:
+    images, without which such figures cannot be compared. A model without latents, such as a `CodePrior`,
+    has what it names itself: `negative_log_likelihood_nats`, which is exact, and `bits_per_code`. Others:
 
     - `negative_elbo_nats`, `reconstruction_loss_nats`, `kl_nats`, and
       `kl_per_dimension_nats/00` … for each latent, at a KL weight of 1; with several groups of
@@ -93,43 +94,44 @@ def evaluate(
             if value is not None:
                 validation.positive_integer(f"evaluate.{name}", value)
         validation.seed("evaluate.seed", seed)
-        metrics = [ReconstructionQuality()] if metrics is None else metrics
-        metrics = validation.list_of("evaluate.metrics", metrics, Metric, "[@ReconstructionQuality()]")
+        if metrics is not None:
+            metrics = validation.list_of("evaluate.metrics", metrics, Metric, "[@ReconstructionQuality()]")
     run = trained.restore(workdir, checkpoint)
+    has_latents = isinstance(run.model, LatentModel)
+    if metrics is None:
+        metrics = [ReconstructionQuality()] if has_latents else []
     images = run.split(split)
     batch_size = run.checked_batch_size("evaluate.batch_size", batch_size)
     examples = Examples(run.model, images, run.strategy, batch_size, seed).spread(num_examples)
     count = len(examples.indices)
     of = "" if count == images.num_examples else f" of {images.num_examples:,}"
-    described = f"{count:,}{of} images of {type(run.dataset).__name__}, {split} split"
+    described = f"{count:,}{of} {images.content} of {type(run.dataset).__name__}, {split} split"
     print(printable(f"{run.checkpoint} on {described}"), file=sys.stderr)
 
-    results = _in_units(Evaluator(examples, metrics).evaluate())
-    compared = examples.spread(_MOST_EXAMPLES_COMPARED)
-    embedded = embedding.embed(compared)
-    sole = next(iter(embedded.values()))
-    if len(embedded) == 1 and sole.is_gaussian and sole.labels is None:
-        results["mutual_information_nats"] = aggregate_posterior.mutual_information(
-            sole.latents, sole.parameters["mean"], sole.parameters["log_variance"]
+    if num_samples and not has_latents:
+        raise ConfigurationError(
+            f"`evaluate.num_samples` must be left out, got {num_samples}: the likelihood of a "
+            f"{type(run.model).__name__} is exact, and no sample of latents estimates it"
         )
-    without_density = importance_sampling.group_without_density(examples)
-    if num_samples is None:
-        num_samples = () if without_density else _STANDARD_SAMPLES
-    if num_samples:
-        results |= _likelihoods(examples, num_samples)
+    results, left_out = _in_units(Evaluator(examples, metrics).evaluate()), []
+    if has_latents:
+        of_latents, without_density = _of_latents(examples, num_samples)
+        results |= of_latents
+        left_out = _what_is_left_out(results, without_density)
     if bad := first_not_finite(results.items()):
         raise TrainingDiverged(
             f"the model of {run.checkpoint} gives {bad} = {results[bad]} on the {described}; nothing was "
             "written. Choose another checkpoint with `--checkpoint`, or train with a lower learning rate"
         )
-    _say_what_is_left_out(run.model, results, without_density)
+    for quantity in left_out:
+        print(f"left out for this {type(run.model).__name__}: {quantity}", file=sys.stderr)
     report = {
         "step": run.step,
         "checkpoint": run.checkpoint.name,
         "dataset": type(run.dataset).__name__,
         "split": split,
         "num_examples": count,
-        **_limits_of_estimates(results, len(compared.indices)),
+        **_limits_of_estimates(results, min(count, _MOST_EXAMPLES_COMPARED)),
         "binarization": images.binarization,
         "seed": seed,
         "num_replicas": run.strategy.num_replicas_in_sync,
@@ -149,8 +151,29 @@ def _limits_of_estimates(results: Mapping[str, float], num_compared: int) -> dic
     }
 
 
-def _say_what_is_left_out(model: LatentModel, results: Mapping[str, float], without_density: str) -> None:
-    """Prints which figures are not defined for the model."""
+def _of_latents(examples: Examples, num_samples: Sequence[int] | None) -> tuple[dict[str, float], str]:
+    """Estimates the mutual information and the likelihood, where they are defined.
+
+    Returns:
+      The results, and what is without a density, empty if all have one.
+    """
+    results = {}
+    embedded = embedding.embed(examples.spread(_MOST_EXAMPLES_COMPARED))
+    sole = next(iter(embedded.values()))
+    if len(embedded) == 1 and sole.is_gaussian and sole.labels is None:
+        results["mutual_information_nats"] = aggregate_posterior.mutual_information(
+            sole.latents, sole.parameters["mean"], sole.parameters["log_variance"]
+        )
+    without_density = importance_sampling.group_without_density(examples)
+    if num_samples is None:
+        num_samples = () if without_density else _STANDARD_SAMPLES
+    if num_samples:
+        results |= _likelihoods(examples, num_samples)
+    return results, without_density
+
+
+def _what_is_left_out(results: Mapping[str, float], without_density: str) -> list[str]:
+    """Says which figures are not defined for a model with latents, for people."""
     missing = {
         "negative_elbo_nats": "the negative ELBO and the KL, which a density or a closed form must give",
         "mutual_information_nats": "the mutual information, which is estimated for one vector of Gaussian "
@@ -161,8 +184,7 @@ def _say_what_is_left_out(model: LatentModel, results: Mapping[str, float], with
         left_out.append(f"the likelihood, since {without_density} has no density")
     if not any(name.startswith("active_units") for name in results):
         left_out.append("active units, since the latents are codes")
-    for quantity in left_out:
-        print(f"left out for this {type(model).__name__}: {quantity}", file=sys.stderr)
+    return left_out
 
 
 def _likelihoods(examples, num_samples):
@@ -184,7 +206,14 @@ def _likelihoods(examples, num_samples):
 
 def _in_units(results: Mapping[str, float]) -> dict[str, float]:
     """Adds the unit to the names that the training logs without it."""
-    in_nats = {"negative_elbo", "negative_iwae_bound", "reconstruction_loss", "kl", "kl_per_dimension"}
+    in_nats = {
+        "kl",
+        "kl_per_dimension",
+        "negative_elbo",
+        "negative_iwae_bound",
+        "negative_log_likelihood",
+        "reconstruction_loss",
+    }
     renamed = {}
     for name, value in results.items():
         quantity, slash, dimension = name.partition("/")

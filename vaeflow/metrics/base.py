@@ -16,7 +16,12 @@ class Metric:
         class Brightness(Metric):
             def per_example(self, model, forward):
                 return {"brightness": tf.reduce_mean(forward.images, axis=[1, 2, 3])}
+
+    Attributes:
+      needs_latents: whether it reads latents or reconstructions, which not every model has.
     """
+
+    needs_latents = False
 
     def per_example(self, model: keras.Model, forward: Forward) -> dict[str, tf.Tensor]:
         """Measures a replica's examples, in graph mode.
@@ -25,7 +30,8 @@ class Metric:
 
         Args:
           model: the built model.
-          forward: the model's `Forward` for these examples.
+          forward: the model's `Forward` for these examples; of a model without latents what its own
+            `forward` returned.
 
         Returns:
           A dict from names, which no other metric may use, to float tensors `[b]`.

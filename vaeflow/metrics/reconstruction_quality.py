@@ -22,6 +22,8 @@ class ReconstructionQuality(Metric):
     size that fits a smaller image.
     """
 
+    needs_latents = True
+
     def per_example(self, model: Any, forward: Forward) -> dict[str, tf.Tensor]:
         images = forward.images
         reconstruction = tf.cast(model.at_center(forward).reconstruction.mean, images.dtype)

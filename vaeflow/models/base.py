@@ -49,6 +49,10 @@ class Model(ConstructorConfig, CheckedPixels, keras.Model):  # pyright: ignore[r
     # floats. A batch calls all of them `images`. Data of another kind (`Split.content`) are refused.
     takes = "images"
 
+    # How many values each of the G codes of a place has, for a model that takes codes; a single number
+    # stands for all groups.
+    code_sizes: tuple[int, ...] = ()
+
     # What it takes of each example besides its image, e.g. `("labels",)`: int64 `[b, F]`, the
     # factors of a split. A source that has none is refused.
     reads: tuple[str, ...] = ()
@@ -114,6 +118,15 @@ class Model(ConstructorConfig, CheckedPixels, keras.Model):  # pyright: ignore[r
 
         Returns:
           A dict, name -> `Update`; empty where there are none.
+        """
+        return {}
+
+    def evaluated(self, forward: Any) -> dict[str, tf.Tensor]:
+        """Returns what an evaluation reports of this family, name -> `[b]`; nothing here.
+
+        Args:
+          forward: of one sample of the latents for each of b examples, if there are any; noise that is
+            drawn here is keyed as its is.
         """
         return {}
 

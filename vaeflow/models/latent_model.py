@@ -149,14 +149,6 @@ class LatentModel(Model):
             terms["free_bits"] = Term(self._free_bits_deficit(forward), weight)
         return terms
 
-    def evaluated(self, forward: Forward) -> dict[str, tf.Tensor]:
-        """Returns what an evaluation reports of this family beside the ELBO, name -> `[b]`; nothing here.
-
-        Args:
-          forward: of one sample for each of b examples; noise that is drawn here is keyed as its is.
-        """
-        return {}
-
     def selection_score(self, results: dict[str, float]) -> float:
         # The final weight of a schedule: a warm-up must not make early checkpoints look good.
         weight = float(self.kl_weight_at(schedules.END_OF_TIME))
