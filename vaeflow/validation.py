@@ -152,6 +152,16 @@ def positive_integers(name: str, values: object) -> tuple[int, ...]:
     return tuple(positive_integer(name, value) for value in values)
 
 
+def size_or_sizes(name: str, value: Any) -> tuple[int, ...]:
+    """Returns a tuple of a positive integer, or of those in a list of one or more."""
+    if not _is_list(value):
+        return (positive_integer(name, value),)
+    sizes = positive_integers(name, value)
+    if not sizes:
+        raise ValueError(f"`{name}` must be a number, or a list with one for each factor, got {value!r}")
+    return sizes
+
+
 def list_of(name: str, values: Any, expected_class: type[T], example: str) -> list[T]:
     """Returns a list of the objects in a list or tuple.
 

@@ -6,6 +6,7 @@ from vaeflow.datasets.dsprites import DSprites
 from vaeflow.datasets.encoded import Codes, Latents
 from vaeflow.datasets.image_folder import ImageFolder
 from vaeflow.datasets.in_memory import InMemorySplit
+from vaeflow.datasets.in_memory_codes import InMemoryCodes
 from vaeflow.datasets.mnist import MNIST, FashionMNIST
 from vaeflow.datasets.photographs import Photographs
 from vaeflow.datasets.rendered_sprites import RenderedSprites
@@ -21,6 +22,7 @@ __all__ = [
     "Dataset",
     "FashionMNIST",
     "ImageFolder",
+    "InMemoryCodes",
     "InMemorySplit",
     "Latents",
     "Photographs",

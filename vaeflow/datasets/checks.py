@@ -67,7 +67,8 @@ def check_reads(model: Any, split: Split) -> None:
       split: the split.
 
     Raises:
-      ConfigurationError: it is of another content, has no labels, or the model was made for others.
+      ConfigurationError: it is of another content, has no labels, or the model was made for other
+        labels or codes.
       DataError: as for `check_labels`.
     """
     own = type(model).__name__
@@ -76,6 +77,13 @@ def check_reads(model: Any, split: Split) -> None:
             f"{own} takes {model.takes}, and the data are {split.content}; set `train.dataset` to "
             f"{_SOURCES.get(model.takes, 'data of that kind')}, or train another model"
         )
+    if model.code_sizes:
+        given, expected = tuple(split.code_sizes), tuple(model.code_sizes)
+        if given not in (expected, expected * len(given)):
+            raise ConfigurationError(
+                f"{own} was made for codes with {list(expected)} values, this data has {list(given)}; set "
+                f"`{own}.code_sizes = {list(given)}`"
+            )
     if "labels" not in model.reads:
         return
     if not split.factor_names:

@@ -5,6 +5,7 @@ from vaeflow.models.annealed_vae import AnnealedVAE
 from vaeflow.models.base import Model
 from vaeflow.models.beta_tc_vae import BetaTCVAE
 from vaeflow.models.beta_vae import BetaVAE
+from vaeflow.models.code_prior import CodePrior
 from vaeflow.models.conditional_vae import ConditionalVAE
 from vaeflow.models.conv_vae import ConvVAE
 from vaeflow.models.dip_vae import DIPVAE
@@ -14,22 +15,20 @@ from vaeflow.models.info_vae import InfoVAE
 from vaeflow.models.iwae import IWAE
 from vaeflow.models.ladder_vae import LadderVAE
 from vaeflow.models.latent_model import LatentModel
-from vaeflow.models.tokenizer import Tokenizer
 from vaeflow.models.vae import VAE
 from vaeflow.models.vq_vae import VQVAE
-from vaeflow.models.vqgan import VQGAN
 from vaeflow.models.wae import WAE
 
 __all__ = [
     "DIPVAE",
     "IWAE",
     "VAE",
-    "VQGAN",
     "VQVAE",
     "WAE",
     "AnnealedVAE",
     "BetaTCVAE",
     "BetaVAE",
+    "CodePrior",
     "ConditionalVAE",
     "ConvVAE",
     "FactorVAE",
@@ -39,6 +38,5 @@ __all__ = [
     "LatentModel",
     "Model",
     "Term",
-    "Tokenizer",
     "Update",
 ]

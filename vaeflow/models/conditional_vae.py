@@ -51,7 +51,7 @@ class ConditionalVAE(VAE):
         **kwargs: Any,
     ):
         # Before the blocks are made: which prior is the default depends on it.
-        self.label_sizes = _checked_sizes(f"{type(self).__name__}.num_classes", num_classes)
+        self.label_sizes = validation.size_or_sizes(f"{type(self).__name__}.num_classes", num_classes)
         self.condition = _checked_roles(f"{type(self).__name__}.condition", condition)
         super().__init__(**kwargs)
         self._check_prior()
@@ -108,18 +108,6 @@ class ConditionalVAE(VAE):
                 f"`{own}.prior` must see the labels, as `{own}.condition` names 'prior', got {given}; set it "
                 "to @ConditionalGaussianPrior(), or leave 'prior' out of the condition"
             )
-
-
-def _checked_sizes(name, num_classes):
-    """Returns how many values each label has, from one number or a list."""
-    if not isinstance(num_classes, (list, tuple)):
-        return (validation.positive_integer(name, num_classes),)
-    sizes = validation.positive_integers(name, num_classes)
-    if not sizes:
-        raise ValueError(
-            f"`{name}` must be a number, or a list with one for each factor, got {num_classes!r}"
-        )
-    return sizes
 
 
 def _checked_roles(name, condition):

@@ -6,7 +6,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from vaeflow.datasets import InMemorySplit
 from vaeflow.layers.terms import Term
 from vaeflow.models import frozen_blocks
 from vaeflow.testing import subjects
@@ -152,5 +151,5 @@ def _differences(step, cut, whole, how):
 
 
 def _step(model, image_shape, batch_size, **settings):
-    split = InMemorySplit(subjects.pixels(image_shape))
+    split = subjects.split_of(model, image_shape)
     return ReplicaStep(model, None, split, TrainingSettings(batch_size=batch_size, **settings))

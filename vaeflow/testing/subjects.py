@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from vaeflow import random
-from vaeflow.datasets import InMemorySplit, pipeline
+from vaeflow.datasets import InMemoryCodes, InMemorySplit, pipeline
 from vaeflow.devices import strategies
 from vaeflow.models.base import Model
 from vaeflow.models.batches import Batch
@@ -40,6 +40,14 @@ def pixels(image_shape, count=BATCH_SIZE) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (count, *image_shape)).astype(np.uint8)
 
 
+def content(model, image_shape, count=BATCH_SIZE) -> np.ndarray:
+    """Makes what a model takes, as it is stored: images, or for a model of codes int32 `[count, h, w, G]`."""
+    if model.takes == "codes":
+        generator = np.random.default_rng(0)
+        return generator.integers(0, model.code_sizes, (count, *image_shape), dtype=np.int32)
+    return pixels(image_shape, count)
+
+
 def labels(model, count=BATCH_SIZE) -> np.ndarray:
     """Makes labels for a model that reads them, int64 `[count, F]`."""
     return np.random.default_rng(1).integers(0, model.label_sizes, (count, len(model.label_sizes)))
@@ -47,13 +55,15 @@ def labels(model, count=BATCH_SIZE) -> np.ndarray:
 
 def stored(model, image_shape, count=BATCH_SIZE) -> dict[str, tf.Tensor]:
     """Makes a batch as the input pipeline stores it."""
-    batch = {"images": tf.constant(pixels(image_shape, count))}
+    batch = {"images": tf.constant(content(model, image_shape, count))}
     return batch | ({"labels": tf.constant(labels(model, count))} if "labels" in model.reads else {})
 
 
 def floats(model, image_shape, count=BATCH_SIZE, dtype="float32") -> Batch:
     """Makes a batch as a model takes it."""
     batch = stored(model, image_shape, count)
+    if model.takes == "codes":
+        return batch
     return batch | {"images": tf.cast(batch["images"], dtype) / 255.0}
 
 
@@ -80,14 +90,17 @@ def terms_of(model, batch) -> Any:
     return terms
 
 
-def split_of(model, image_shape, count) -> InMemorySplit:
-    """Makes a split with what a model reads."""
-    if "labels" not in model.reads:
-        return InMemorySplit(pixels(image_shape, count))
-    names = [f"label_{factor}" for factor in range(len(model.label_sizes))]
-    return InMemorySplit(
-        pixels(image_shape, count), labels(model, count), names, factor_sizes=model.label_sizes
-    )
+def split_of(model, image_shape, count=BATCH_SIZE) -> InMemorySplit:
+    """Makes a split with what a model takes and reads."""
+    factors = {}
+    if "labels" in model.reads:
+        names = [f"label_{factor}" for factor in range(len(model.label_sizes))]
+        factors = {"factors": labels(model, count), "factor_names": names, "factor_sizes": model.label_sizes}
+    stored_content = content(model, image_shape, count)
+    if model.takes == "codes":
+        sizes = model.code_sizes if len(model.code_sizes) > 1 else model.code_sizes * image_shape[-1]
+        return InMemoryCodes(stored_content, sizes, **factors)
+    return InMemorySplit(stored_content, **factors)
 
 
 def trainer(
