@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.fixtures import small_codes, tiny_runs
+from tests.fixtures import small_codes, small_maps, tiny_runs
 from tests.fixtures.noted_calls import note_batch_sizes
 from vaeflow import registry, testing
 from vaeflow.datasets import InMemorySplit, pipeline
 from vaeflow.devices import cores
-from vaeflow.models import VAE, VQVAE, LatentModel
+from vaeflow.models import VAE, VQVAE, AutoencoderKL, LatentModel
 from vaeflow.training.replica_step import ReplicaStep
 from vaeflow.training.settings import TrainingSettings
 
@@ -33,7 +33,10 @@ NEEDED = {"num_classes": 3}
 
 
 # Whose own tests stand for them in the default suite, where these would take too long.
-FAMILIES = {"LadderVAE", "VQVAE"}
+FAMILIES = {"AutoencoderKL", "LadderVAE", "VQVAE"}
+
+# Those whose default blocks are large, or not for images of 8x7.
+BLOCKS = {VQVAE: small_codes.blocks, AutoencoderKL: small_maps.blocks}
 
 
 @pytest.fixture(
@@ -48,7 +51,7 @@ def kind(request):
 def small(kind):
     """Makes a model; arguments as for its class."""
     chosen = known_to(kind, SMALL | NEEDED)
-    blocks = small_codes.blocks if issubclass(kind, VQVAE) else lambda _: {}
+    blocks = next((BLOCKS[each] for each in BLOCKS if issubclass(kind, each)), lambda _: {})
     return lambda **arguments: kind(
         **{"num_latents": 3} | chosen | blocks(arguments.get("dtype")) | arguments
     )
@@ -137,8 +140,9 @@ def test_encode_decode_sample_and_call(model, images, labels):
     encoded = model.encode(images, **labels)
     groups = encoded if isinstance(encoded, dict) else {model.sole_group: encoded}
     first = next(iter(groups.values()))
-    # 8x7 images become maps of 2x2.
-    assert first.center.shape == ((5, 2, 2, 3) if isinstance(model, VQVAE) else (5, 3))
+    # 8x7 images become maps of 2x2, or of 8x7 with one stage.
+    maps = {VQVAE: (5, 2, 2, 3), AutoencoderKL: (5, 8, 7, 3)}
+    assert first.center.shape == next((maps[each] for each in maps if isinstance(model, each)), (5, 3))
     centers = {name: posterior.center for name, posterior in groups.items()}
     reconstruction = model.decode(centers if isinstance(encoded, dict) else first.center, **labels)
     assert reconstruction.mean.shape == images.shape

@@ -9,7 +9,7 @@ from vaeflow.layers.conv_maps import ConvMapDecoder, ConvMapEncoder
 from vaeflow.layers.dense import DenseDecoder, DenseEncoder
 from vaeflow.layers.flow_prior import FlowPrior
 from vaeflow.layers.frozen import FrozenNet
-from vaeflow.layers.gaussian_map import GaussianMap
+from vaeflow.layers.gaussian_map import GaussianMap, GaussianMapPosterior
 from vaeflow.layers.iaf_posterior import IAFPosterior
 from vaeflow.layers.likelihoods import BernoulliLikelihood, GaussianLikelihood, Likelihood
 from vaeflow.layers.mixture_priors import MixturePrior, VampPrior
@@ -39,6 +39,7 @@ __all__ = [
     "FrozenNet",
     "GaussianLikelihood",
     "GaussianMap",
+    "GaussianMapPosterior",
     "GaussianPosterior",
     "IAFPosterior",
     "Layer",

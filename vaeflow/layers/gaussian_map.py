@@ -1,4 +1,4 @@
-"""A Gaussian for each place and channel of a map."""
+"""A Gaussian for each place and channel of a map: its parameters, and as a posterior."""
 
 from typing import Any
 
@@ -6,7 +6,12 @@ import keras
 import tensorflow as tf
 
 from vaeflow import registry, validation
-from vaeflow.layers.base import CHANNELS_LAST, Layer, Shape, build_chain, run_chain
+from vaeflow.distributions import Gaussian
+from vaeflow.layers.base import CHANNELS_LAST, Layer, Shape, build_chain, build_once, run_chain
+from vaeflow.layers.posteriors import Posterior
+
+# What the log variance of a latent is limited to, so that its exponential is a number.
+_LOG_VARIANCES = (-30.0, 20.0)
 
 
 @registry.layer
@@ -44,3 +49,39 @@ class GaussianMap(Layer):
 
     def call(self, features: tf.Tensor) -> tuple[tf.Tensor, ...]:
         return tuple(tf.split(run_chain(self.blocks, features), 2, axis=-1))
+
+
+@registry.posterior
+class GaussianMapPosterior(Posterior):
+    """A Gaussian with a diagonal covariance over maps of latents, by a convolution.
+
+    Rombach et al. 2022 (arXiv:2112.10752, appendix G). Features `[B, h, w, F]` become a pair (mean,
+    log variance), each `[B, h, w, D]`. As in the authors' program log variances are limited to
+    -30 … 20.
+
+    Args:
+      num_latents: D, the channels of the map; None lets the model say it.
+      kernel_size: of the convolution.
+
+    Raises:
+      ValueError: a setting is out of range.
+    """
+
+    features_rank = 4
+
+    def __init__(self, num_latents: int | None = None, kernel_size: int = 1, **kwargs: Any):
+        super().__init__(num_latents, **kwargs)
+        validation.positive_integer("GaussianMapPosterior.kernel_size", kernel_size)
+        self.kernel_size = kernel_size
+
+    def build(self, input_shape: Shape) -> None:
+        self.parameters = GaussianMap(self.checked_num_latents(), self.kernel_size, dtype=self.dtype_policy)
+        build_once(self.parameters, input_shape)
+
+    def call(self, features: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        mean, log_variance = self.parameters(features)
+        return mean, tf.clip_by_value(log_variance, *_LOG_VARIANCES)
+
+    def distribution(self, evidence: tuple[tf.Tensor, ...]) -> Gaussian:
+        mean, log_variance = evidence
+        return Gaussian(mean, log_variance)

@@ -2,6 +2,7 @@
 
 from vaeflow.layers.terms import Term, Update
 from vaeflow.models.annealed_vae import AnnealedVAE
+from vaeflow.models.autoencoder_kl import AutoencoderKL
 from vaeflow.models.base import Model
 from vaeflow.models.beta_tc_vae import BetaTCVAE
 from vaeflow.models.beta_vae import BetaVAE
@@ -26,6 +27,7 @@ __all__ = [
     "VQVAE",
     "WAE",
     "AnnealedVAE",
+    "AutoencoderKL",
     "BetaTCVAE",
     "BetaVAE",
     "CodePrior",
