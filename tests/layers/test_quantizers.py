@@ -121,7 +121,7 @@ def test_the_averages_follow_the_appendix_for_several_steps():
             sums[code] = decay * sums[code] + (1 - decay) * vectors[codes == code].sum(axis=0)
         total = counts.sum()
         codebook = sums / ((counts + epsilon) / (total + 9 * epsilon) * total)[:, None]
-        update = posterior.updates(drawn(posterior, features), step)["codebook_0"]
+        update = posterior.updates(drawn(posterior, features), step)["codebooks"]
         for variable, value in update.new_values(update.statistics):
             variable.assign(value)
         np.testing.assert_allclose(posterior.codebooks[0].counts, counts, rtol=1e-12)
@@ -136,7 +136,7 @@ def test_nothing_moves_a_codebook_whose_codes_are_where_their_vectors_are():
     posterior.codebooks[0].codebook.assign(values)
     posterior.codebooks[0].sums.assign(values)
     distribution = posterior.distribution(tf.constant(values[[0, 0, 0, 1]].reshape(1, 2, 2, 1)))
-    update = posterior.updates(Draw(distribution.center, lambda: None, distribution), 0)["codebook_0"]
+    update = posterior.updates(Draw(distribution.center, lambda: None, distribution), 0)["codebooks"]
     np.testing.assert_allclose(update.new_values(update.statistics)[-1][1], values, rtol=1e-9)
 
 

@@ -10,6 +10,7 @@ from vaeflow.analysis.examples import Examples
 from vaeflow.devices import replicas
 from vaeflow.distributions import is_discrete
 from vaeflow.errors import ConfigurationError, user_code
+from vaeflow.layers.quantizers import usage
 from vaeflow.metrics import Metric
 from vaeflow.models.latent_model import LatentModel
 
@@ -47,18 +48,25 @@ class Evaluator:
           A dict of floats, means over the examples: what the model (see `Model.evaluated`) and
           the metrics name. Of a model with latents also, in nats: `negative_elbo` (at a KL weight of 1,
           whatever the objective), `reconstruction_loss`, `kl`, `kl_per_dimension/00` …; and
-          `active_units`, a count. With several groups of latents each has its own
-          `kl/<group>`, `active_units/<group>` and `kl_per_dimension/<group>/00` …. The negative
+          `active_units`, a count. Of codes `codes/perplexity`, `codes/usage` and `codes/dead` over the
+          split (see `quantizers.usage.usage_of`), and `codes/perplexity/00` … where a place has
+          several. With several groups of latents each has its own
+          `kl/<group>`, `active_units/<group>`, `kl_per_dimension/<group>/00` … and
+          `codes/<group>/perplexity` …. The negative
           ELBO and the KL are left out where they are not defined, active units where the latents
           are codes, and the KL of each dimension where it has no closed form or the latents are no vector.
         """
         num_examples = len(self.examples.indices)
-        means = tf.nest.map_structure(lambda total: total / num_examples, self._totals())
+        totals, code_counts = self._totals()
+        means = tf.nest.map_structure(lambda total: total / num_examples, totals)
         results = (_of_latents(means) if "groups" in means else {}) | means["named"]
+        for name, counts in code_counts.items():
+            sole = len(means["groups"]) == 1
+            results |= usage.usage_by_group(counts, "codes" if sole else f"codes/{name}")
         return {name: float(value) for name, value in results.items()}
 
     def _totals(self):
-        """Sums every quantity over the split: a nest of float64 arrays."""
+        """Sums every quantity over the split, and counts its codes: two nests of float64 arrays."""
         totals: Any = None
         for batch in self._batches:
             sums = replicas.first_replica(self.examples.strategy, self._sum(*batch))
@@ -82,7 +90,17 @@ class Evaluator:
         sums = tf.nest.map_structure(
             lambda value: tf.tensordot(weights, tf.cast(value, tf.float64), 1), per_example
         )
-        return replicas.sum_over_replicas(sums)
+        return replicas.sum_over_replicas((sums, _code_counts(forward, weights)))
+
+
+def _code_counts(forward, weights):
+    """Counts the codes of a model whose latents are codes: group -> `[K]` of each code at a place."""
+    posteriors = {name: draw.posterior for name, draw in getattr(forward, "draws", {}).items()}
+    return {
+        name: usage.code_counts(posterior.codes, posterior.code_sizes, tf.float64, weights)
+        for name, posterior in posteriors.items()
+        if is_discrete(posterior)
+    }
 
 
 def _per_example_of_latents(forward, centred):

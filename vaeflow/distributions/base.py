@@ -18,7 +18,8 @@ class Distribution(Protocol):
       multiplies its standard deviation, a mixture that of each component. At 0 a draw is a mean,
       and its density is not a number.
 
-    One over codes, not numbers, has `codes` among its parameters: integers `[r, …]`.
+    One over codes, not numbers, has `codes` among its parameters, integers `[r, …, G]`, and `code_sizes`,
+    K_1 … K_G; see `CodePoint`.
     """
 
     @property

@@ -171,9 +171,17 @@ def _latents(run: Trained) -> str:
     for group, draw in draws.items():
         label, kind, shape = f"{group}: " if len(draws) > 1 else "", "numbers", draw.value.shape[1:]
         if is_discrete(draw.posterior):
-            kind, shape = f"codes, each {shape[-1]} numbers to the decoder", shape[:-1]
+            kind, shape = _codes(draw.posterior, shape[-1]), shape[:-1]
         described.append(f"{label}{' x '.join(map(str, shape))} {kind}")
     return "; ".join(described)
+
+
+def _codes(posterior: Any, length: Any) -> str:
+    """Says what codes there are at a place, and what the decoder sees of them."""
+    count = len(posterior.code_sizes)
+    sizes = " and ".join(f"{size:,}" for size in dict.fromkeys(posterior.code_sizes))
+    codes = "code" if count == 1 else "codes"
+    return f"places, each with {count} {codes} of {sizes}: {length} numbers to the decoder"
 
 
 def _code(run: Trained, name: str) -> str:

@@ -15,11 +15,20 @@ from vaeflow.layers.likelihoods import BernoulliLikelihood, GaussianLikelihood, 
 from vaeflow.layers.mixture_priors import MixturePrior, VampPrior
 from vaeflow.layers.posteriors import DeterministicPosterior, GaussianPosterior, Posterior
 from vaeflow.layers.priors import Prior, StandardNormalPrior
-from vaeflow.layers.quantizers import Quantizer, UniformCodes, VectorQuantizer
+from vaeflow.layers.quantizers import (
+    FSQ,
+    LFQ,
+    Quantizer,
+    ResidualQuantizer,
+    UniformCodes,
+    VectorQuantizer,
+)
 from vaeflow.layers.residual_maps import ResidualMapDecoder, ResidualMapEncoder
 from vaeflow.layers.resnet import ResNetDecoder, ResNetEncoder
 
 __all__ = [
+    "FSQ",
+    "LFQ",
     "AttentionMapDecoder",
     "AttentionMapEncoder",
     "BernoulliLikelihood",
@@ -53,6 +62,7 @@ __all__ = [
     "ResNetEncoder",
     "ResidualMapDecoder",
     "ResidualMapEncoder",
+    "ResidualQuantizer",
     "StandardNormalPrior",
     "UniformCodes",
     "VampPrior",

@@ -48,14 +48,16 @@ class Layer(ConstructorConfig, keras.layers.Layer):
     num_start_examples: int = 0
     averaged_with: Sequence[keras.Variable] = ()
 
-    def start_from_examples(self, images: tf.Tensor) -> None:
+    def start_from_examples(self, batch: dict[str, tf.Tensor], model: Any) -> None:
         """Gives variables their initial values from training images, when a run begins.
 
-        The images are the same on all replicas and workers. A resumed run takes the values of
-        its checkpoint afterwards.
+        The images are the same on all replicas and workers, and noise from `vaeflow.random` is keyed by
+        the run's seed. A resumed run takes the values of its checkpoint afterwards.
 
         Args:
-          images: `[num_start_examples, H, W, C]`, floats in [0, 1], chosen by the run's seed.
+          batch: `images` `[num_start_examples, H, W, C]`, floats in [0, 1], chosen by the run's seed;
+            and what the model reads.
+          model: the built model, for a block that begins from what other blocks make of images.
         """
         raise NotImplementedError(f"{type(self).__name__} must implement `start_from_examples`")
 

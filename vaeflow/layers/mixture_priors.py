@@ -123,8 +123,8 @@ class VampPrior(Prior):
         self.image_shape = config["image_shape"]
         super().build_from_config(config)
 
-    def start_from_examples(self, images: tf.Tensor) -> None:
-        self.pseudo_inputs.assign(images)
+    def start_from_examples(self, batch: dict[str, tf.Tensor], model: Any) -> None:
+        self.pseudo_inputs.assign(batch["images"])
 
     def distribution(self, model: Any) -> Mixture:
         if "labels" in model.reads:

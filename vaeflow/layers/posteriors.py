@@ -26,6 +26,7 @@ class Posterior(Layer):
 
     Attributes:
       features_rank: how many axes the features have, the batch counted: 2, or 4 for a map.
+      scope: which examples a term sees that couples them; see `Model`, which says it.
 
     Example:
         @registry.posterior
@@ -42,6 +43,7 @@ class Posterior(Layer):
     """
 
     features_rank: int = 2
+    scope: str = "global"
 
     def __init__(self, num_latents: int | None = None, dtype: Any = None, **kwargs: Any):
         policy = keras.dtype_policies.get(dtype)

@@ -78,6 +78,7 @@ class VAE(LatentModel):
         self.prior = self._block("prior", prior, self.default_prior)
         self.posterior = self._block("posterior", posterior, self.default_posterior)
         self.posterior.use_num_latents(self.num_latents)
+        self.posterior.scope = self.scope
 
     def default_encoder(self) -> keras.layers.Layer:
         """Makes the encoder used when none is given."""

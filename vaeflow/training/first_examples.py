@@ -1,5 +1,6 @@
 """The training images that some blocks begin from, as the pseudo-inputs of a prior may."""
 
+from vaeflow import random
 from vaeflow.analysis import traversals
 from vaeflow.datasets import Split
 from vaeflow.datasets.order import ExampleOrder
@@ -31,6 +32,6 @@ def start_from_examples(model: Model, split: Split, seed: int) -> None:
             )
         if count:
             chosen = ExampleOrder(split.num_examples, count, seed).batch(0)
-            images = traversals.read_batch(split, chosen, model.variable_dtype, seed)["images"]
-            with user_code.running(block, "start_from_examples"):
-                block.start_from_examples(images)
+            batch = traversals.read_batch(split, chosen, model.variable_dtype, seed, model.reads)
+            with random.keyed(seed, "start", 0), user_code.running(block, "start_from_examples"):
+                block.start_from_examples(batch, model)

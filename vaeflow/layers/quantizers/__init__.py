@@ -1,8 +1,10 @@
 """Quantizers: posteriors whose latents are codes; and the prior over codes."""
 
 from vaeflow.layers.quantizers.base import Quantized, Quantizer
-from vaeflow.layers.quantizers.codebook import Codebook
+from vaeflow.layers.quantizers.fsq import FSQ
+from vaeflow.layers.quantizers.lfq import LFQ
+from vaeflow.layers.quantizers.residual_quantizer import ResidualQuantizer
 from vaeflow.layers.quantizers.uniform_codes import UniformCodes
 from vaeflow.layers.quantizers.vector_quantizer import VectorQuantizer
 
-__all__ = ["Codebook", "Quantized", "Quantizer", "UniformCodes", "VectorQuantizer"]
+__all__ = ["FSQ", "LFQ", "Quantized", "Quantizer", "ResidualQuantizer", "UniformCodes", "VectorQuantizer"]

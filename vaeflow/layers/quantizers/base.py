@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
+from vaeflow import validation
 from vaeflow.distributions import CodePoint
 from vaeflow.distributions.base import full_precision
 from vaeflow.layers.base import CHANNELS_LAST, Shape, build_chain
@@ -50,6 +51,8 @@ class Quantizer(Posterior):
 
     def __init__(self, num_latents: int | None = None, vector_size: int | None = None, **kwargs: Any):
         super().__init__(num_latents, **kwargs)
+        if vector_size is not None:
+            validation.positive_integer(f"{type(self).__name__}.vector_size", vector_size)
         self.vector_size = vector_size
         # Made here, where they take their seeds in the order of the blocks.
         self.projection = keras.layers.Conv2D(vector_size or num_latents or 1, 1, **CHANNELS_LAST)
@@ -95,7 +98,7 @@ class Quantizer(Posterior):
         raise NotImplementedError(f"{type(self).__name__} must implement `embeddings_of`")
 
     def joined(self, embeddings: tf.Tensor) -> tf.Tensor:
-        """Makes one vector of those of all groups, `[r, …, G, …]` to `[r, …, d]`; here of one group."""
+        """Makes one vector of those of all groups, `[r, …, G, …]` to `[r, …, d]`; by default of one group."""
         return tf.squeeze(embeddings, axis=-2)
 
     def updates(self, draw: Any, step: int | tf.Tensor) -> dict[str, Update]:

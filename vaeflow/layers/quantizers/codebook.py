@@ -5,12 +5,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from vaeflow import random, validation
+from vaeflow import random
 from vaeflow.layers.base import Layer, Shape
 from vaeflow.layers.quantizers.nearest import looked_up, nearest_codes
-
-UPDATES = ("ema", "gradient")
-DISTANCES = ("euclidean", "cosine")
 
 
 class Codebook(Layer):
@@ -35,40 +32,34 @@ class Codebook(Layer):
         (Yu et al. 2022, arXiv:2110.04627, section 3.2).
       ema_decay: γ, how much of the averages a step keeps.
       epsilon: ε.
-      initial_range: the embeddings begin uniformly between −`initial_range` and it; None for 1 / K.
+      initial_range: the embeddings begin uniformly between −`initial_range` and it.
       restart_below: the share of an equal part of the vectors below which a code begins anew; 0 for
         never.
-
-    Raises:
-      ValueError: a setting is out of range.
     """
 
     def __init__(
         self,
         num_codes: int,
-        update: str = "ema",
-        distance: str = "euclidean",
-        ema_decay: float = 0.99,
-        epsilon: float = 1e-5,
-        initial_range: float | None = None,
-        restart_below: float = 0.0,
+        update: str,
+        distance: str,
+        ema_decay: float,
+        epsilon: float,
+        initial_range: float,
+        restart_below: float,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        self.num_codes = validation.positive_integer("VectorQuantizer.num_codes", num_codes)
-        self.update = validation.one_of("VectorQuantizer.update", update, UPDATES)
-        self.distance = validation.one_of("VectorQuantizer.distance", distance, DISTANCES)
-        self.ema_decay = validation.fraction("VectorQuantizer.ema_decay", ema_decay)
-        self.epsilon = validation.positive_number("VectorQuantizer.epsilon", epsilon)
-        self.restart_below = validation.fraction("VectorQuantizer.restart_below", restart_below)
-        # Above 0: of codes that are equal, only the first is ever chosen.
-        initial_range = 1.0 / num_codes if initial_range is None else initial_range
-        validation.positive_number("VectorQuantizer.initial_range", initial_range)
+        self.num_codes = num_codes
+        self.distance = distance
+        self.ema_decay = ema_decay
+        self.epsilon = epsilon
+        self.restart_below = restart_below
+        self.is_trained, self.restarts = update == "gradient", restart_below > 0
+        # Made here, where it takes its seed in the order of the blocks.
         self.initializer = keras.initializers.RandomUniform(-initial_range, initial_range)
 
     def build(self, input_shape: Shape) -> None:
         shape = (self.num_codes, input_shape[-1])
-        self.is_trained, self.restarts = self.update == "gradient", self.restart_below > 0
         if self.restarts or not self.is_trained:
             self.counts = self._variable((self.num_codes,), "ones", "counts")
         if not self.is_trained:
@@ -112,7 +103,7 @@ class Codebook(Layer):
         Returns:
           Name -> tensor; empty if nothing but a gradient moves the codebook.
         """
-        if not hasattr(self, "counts"):
+        if self.is_trained and not self.restarts:
             return {}
         # A product of matrices adds in a fixed order also on a GPU, where a segment sum does not.
         chosen = tf.one_hot(tf.reshape(codes, [-1]), self.num_codes, dtype=vectors.dtype)
@@ -126,10 +117,12 @@ class Codebook(Layer):
 
     def new_values(self, of_batch: dict[str, tf.Tensor]) -> list[tuple[keras.Variable, tf.Tensor]]:
         """Returns variables and their values after a step, of `statistics` of the global batch."""
+        if not of_batch:
+            return []
         counts = self._averaged(self.counts, of_batch["counts"])
         total = tf.reduce_sum(counts)
         equal_share = total / self.num_codes
-        dead = (counts < self.restart_below * equal_share)[:, None]
+        dead = tf.expand_dims(self.dead(of_batch), 1)
         if self.is_trained:
             moved = tf.where(dead, of_batch["drawn"] - tf.convert_to_tensor(self.codebook), self.moved)
             return [(self.counts, tf.where(dead[:, 0], equal_share, counts)), (self.moved, moved)]
@@ -141,6 +134,11 @@ class Codebook(Layer):
             sums = tf.where(dead, equal_share * of_batch["drawn"], sums)
             embeddings = tf.where(dead, of_batch["drawn"], embeddings)
         return [(self.counts, counts), (self.sums, sums), (self.codebook, embeddings)]
+
+    def dead(self, of_batch: dict[str, tf.Tensor]) -> tf.Tensor:
+        """Returns which codes begin anew after a step, booleans `[K]`."""
+        counts = self._averaged(self.counts, of_batch["counts"])
+        return counts < self.restart_below * tf.reduce_sum(counts) / self.num_codes
 
     def begin_at(self, embeddings: tf.Tensor) -> None:
         """Sets the embeddings with which training begins, `[K, d]`."""

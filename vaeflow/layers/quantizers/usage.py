@@ -5,6 +5,9 @@ from typing import Any
 
 import tensorflow as tf
 
+# Of a quantizer that needs no memory for each of its codes, but to count them.
+MOST_CODES = 2**20
+
 
 def code_counts(
     codes: tf.Tensor, code_sizes: Sequence[int], dtype: Any, weights: tf.Tensor | None = None
@@ -33,7 +36,7 @@ def code_counts(
     ]
 
 
-def usage_of(counts: tf.Tensor) -> dict[str, tf.Tensor]:
+def usage_of(counts: Any) -> dict[str, tf.Tensor]:
     """Describes how codes are used.
 
     Args:
@@ -44,6 +47,7 @@ def usage_of(counts: tf.Tensor) -> dict[str, tf.Tensor]:
       equally frequent; `usage`, the share of the codes that were chosen; and `dead`, the number of
       those that were not.
     """
+    counts = tf.convert_to_tensor(counts)
     frequencies = counts / tf.reduce_sum(counts)
     entropy = -tf.reduce_sum(tf.math.xlogy(frequencies, frequencies))
     used = tf.reduce_sum(tf.cast(counts > 0, counts.dtype))
@@ -51,10 +55,10 @@ def usage_of(counts: tf.Tensor) -> dict[str, tf.Tensor]:
     return {"perplexity": tf.exp(entropy), "usage": used / num_codes, "dead": num_codes - used}
 
 
-def usage_by_group(counts: Sequence[tf.Tensor]) -> dict[str, tf.Tensor]:
+def usage_by_group(counts: Sequence[Any], prefix: str = "codes") -> dict[str, tf.Tensor]:
     """Names `usage_of` each group's counts: `codes/perplexity` …; of several `codes/perplexity/00` …."""
     return {
-        f"codes/{name}{f'/{group:02d}' if len(counts) > 1 else ''}": value
+        f"{prefix}/{name}{f'/{group:02d}' if len(counts) > 1 else ''}": value
         for group, of_group in enumerate(counts)
         for name, value in usage_of(of_group).items()
     }

@@ -1,121 +1,80 @@
-"""The vector quantizer: the nearest of K learned codes at each place."""
+"""The vector quantizer: the nearest of K learned codes at each place, or of each group of numbers there."""
 
-import math
 from typing import Any
 
 import tensorflow as tf
 
-from vaeflow import registry, schedules, validation
+from vaeflow import registry, validation
+from vaeflow.errors import ConfigurationError
 from vaeflow.layers.base import Shape, build_once
-from vaeflow.layers.quantizers.base import Quantized, Quantizer
-from vaeflow.layers.quantizers.codebook import Codebook
-from vaeflow.layers.terms import Term, Update
+from vaeflow.layers.quantizers.base import Quantized
+from vaeflow.layers.quantizers.codebook_quantizer import CodebookQuantizer
 
 
 @registry.posterior
-class VectorQuantizer(Quantizer):
+class VectorQuantizer(CodebookQuantizer):
     """The nearest of K codes at each place of a map.
 
     Van den Oord, Vinyals & Kavukcuoglu 2017 (arXiv:1711.00937): a 1x1 convolution gives vectors
     z `[B, h, w, d]`; each becomes the embedding e_k of its nearest code (Eq. 1, 2), the first of
-    several that are as near. How the codebook moves is told in `Codebook`: by moving averages of
-    the vectors (appendix A.1), or by the gradient of the second term of Eq. 3, |sg(z) − e|².
+    several that are as near. How a codebook moves is told in `Codebook`: by moving averages of
+    the vectors (appendix A.1), or by the gradient of the second term of Eq. 3.
 
     With moving averages and no restarts a code that is never chosen stays where it began, and
     often most codes are of this kind: the vectors move away from there, and take along only
-    those that they chose.
+    those that they chose. `restart_below` and `start` mend it.
+
+    With several groups the d numbers of a vector are cut into G equal parts, each with a codebook and a
+    code of its own (product quantization, Jégou, Douze & Schmid 2011), so that G K embeddings make
+    K^G vectors.
 
     Args:
       num_latents: D, the length of the latents; None lets the model say it.
-      num_codes: K.
-      commitment_weight: β of Eq. 3, a float or a schedule of the step. The term is the mean of
-        |z − e|² over the places. What β does depends on the scale of −log p(x|z): 0.25 suits a
-        Gaussian with σ = 1; divide it by σ² for others.
-      codebook_weight: the weight of the second term of Eq. 3 with `update="gradient"`.
-      vector_size: d, the length of an embedding, if it is not D; a linear layer then makes latents of it
-        (the factorized codes of Yu et al. 2022, arXiv:2110.04627, section 3.2).
-      update, distance, ema_decay, epsilon, initial_range, restart_below: of the `Codebook`.
-      **kwargs: as for `Quantizer`.
+      num_codes: K, of each codebook.
+      num_groups: G.
+      **kwargs: as for `CodebookQuantizer`.
 
     Raises:
       ValueError: a setting is out of range.
     """
 
     def __init__(
-        self,
-        num_latents: int | None = None,
-        num_codes: int = 512,
-        commitment_weight: validation.Weight = 0.25,
-        codebook_weight: validation.Weight = 1.0,
-        vector_size: int | None = None,
-        update: str = "ema",
-        distance: str = "euclidean",
-        ema_decay: float = 0.99,
-        epsilon: float = 1e-5,
-        initial_range: float | None = None,
-        restart_below: float = 0.0,
-        **kwargs: Any,
+        self, num_latents: int | None = None, num_codes: int = 512, num_groups: int = 1, **kwargs: Any
     ):
-        super().__init__(num_latents, vector_size, **kwargs)
-        self.commitment_weight = validation.weight("VectorQuantizer.commitment_weight", commitment_weight)
-        self.codebook_weight = validation.weight("VectorQuantizer.codebook_weight", codebook_weight)
-        self.codebooks = [
-            Codebook(
-                num_codes,
-                update,
-                distance,
-                ema_decay,
-                epsilon,
-                initial_range,
-                restart_below,
-                dtype=self.dtype_policy,
-            )
-            for _ in range(self.num_codebooks)
-        ]
-        self.code_sizes = (num_codes,)
-
-    # How many codebooks there are.
-    num_codebooks = 1
+        super().__init__(num_latents, num_codes, **kwargs)
+        self.num_groups = validation.positive_integer("VectorQuantizer.num_groups", num_groups)
+        self.make_codebooks(num_groups, num_groups)
 
     def build(self, input_shape: Shape) -> None:
         super().build(input_shape)
+        size = self.projection.filters
+        if size % self.num_groups:
+            raise ConfigurationError(
+                f"`VectorQuantizer.num_groups` must divide the {size} numbers of a vector, got "
+                f"{self.num_groups}; change it or `VectorQuantizer.vector_size`"
+            )
         for codebook in self.codebooks:
-            build_once(codebook, (None, self.projection.filters))
+            build_once(codebook, (None, size // self.num_groups))
 
     def quantized(self, vectors: tf.Tensor) -> Quantized:
-        (codebook,) = self.codebooks
-        compared = codebook.compared(vectors)
-        codes = tf.expand_dims(codebook.nearest(compared), -1)
-        return Quantized(compared, codes, tf.expand_dims(compared, -2), self.embeddings_of(codes))
+        compared = self.codebooks[0].compared(self._cut(vectors))
+        each = zip(self.codebooks, tf.unstack(compared, axis=-2), strict=True)
+        codes = tf.stack([codebook.nearest(of_group) for codebook, of_group in each], axis=-1)
+        return Quantized(self.joined(compared), codes, compared, self.embeddings_of(codes))
 
-    def embeddings_of(self, codes: tf.Tensor) -> tf.Tensor:
-        return self.codebooks[0].look_up(codes)
+    def joined(self, embeddings: tf.Tensor) -> tf.Tensor:
+        return tf.reshape(embeddings, (*_sizes(embeddings)[:-2], self.projection.filters))
 
-    def terms(self, draw: Any, step: int | tf.Tensor) -> dict[str, Term]:
-        vectors, embeddings = draw.posterior.vectors, draw.posterior.embeddings
-        commitment = _mean_distance(vectors, tf.stop_gradient(embeddings))
-        terms = {"commitment_loss": Term(commitment, schedules.value_at(self.commitment_weight, step))}
-        if self.codebooks[0].is_trained:
-            distance = _mean_distance(tf.stop_gradient(vectors), embeddings)
-            terms["codebook_loss"] = Term(distance, schedules.value_at(self.codebook_weight, step))
-        return terms
+    def begin_at(self, vectors: tf.Tensor) -> None:
+        for codebook, of_group in zip(self.codebooks, tf.unstack(self._cut(vectors), axis=1), strict=True):
+            compared = codebook.compared(of_group)
+            codebook.begin_at(codebook.compared(self.starting_embeddings(compared, self.num_codes)))
 
-    def updates(self, draw: Any, step: int | tf.Tensor) -> dict[str, Update]:
-        updates = super().updates(draw, step)
-        for number, codebook in enumerate(self.codebooks):
-            statistics = codebook.statistics(*self._of_codebook(number, draw.posterior))
-            if statistics:
-                updates[f"codebook_{number}"] = Update(statistics, codebook.new_values)
-        return updates
-
-    def _of_codebook(self, number, posterior):
-        """Returns the vectors that chose from a codebook, `[b, m, d]`, and their codes `[b, m]`."""
-        vectors, codes = posterior.vectors[..., number, :], posterior.codes[..., number]
-        places = math.prod(codes.shape[1:])
-        return tf.reshape(vectors, (-1, places, vectors.shape[-1])), tf.reshape(codes, (-1, places))
+    def _cut(self, vectors):
+        parts = self.num_groups, self.projection.filters // self.num_groups
+        return tf.reshape(vectors, (*_sizes(vectors)[:-1], *parts))
 
 
-def _mean_distance(vectors, others):
-    """Returns the squared distances of vectors `[b, h, w, G, d]`, `[b]`: summed over G, means over places."""
-    squared = tf.math.squared_difference(vectors, others)
-    return tf.reduce_mean(tf.reduce_sum(squared, axis=[-2, -1]), axis=[1, 2])
+def _sizes(tensor):
+    """Lists the sizes of a tensor, with −1 for the rows."""
+    return -1, *tensor.shape[1:]
