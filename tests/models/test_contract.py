@@ -15,7 +15,7 @@ from tests.fixtures.noted_calls import note_batch_sizes
 from vaeflow import registry, testing
 from vaeflow.datasets import InMemorySplit, pipeline
 from vaeflow.devices import cores
-from vaeflow.models import VAE, VQVAE, AutoencoderKL, LatentModel
+from vaeflow.models import VAE, VQGAN, VQVAE, AutoencoderKL, LatentModel
 from vaeflow.training.replica_step import ReplicaStep
 from vaeflow.training.settings import TrainingSettings
 
@@ -33,10 +33,14 @@ NEEDED = {"num_classes": 3}
 
 
 # Whose own tests stand for them in the default suite, where these would take too long.
-FAMILIES = {"AutoencoderKL", "LadderVAE", "VQVAE"}
+FAMILIES = {"AutoencoderKL", "LadderVAE", "VQGAN", "VQVAE"}
 
 # Those whose default blocks are large, or not for images of 8x7.
-BLOCKS = {VQVAE: small_codes.blocks, AutoencoderKL: small_maps.blocks}
+BLOCKS = {
+    VQGAN: small_codes.adversarial_blocks,
+    VQVAE: small_codes.blocks,
+    AutoencoderKL: small_maps.blocks,
+}
 
 
 @pytest.fixture(
@@ -141,7 +145,7 @@ def test_encode_decode_sample_and_call(model, images, labels):
     groups = encoded if isinstance(encoded, dict) else {model.sole_group: encoded}
     first = next(iter(groups.values()))
     # 8x7 images become maps of 2x2, or of 8x7 with one stage.
-    maps = {VQVAE: (5, 2, 2, 3), AutoencoderKL: (5, 8, 7, 3)}
+    maps = {VQGAN: (5, 2, 2, 3), VQVAE: (5, 2, 2, 3), AutoencoderKL: (5, 8, 7, 3)}
     assert first.center.shape == next((maps[each] for each in maps if isinstance(model, each)), (5, 3))
     centers = {name: posterior.center for name, posterior in groups.items()}
     reconstruction = model.decode(centers if isinstance(encoded, dict) else first.center, **labels)

@@ -9,6 +9,7 @@ from vaeflow.distributions.bernoulli import Bernoulli
 from vaeflow.distributions.categorical import Categorical
 from vaeflow.distributions.codes import CodePoint, UniformOverCodes
 from vaeflow.distributions.gaussian import Gaussian
+from vaeflow.distributions.laplace import Laplace
 from vaeflow.distributions.mixture import Mixture
 from vaeflow.distributions.point import Point
 from vaeflow.distributions.transformed import Flow, Transformed
@@ -21,6 +22,7 @@ __all__ = [
     "Flow",
     "Gaussian",
     "ImageDistribution",
+    "Laplace",
     "Mixture",
     "Point",
     "Transformed",

@@ -1,5 +1,6 @@
 """Layers of models: encoders, decoders, posteriors, likelihoods and priors."""
 
+from vaeflow.layers.adversary import Adversary
 from vaeflow.layers.attention_maps import AttentionMapDecoder, AttentionMapEncoder
 from vaeflow.layers.base import Decoder, Layer
 from vaeflow.layers.code_nets import CausalTransformer, CodeNet, PixelCNN
@@ -11,8 +12,15 @@ from vaeflow.layers.flow_prior import FlowPrior
 from vaeflow.layers.frozen import FrozenNet
 from vaeflow.layers.gaussian_map import GaussianMap, GaussianMapPosterior
 from vaeflow.layers.iaf_posterior import IAFPosterior
-from vaeflow.layers.likelihoods import BernoulliLikelihood, GaussianLikelihood, Likelihood
+from vaeflow.layers.likelihoods import (
+    BernoulliLikelihood,
+    GaussianLikelihood,
+    LaplaceLikelihood,
+    Likelihood,
+)
 from vaeflow.layers.mixture_priors import MixturePrior, VampPrior
+from vaeflow.layers.patch_discriminator import PatchDiscriminator
+from vaeflow.layers.perceptual import PerceptualDistance
 from vaeflow.layers.posteriors import DeterministicPosterior, GaussianPosterior, Posterior
 from vaeflow.layers.priors import Prior, StandardNormalPrior
 from vaeflow.layers.quantizers import (
@@ -29,6 +37,7 @@ from vaeflow.layers.resnet import ResNetDecoder, ResNetEncoder
 __all__ = [
     "FSQ",
     "LFQ",
+    "Adversary",
     "AttentionMapDecoder",
     "AttentionMapEncoder",
     "BernoulliLikelihood",
@@ -51,9 +60,12 @@ __all__ = [
     "GaussianMapPosterior",
     "GaussianPosterior",
     "IAFPosterior",
+    "LaplaceLikelihood",
     "Layer",
     "Likelihood",
     "MixturePrior",
+    "PatchDiscriminator",
+    "PerceptualDistance",
     "PixelCNN",
     "Posterior",
     "Prior",

@@ -9,7 +9,16 @@ import tensorflow as tf
 from vaeflow import registry, validation
 from vaeflow.errors import ConfigurationError
 from vaeflow.layers.attention import MapAttention
-from vaeflow.layers.base import CHANNELS_LAST, Chain, Decoder, Layer, Shape, build_chain, normalization_layer
+from vaeflow.layers.base import (
+    CHANNELS_LAST,
+    Chain,
+    Decoder,
+    Layer,
+    Shape,
+    build_chain,
+    last_kernel_of,
+    normalization_layer,
+)
 from vaeflow.layers.conv import checked_filters
 from vaeflow.layers.conv_maps import retraced_sizes
 from vaeflow.layers.recompute import recomputed
@@ -130,6 +139,10 @@ class AttentionMapDecoder(Decoder):
             self.blocks += _stage(self, count, height)
         self.blocks.append(_output(self.filters[-1], shape[-1]))
         build_chain(self.blocks, input_shape, self.dtype_policy)
+
+    @property
+    def last_kernel(self) -> keras.Variable:
+        return last_kernel_of(self.blocks)
 
     def call(self, latents: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         return _run(self.blocks, latents, training, self.recompute)

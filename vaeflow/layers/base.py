@@ -119,6 +119,22 @@ class Decoder(Layer):
             )
         return tuple(self.target_shape)
 
+    @property
+    def last_kernel(self) -> keras.Variable:
+        """The kernel of the layer that outputs the image, where an `Adversary` compares gradients.
+
+        A decoder of yours returns its own, for instance `last_kernel_of(self.blocks)`.
+
+        Raises:
+          ConfigurationError: the decoder does not say which it is.
+        """
+        raise user_code.wrong(
+            self,
+            "last_kernel",
+            "must be the kernel of the layer that outputs the image, and is not defined; define it, "
+            "or set `Adversary.adaptive = False`",
+        )
+
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments, with the shape that the model set."""
         return super().get_config() | {"target_shape": self.target_shape and list(self.target_shape)}
@@ -158,6 +174,12 @@ def build_chain(
             raise user_code.wrong(block, "call", f"must return a tensor, it returned {output!r}")
         shape = tuple(output.shape)
     return shape
+
+
+def last_kernel_of(blocks: Sequence[keras.layers.Layer]) -> keras.Variable:
+    """Returns the kernel of the last of several layers that has one, such as a convolution."""
+    last = next(block for block in reversed(blocks) if hasattr(block, "kernel") or isinstance(block, Chain))
+    return last_kernel_of(last.blocks) if isinstance(last, Chain) else last.kernel  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def run_chain(

@@ -15,6 +15,7 @@ from vaeflow.layers.base import (
     Layer,
     Shape,
     build_chain,
+    last_kernel_of,
     normalization_layer,
     run_chain,
 )
@@ -221,6 +222,10 @@ class ConvDecoder(Decoder):
             outputs, self.kernel_sizes, self.strides, (heights, widths), between
         )
         build_chain(self.blocks, input_shape, self.dtype_policy)
+
+    @property
+    def last_kernel(self) -> keras.Variable:
+        return last_kernel_of(self.blocks)
 
     def call(self, latents: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         return run_chain(self.blocks, latents, training)

@@ -14,6 +14,7 @@ from vaeflow.layers.base import (
     Layer,
     Shape,
     build_chain,
+    last_kernel_of,
     normalization_layer,
     run_chain,
 )
@@ -139,6 +140,10 @@ class ConvMapDecoder(Decoder):
             *transposed_convolutions(filters, self.kernel_sizes, self.strides, sizes, self._activated),
         ]
         build_chain(self.blocks, input_shape, self.dtype_policy)
+
+    @property
+    def last_kernel(self) -> keras.Variable:
+        return last_kernel_of(self.blocks)
 
     def call(self, features: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         return run_chain(self.blocks, features, training)

@@ -98,5 +98,9 @@ class DenseDecoder(Decoder):
         self.reshape = keras.layers.Reshape(target_shape)
         build_chain([*self.hidden, self.output_layer, self.reshape], input_shape, self.dtype_policy)
 
+    @property
+    def last_kernel(self) -> keras.Variable:
+        return self.output_layer.kernel
+
     def call(self, latents: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         return run_chain([*self.hidden, self.output_layer, self.reshape], latents, training)

@@ -4,6 +4,7 @@ import hashlib
 import pathlib
 import re
 import zipfile
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -12,6 +13,7 @@ import tensorflow as tf
 from vaeflow import registry, validation
 from vaeflow.errors import ConfigurationError, EnvironmentFailure
 from vaeflow.layers.base import Layer, Shape
+from vaeflow.layers.saved_model_net import SavedModelNet
 from vaeflow.runs import reading
 from vaeflow.runs.frozen_files import FrozenFile
 
@@ -25,7 +27,7 @@ _UNTRUSTED = re.compile(
 
 @registry.layer
 class FrozenNet(Layer):
-    """A Keras model out of a `.keras` file, which training leaves as it is.
+    """A net out of a `.keras` file or a SavedModel, which training leaves as it is.
 
     It serves wherever a layer does, e.g. as an encoder that was trained before, or inside a block of
     yours that compares features. Gradients pass through it. It computes as in evaluation,
@@ -33,24 +35,32 @@ class FrozenNet(Layer):
 
     Checkpoints, moving averages and the digest of the weights leave it out. Each checkpoint names
     the SHA-256 of the file instead, and a run is not resumed, nor a model restored, with another
-    file. Keras reads the file in its safe mode: it makes Keras' own classes, vaeflow's and those of
+    file. Keras reads a `.keras` file in its safe mode: it makes Keras' own classes, vaeflow's and those of
     plug-ins that you named, and runs no code out of the file. A `.keras` file of the whole model
     holds the net too, and needs the file no more.
 
+    A SavedModel is a program that TensorFlow runs, so name only one that you trust. Its signature
+    `serving_default` must have one input. It computes in the precision in which it was saved, its weights
+    are not counted, and a `.keras` file of the whole model does not hold it: it is read again, by its name,
+    from the current folder. Its SHA-256 is that of the names and contents of all files in the folder.
+
     Args:
-      file: the `.keras` file.
+      file: the `.keras` file, or the folder of the SavedModel.
       sha256: the SHA-256 that it must have; None accepts any.
+      layers: the names of the layers whose outputs are returned, as a list, in place of what the net
+        returns; of a SavedModel the names of outputs of its signature.
 
     Raises:
-      ConfigurationError: there is no such file, it has another SHA-256 or asks for classes that are
-        not trusted.
+      ConfigurationError: there is no such file, it has another SHA-256, asks for classes that are
+        not trusted, or has no such layers.
       EnvironmentFailure: it is damaged.
     """
 
-    def __init__(self, file: str, sha256: str | None = None, **kwargs: Any):
+    def __init__(self, file: str, sha256: str | None = None, layers: Sequence[str] = (), **kwargs: Any):
         super().__init__(**kwargs)
         self.file = validation.path("FrozenNet.file", file)
         self.sha256 = sha256
+        self.layers = (layers,) if isinstance(layers, str) else tuple(layers)
         self.net: Any = None
 
     @property
@@ -66,15 +76,30 @@ class FrozenNet(Layer):
         """Reads the file, unless the net came with a model that Keras has loaded."""
         if self.net is None:
             self.sha256 = _checked_sha256(self.file, self.sha256)
-            self._hold(_loaded(self.file))
+            self._hold(SavedModelNet(self.file) if self.file.is_dir() else _loaded(self.file))
 
     def call(self, inputs: tf.Tensor) -> Any:
-        outputs = self.net(inputs, training=False)
+        if isinstance(self.net, SavedModelNet):
+            named = self.net(inputs)
+            names = self.layers or self.net.output_names
+            outputs = [named[name] for name in names]
+            outputs = outputs if self.layers or len(outputs) > 1 else outputs[0]
+        else:
+            outputs = (self._to_layers or self.net)(inputs, training=False)
         return tf.nest.map_structure(lambda value: tf.cast(value, self.compute_dtype), outputs)
 
     def inner_layers(self) -> list[keras.layers.Layer]:
         """Lists the net and every layer in it."""
         return list(self._flatten_layers(include_self=False))
+
+    def kernel_of(self, name: str) -> tf.Tensor:
+        """Returns the kernel of a layer in the `.keras` file; raises `ConfigurationError` if it has none."""
+        kernel = None if isinstance(self.net, SavedModelNet) else getattr(self._layer(name), "kernel", None)
+        if kernel is None:
+            raise ConfigurationError(
+                f"{name!r} of {self.file.name} has no kernel; name a layer with one, of a .keras file"
+            )
+        return tf.cast(tf.convert_to_tensor(kernel), self.compute_dtype)
 
     @property
     def frozen_file(self) -> FrozenFile:
@@ -84,7 +109,8 @@ class FrozenNet(Layer):
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments, with the name of the file alone, and the net."""
         own = {"file": self.file.name, "sha256": self.sha256}
-        return super().get_config() | own | {"net": keras.saving.serialize_keras_object(self.net)}
+        held = None if isinstance(self.net, SavedModelNet) else keras.saving.serialize_keras_object(self.net)
+        return super().get_config() | own | {"net": held}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "FrozenNet":
@@ -101,17 +127,37 @@ class FrozenNet(Layer):
         for layer in self.inner_layers():
             # Rounding to a coarser precision depends on how a batch is cut.
             layer.dtype_policy = self.dtype_policy
+        to_layers = None
+        if isinstance(net, SavedModelNet):
+            self._check_names(net.output_names)
+        elif self.layers:
+            outputs = [self._layer(name).output for name in self.layers]
+            to_layers = keras.Model(net.inputs, outputs)
+        # Around Keras' attribute tracking: it has the layers of the net.
+        object.__setattr__(self, "_to_layers", to_layers)
+
+    def _layer(self, name):
+        self._check_names([layer.name for layer in getattr(self.net, "layers", ())], (name,))
+        return self.net.get_layer(name)
+
+    def _check_names(self, known, names=None):
+        for name in self.layers if names is None else names:
+            if name not in known:
+                raise ConfigurationError(
+                    f"{self.file.name} has no layer or output {name!r}; it has {', '.join(known) or 'none'}"
+                )
 
 
 def _checked_sha256(path: pathlib.Path, expected: str | None) -> str:
-    """Returns the SHA-256 of a file, and compares it with the one that a user has set."""
-    if path.suffix != _SUFFIX or not path.exists() or path.is_dir():
+    """Returns the SHA-256 of a file or SavedModel, and compares it with the one that a user has set."""
+    is_saved_model = (path / "saved_model.pb").exists()
+    if not is_saved_model and (path.suffix != _SUFFIX or not path.exists() or path.is_dir()):
         raise ConfigurationError(
-            f"`FrozenNet.file` must be an existing {_SUFFIX} file, as Keras' `save` writes it, got '{path}'"
+            f"`FrozenNet.file` must be an existing {_SUFFIX} file, as Keras' `save` writes it, or a "
+            f"SavedModel, got '{path}'"
         )
     try:
-        with reading.opened(path) as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+        found = _sha256_of_folder(path) if is_saved_model else _sha256(path)
     except OSError as error:
         raise EnvironmentFailure(f"{path} cannot be read: {error}; put the file back") from error
     if expected not in (None, found):
@@ -120,6 +166,18 @@ def _checked_sha256(path: pathlib.Path, expected: str | None) -> str:
             "there, or correct the setting"
         )
     return found
+
+
+def _sha256(path):
+    with reading.opened(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sha256_of_folder(folder):
+    """Returns the SHA-256 of lines `<SHA-256 of a file>  <its path in the folder>`, as `sha256sum` prints."""
+    files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
+    lines = "".join(f"{_sha256(folder / name)}  {name}\n" for name in files)
+    return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def _loaded(path: pathlib.Path) -> Any:

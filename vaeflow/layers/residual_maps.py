@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from vaeflow import registry, validation
-from vaeflow.layers.base import CHANNELS_LAST, Decoder, Layer, Shape, build_chain, run_chain
+from vaeflow.layers.base import CHANNELS_LAST, Decoder, Layer, Shape, build_chain, last_kernel_of, run_chain
 from vaeflow.layers.conv import checked_filters, strided_convolutions, transposed_convolutions
 from vaeflow.layers.conv_maps import retraced_sizes
 
@@ -141,6 +141,10 @@ class ResidualMapDecoder(Decoder):
             lambda _: [keras.layers.Activation(self.activation)],
         )
         build_chain([*self.blocks, *self.upsampling], input_shape, self.dtype_policy)
+
+    @property
+    def last_kernel(self) -> keras.Variable:
+        return last_kernel_of(self.upsampling)
 
     def call(self, latents: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         return run_chain([*self.blocks, *self.upsampling], latents, training)

@@ -14,6 +14,7 @@ from vaeflow.layers.base import (
     Layer,
     Shape,
     build_chain,
+    last_kernel_of,
     normalization_layer,
     run_chain,
 )
@@ -159,6 +160,10 @@ class ResNetDecoder(Decoder):
             keras.layers.Conv2D(channels, 3, padding="same", **CHANNELS_LAST),
         ]
         build_chain(self.blocks, input_shape, self.dtype_policy)
+
+    @property
+    def last_kernel(self) -> keras.Variable:
+        return last_kernel_of(self.blocks)
 
     def call(self, latents: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         return run_chain(self.blocks, latents, training)

@@ -16,14 +16,17 @@ from vaeflow.models.info_vae import InfoVAE
 from vaeflow.models.iwae import IWAE
 from vaeflow.models.ladder_vae import LadderVAE
 from vaeflow.models.latent_model import LatentModel
+from vaeflow.models.tokenizer import Tokenizer
 from vaeflow.models.vae import VAE
 from vaeflow.models.vq_vae import VQVAE
+from vaeflow.models.vqgan import VQGAN
 from vaeflow.models.wae import WAE
 
 __all__ = [
     "DIPVAE",
     "IWAE",
     "VAE",
+    "VQGAN",
     "VQVAE",
     "WAE",
     "AnnealedVAE",
@@ -40,5 +43,6 @@ __all__ = [
     "LatentModel",
     "Model",
     "Term",
+    "Tokenizer",
     "Update",
 ]

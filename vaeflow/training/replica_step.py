@@ -187,12 +187,10 @@ class ReplicaStep:
         metrics = dict(zip(names, tf.unstack(packed), strict=True))
         new_values = self._new_values(updates, statistics)
         gradients, weights, norms = optimizers.join(gradients, self.groups, self.joined)
-        for name in self.joined:
-            metrics[weight_name(name)] = tf.cast(weights[name], packed.dtype)
-            metrics[norm_name(name)] = tf.cast(norms[name], packed.dtype)
-        metrics |= {
-            name: tf.cast(each, packed.dtype) for name, each in _measured(updates, statistics).items()
-        }
+        measured = _measured(updates, statistics)
+        measured |= {weight_name(name): weights[name] for name in self.joined}
+        measured |= {norm_name(name): norms[name] for name in self.joined}
+        metrics |= {name: tf.cast(each, packed.dtype) for name, each in measured.items()}
         finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(each)) for each in (packed, *new_values)])
         applies = tf.constant(True)
         clipped = []
