@@ -8,7 +8,7 @@ import pytest
 
 from tests.fixtures import tiny_runs, trained_runs
 from vaeflow.commands import command_line
-from vaeflow.commands.programs import embed, evaluate, export, sample
+from vaeflow.commands.programs import embed, encode, evaluate, export, sample
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,6 +145,20 @@ def test_it_is_sampled_and_embedded(structure, workdir):
             assert (f"{prefix}mean" in embedded) != (f"{prefix}center" in embedded)
             assert drawn[f"samples_prior_latents{suffix}"].shape == (6, *shape)
         assert np.all(np.isfinite(drawn["samples_prior_images"]))
+
+
+@pytest.mark.slow
+def test_it_is_encoded(structure, workdir, tmp_path):
+    with tiny_runs.configuration_of_its_own():
+        assert command_line.main(encode.COMMAND, [f"--workdir={workdir}", f"--encoded={tmp_path}"]) == 0
+    with np.load(tmp_path / "evaluation/00000-of-00001.npz") as encoded:
+        for group, shape in structure.latents:
+            prefix = f"{group}_" if group else ""
+            if structure.model == "VQVAE":
+                assert encoded["codes"].shape == (11, *shape[:-1], 1)
+            else:
+                stored = [name for name in ("mean", "latents") if f"{prefix}{name}" in encoded]
+                assert [encoded[f"{prefix}{name}"].shape for name in stored] == [(11, *shape)]
 
 
 @pytest.mark.families

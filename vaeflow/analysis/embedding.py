@@ -6,7 +6,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from vaeflow import random
 from vaeflow.analysis.examples import Examples
+from vaeflow.models.batches import Batch
+from vaeflow.models.latent_model import LatentModel
+from vaeflow.models.passes import Centred, Draw, Inferred, Pass
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,16 +54,13 @@ def embed(examples: Examples) -> dict[str, Embedding]:
     Raises:
       DataError: an example cannot be read.
     """
-    model, strategy = examples.model, examples.strategy
+    model, local = examples.model, examples.on_this_machine
 
     def encode(stored, first_position):
         with examples.batch(stored, "embedding", first_position) as batch:
-            forward = model.forward(batch)
-            centred = model.at_center(forward)
-        return {name: _of_group(draw, centred.draws[name]) for name, draw in forward.draws.items()}
-
-    def local(value):
-        return np.concatenate(strategy.experimental_local_results(value))
+            evidence = model.infer(batch)
+            drawn, centred = (draws(model, batch, evidence, kind) for kind in (Inferred, Centred))
+        return {name: _of_group(draw, centred[name]) for name, draw in drawn.items()}
 
     encode_batch = examples.on_replicas(encode)
     encoded, labels = [], []
@@ -75,6 +76,24 @@ def embed(examples: Examples) -> dict[str, Embedding]:
     groups = tf.nest.map_structure(whole, *encoded)
     shared = {"indices": examples.indices, "labels": whole(*labels) if labels else None}
     return {name: Embedding(**shared, **group) for name, group in groups.items()}
+
+
+def draws(model: LatentModel, batch: Batch, evidence: Any, kind: type[Pass]) -> dict[str, Draw]:
+    """Decides the latents of examples, without decoding them.
+
+    Args:
+      model: the model.
+      batch: as `Examples.batch` gives it.
+      evidence: what `model.infer` returned for it.
+      kind: `Inferred` for samples of q(z|x), `Centred` for its center.
+
+    Returns:
+      Group of latents -> `Draw`, in the order of the model.
+    """
+    one_pass = kind(labels=batch.get("labels"))
+    with random.samples(1):
+        model.draw_latents(one_pass, evidence)
+    return one_pass.draws
 
 
 def _of_group(draw: Any, centred: Any) -> dict[str, Any]:

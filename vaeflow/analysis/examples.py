@@ -3,7 +3,7 @@
 import contextlib
 import copy
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -62,14 +62,23 @@ class Examples:
         other.batch_size = batch_size
         return other
 
+    def on_this_machine(self, values: Any) -> np.ndarray:
+        """Joins the `[b, …]` of the replicas of this process, in their order."""
+        return np.concatenate(self.strategy.experimental_local_results(values))
+
     @property
     def num_batches(self) -> int:
         """The number of global batches; the last is filled up with examples of weight 0."""
         return -(-len(self.indices) // self.batch_size)
 
-    def batches(self) -> "Batches":
-        """Makes the input pipeline once; iterate over it as often as you like."""
-        return Batches(self)
+    def batches(self, parts: Sequence[range] | None = None) -> "Batches":
+        """Makes the input pipeline once; iterate over it as often as you like.
+
+        Args:
+          parts: which examples to read, in runs of consecutive positions. No batch holds examples
+            of two parts, so what is computed of a part does not depend on the others. None for all.
+        """
+        return Batches(self, [range(len(self.indices))] if parts is None else parts)
 
     def on_replicas(self, function: Callable) -> Callable:
         """Compiles a function of tensors that runs on every replica."""
@@ -119,21 +128,23 @@ class Batches:
     """The global batches of some examples.
 
     Iterating gives triples of per-replica values: a batch, name -> `[b, …]`, with images as
-    stored; weights `[b]`, 1 or 0 where the last batch was filled up; and int64, the position of the global
-    batch's first example.
+    stored; weights `[b]`, 1 or 0 where the last batch of a part was filled up; and int64, the
+    position of the global batch's first example.
 
     Args:
       examples: an `Examples`.
+      parts: ranges of positions among the examples.
 
     Raises:
       DataError: in iterating, an example cannot be read.
     """
 
-    def __init__(self, examples: Examples):
-        self._batch_size = examples.batch_size
-        self._num_batches = examples.num_batches
+    def __init__(self, examples: Examples, parts: Sequence[range]):
+        size = examples.batch_size
+        self._first_positions = [first for part in parts for first in part[::size]]
+        whole = [_filled_up(examples.indices[part.start : part.stop], size) for part in parts]
         self._dataset = pipeline.evaluation_batches(
-            examples.split, examples.batch_size, examples.strategy, examples.indices, examples.model.reads
+            examples.split, size, examples.strategy, np.concatenate(whole), examples.model.reads
         )
 
     def __iter__(self) -> Iterator[tuple[Any, Any, tf.Tensor]]:
@@ -141,10 +152,15 @@ class Batches:
             self._report(0)
             for number, (batch, weights) in enumerate(self._dataset):
                 self._report(number)
-                yield batch, weights, tf.constant(number * self._batch_size, tf.int64)
+                yield batch, weights, tf.constant(self._first_positions[number], tf.int64)
 
     def _report(self, number: int) -> None:
-        watchdog.progress(f"batch {number + 1} of {self._num_batches} of the images")
+        watchdog.progress(f"batch {number + 1} of {len(self._first_positions)} of the images")
+
+
+def _filled_up(indices: np.ndarray, size: int) -> np.ndarray:
+    """Returns the indices of a part, and -1 until they make whole batches."""
+    return np.pad(indices, (0, -len(indices) % size), constant_values=-1)
 
 
 def spread_indices(num_examples: int, num_chosen: int | None = None) -> np.ndarray:

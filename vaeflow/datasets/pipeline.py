@@ -155,7 +155,8 @@ def evaluation_batches(
       split: the split to read.
       batch_size: the global batch size.
       strategy: as for `training_batches`.
-      indices: the examples to read, int64 `[n]`; None reads all.
+      indices: the examples to read, int64 `[n]`; None reads all. At -1 example 0 is read, at
+        weight 0.
       reads: as for `training_batches`.
 
     Returns:
@@ -163,9 +164,10 @@ def evaluation_batches(
     """
     indices = np.arange(split.num_examples) if indices is None else indices
     num_batches = -(-len(indices) // batch_size)
-    padded = np.zeros(num_batches * batch_size, np.int64)
+    padded = np.full(num_batches * batch_size, -1)
     padded[: len(indices)] = indices
-    weights = (np.arange(len(padded)) < len(indices)).astype("float32")
+    weights = (padded >= 0).astype("float32")
+    padded = np.maximum(padded, 0)
     num_replicas = strategy.num_replicas_in_sync
 
     def make(context):

@@ -32,8 +32,13 @@ _REQUIRED = {
 
 
 @contextlib.contextmanager
-def held(folder: pathlib.Path) -> Generator[None]:
+def held(folder: pathlib.Path, called: str = "the work folder", flag: str = "--workdir") -> Generator[None]:
     """Holds the lock of a folder, which the system releases when the process dies.
+
+    Args:
+      folder: the folder.
+      called: what a message calls it.
+      flag: which flag names it.
 
     A network disk may offer no locks. Then a file that names host and process takes their place; one
     that a killed process of this host left is removed.
@@ -48,8 +53,7 @@ def held(folder: pathlib.Path) -> Generator[None]:
         except OSError as error:
             if error.errno in _HELD:
                 raise EnvironmentFailure(
-                    f"the work folder {folder} is in use by a live run; wait for it, or choose another with "
-                    "`--workdir`"
+                    f"{called} {folder} is in use by a live run; wait for it, or choose another with `{flag}`"
                 ) from error
             logging.warning(
                 "the disk of %s offers no locks (%s); the file %s takes their place",
@@ -57,20 +61,20 @@ def held(folder: pathlib.Path) -> Generator[None]:
                 error.strerror,
                 _OWNER,
             )
-            with _owned(folder / _OWNER):
+            with _owned(folder / _OWNER, called, flag):
                 yield
         else:
             yield
 
 
 @contextlib.contextmanager
-def _owned(path: pathlib.Path) -> Generator[None]:
+def _owned(path: pathlib.Path, called: str, flag: str) -> Generator[None]:
     """Holds a lock by the existence of a file."""
     mine = {**_this_machine(), "pid": os.getpid(), "started": _start_of(os.getpid())}
     try:
         _create(path, mine)
     except FileExistsError:
-        _take_from_the_dead(path)
+        _take_from_the_dead(path, called, flag)
         _create(path, mine)
     try:
         yield
@@ -85,7 +89,7 @@ def _create(path: pathlib.Path, owner: dict[str, Any]) -> None:
         file.write(json_files.dumps(owner).encode())
 
 
-def _take_from_the_dead(path: pathlib.Path) -> None:
+def _take_from_the_dead(path: pathlib.Path, called: str, flag: str) -> None:
     """Removes the file of a process of this host that lives no more.
 
     Raises:
@@ -101,8 +105,8 @@ def _take_from_the_dead(path: pathlib.Path) -> None:
     if owner is None or not of_this_machine or _start_of(owner["pid"]) == owner["started"]:
         described = "another process" if owner is None else f"process {owner['pid']} on {owner['host']}"
         raise EnvironmentFailure(
-            f"the work folder {path.parent} is in use by {described}, says {path.name} in it, and its disk "
-            "offers no locks; wait for that run, choose another folder with `--workdir`, or remove that file "
+            f"{called} {path.parent} is in use by {described}, says {path.name} in it, and its disk "
+            f"offers no locks; wait for that run, choose another folder with `{flag}`, or remove that file "
             "if the run lives no more"
         )
     # Two may find it at once: only one of them can move it away.

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.fixtures import encodings
+from tests.fixtures import encoded_folders
 from vaeflow.datasets import Codes, Latents, pipeline
 from vaeflow.datasets.encoded.formats import FORMATS
 from vaeflow.errors import ConfigurationError, DataError
@@ -18,12 +18,12 @@ ORDER = [5, 0, 6, 5]
 
 @pytest.fixture
 def of_codes(tmp_path):
-    return encodings.write_codes(tmp_path / "encoded").path
+    return encoded_folders.write_codes(tmp_path / "encoded").path
 
 
 @pytest.fixture
 def of_latents(tmp_path):
-    return encodings.write_latents(tmp_path / "latents").path
+    return encoded_folders.write_latents(tmp_path / "latents").path
 
 
 def examples(split, indices=ORDER):
@@ -35,20 +35,20 @@ def examples(split, indices=ORDER):
 @EVERY_FORMAT
 @BOTH_WAYS
 def test_codes_are_read_as_they_were_written(tmp_path, file_format, in_memory):
-    encodings.write_codes(tmp_path, file_format=file_format)
+    encoded_folders.write_codes(tmp_path, file_format=file_format)
     split = pipeline.read_split(Codes(str(tmp_path), in_memory=in_memory), "train")
     assert (split.content, split.dtype, split.code_sizes) == ("codes", "int32", (5, 3))
-    np.testing.assert_array_equal(examples(split), encodings.codes(7)[ORDER])
+    np.testing.assert_array_equal(examples(split), encoded_folders.codes(7)[ORDER])
     assert (split.array is not None) == in_memory
 
 
 @EVERY_FORMAT
 @BOTH_WAYS
 def test_latents_are_read_as_they_were_written(tmp_path, file_format, in_memory):
-    encodings.write_latents(tmp_path, file_format=file_format)
+    encoded_folders.write_latents(tmp_path, file_format=file_format)
     split = pipeline.read_split(Latents(str(tmp_path), in_memory=in_memory), "evaluation")
     assert (split.content, split.dtype, split.num_examples) == ("latents", "float32", 4)
-    np.testing.assert_array_equal(examples(split, [3, 1]), encodings.latents(4, seed=1)[[3, 1]])
+    np.testing.assert_array_equal(examples(split, [3, 1]), encoded_folders.latents(4, seed=1)[[3, 1]])
     np.testing.assert_array_equal(
         split.to_floats(examples(split, [3]), "float64")[0], examples(split, [3])[0]
     )
@@ -57,14 +57,16 @@ def test_latents_are_read_as_they_were_written(tmp_path, file_format, in_memory)
 @EVERY_FORMAT
 @BOTH_WAYS
 def test_labels_come_with_them(tmp_path, file_format, in_memory):
-    encodings.write_codes(tmp_path, file_format=file_format)
+    encoded_folders.write_codes(tmp_path, file_format=file_format)
     split = Codes(str(tmp_path), in_memory=in_memory).load("train")
     assert (split.factor_names, split.factor_sizes) == (("kind", "side"), (3, 2))
-    np.testing.assert_array_equal(split.labels(tf.constant(ORDER, tf.int64)), encodings.labels(7)[ORDER])
+    np.testing.assert_array_equal(
+        split.labels(tf.constant(ORDER, tf.int64)), encoded_folders.labels(7)[ORDER]
+    )
 
 
 def test_a_folder_without_labels_has_none(tmp_path):
-    encodings.write_codes(tmp_path, num_labels=0)
+    encoded_folders.write_codes(tmp_path, num_labels=0)
     split = Codes(str(tmp_path)).load("train")
     assert split.factor_names == split.factor_sizes == ()
     assert split.factors(np.arange(2)) is None
@@ -76,18 +78,18 @@ def test_a_part_is_held_out_for_validation(of_codes, in_memory):
     parts = [pipeline.read_split(dataset, name) for name in ("train", "validation")]
     assert [part.num_examples for part in parts] == [5, 2]
     found = np.concatenate([examples(part, np.arange(part.num_examples)) for part in parts])
-    assert sorted(map(bytes, found)) == sorted(map(bytes, encodings.codes(7)))
+    assert sorted(map(bytes, found)) == sorted(map(bytes, encoded_folders.codes(7)))
     assert parts[1].code_sizes == (5, 3)
 
 
 def test_latents_scaled_by_the_deviation_of_all_have_one_of_1(of_latents):
     split = Latents(str(of_latents), scaling="all").load("train")
-    stored = encodings.latents(7).astype(np.float64)
+    stored = encoded_folders.latents(7).astype(np.float64)
     np.testing.assert_allclose(split.array, stored / stored.std(), rtol=1e-7)
     # The evaluation split with the same number.
     np.testing.assert_allclose(
         Latents(str(of_latents), scaling="all", in_memory=False).load("evaluation").examples([2]),
-        encodings.latents(4, seed=1)[[2]] / stored.std(),
+        encoded_folders.latents(4, seed=1)[[2]] / stored.std(),
         rtol=1e-6,
     )
 
@@ -99,9 +101,12 @@ def test_latents_scaled_by_channel_have_mean_0_and_deviation_1(of_latents):
 
 
 def test_a_vector_is_a_map_of_one_place(tmp_path):
-    group = encodings.Group("latents", {"latents": (4,)})
-    values = {name: {"latents": encodings.latents(count)[:, 0, 0]} for name, count in encodings.SIZES.items()}
-    encodings.write(tmp_path, values, group)
+    group = encoded_folders.Group("latents", {"latents": (4,)})
+    values = {
+        name: {"latents": encoded_folders.latents(count)[:, 0, 0]}
+        for name, count in encoded_folders.SIZES.items()
+    }
+    encoded_folders.write(tmp_path, values, group)
     assert Latents(str(tmp_path)).load("train").shape == (1, 1, 4)
 
 
@@ -111,7 +116,7 @@ def test_the_tokenizer_is_named(of_codes):
 
 
 def test_other_content_has_another_fingerprint(tmp_path):
-    encodings.write_codes(tmp_path / "one")
+    encoded_folders.write_codes(tmp_path / "one")
     splits = [Codes(str(tmp_path / "one"), in_memory=held).load("train") for held in (True, False)]
     assert splits[0].fingerprint() == splits[1].fingerprint()
     assert splits[0].fingerprint().startswith("7 codes of 2 x 2 x 2, int32, content ")
@@ -148,9 +153,11 @@ def test_damaged_missing_and_foreign_shards_are_refused(of_codes, spoil, message
 
 
 def test_a_code_that_no_codebook_has_is_refused_and_the_record_named(tmp_path):
-    codes = {name: {"codes": encodings.codes(count)} for name, count in encodings.SIZES.items()}
+    codes = {name: {"codes": encoded_folders.codes(count)} for name, count in encoded_folders.SIZES.items()}
     codes["train"]["codes"][4, 1, 1, 0] = 7
-    encodings.write(tmp_path, codes, encodings.Group("codes", {"codes": (2, 2, 2)}, encodings.CODE_SIZES))
+    encoded_folders.write(
+        tmp_path, codes, encoded_folders.Group("codes", {"codes": (2, 2, 2)}, encoded_folders.CODE_SIZES)
+    )
     message = r"00001-of-00003.npz, record 1 holds 7; expected codes below \(5, 3\)"
     with pytest.raises(DataError, match=message):
         Codes(str(tmp_path)).load("train")

@@ -6,6 +6,7 @@ NAMES = (
     "evaluate",
     "sample",
     "embed",
+    "encode",
     "export",
     "benchmark",
     "record",

@@ -135,18 +135,18 @@ class EncodedFolder:
         return [shard for shard in self.shards() if not self._has_record(*shard)]
 
     def is_intact(self, split: str, number: int) -> bool:
-        """Whether a shard is there and has the digest of its record; a warning says if it is damaged."""
+        """Whether a shard is there and has the digest of its record; if it has not, a warning says so."""
         if not self._has_record(split, number):
             return False
         path = paths.inside(self.path, split, self._name(split, number))
+        watchdog.progress(f"verifying {path}")
         try:
-            watchdog.progress(f"verifying {path}")
-            problem = "" if file_sha256(path) == self._records[split, number]["sha256"] else "it is damaged"
-        except EnvironmentFailure as error:
-            problem = str(error)
-        if problem:
-            logging.warning("%s is written again: %s", path, problem)
-        return not problem
+            is_intact = file_sha256(path) == self._records[split, number]["sha256"]
+        except EnvironmentFailure:
+            is_intact = False
+        if not is_intact:
+            logging.warning("%s is written again: it is missing or damaged", path)
+        return is_intact
 
     def write(self, split: str, number: int, arrays: Arrays) -> None:
         """Writes a shard and its record.
@@ -255,7 +255,7 @@ class EncodedFolder:
 def _differences(found: Any, wanted: Any, place: str = "") -> Iterator[str]:
     """Says where two nests from JSON differ."""
     if isinstance(found, Mapping) and isinstance(wanted, Mapping):
-        for name in sorted(found.keys() | wanted.keys()):
+        for name in {**wanted, **found}:
             yield from _differences(found.get(name), wanted.get(name), f"{place}{name} ")
     elif found != wanted:
         yield f"its {place}is {_shown(found)}, that of this command {_shown(wanted)}"

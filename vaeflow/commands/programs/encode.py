@@ -1,0 +1,34 @@
+"""Encodes a whole data set to codes or latents, for models that are trained on these.
+
+    vaeflow encode --workdir=runs/vq_vae
+    vaeflow encode --workdir=runs/vae --encoded=/data/latents
+    vaeflow encode --workdir=runs/vae --gin_param='encode.file_format = "tfrecord"'
+
+Writes shards of every split and manifest.json to encoded/ in the work folder, or to the folder
+that --encoded names. A repeated command goes on with the shards that are missing. Under Slurm,
+or with TF_CONFIG, each worker writes its part of them.
+"""
+
+from absl import flags as absl_flags
+from absl.flags import FlagValues
+
+from vaeflow.commands import command_line, shared_flags
+
+
+def run(flags: FlagValues) -> None:
+    """Restores the model and encodes the splits."""
+    workdir = command_line.load_trained("encode", flags)
+    command_line.call("encode", flags, workdir=workdir, checkpoint=flags.checkpoint, encoded=flags.encoded)
+
+
+def define_flags(values: FlagValues) -> None:
+    """Adds `--encoded`."""
+    absl_flags.DEFINE_string(
+        "encoded",
+        None,
+        "The folder for the shards and their manifest; default: encoded in the work folder.",
+        flag_values=values,
+    )
+
+
+COMMAND = command_line.Command("encode", __doc__, run, shared_flags.TRAINED, define_flags)
