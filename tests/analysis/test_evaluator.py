@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.fixtures import frozen_nets, tiny_runs
 from tests.fixtures.commands import REPOSITORY, Command
-from tests.fixtures.evaluate_on_replicas import evaluator, latents, streamed
+from tests.fixtures.evaluate_on_replicas import compared, evaluator, latents, streamed
 from vaeflow import random
 from vaeflow.metrics.base import Metric
 
@@ -114,8 +115,10 @@ def test_it_is_repeatable_and_follows_the_weights(strategy):
 
 @pytest.mark.slow
 @pytest.mark.processes
-def test_two_replicas_agree_with_one(strategy):
-    finished = Command("tests.fixtures.evaluate_on_replicas", [2], REPOSITORY).finish()
+def test_two_replicas_agree_with_one(strategy, tmp_path):
+    path = str(tmp_path / "net.keras")
+    frozen_nets.save(path, tiny_runs.SHAPE)
+    finished = Command("tests.fixtures.evaluate_on_replicas", [2, path], REPOSITORY).finish()
     assert finished.code == 0, finished.error
     two = json.loads(finished.out)
     assert two["num_replicas"] == 2
@@ -125,4 +128,6 @@ def test_two_replicas_agree_with_one(strategy):
         for name, value in one.items():
             assert two[binarization][name] == pytest.approx(value, rel=1e-12), (binarization, name)
     np.testing.assert_allclose(two["latents"], latents(evaluator(strategy)), rtol=1e-12)
+    assert two["compared"] == pytest.approx(compared(strategy, path, batch_size=5), rel=1e-9)
+    assert len(two["compared"]) == 8
     assert two["streamed"] == list(streamed(strategy, 62, 4))

@@ -1,5 +1,6 @@
 """The command that evaluates: what it writes, on one replica and on four, and what it refuses."""
 
+import hashlib
 import json
 import math
 
@@ -8,7 +9,7 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.util import event_pb2
 
-from tests.fixtures import tiny_runs, trained_runs
+from tests.fixtures import frozen_nets, tiny_runs, trained_runs
 from tests.fixtures.commands import Command
 from vaeflow.commands import command_line
 from vaeflow.commands.evaluate import _remarks
@@ -17,7 +18,7 @@ from vaeflow.commands.programs import evaluate
 STANDARD = {
     "negative_elbo_nats", "reconstruction_loss_nats", "kl_nats", "active_units", "mutual_information_nats",
     "kl_per_dimension_nats/00", "kl_per_dimension_nats/01", "kl_per_dimension_nats/02",
-    "reconstruction_mse", "reconstruction_ssim",
+    "reconstruction_l1", "reconstruction_mse", "reconstruction_psnr_db", "reconstruction_ssim",
 }  # fmt: skip
 
 
@@ -113,6 +114,30 @@ def test_the_training_split_without_likelihood(workdir):
 
 
 @pytest.mark.slow
+def test_distances_of_features(workdir, tmp_path, capsys):
+    frozen_nets.save(tmp_path / "net.keras", tiny_runs.SHAPE)
+    digest = hashlib.sha256((tmp_path / "net.keras").read_bytes()).hexdigest()
+    settings = [
+        "evaluate.num_samples = []",
+        "evaluate.metrics = [@FrechetDistance(), @KernelDistance()]",
+        "FrechetDistance.net = @FeatureNet()",
+        "FrechetDistance.of = ['reconstructions', 'samples']",
+        "KernelDistance.net = @FeatureNet()",
+        "KernelDistance.of = 'samples'",
+        "KernelDistance.num_samples = 20",
+        f"FeatureNet.file = '{tmp_path}/net.keras'",
+    ]
+    assert run_evaluate(workdir, *settings) == 0
+    found = report(workdir)
+    key = f"dynamic,net={digest[:12]}"
+    distances = {f"rfid[{key}]", f"gfid[{key}]", f"gkid[{key},samples=20]"}
+    assert distances <= found["metrics"].keys()
+    assert [each["sha256"] for each in found["feature_nets"]] == [digest]
+    assert f"gfid[{key}]" in capsys.readouterr().out
+    assert f"evaluate/gfid[{key}]" in scalars(workdir)
+
+
+@pytest.mark.slow
 def test_some_examples_spread_over_the_split(workdir, tmp_path, capsys):
     """They give the figures of a split that has only them."""
     quick = ("evaluate.num_samples = 2", "evaluate.metrics = []")
@@ -151,6 +176,7 @@ def test_another_dataset_by_override(workdir, capsys):
         ("evaluate.num_samples = 'all'", "must be a list of positive integers, got 'all'"),
         ("evaluate.split = 'test'", "'evaluation'"),
         ("evaluate.metrics = @ReconstructionQuality()", "must be a list of Metrics"),
+        ("evaluate.metrics = [@FrechetDistance()]", "`FrechetDistance.net` must be given"),
         ("evaluate.num_examples = 0", "`evaluate.num_examples` must be a positive integer, got 0"),
         ("evaluate.batch_size = 0", "must be a positive integer, got 0"),
         ("evaluate.checkpoint = 'last'", "use the flag --checkpoint"),

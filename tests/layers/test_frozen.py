@@ -62,6 +62,15 @@ def test_it_computes_in_the_precision_of_the_model(path):
     assert built(path, dtype="mixed_bfloat16")(IMAGES).dtype == "bfloat16"
 
 
+def test_inputs_of_float64_keep_their_digits(path):
+    """Keras casts what a functional net is given to the dtype of its inputs, also where nets are nested."""
+    inner = keras.Sequential([keras.Input(SHAPE), keras.layers.Flatten()])
+    inputs = keras.Input(SHAPE)
+    keras.Model(inputs, inner(inputs)).save(path)
+    images = np.random.default_rng(0).random((2, *SHAPE))
+    np.testing.assert_array_equal(built(path, dtype="float64")(images), images.reshape(2, -1))
+
+
 def test_no_model_can_make_it_trainable(path):
     frozen_nets.save(path)
     model = frozen_nets.vae(path)

@@ -1,6 +1,7 @@
 """The quality of reconstructions against NumPy."""
 
 import itertools
+import types
 
 import numpy as np
 import pytest
@@ -55,9 +56,14 @@ def test_it_equals_a_numpy_computation(shape, window):
     images = numpy_vae.images(4, shape)
     images[0] = 0.5
     results, expected = measure_quality(model, images)
-    assert results.keys() == {"reconstruction_mse", "reconstruction_ssim"}
+    assert {name.removeprefix("reconstruction_") for name in results} == {"l1", "mse", "psnr_db", "ssim"}
     mse = np.mean((images - expected) ** 2, axis=(1, 2, 3))
     np.testing.assert_allclose(results["reconstruction_mse"], mse, rtol=1e-5)
+    np.testing.assert_allclose(
+        results["reconstruction_psnr_db"], 10 * np.log10(1 / np.maximum(mse, 1e-10)), rtol=1e-5
+    )
+    absolute = np.mean(np.abs(images - expected), axis=(1, 2, 3))
+    np.testing.assert_allclose(results["reconstruction_l1"], absolute, rtol=1e-5)
     ssim = [numpy_ssim(image, other, window) for image, other in zip(images, expected)]
     np.testing.assert_allclose(results["reconstruction_ssim"], ssim, rtol=1e-4, atol=1e-5)
 
@@ -76,6 +82,14 @@ def test_float64_models_are_measured_in_float64():
     results, expected = measure_quality(model, images)
     mse = np.mean((images - expected) ** 2, axis=(1, 2, 3))
     np.testing.assert_allclose(results["reconstruction_mse"], mse, rtol=1e-12)
+
+
+def test_the_ratio_of_equal_images_counts_as_100_decibels():
+    zeros = tf.zeros((1, 8, 8, 1))
+    same = types.SimpleNamespace(reconstruction=types.SimpleNamespace(mean=zeros))
+    model = types.SimpleNamespace(at_center=lambda forward: same)
+    results = ReconstructionQuality().per_example(model, types.SimpleNamespace(images=zeros))
+    np.testing.assert_allclose(results["reconstruction_psnr_db"], [100.0], rtol=1e-6)
 
 
 def test_it_is_registered():

@@ -7,11 +7,12 @@ import numpy as np
 import tensorflow as tf
 
 from vaeflow.analysis.examples import Examples
+from vaeflow.analysis.feature_comparison import FeatureComparison
 from vaeflow.devices import replicas
 from vaeflow.distributions import is_discrete
 from vaeflow.errors import ConfigurationError, user_code
 from vaeflow.layers.quantizers import usage
-from vaeflow.metrics import Metric
+from vaeflow.metrics import FeatureMetric, Metric
 from vaeflow.models.latent_model import LatentModel
 
 # A latent is active when the center of its posterior varies by more than this over the data:
@@ -27,10 +28,14 @@ class Evaluator:
 
     Args:
       examples: the model and the `Examples` to evaluate it on.
-      metrics: a list of `Metric`s, whose means are added to the results.
+      metrics: a list of `Metric`s, which are added to the results: their means over the
+        examples, and what a `FeatureMetric` gives of whole sets.
+
+    Attributes:
+      features: the `FeatureComparison` of these.
 
     Raises:
-      ConfigurationError: a metric needs latents, and the model has none.
+      ConfigurationError: a metric needs latents, and the model has none; or see `FeatureComparison`.
     """
 
     def __init__(self, examples: Examples, metrics: Sequence[Metric] = ()):
@@ -38,6 +43,9 @@ class Evaluator:
         self.model = examples.model
         self.metrics = tuple(metrics)
         _check_metrics(self.model, metrics)
+        self.features = FeatureComparison(
+            examples, [metric for metric in metrics if isinstance(metric, FeatureMetric)]
+        )
         self._batches = examples.batches()
         self._sum = examples.on_replicas(self._sum_on_replica)
 
@@ -63,7 +71,8 @@ class Evaluator:
         for name, counts in code_counts.items():
             sole = len(means["groups"]) == 1
             results |= usage.usage_by_group(counts, "codes" if sole else f"codes/{name}")
-        return {name: float(value) for name, value in results.items()}
+        results = {name: float(value) for name, value in results.items()}
+        return results | self.features.measure()
 
     def _totals(self):
         """Sums every quantity over the split, and counts its codes: two nests of float64 arrays."""

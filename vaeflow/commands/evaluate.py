@@ -62,7 +62,10 @@ def evaluate(
     - `nll_is50_nats` …, the negative log-likelihood by importance sampling with 50
       samples; see `ImportanceSampler`; and `bits_per_dimension_is50`, unless the
       likelihood is no probability of the images, as that of grey pixels under a Bernoulli;
-    - `reconstruction_mse`, `reconstruction_ssim`; see `ReconstructionQuality`.
+    - `reconstruction_l1`, `reconstruction_mse`, `reconstruction_psnr_db`, `reconstruction_ssim`; see
+      `ReconstructionQuality`;
+    - if `metrics` names them, `reconstruction_ms_ssim`, and `rfid`, `gfid` and others of a
+      `FeatureMetric`, whose brackets also hold the first digits of the SHA-256 of the net's file.
 
     Args:
       workdir: the work folder of a run.
@@ -113,11 +116,12 @@ def evaluate(
             f"`evaluate.num_samples` must be left out, got {num_samples}: the likelihood of a "
             f"{type(run.model).__name__} is exact, and no sample of latents estimates it"
         )
-    results, left_out = _in_units(Evaluator(examples, metrics).evaluate()), []
+    evaluator = Evaluator(examples, metrics)
+    results, left_out = _in_units(evaluator.evaluate()), evaluator.features.left_out
     if has_latents:
         of_latents, without_density = _of_latents(examples, num_samples)
         results |= of_latents
-        left_out = _what_is_left_out(results, without_density)
+        left_out = [*_what_is_left_out(results, without_density), *left_out]
     if bad := first_not_finite(results.items()):
         raise TrainingDiverged(
             f"the model of {run.checkpoint} gives {bad} = {results[bad]} on the {described}; nothing was "
@@ -135,7 +139,8 @@ def evaluate(
         "binarization": images.binarization,
         "seed": seed,
         "num_replicas": run.strategy.num_replicas_in_sync,
-        "metrics": {f"{name}[{images.binarization}]": float(value) for name, value in results.items()},
+        **({"feature_nets": evaluator.features.nets} if evaluator.features.nets else {}),
+        "metrics": {_keyed(name, images.binarization): float(value) for name, value in results.items()},
     }
     _write(report, run.workdir)
     return report
@@ -149,6 +154,12 @@ def _limits_of_estimates(results: Mapping[str, float], num_compared: int) -> dic
         "mutual_information_examples": num_compared,
         "mutual_information_ceiling_nats": math.log(num_compared),
     }
+
+
+def _keyed(name: str, binarization: str) -> str:
+    """Adds the binarization to a name, in front of what its brackets hold already."""
+    quantity, bracket, conditions = name.partition("[")
+    return f"{quantity}[{binarization},{conditions}" if bracket else f"{name}[{binarization}]"
 
 
 def _of_latents(examples: Examples, num_samples: Sequence[int] | None) -> tuple[dict[str, float], str]:

@@ -8,6 +8,7 @@ from vaeflow.layers.conditional_prior import ConditionalGaussianPrior, Condition
 from vaeflow.layers.conv import ConvDecoder, ConvEncoder
 from vaeflow.layers.conv_maps import ConvMapDecoder, ConvMapEncoder
 from vaeflow.layers.dense import DenseDecoder, DenseEncoder
+from vaeflow.layers.feature_net import FeatureNet
 from vaeflow.layers.flow_prior import FlowPrior
 from vaeflow.layers.frozen import FrozenNet
 from vaeflow.layers.gaussian_map import GaussianMap, GaussianMapPosterior
@@ -53,6 +54,7 @@ __all__ = [
     "DenseDecoder",
     "DenseEncoder",
     "DeterministicPosterior",
+    "FeatureNet",
     "FlowPrior",
     "FrozenNet",
     "GaussianLikelihood",

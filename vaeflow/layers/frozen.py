@@ -122,6 +122,8 @@ class FrozenNet(Layer):
         return block
 
     def _hold(self, net):
+        if self.compute_dtype == "float64" and not isinstance(net, SavedModelNet):
+            net = _with_inputs_of(net, "float64")
         net.trainable = False
         self.net = net
         for layer in self.inner_layers():
@@ -203,6 +205,24 @@ def _loaded(path: pathlib.Path) -> Any:
             ) from error
         raise _damaged(path, reason[:300] or type(error).__name__) from error
     return net
+
+
+def _with_inputs_of(net: Any, dtype: str) -> Any:
+    """Returns a net whose inputs are of another dtype, since Keras casts what it is given to theirs."""
+
+    def changed(described: Any) -> Any:
+        if isinstance(described, list):
+            return [changed(each) for each in described]
+        if not isinstance(described, dict):
+            return described
+        if described.get("class_name") == "InputLayer":
+            return described | {"config": described["config"] | {"dtype": dtype}}
+        return {name: changed(value) for name, value in described.items()}
+
+    described = keras.saving.serialize_keras_object(net)
+    other = keras.saving.deserialize_keras_object(changed(described))
+    other.set_weights(net.get_weights())
+    return other
 
 
 def _damaged(path, reason):

@@ -43,6 +43,12 @@ class SavedModelNet(keras.layers.Layer):
         """The names of the outputs."""
         return list(self.signature.structured_outputs)
 
+    @property
+    def input_shape(self) -> tuple[int | None, ...]:
+        """The shape of the images that it takes, None for each size that is open."""
+        shape = self.input_spec_of_signature.shape
+        return (None,) * 4 if shape.rank is None else tuple(shape)
+
     def call(self, inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         images = tf.cast(inputs, self.input_spec_of_signature.dtype)
         return self.signature(**{self.input_name: images})

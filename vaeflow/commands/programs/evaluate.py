@@ -5,7 +5,8 @@
 
 Prints a table and writes it to evaluation.json in the work folder and to TensorBoard:
 negative ELBO and its terms, KL of each latent, active units, mutual information, negative
-log-likelihood by importance sampling, bits per dimension, errors of the reconstructions.
+log-likelihood by importance sampling, bits per dimension, errors of the reconstructions; with
+`evaluate.metrics` also distances of features, such as FID.
 """
 
 from absl.flags import FlagValues
