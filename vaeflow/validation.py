@@ -85,6 +85,13 @@ def fraction(name: str, value: object) -> float:
     return float(value)
 
 
+def share(name: str, value: object) -> float:
+    """Returns `value` as a float if it is above 0 and at most 1."""
+    if not _is_number(value) or not 0 < value <= 1:
+        raise ValueError(f"`{name}` must be a number above 0 and at most 1, got {value!r}")
+    return float(value)
+
+
 def weight(name: str, value: Any) -> Weight:
     """Returns `value` if it can weight a term of a loss.
 

@@ -216,7 +216,7 @@ def test_a_faulty_setting_is_refused(arguments, message):
     [
         ({"temperature": 0}, "`temperature` must be a number above 0, got 0"),
         ({"top_k": 0}, "`top_k` must be a positive integer, got 0"),
-        ({"top_p": 0.0}, "`top_p` must be a number above 0, got 0.0"),
+        ({"top_p": 0.0}, "`top_p` must be a number above 0 and at most 1, got 0.0"),
         ({"top_p": 1.5}, "`top_p` must be a number above 0 and at most 1, got 1.5"),
     ],
 )

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from vaeflow.datasets.base import Split
     from vaeflow.models.batches import Batch
     from vaeflow.models.latent_model import LatentModel
+    from vaeflow.models.vae import VAE
 
 PATHS = ("linear", "spherical")
 
@@ -78,6 +79,15 @@ def decode(
     rows: dict[str, Any] = {name: tf.constant(value, model.variable_dtype) for name, value in latents.items()}
     rows = {"latents": rows} | ({} if labels is None else {"labels": tf.constant(labels, tf.int64)})
     images = _in_batches(lambda part: model.decode(part["latents"], part.get("labels")).mean, rows)
+    return np.clip(images, 0.0, 1.0)
+
+
+def decode_codes(model: VAE, codes: np.ndarray, labels: np.ndarray | None = None) -> np.ndarray:
+    """Decodes codes, int32 `[n, h, w, G]`, with labels for a model that reads them; see `decode`."""
+    rows: dict[str, Any] = {"codes": tf.constant(codes)}
+    if "labels" in model.reads:
+        rows["labels"] = tf.constant(np.asarray(labels), tf.int64)
+    images = _in_batches(lambda part: model.decode_codes(part["codes"], part.get("labels")).mean, rows)
     return np.clip(images, 0.0, 1.0)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from vaeflow import config, registry, trained, validation
+from vaeflow.errors import ConfigurationError
 from vaeflow.export import (
     FORMATS,
     InferenceModule,
@@ -18,6 +19,7 @@ from vaeflow.export import (
     refuse_precision,
     write,
 )
+from vaeflow.models.latent_model import LatentModel
 from vaeflow.runs import files, temporary_files
 from vaeflow.runs.escaping import printable
 from vaeflow.training import making
@@ -53,6 +55,11 @@ def export(
     _leave_gpus_alone()
     # One replica: a SavedModel of mirrored variables would hold the mirrors.
     run = trained.restore(workdir, checkpoint, tf.distribute.get_strategy)
+    if not isinstance(run.model, LatentModel):
+        raise ConfigurationError(
+            f"`vaeflow export` writes models with latents, and a {type(run.model).__name__} has none; "
+            "vaeflow.load reads it in Python"
+        )
     refuse_precision(formats, run.settings["precision"])
     final = run.workdir.path / _FINAL
     with (

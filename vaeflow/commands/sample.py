@@ -10,19 +10,24 @@ import numpy as np
 
 from vaeflow import config, registry, trained, validation
 from vaeflow.analysis.labels import labels_of_samples
-from vaeflow.commands import sample_arrays, sample_files
+from vaeflow.commands import sample_arrays, sample_codes, sample_files
 from vaeflow.commands.sample_files import Arrays
 from vaeflow.errors import ConfigurationError
+from vaeflow.models.latent_model import LatentModel
 from vaeflow.runs.escaping import printable
 from vaeflow.samplers import Sampler
 
 STARTS = ("data", "prior")
 
 
-@functools.partial(registry.command, refused=trained.FLAG_ADVICE)
+_ADVICE = trained.FLAG_ADVICE | {"tokenizer": "use the flag --tokenizer instead"}
+
+
+@functools.partial(registry.command, refused=_ADVICE)
 def sample(
     workdir: str,
     checkpoint: str = "best",
+    tokenizer: str | None = None,
     num_samples: int = 64,
     samplers: Sequence[Sampler] | None = None,
     labels: int | Sequence[Any] | None = None,
@@ -63,12 +68,18 @@ def sample(
         traversal_start `[D]`, traversal_latents `[k, s, D]`, traversal_images
         `[k, s, H, W, C]`
 
+    A `CodePrior` draws maps of codes, samples_<name>_codes int32 `[n, h, w, G]`, of which the tokenizer
+    of its data makes the images; it has no other pictures.
+
     Args:
       workdir: the work folder of a run.
       checkpoint: `"best"`, `"last"`, a step, or a checkpoint's path.
+      tokenizer: the work folder of the tokenizer of a `CodePrior`; None for the one where the
+        codes were encoded, as their manifest says. Its weights must be those that encoded them.
       num_samples: the number of new images from each sampler.
       samplers: a list of `Sampler`s; None for prior, aggregate posterior and Gaussian
-        mixture, of which the last two need latents that are one vector, and no labels.
+        mixture, of which the last two need latents that are one vector, and no labels. Of a `CodePrior`
+        all are `CodeSampler`s.
       labels: of the new images, for a model that reads labels: an integer, a list of them to go
         through in turn, or with several factors a list with an integer for each, or of such
         lists. None goes through the values of a single factor, and takes the labels of held-out
@@ -113,20 +124,40 @@ def sample(
         named_samplers = _checked_samplers(samplers)
 
     run = trained.restore(workdir, checkpoint)
-    source = sample_arrays.Source(run, seed, num_fit_examples)
-    values = np.linspace(-traversal_range, traversal_range, num_traversal_steps, dtype=np.float32)
-    chosen = labels_of_samples(run.model, source.evaluation, num_samples, labels)
-    for left_out in sample_arrays.what_is_left_out(source):
-        print(f"left out for this {type(run.model).__name__}: {left_out}", file=sys.stderr)
-    arrays = {
-        **sample_arrays.draw(source, named_samplers, num_samples, chosen),
-        **sample_arrays.reconstruct(source, num_reconstructions),
-        **sample_arrays.interpolate(source, num_interpolations, num_interpolation_steps),
-        **sample_arrays.traverse(source, traverse_from, max_traversals, values),
-    }
+    if run.model.takes == "codes":
+        _say_left_out(run, ["reconstructions, interpolations and traversals: it has no latents"])
+        chosen = labels_of_samples(run.model, run.split(), num_samples, labels) if run.model.reads else None
+        arrays = sample_codes.draw(run, named_samplers, num_samples, chosen, seed, tokenizer)
+    else:
+        _check_has_latents(run, tokenizer)
+        source = sample_arrays.Source(run, seed, num_fit_examples)
+        values = np.linspace(-traversal_range, traversal_range, num_traversal_steps, dtype=np.float32)
+        chosen = labels_of_samples(run.model, source.evaluation, num_samples, labels)
+        _say_left_out(run, sample_arrays.what_is_left_out(source))
+        arrays = {
+            **sample_arrays.draw(source, named_samplers, num_samples, chosen),
+            **sample_arrays.reconstruct(source, num_reconstructions),
+            **sample_arrays.interpolate(source, num_interpolations, num_interpolation_steps),
+            **sample_arrays.traverse(source, traverse_from, max_traversals, values),
+        }
     paths = sample_files.write(run.workdir.path, arrays, seconds_per_frame)
     _report(run, arrays, paths)
     return paths
+
+
+def _check_has_latents(run: trained.Trained, tokenizer: str | None) -> None:
+    own = type(run.model).__name__
+    if not isinstance(run.model, LatentModel):
+        raise ConfigurationError(f"a {own} has no latents, and `sample` does not know how to draw from it")
+    if tokenizer is not None:
+        raise ConfigurationError(
+            f"--tokenizer={tokenizer} is for a model of codes, not for a {own}; leave it out"
+        )
+
+
+def _say_left_out(run: trained.Trained, left_out: Sequence[str]) -> None:
+    for each in left_out:
+        print(f"left out for this {type(run.model).__name__}: {each}", file=sys.stderr)
 
 
 def _check_at_least(least: int, **settings: Any) -> None:

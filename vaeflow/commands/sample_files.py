@@ -40,8 +40,10 @@ def _pictures(arrays: Arrays) -> dict[str, np.ndarray | list[np.ndarray]]:
             sampler = name.removeprefix("samples_").removesuffix("_images")
             columns = columns_of_samples(arrays.get("samples_labels"), _COLUMNS)
             pictures[f"samples-{sampler}.png"] = grids.grid(grids.enlarge(drawn, columns), columns)
-    rows = grids.in_pairs_of_rows(arrays["reconstruction_inputs"], arrays["reconstruction_images"], _COLUMNS)
-    pictures["reconstructions.png"] = grids.grid(grids.enlarge(rows, _COLUMNS), _COLUMNS)
+    if "reconstruction_inputs" in arrays:
+        inputs, images = arrays["reconstruction_inputs"], arrays["reconstruction_images"]
+        rows = grids.in_pairs_of_rows(inputs, images, _COLUMNS)
+        pictures["reconstructions.png"] = grids.grid(grids.enlarge(rows, _COLUMNS), _COLUMNS)
     for path in traversals.PATHS if "interpolation_indices" in arrays else ():
         drawn = arrays[f"interpolation_{path}_images"]
         pictures[f"interpolations-{path}.png"] = grids.rows(drawn)

@@ -165,8 +165,8 @@ class CodePrior(Model):
         validation.positive_number("temperature", temperature)
         if top_k is not None:
             validation.positive_integer("top_k", top_k)
-        if top_p is not None and not 0 < validation.positive_number("top_p", top_p) <= 1:
-            raise ValueError(f"`top_p` must be a number above 0 and at most 1, got {top_p}")
+        if top_p is not None:
+            validation.share("top_p", top_p)
         # Drawn outside of the compiled loop, which would keep the noise of its first call.
         uniform = random.uniform((num_samples, math.prod(self.map_shape)), "float64")
         return self._drawing(uniform, labels, float(temperature), top_k, top_p)
