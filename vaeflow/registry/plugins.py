@@ -24,11 +24,17 @@ def announced_plugins() -> list[str]:
     Metadata in the current folder announce nothing, even where that folder is on the path:
     whoever sent you a folder has installed nothing.
     """
+    distributions = list(importlib.metadata.distributions(path=interpreter.installed_path()))
+    if not any(_announced_by(distribution) for distribution in distributions):
+        return []  # The names below take ten times as long to read.
     installed: dict[str, importlib.metadata.Distribution] = {}
-    for distribution in importlib.metadata.distributions(path=interpreter.installed_path()):
+    for distribution in distributions:
         installed.setdefault(distribution.metadata["Name"], distribution)  # The first is the one imported.
-    points = [point for each in installed.values() for point in each.entry_points]
-    return sorted(point.value for point in points if point.group == ENTRY_POINT_GROUP)
+    return sorted(module for each in installed.values() for module in _announced_by(each))
+
+
+def _announced_by(distribution: importlib.metadata.Distribution) -> list[str]:
+    return [point.value for point in distribution.entry_points if point.group == ENTRY_POINT_GROUP]
 
 
 def refused_import(place: str, module: str) -> ConfigurationError:
