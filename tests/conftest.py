@@ -1,5 +1,6 @@
 """What every test starts from, and fixtures that several test files share."""
 
+import collections
 import importlib
 import os
 import pathlib
@@ -15,10 +16,13 @@ FIXTURES = pathlib.Path(__file__).parent / "fixtures"
 _toy_entries = {}
 
 
+@pytest.hookimpl(trylast=True)  # When only the chosen tests are left.
 def pytest_collection_modifyitems(items):
-    """Files that start processes come first: they are the slowest, and would keep the others waiting."""
-    first = {item.path for item in items if item.get_closest_marker("processes")}
-    items.sort(key=lambda item: item.path not in first)
+    """Files with the most slow tests come first, so that none of them is left to one process at the end."""
+    slow = collections.Counter(
+        item.path for item in items if item.get_closest_marker("slow") or item.get_closest_marker("processes")
+    )
+    items.sort(key=lambda item: -slow[item.path])
 
 
 def pytest_collection_finish(session):
