@@ -1,6 +1,5 @@
 """Noise is a pure function of its key, and has its distribution."""
 
-import hashlib
 import math
 import types
 
@@ -9,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.fixtures.numpy_noise import uniforms_by_hand
 from vaeflow import random
 
 # Of seed 1, stream "train", step 4.
@@ -25,34 +25,6 @@ GOLDEN_UNIFORM = [
 def draw(kind, shape, dtype="float64", seed=1, stream="train", step=4, first_position=0, **arguments):
     with random.keyed(seed, stream, step, first_position):
         return getattr(random, kind)(shape, dtype, **arguments).numpy()
-
-
-def philox(counters, key):
-    """Philox4x32-10 (Salmon et al. 2011): uint64 counters `[n, 2]`, low word first, to uint32 `[n, 4]`."""
-    low = np.uint64(0xFFFFFFFF)
-    shift = np.uint64(32)
-    words = [counters[:, 0] & low, counters[:, 0] >> shift, counters[:, 1] & low, counters[:, 1] >> shift]
-    keys = [key & 0xFFFFFFFF, key >> 32]
-    for _ in range(10):
-        first = words[0] * np.uint64(0xD2511F53)
-        second = words[2] * np.uint64(0xCD9E8D57)
-        words = [
-            (second >> shift) ^ words[1] ^ np.uint64(keys[0]),
-            second & low,
-            (first >> shift) ^ words[3] ^ np.uint64(keys[1]),
-            first & low,
-        ]
-        keys = [(keys[0] + 0x9E3779B9) & 0xFFFFFFFF, (keys[1] + 0xBB67AE85) & 0xFFFFFFFF]
-    return np.stack(words, axis=1)
-
-
-def uniforms_by_hand(num_examples, width, name, step, first_position):
-    """The uniform numbers of a draw, by NumPy: `[num_examples, width]`."""
-    counts = math.ceil(width / 4)
-    key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
-    low = np.arange(first_position * counts, (first_position + num_examples) * counts, dtype=np.uint64)
-    bits = philox(np.stack([low, np.full_like(low, step)], axis=1), key)
-    return (bits.reshape(num_examples, counts * 4)[:, :width] + 0.5) / 2.0**32
 
 
 @pytest.mark.parametrize("width", [1, 4, 7])

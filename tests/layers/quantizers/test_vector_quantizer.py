@@ -1,16 +1,13 @@
-"""The vector quantizer and the uniform prior over codes, from the equations of arXiv:1711.00937."""
+"""The vector quantizer, from the equations of arXiv:1711.00937."""
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from vaeflow import random
+from tests.fixtures.numpy_quantizers import brute_force
 from vaeflow.distributions import Gaussian, UniformOverCodes, closed_kl, has_density, is_discrete
 from vaeflow.errors import ConfigurationError
-from vaeflow.layers import UniformCodes, VectorQuantizer
-from vaeflow.layers.quantizers.nearest import nearest_codes
-from vaeflow.models import VAE
+from vaeflow.layers import VectorQuantizer
 from vaeflow.models.passes import Draw
 from vaeflow.schedules import LinearSchedule
 
@@ -28,37 +25,6 @@ def drawn(posterior, features=FEATURES):
     value, log_prob = distribution.draw()
     assert log_prob is None
     return Draw(value, lambda: None, distribution)
-
-
-def brute_force(vectors, codebook):
-    """Eq. 1: all distances; the first of equals."""
-    vectors, codebook = (np.asarray(each, np.float64) for each in (vectors, codebook))
-    return np.argmin(((vectors[..., None, :] - codebook) ** 2).sum(axis=-1), axis=-1)
-
-
-@pytest.mark.parametrize(("shape", "num_codes"), [((2, 3, 4, 5), 17), ((6, 1), 1), ((2, 4, 3), 40)])
-def test_the_nearest_codes_are_those_of_all_distances(shape, num_codes):
-    rng = np.random.default_rng(1)
-    vectors, codebook = rng.normal(size=shape), rng.normal(size=(num_codes, shape[-1]))
-    found = nearest_codes(tf.constant(vectors), tf.constant(codebook))
-    assert found.dtype == tf.int32
-    np.testing.assert_array_equal(found, brute_force(vectors, codebook))
-
-
-def test_far_from_0_single_precision_still_tells_codes_apart():
-    """|e|² alone is 3e8 there, of which a float32 keeps 7 digits."""
-    rng = np.random.default_rng(2)
-    vectors, codebook = (1e4 + rng.normal(size=shape).astype(np.float32) for shape in ((50, 3), (20, 3)))
-    found = nearest_codes(tf.constant(vectors), tf.constant(codebook)).numpy()
-    distances = np.linalg.norm(vectors.astype(np.float64)[:, None] - codebook, axis=-1)
-    chosen = np.take_along_axis(distances, found[:, None], axis=1)[:, 0]
-    np.testing.assert_allclose(chosen, distances.min(axis=1), atol=5e-3)
-
-
-def test_of_equally_near_codes_the_first_is_taken():
-    codebook = tf.constant(2 * [[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
-    vectors = tf.constant([[0.0, 0.0], [1.0, 0.0], [-0.5, -0.5], [0.0, 3.0]])
-    np.testing.assert_array_equal(nearest_codes(vectors, codebook), [0, 0, 1, 2])
 
 
 def test_the_latents_are_exactly_the_embeddings_of_the_codes():
@@ -148,65 +114,87 @@ def test_the_kl_to_uniform_codes_is_the_logarithm_of_their_number_at_each_place(
     assert closed_kl(distribution, Gaussian(tf.zeros(5), tf.zeros(5))) is None
 
 
-def uniform(num_codes=3, places=(4, 2)):
-    return UniformOverCodes((num_codes,), places, lambda codes: tf.cast(codes, tf.float64))
+def test_the_second_term_of_eq_3_moves_a_codebook_with_a_gradient_and_nothing_else():
+    posterior = made(update="gradient", codebook_weight=LinearSchedule(0.0, 2.0, 10), commitment_weight=3.0)
+    (codebook,) = posterior.codebooks
+    vectors = posterior(FEATURES)
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(vectors)
+        distribution = posterior.distribution(vectors)
+        terms = posterior.terms(Draw(distribution.center, lambda: None, distribution), 5)
+    values = codebook.codebook.numpy()
+    codes = brute_force(vectors, values)
+    difference = vectors.numpy() - values[codes]
+    for name in ("commitment_loss", "codebook_loss"):
+        np.testing.assert_allclose(terms[name].value, (difference**2).sum(axis=-1).mean(axis=(1, 2)))
+    assert (float(terms["commitment_loss"].weight), float(terms["codebook_loss"].weight)) == (3.0, 1.0)
+    expected = np.zeros_like(values)
+    np.add.at(expected, codes, -2 * difference / 8)
+    loss = terms["codebook_loss"].value
+    np.testing.assert_allclose(tape.gradient(loss, codebook.codebook.value), expected, rtol=1e-12)
+    assert tape.gradient(loss, vectors) is None
+    assert tape.gradient(terms["commitment_loss"].value, codebook.codebook.value) is None
+    assert tape.gradient(distribution.center, codebook.codebook.value) is None
+    assert codebook.codebook.trainable
+    update = posterior.updates(Draw(distribution.center, lambda: None, distribution), 5)["codebooks"]
+    assert update.new_values(update.statistics) == []
 
 
-def test_the_prior_draws_each_code_as_often_as_the_others():
-    with random.keyed(1, "test", 0):
-        value, log_prob = uniform().draw(4000)
-    assert log_prob is None
-    assert value.shape == (4000, 4, 2, 1)
-    counts = np.bincount(value.numpy().astype(int).ravel(), minlength=3)
-    # A binomial deviation of 84.
-    np.testing.assert_allclose(counts, 32_000 / 3, atol=4 * 84)
-    # At each place, of 30; and neighbours do not depend on one another.
-    for row, column in np.ndindex(4, 2):
-        counts = np.bincount(value[:, row, column, 0].numpy().astype(int))
-        np.testing.assert_allclose(counts, 4000 / 3, atol=130)
-    pairs = np.corrcoef(value.numpy().reshape(4000, 8).T) - np.eye(8)
-    np.testing.assert_allclose(pairs, 0, atol=4 / np.sqrt(4000))
+def test_the_cosine_is_that_of_unit_vectors():
+    posterior = made(distance="cosine")
+    vectors, codebook = posterior(FEATURES).numpy(), posterior.codebooks[0].codebook.numpy()
+    unit = vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+    embeddings = codebook / np.linalg.norm(codebook, axis=-1, keepdims=True)
+    codes = np.argmax(unit @ embeddings.T, axis=-1)
+    assert np.any(codes != brute_force(vectors, codebook))
+    draw = drawn(posterior)
+    np.testing.assert_array_equal(draw.posterior.codes[..., 0], codes)
+    np.testing.assert_allclose(draw.value, embeddings[codes], rtol=1e-12)
+    np.testing.assert_allclose(draw.posterior.vectors[..., 0, :], unit, rtol=1e-12)
 
 
-def test_the_codes_of_a_row_depend_on_its_position_only():
-    with random.keyed(1, "test", 0):
-        whole, _ = uniform(5).draw(6)
-    with random.keyed(1, "test", 0, first_position=2):
-        part, _ = uniform(5).draw(4)
-        shared, _ = uniform(5).draw(4, shared=True)
-    np.testing.assert_array_equal(part, whole[2:])
-    with random.keyed(1, "test", 0):
-        uniform(5).draw(4)
-        np.testing.assert_array_equal(shared, uniform(5).draw(4)[0])
+def test_the_gradient_of_the_cosine_goes_through_the_division_by_the_norm():
+    posterior, weights = made(distance="cosine"), np.random.default_rng(3).normal(size=(3, 4, 2, 5))
+    vectors = posterior(FEATURES)
+    with tf.GradientTape() as tape:
+        tape.watch(vectors)
+        loss = tf.reduce_sum(weights * posterior.distribution(vectors).draw()[0])
+    norm = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    unit = vectors / norm
+    expected = (weights - unit * (weights * unit).numpy().sum(axis=-1, keepdims=True)) / norm
+    np.testing.assert_allclose(tape.gradient(loss, vectors), expected, rtol=1e-10)
 
 
-@pytest.mark.parametrize(("noise", "code"), [(0.0, 0), (1e-12, 0), (0.4999, 0), (0.5001, 1), (1.0, 1)])
-def test_the_ends_of_the_noise_give_codes_that_exist(monkeypatch, noise, code):
-    monkeypatch.setattr(random, "uniform", lambda shape, dtype, shared: tf.fill(shape, tf.cast(noise, dtype)))
-    np.testing.assert_array_equal(uniform(2).draw(1)[0], np.full((1, 4, 2, 1), code))
+def test_each_group_of_numbers_has_its_own_codebook():
+    posterior = made(num_latents=6, num_groups=2)
+    assert posterior.code_sizes == (7, 7)
+    vectors, draw = posterior(FEATURES).numpy(), drawn(posterior)
+    for group, codebook in enumerate(posterior.codebooks):
+        part, values = vectors[..., 3 * group : 3 * group + 3], codebook.codebook.numpy()
+        codes = brute_force(part, values)
+        np.testing.assert_array_equal(draw.posterior.codes[..., group], codes)
+        np.testing.assert_array_equal(draw.value[..., 3 * group : 3 * group + 3], values[codes])
+    assert np.any(posterior.codebooks[0].codebook != posterior.codebooks[1].codebook)
+    update = posterior.updates(draw, 0)["codebooks"]
+    assert [int(tf.reduce_sum(sums["counts"])) for sums in update.statistics] == [24, 24]
 
 
-def test_the_center_of_the_prior_is_one_of_its_codes_at_each_place():
-    np.testing.assert_array_equal(uniform().center, np.zeros((4, 2, 1)))
-    with pytest.raises(ValueError, match="UniformOverCodes has no rows of its own"):
-        uniform().draw()
+def test_groups_must_divide_a_vector():
+    with pytest.raises(
+        ConfigurationError, match=r"`VectorQuantizer.num_groups` must divide the 5 numbers of a"
+    ):
+        made(num_groups=2)
 
 
-@pytest.mark.parametrize("dtype", [None, "mixed_bfloat16"])
-def test_it_computes_in_single_precision_at_least(dtype):
-    keras.config.set_dtype_policy("mixed_bfloat16")
-    posterior = made(dtype=dtype)
-    distribution = posterior.distribution(posterior(FEATURES.astype("float32")))
-    assert {variable.dtype for variable in posterior.variables} == {"float32"}
-    assert distribution.center.dtype == distribution.vectors.dtype == tf.float32
-
-
-def test_uniform_codes_need_a_posterior_of_codes():
-    model = VAE(3, prior=UniformCodes())
-    model.build((None, 4, 4, 1))
-    message = r"UniformCodes needs a posterior of codes, got GaussianPosterior; set `VAE.posterior`"
-    with pytest.raises(ConfigurationError, match=message):
-        model.sample(2)
+def test_shorter_embeddings_are_expanded_to_the_latents():
+    """The factorized codes of arXiv:2110.04627, section 3.2."""
+    posterior = made(vector_size=2)
+    draw = drawn(posterior)
+    codes = brute_force(posterior(FEATURES), posterior.codebooks[0].codebook)
+    kernel, bias = (variable.numpy() for variable in posterior.expansion.variables)
+    expected = posterior.codebooks[0].codebook.numpy()[codes] @ kernel + bias
+    np.testing.assert_allclose(draw.value, expected, rtol=1e-12)
+    assert draw.value.shape == (3, 4, 2, 5)
 
 
 @pytest.mark.parametrize(
@@ -214,9 +202,17 @@ def test_uniform_codes_need_a_posterior_of_codes():
     [
         ("num_codes", 0),
         ("num_latents", 0),
+        ("num_groups", 0),
+        ("vector_size", 0),
         ("commitment_weight", -1.0),
+        ("codebook_weight", "1"),
+        ("update", "adam"),
+        ("distance", "manhattan"),
         ("ema_decay", 1.0),
         ("epsilon", 0.0),
+        ("restart_below", 1.0),
+        ("start", "random"),
+        ("num_start_images", 0),
         ("initial_range", 0.0),
     ],
 )
