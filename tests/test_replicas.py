@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tests.fixtures import small_codes
 from tests.fixtures.commands import REPOSITORY, Command
 from vaeflow import registry
 
@@ -55,6 +56,16 @@ def test_every_registered_model(results, count):
 @pytest.mark.parametrize("role", ["posterior", "prior"])
 def test_flows(results, role, count):
     assert_agree(results, f"flow as {role}", count, 1e-9)
+
+
+@pytest.mark.parametrize("count", COUNTS[1:])
+@pytest.mark.parametrize("name", small_codes.QUANTIZERS)
+def test_quantizers(results, name, count):
+    """Whose codes begin anew at vectors of the global batch, and whose evaluation counts each image once."""
+    if small_codes.RESTARTING.items() <= small_codes.QUANTIZERS[name]().get_config().items():
+        assert results[1][f"quantizer {name}/codes/restarted"] > 0
+    for case in ("", ", averaged", ", evaluated"):
+        assert_agree(results, f"quantizer {name}{case}", count, 1e-9)
 
 
 @pytest.mark.parametrize("count", COUNTS[1:])

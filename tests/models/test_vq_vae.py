@@ -120,7 +120,7 @@ def test_accumulated_the_codebook_is_that_of_the_whole_batch(untraced):
     assert_trains_alike({"gradient_accumulation_steps": 2})
 
 
-# Those that the default suite trains; each of the others differs from one of them by a block that has its own tests.
+# Those that the default suite trains; the others differ from them by what their own tests hold.
 FEW = ("averages", "residual, apart")
 SUMMED = [
     pytest.param(name, marks=() if name in FEW else pytest.mark.families)
@@ -186,13 +186,12 @@ def test_an_evaluation_counts_the_codes_of_the_whole_split(untraced, name):
         assert results[f"codes/dead{suffix}"] == np.sum(times == 0)
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.families) for name in small_codes.QUANTIZERS]
-)
+@pytest.mark.families
+@pytest.mark.parametrize("name", small_codes.QUANTIZERS)
 def test_fit_trains_every_quantizer(name):
     keras.utils.set_random_seed(0)
     model = small_codes.pointwise(posterior=small_codes.QUANTIZERS[name]())
-    model.compile(optimizer=keras.optimizers.SGD(0.01))
+    model.compile(optimizer=keras.optimizers.Adam(0.01))
     history = model.fit((PIXELS / 255).astype("float32"), batch_size=6, epochs=3, verbose=0).history
     assert history["loss"][-1] < history["loss"][0]
     for codebook in getattr(model.posterior, "codebooks", ()):

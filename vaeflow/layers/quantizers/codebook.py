@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from vaeflow import random
+from vaeflow.kernels.full_matmul import full_matmul
 from vaeflow.layers.base import Layer, Shape
 from vaeflow.layers.quantizers.nearest import looked_up, nearest_codes
 
@@ -71,7 +72,11 @@ class Codebook(Layer):
 
     @property
     def averaged_with(self) -> list[keras.Variable]:
-        """What an average of the weights must average too, so that encoder and codebook fit."""
+        """What an average of the weights must average too, so that encoder and codebook fit.
+
+        Where codes begin anew their average follows as slowly as that of a weight, and meanwhile
+        lies between: the averaged encoder's vectors choose by the averaged codebook, as its decoder does.
+        """
         if not self.is_trained:
             return [self.codebook]
         return [self.moved] if self.restarts else []
@@ -110,7 +115,7 @@ class Codebook(Layer):
         sums = {"counts": tf.reduce_sum(chosen, axis=0)}
         if not self.is_trained:
             flat = tf.reshape(vectors, (-1, vectors.shape[-1]))
-            sums["sums"] = tf.matmul(chosen, flat, transpose_a=True)
+            sums["sums"] = full_matmul(chosen, flat, transpose_a=True)
         if self.restarts:
             sums["drawn"] = random.drawn_rows(vectors, self.num_codes)
         return sums

@@ -2,13 +2,16 @@
 
 import tensorflow as tf
 
+from vaeflow.kernels.full_matmul import full_matmul
+
 
 def nearest_codes(vectors: tf.Tensor, codebook: tf.Tensor) -> tf.Tensor:
     """Returns the code whose embedding is nearest to each vector; the first of equals.
 
     |z − e|² is multiplied out, which takes a matrix product and K numbers for each vector, not K d.
     What is left of |z|², the same for all codes, is dropped. Both are moved by the mean of the
-    codebook first, so that rounding matters less where all lie far from 0.
+    codebook first, so that rounding matters less where all lie far from 0. The product is in the full
+    precision of float32 also where TensorFlow rounds its factors.
 
     Args:
       vectors: z, `[…, d]`.
@@ -20,7 +23,8 @@ def nearest_codes(vectors: tf.Tensor, codebook: tf.Tensor) -> tf.Tensor:
     mean = tf.reduce_mean(codebook, axis=0)
     centred = codebook - mean
     flat = tf.reshape(vectors, (-1, codebook.shape[1])) - mean
-    distances = tf.reduce_sum(tf.square(centred), axis=1) - 2.0 * tf.matmul(flat, centred, transpose_b=True)
+    products = full_matmul(flat, centred, transpose_b=True)
+    distances = tf.reduce_sum(tf.square(centred), axis=1) - 2.0 * products
     return tf.reshape(tf.argmin(distances, axis=1, output_type=tf.int32), tf.shape(vectors)[:-1])
 
 
