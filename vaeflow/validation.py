@@ -92,6 +92,13 @@ def share(name: str, value: object) -> float:
     return float(value)
 
 
+def probability(name: str, value: object) -> float:
+    """Returns `value` as a float if it is in [0, 1]."""
+    if not _is_number(value) or not 0 <= value <= 1:
+        raise ValueError(f"`{name}` must be a probability in [0, 1], got {value!r}")
+    return float(value)
+
+
 def weight(name: str, value: Any) -> Weight:
     """Returns `value` if it can weight a term of a loss.
 

@@ -119,7 +119,7 @@ def run(
             return result
 
         watchdog.progress(f"reading {source}")
-        train_split = pipeline.read_split(dataset, "train")
+        train_split = pipeline.read_split(dataset, "train", augmented=True)
         # Test images choose nothing: with a validation split, a training does not read them.
         evaluated = "validation" if pipeline.has_validation(dataset) else "evaluation"
         evaluation_split = pipeline.read_split(dataset, evaluated)

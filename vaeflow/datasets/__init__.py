@@ -1,6 +1,7 @@
 """Sources of images. Each has a training and an evaluation split, read by index."""
 
 from vaeflow.datasets.arrays import Arrays
+from vaeflow.datasets.augmented import AugmentedSplit
 from vaeflow.datasets.base import Dataset, Split
 from vaeflow.datasets.dsprites import DSprites
 from vaeflow.datasets.encoded import Codes, Latents
@@ -17,6 +18,7 @@ __all__ = [
     "MNIST",
     "TFDS",
     "Arrays",
+    "AugmentedSplit",
     "Codes",
     "DSprites",
     "Dataset",

@@ -3,7 +3,7 @@
 import abc
 import functools
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,12 @@ import tensorflow as tf
 
 from vaeflow import random, validation
 from vaeflow.datasets import labels
+from vaeflow.datasets.augmentations import (
+    Augmentation,
+    RandomCrop,
+    check_keep_values,
+    checked_augmentations,
+)
 from vaeflow.errors import ConfigurationError, DataError
 
 BINARIZATIONS = ("none", "static", "dynamic")
@@ -87,8 +93,13 @@ class Dataset(abc.ABC):
         a training is then evaluated on it, and its best checkpoint chosen by it, so that the
         evaluation split serves `vaeflow evaluate` alone. 0 for none, unless the source
         itself has a validation split.
+      augmentations: random changes of the training images, in this order: a list of
+        `Augmentation`s, in gin `[@RandomCrop(), @RandomFlip()]`. A crop comes first, and everything
+        outside of the training steps sees the middle of the images.
 
     Raises:
+      ConfigurationError: a crop is not the first augmentation, or static binarization meets one that
+        makes other pixels.
       ValueError: a setting is out of range.
 
     Example:
@@ -103,11 +114,20 @@ class Dataset(abc.ABC):
     """
 
     validation_fraction: float = 0.0
+    augmentations: tuple[Augmentation, ...] = ()
 
-    def __init__(self, binarization: str = "none", validation_fraction: float = 0.0):
+    def __init__(
+        self,
+        binarization: str = "none",
+        validation_fraction: float = 0.0,
+        augmentations: Sequence[Augmentation] = (),
+    ):
         own = type(self).__name__
         self.binarization = validation.one_of(f"{own}.binarization", binarization, BINARIZATIONS)
         self.validation_fraction = validation.fraction(f"{own}.validation_fraction", validation_fraction)
+        self.augmentations = checked_augmentations(f"{own}.augmentations", augmentations)
+        if self.binarization == "static":
+            check_keep_values(self.augmentations, f"{own}.binarization")
 
     @property
     def has_own_validation(self) -> bool:
@@ -143,12 +163,15 @@ class Split(abc.ABC):
       factor_names: names of the F known factors of an example, or `()`.
       array: the whole split as one array `[N, H, W, C]`; None if it is not held in memory.
       binarization: as for `Dataset`; `pipeline.read_split` sets it, and `to_floats` reads it.
+      crop: the `RandomCrop` that is cut where images of mixed sizes are decoded: `examples` gives
+        the middle of each, `crops` another place. None for images of one size.
     """
 
     code_sizes: tuple[int, ...] = ()
     factor_names: tuple[str, ...] = ()
     array: np.ndarray | None = None
     binarization: str = "none"
+    crop: RandomCrop | None = None
 
     def __init__(self, num_examples: int, shape: Sequence[int], dtype: str, content: str = "images"):
         self.num_examples = validation.positive_count("num_examples", num_examples)
@@ -166,6 +189,15 @@ class Split(abc.ABC):
         Returns:
           A tensor `[n, H, W, C]` of `dtype`.
         """
+
+    def crops(self, indices: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
+        """Returns rectangles as `examples` does, at the places of `draws`; see `RandomCrop.corners`."""
+        raise NotImplementedError
+
+    @property
+    def stored_shape(self) -> tuple[int, ...]:
+        """The shape of an image as `examples` gives it; larger than `shape` if training crops it."""
+        return self.shape
 
     def factors(self, indices: np.ndarray) -> np.ndarray | None:
         """Returns the factors at `indices` (NumPy `[n]`), int64 `[n, F]`; None if they are unknown."""
@@ -237,12 +269,18 @@ class Split(abc.ABC):
         """Returns a digest of the content in hexadecimal digits; empty if it costs too much to know."""
         return "" if self.array is None else hashlib.sha256(self.array.data).hexdigest()
 
-    def to_floats(self, images: Any, dtype: str | tf.DType) -> tf.Tensor:
+    def to_floats(
+        self,
+        images: Any,
+        dtype: str | tf.DType,
+        augment: Callable[[tf.Tensor], tf.Tensor] | None = None,
+    ) -> tf.Tensor:
         """Casts and scales stored images on the device; draws their pixels if binarization is dynamic.
 
         Args:
           images: `[b, H, W, C]`, uint8 (0 to 255) or float32 (0 to 1), as stored; or codes, or latents.
           dtype: the dtype of the result, float32 or float64.
+          augment: changes the scaled images; None leaves them.
 
         Returns:
           `[b, H, W, C]`, `dtype`, in [0, 1]. Dynamic binarization draws each pixel with its
@@ -254,19 +292,9 @@ class Split(abc.ABC):
         scaled = tf.cast(images, dtype)
         if images.dtype == tf.uint8:
             scaled /= 255.0
+        if augment is not None:
+            scaled = augment(scaled)
         if self.binarization == "dynamic":
             noise = random.uniform((tf.shape(images)[0], *images.shape[1:]), dtype)
             scaled = tf.cast(noise <= scaled, dtype)
         return scaled
-
-
-def check_range(images: np.ndarray, what: str) -> None:
-    """Raises `DataError` unless float images are all in [0, 1]; `what` names them."""
-    if images.dtype != np.float32 or not images.size:
-        return
-    lowest, highest = float(np.min(images)), float(np.max(images))
-    if not (lowest >= 0 and highest <= 1):  # Not a number is neither.
-        raise DataError(
-            f"{what} of float32 must have pixels in 0 to 1, they are {lowest:g} to {highest:g}; scale them, "
-            "or give uint8 from 0 to 255"
-        )

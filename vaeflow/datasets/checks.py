@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from vaeflow.datasets.base import Dataset, Split, check_range
+from vaeflow.datasets.augmented import AugmentedSplit
+from vaeflow.datasets.base import Dataset, Split
 from vaeflow.errors import ConfigurationError, DataError, user_code
 
 _NUM_TRIED = 3
@@ -54,9 +55,22 @@ def check_examples(split: Split) -> None:
         raise _wrong(split, "examples", f"must return {announced}, for {count} indices; it returned {given}")
     try:
         if split.content == "images":
-            check_range(np.asarray(images), "images")
+            _check_range(np.asarray(images), "images")
     except DataError as error:
         raise _wrong(split, "examples", f"returns wrong pixels: {error}") from None
+
+
+def check_augmentations(split: Split) -> None:
+    """Changes a few images of a split as training does, if one of its augmentations is the user's own.
+
+    Raises:
+      ConfigurationError: it fails, or returns something else than it should.
+    """
+    if not isinstance(split, AugmentedSplit) or not any(map(user_code.is_users, split.augmentations)):
+        return
+    indices = tf.range(min(_NUM_TRIED, split.num_examples), dtype=tf.int64)
+    stored = split.training_examples(indices, 0, tf.constant(0, tf.int64))
+    split.training_floats(stored, "float32", 0, 0)
 
 
 def check_reads(model: Any, split: Split) -> None:
@@ -151,3 +165,15 @@ def _try_labels(split: Split) -> None:
 
 def _wrong(owner, doing, problem):
     return user_code.wrong(owner, doing, problem, DataError)
+
+
+def _check_range(images: np.ndarray, what: str) -> None:
+    """Raises `DataError` unless float images are all in [0, 1]; `what` names them."""
+    if images.dtype != np.float32 or not images.size:
+        return
+    lowest, highest = float(np.min(images)), float(np.max(images))
+    if not (lowest >= 0 and highest <= 1):  # Not a number is neither.
+        raise DataError(
+            f"{what} of float32 must have pixels in 0 to 1, they are {lowest:g} to {highest:g}; scale them, "
+            "or give uint8 from 0 to 255"
+        )

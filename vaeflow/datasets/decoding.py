@@ -59,12 +59,17 @@ def decode_image(
     try:
         # On an accelerator each of these tiny operations would wait for a transfer.
         with tf.device("CPU:0"):
-            return _decode(upright(data), channels, size).numpy()
+            return decode_in_graph(upright(data), channels, size).numpy()
     except tf.errors.InvalidArgumentError as error:
-        reason = error.message.split("} ")[-1].split(" [Op:")[0]
-        raise DataError(
-            f"{source} cannot be decoded as an image with {channels} channels: {reason}; replace or remove it"
-        ) from error
+        raise not_decoded(source, channels, error) from error
+
+
+def not_decoded(source: object, channels: int, error: tf.errors.OpError) -> DataError:
+    """Returns the error for bytes of `source` that TensorFlow cannot decode."""
+    reason = error.message.split("} ")[-1].split(" [Op:")[0]
+    return DataError(
+        f"{source} cannot be decoded as an image with {channels} channels: {reason}; replace or remove it"
+    )
 
 
 def upright(data: bytes) -> bytes:
@@ -76,12 +81,11 @@ def upright(data: bytes) -> bytes:
     Args:
       data: the bytes of an image.
     """
-    is_tiff = data[:4] in _TIFF
-    if not is_tiff and not _may_have_orientation(data):
+    if not is_tiff(data) and not _may_have_orientation(data):
         return data
     # What Pillow cannot read either, TensorFlow will describe. It raises nearly every class there is.
     with contextlib.suppress(Exception), silenced_pillow(), Image.open(io.BytesIO(data)) as image:
-        if not is_tiff and image.getexif().get(_ORIENTATION, 1) == 1:
+        if not is_tiff(data) and image.getexif().get(_ORIENTATION, 1) == 1:
             return data
         if image.mode[0] in "IF":  # 16 bits, or floats, which PNG would cut off.
             return data
@@ -91,6 +95,21 @@ def upright(data: bytes) -> bytes:
         turned.convert("RGBA" if has_alpha else "RGB").save(written, "PNG", compress_level=1)
         return written.getvalue()
     return data
+
+
+def orientation(data: bytes) -> int:
+    """Returns how an image is to be turned, 1 to 8 as the tag in EXIF says; 1 leaves it as it is."""
+    if not _may_have_orientation(data):
+        return 1
+    with contextlib.suppress(Exception), silenced_pillow(), Image.open(io.BytesIO(data)) as image:
+        found = image.getexif().get(_ORIENTATION, 1)
+        return found if found in range(1, 9) else 1
+    return 1
+
+
+def is_tiff(data: bytes) -> bool:
+    """Whether bytes begin as a TIFF file, which TensorFlow cannot decode."""
+    return data[:4] in _TIFF
 
 
 def _may_have_orientation(data: bytes) -> bool:
@@ -115,10 +134,7 @@ def decode_images(
     fit: bool,
     retry: Callable[[], tf.Tensor],
 ) -> tf.Tensor:
-    """Decodes images in parallel inside a graph, free of Python's interpreter lock.
-
-    An error inside a graph cannot name the file. So images that fail are skipped at first;
-    if there are any, `retry` decodes all images again.
+    """Decodes images in parallel inside a graph; see `decode_in_parallel`.
 
     Args:
       contents: a tensor `[n]` of the bytes of images, made `upright`.
@@ -132,12 +148,39 @@ def decode_images(
     """
 
     def decode(content):
-        return tf.ensure_shape(_decode(content, shape[2], shape[:2] if fit else None), shape)
+        return decode_in_graph(content, shape[2], shape[:2] if fit else None)
 
-    count = tf.shape(contents, out_type=tf.int64)[0]
+    return decode_in_parallel((contents,), decode, shape, retry)
+
+
+def decode_in_parallel(
+    elements: tuple[tf.Tensor, ...],
+    decode: Callable[..., tf.Tensor],
+    shape: tuple[int, ...],
+    retry: Callable[[], tf.Tensor],
+) -> tf.Tensor:
+    """Decodes images in parallel inside a graph, free of Python's interpreter lock.
+
+    An error inside a graph cannot name the file. So images that fail are skipped at first;
+    if there are any, `retry` decodes all images again.
+
+    Args:
+      elements: tensors `[n, …]`, of which `decode` takes one row each.
+      decode: returns one image, uint8.
+      shape: `(H, W, C)` of the images.
+      retry: returns all of them, decoded in Python, whose errors name the file or record.
+
+    Returns:
+      A tensor `[n, H, W, C]`, uint8.
+    """
+
+    def decode_one(*row):
+        return tf.ensure_shape(decode(*row), shape)
+
+    count = tf.shape(elements[0], out_type=tf.int64)[0]
     options = tf.data.Options()
     options.autotune.enabled = False
-    decoded = tf.data.Dataset.from_tensor_slices(contents).map(decode, os.cpu_count(), deterministic=True)
+    decoded = tf.data.Dataset.from_tensor_slices(elements).map(decode_one, os.cpu_count(), deterministic=True)
     # A batch needs at least one image.
     filler = tf.data.Dataset.from_tensors(tf.zeros(shape, tf.uint8))
     batch = decoded.ignore_errors().concatenate(filler).batch(count + 1).with_options(options)
@@ -145,7 +188,7 @@ def decode_images(
     return tf.cond(tf.shape(images, out_type=tf.int64)[0] == count, lambda: images, retry)
 
 
-def _decode(data: bytes | tf.Tensor, channels: int, size: tuple[int, ...] | None) -> Any:
+def decode_in_graph(data: bytes | tf.Tensor, channels: int, size: tuple[int, ...] | None) -> Any:
     """Does the work of `decode_image` in TensorFlow operations, eagerly or in a graph."""
     # WebP, BMP and GIF cannot be decoded as gray images.
     decoded_channels = 3 if channels == 1 else channels

@@ -22,11 +22,15 @@ class DerivedSplit(Split):
         super().__init__(count, source.shape, dtype or source.dtype, source.content)
         self.code_sizes = source.code_sizes
         self.factor_names = source.factor_names
+        self.crop = source.crop
         self._source = source
 
     @functools.cached_property
     def factor_sizes(self) -> tuple[int, ...]:
         return self._source.factor_sizes
+
+    def crops(self, indices: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
+        return self._source.crops(indices, draws)
 
     def factors(self, indices: np.ndarray) -> np.ndarray | None:
         return self._source.factors(indices)

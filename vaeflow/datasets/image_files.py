@@ -155,29 +155,36 @@ class ImageFiles:
                 self._notes[text].extend(inside)
 
 
-def intact(paths: Sequence[str], skips_damaged: bool) -> tuple[list[str], str]:
+def intact(
+    paths: Sequence[str], skips_damaged: bool, least_size: tuple[int, ...] | None = None
+) -> tuple[list[str], str]:
     """Checks all files of a split, in parallel and without decoding those that look whole.
 
     Args:
       paths: the files.
       skips_damaged: whether to leave damaged files out; False refuses them.
+      least_size: the height and width of a `RandomCrop` of these images in their own sizes; None
+        for any size.
 
     Returns:
       The paths of the intact files, and a digest of names, sizes and the ends of the files.
 
     Raises:
-      DataError: files are damaged and must not be skipped; the message names the first.
+      DataError: files are damaged and must not be skipped, or images are too small; the message
+        names the first.
     """
     if not paths:
         return [], ""
     root = os.path.commonpath([os.path.dirname(path) for path in paths])  # noqa: PTH120
     digest = hashlib.sha256()
-    damaged, kept = [], []
+    damaged, small, kept = [], [], []
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         for path, health in zip(paths, pool.map(image_health.examine, paths), strict=True):
             watchdog.progress(f"the check of the images, after {path}")
             if health.problem is None:
                 kept.append(path)
+                if least_size is not None and _is_smaller(health.size, least_size):
+                    small.append(f"{path} ({health.size[0]}x{health.size[1]} pixels)")
             else:
                 damaged.append(f"{path} ({health.problem})")
             digest.update(os.fsencode(os.path.relpath(path, root)) + b"\0" + health.digest)
@@ -190,7 +197,18 @@ def intact(paths: Sequence[str], skips_damaged: bool) -> tuple[list[str], str]:
         logging.warning(
             "%d of %d files are damaged and skipped: %s", len(damaged), len(paths), listing(damaged)
         )
+    if least_size is not None and small:
+        raise DataError(
+            f"{len(small)} of {len(paths)} images are smaller than `RandomCrop.size`, "
+            f"{least_size[0]}x{least_size[1]}: {listing(small)}; remove them, make the crop smaller, or "
+            f"scale the shorter side of all images: `ImageFolder.image_size` = {max(least_size)}"
+        )
     return kept, digest.hexdigest()
+
+
+def _is_smaller(size: Sequence[int], least_size: Sequence[int]) -> bool:
+    """Whether an image is too small, however it is turned."""
+    return min(size) < min(least_size) or max(size) < max(least_size)
 
 
 def _copies(paths: Sequence[str]) -> list[list[str]]:

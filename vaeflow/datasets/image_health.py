@@ -27,10 +27,12 @@ class Health(NamedTuple):
     Attributes:
       problem: what is wrong with it; None if it is whole.
       digest: of its size and its two ends.
+      size: the height and width that its header declares, before it is turned.
     """
 
     problem: str | None
     digest: bytes
+    size: tuple[int, int] = (0, 0)
 
 
 def examine(path: str) -> Health:
@@ -42,27 +44,28 @@ def examine(path: str) -> Health:
             file.seek(max(0, size - _END_BYTES))
             tail = file.read(_END_BYTES)
             digest = hashlib.sha256(b"%d\0" % size + head + tail).digest()
-            return Health(_problem(file, size, head, tail), digest)
+            problem, pixels = _examined(file, size, head, tail)
+            return Health(problem, digest, pixels)
     except (DataError, OSError) as error:
         return Health(str(error), b"")
 
 
-def _problem(file: BinaryIO, size: int, head: bytes, tail: bytes) -> str | None:
+def _examined(file: BinaryIO, size: int, head: bytes, tail: bytes) -> tuple[str | None, tuple[int, int]]:
     if not size:
-        return "empty"
-    if problem := _wrong_header(file):
-        return problem
-    if _looks_whole(file, head, tail, size):
-        return None
+        return "empty", (0, 0)
+    problem, pixels = _header(file)
+    if problem or _looks_whole(file, head, tail, size):
+        return problem, pixels
     file.seek(0)
     try:
         decoding.decode_image(file.read(), "the file", 3)
     except DataError as error:
-        return str(error).removeprefix("the file ").partition("; ")[0]
-    return None
+        return str(error).removeprefix("the file ").partition("; ")[0], pixels
+    return None, pixels
 
 
-def _wrong_header(file: BinaryIO) -> str | None:
+def _header(file: BinaryIO) -> tuple[str | None, tuple[int, int]]:
+    """Reads the header: what is wrong with it, and the height and width that it declares."""
     file.seek(0)
     try:
         # Pillow warns of sizes that the limit below refuses.
@@ -71,10 +74,10 @@ def _wrong_header(file: BinaryIO) -> str | None:
     # A damaged file makes Pillow raise nearly every class there is.
     except Exception as error:
         reason = "no image of a known format" if isinstance(error, Image.UnidentifiedImageError) else error
-        return " ".join(str(reason).split())[:200] or type(error).__name__
+        return " ".join(str(reason).split())[:200] or type(error).__name__, (0, 0)
     if not 0 < width * height <= _MOST_PIXELS:
-        return f"its header declares {height}x{width} pixels"
-    return None
+        return f"its header declares {height}x{width} pixels", (height, width)
+    return None, (height, width)
 
 
 def _looks_whole(file: BinaryIO, head: bytes, tail: bytes, size: int) -> bool:

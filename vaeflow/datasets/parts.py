@@ -46,5 +46,8 @@ class PartSplit(DerivedSplit):
     def examples(self, indices: tf.Tensor) -> tf.Tensor:
         return self._source.examples(self._in_source(indices))
 
+    def crops(self, indices: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
+        return self._source.crops(self._in_source(indices), draws)
+
     def _in_source(self, indices: tf.Tensor) -> tf.Tensor:
         return tf.gather(tf.constant(self._indices), indices)

@@ -9,29 +9,33 @@ import numpy as np
 import tensorflow as tf
 
 from vaeflow import random
+from vaeflow.datasets.augmentations import crop_of
+from vaeflow.datasets.augmented import AugmentedSplit, center_cropped
 from vaeflow.datasets.base import VALIDATION, Dataset, Split, validation_part
 from vaeflow.datasets.binarization import binarize_split
 from vaeflow.datasets.checks import load_split
 from vaeflow.datasets.order import ExampleOrder
 from vaeflow.datasets.parts import part_of
-from vaeflow.devices import replicas
 from vaeflow.errors import ConfigurationError, DataError
 
 _INDEX_ROWS = 64  # The number of batches whose indices go from Python to tf.data at once.
 
 
-def read_split(dataset: Dataset, name: str) -> Split:
+def read_split(dataset: Dataset, name: str, augmented: bool = False) -> Split:
     """Reads a split of a dataset, and binarizes it if the binarization is static.
 
     Args:
       dataset: the dataset to read.
       name: `"train"`, `"evaluation"`, or if the dataset has one, `"validation"`.
+      augmented: True for the images that training steps see. False gives the middle of them if the
+        dataset crops its training images.
 
     Returns:
       A `Split`.
 
     Raises:
-      ConfigurationError: the dataset has no validation split, or it would be empty.
+      ConfigurationError: the dataset has no validation split, or it would be empty, or the images
+        cannot be augmented.
       DataError: the data is missing or unreadable.
     """
     if name == VALIDATION and not has_validation(dataset):
@@ -47,7 +51,9 @@ def read_split(dataset: Dataset, name: str) -> Split:
             split, validation_part(name, split.num_examples, dataset.validation_fraction, setting)
         )
     split.binarization = dataset.binarization
-    return split
+    if augmented and dataset.augmentations:
+        return AugmentedSplit(split, dataset.augmentations)
+    return center_cropped(split, crop_of(dataset.augmentations))
 
 
 def has_validation(dataset: Dataset) -> bool:
@@ -89,13 +95,18 @@ def keyed_batch(
       stream: the name of this use of the seed; see `random.keyed`.
       step: an int or scalar tensor.
       first_position: the position of the first example in the global batch, or in the split.
-      batch_size: the number of examples of the global batch; None where the batch is the whole.
+      batch_size: of a training, whose images are augmented; None elsewhere: the batch is the whole.
 
     Yields:
       The batch, its images `[b, H, W, C]`, `dtype`, in [0, 1]; see `Split.to_floats`.
     """
     with random.keyed(seed, stream, step, first_position, batch_size):
-        yield {**stored, "images": split.to_floats(stored["images"], dtype)}
+        if batch_size is not None and isinstance(split, AugmentedSplit):
+            first_use = tf.cast(step, tf.int64) * batch_size + tf.cast(first_position, tf.int64)
+            images = split.training_floats(stored["images"], dtype, seed, first_use)
+        else:
+            images = split.to_floats(stored["images"], dtype)
+        yield {**stored, "images": images}
 
 
 def training_batches(
@@ -125,14 +136,22 @@ def training_batches(
             step = first_step
             while True:
                 batches = [order.batch(s) for s in range(step, step + _INDEX_ROWS)]
-                yield _rows_of_worker(np.concatenate(batches), num_replicas, order.batch_size, context)
+                uses = np.arange(step * order.batch_size, (step + _INDEX_ROWS) * order.batch_size)
+                yield tuple(
+                    _rows_of_worker(each, num_replicas, order.batch_size, context)
+                    for each in (np.concatenate(batches), uses)
+                )
                 step += _INDEX_ROWS
 
-        signature = tf.TensorSpec((None, order.batch_size // num_replicas), tf.int64)
-        indices = tf.data.Dataset.from_generator(rows, output_signature=signature).unbatch()
-        batches = indices.map(
-            lambda part: stored_batch(split, part, reads), tf.data.AUTOTUNE, deterministic=True
-        )
+        def read(part, uses):
+            images = None
+            if isinstance(split, AugmentedSplit):
+                images = split.training_examples(part, order.seed, uses[0])
+            return stored_batch(split, part, reads, images)
+
+        row = tf.TensorSpec((None, order.batch_size // num_replicas), tf.int64)
+        indices = tf.data.Dataset.from_generator(rows, output_signature=(row, row)).unbatch()
+        batches = indices.map(read, tf.data.AUTOTUNE, deterministic=True)
         # If the stream might end, workers synchronize before each batch and lose its static size.
         endless = batches.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
         return endless.prefetch(tf.data.AUTOTUNE)
@@ -219,13 +238,6 @@ def place_on_devices(split: Split, strategy: tf.distribute.Strategy, reads: Sequ
     return copy()
 
 
-def own_part(values: Any) -> tf.Tensor:
-    """Takes this replica's part of `[B]`, in the order of the replicas. Call it inside a replica."""
-    share = values.shape[0] // replicas.num_replicas()
-    first = replicas.replica_index() * share
-    return values[first : first + share]
-
-
 class ResidentBatch:
     """A batch of arrays on the device. A part of it copies only its own examples.
 
@@ -261,16 +273,20 @@ class StoredBatch:
         return {name: tf.identity(value[first:last]) for name, value in self._values.items()}
 
 
-def stored_batch(split: Split, indices: tf.Tensor, reads: Sequence[str] = ()) -> dict[str, tf.Tensor]:
+def stored_batch(
+    split: Split, indices: tf.Tensor, reads: Sequence[str] = (), images: tf.Tensor | None = None
+) -> dict[str, tf.Tensor]:
     """Reads the examples at `indices` `[b]` as they are stored, with fully known shapes.
 
     Args:
       split: the split to read.
       indices: int64 `[b]`.
       reads: what the batch holds besides images.
+      images: those images, where they are read already.
     """
     size = indices.shape[0]
-    batch = {"images": tf.ensure_shape(split.examples(indices), (size, *split.shape))}
+    images = split.examples(indices) if images is None else images
+    batch = {"images": tf.ensure_shape(images, (size, *split.stored_shape))}
     if "labels" in reads:
         batch["labels"] = tf.ensure_shape(split.labels(indices), (size, len(split.factor_names)))
     return batch
@@ -278,7 +294,7 @@ def stored_batch(split: Split, indices: tf.Tensor, reads: Sequence[str] = ()) ->
 
 def blank_batch(split: Split, num_examples: int, reads: Sequence[str] = ()) -> dict[str, tf.Tensor]:
     """Returns a batch of black images with labels 0, as it would be stored."""
-    batch = {"images": tf.zeros((num_examples, *split.shape), split.dtype)}
+    batch = {"images": tf.zeros((num_examples, *split.stored_shape), split.dtype)}
     if "labels" in reads:
         batch["labels"] = tf.zeros((num_examples, len(split.factor_names)), tf.int64)
     return batch

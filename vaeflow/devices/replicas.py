@@ -25,6 +25,13 @@ def replica_index() -> int | tf.Tensor:
     return 0 if context is None else context.replica_id_in_sync_group
 
 
+def own_part(values: Any) -> tf.Tensor:
+    """Takes this replica's part of `[B]`, in the order of the  Call it inside a replica."""
+    share = values.shape[0] // num_replicas()
+    first = replica_index() * share
+    return values[first : first + share]
+
+
 def gather(value: tf.Tensor) -> tf.Tensor:
     """Concatenates `[b, …]` of every replica to `[B, …]`, in the order of the global batch.
 

@@ -77,7 +77,7 @@ def make_trainer(values):
         factories = (values[name] for name in ("strategy", "model", "optimizer"))
         strategy, model, optimizer = making.make_all(settings.seed, values["precision"], *factories)
         making.follow_run(model, optimizer, values["num_steps"])
-    split = pipeline.read_split(values["dataset"], "train")
+    split = pipeline.read_split(values["dataset"], "train", augmented=True)
     with config.values_checked():
         return Trainer(model, optimizer, split, settings, strategy)
 

@@ -37,6 +37,7 @@ __all__ = [
     "KINDS",
     "Entry",
     "announced_plugins",
+    "augmentation",
     "callback",
     "command",
     "configured",
@@ -126,6 +127,7 @@ likelihood = functools.partial(register, "likelihood")
 posterior = functools.partial(register, "posterior")
 prior = functools.partial(register, "prior")
 dataset = functools.partial(register, "dataset")
+augmentation = functools.partial(register, "augmentation")
 optimizer = functools.partial(register, "optimizer")
 schedule = functools.partial(register, "schedule")
 callback = functools.partial(register, "callback")

@@ -138,7 +138,7 @@ class StepLoop:
 
     def _one_resident_step(self, source, step):
         def compute(arrays, indices, step):
-            batch = pipeline.ResidentBatch(arrays, pipeline.own_part(indices))
+            batch = pipeline.ResidentBatch(arrays, replicas.own_part(indices))
             return self._replica_step.compute(batch, step)
 
         return self._carry_out(self._strategy.run(compute, (*source, step)), step)

@@ -10,7 +10,7 @@ from absl import logging
 
 from vaeflow import optimizers
 from vaeflow.datasets import Split, pipeline
-from vaeflow.datasets.checks import check_examples, check_reads
+from vaeflow.datasets.checks import check_augmentations, check_examples, check_reads
 from vaeflow.datasets.order import ExampleOrder
 from vaeflow.devices import compile_modes, cores, graph_rewrites, replicas
 from vaeflow.errors import ConfigurationError, TrainingDiverged, user_code
@@ -69,6 +69,7 @@ class Trainer:
     ):
         graph_rewrites.make_reproducible()
         check_examples(split)
+        check_augmentations(split)
         self.model, self.optimizer = model, optimizer
         self.split = split
         self.settings = settings
