@@ -76,7 +76,8 @@ class FrozenNet(Layer):
         """Reads the file, unless the net came with a model that Keras has loaded."""
         if self.net is None:
             self.sha256 = _checked_sha256(self.file, self.sha256)
-            self._hold(SavedModelNet(self.file) if self.file.is_dir() else _loaded(self.file))
+            is_folder = self.file.is_dir()
+            self._hold(SavedModelNet(self.file) if is_folder else self._in_precision(_loaded(self.file)))
 
     def call(self, inputs: tf.Tensor) -> Any:
         if isinstance(self.net, SavedModelNet):
@@ -138,6 +139,16 @@ class FrozenNet(Layer):
         # Around Keras' attribute tracking: it has the layers of the net.
         object.__setattr__(self, "_to_layers", to_layers)
 
+    def _in_precision(self, net):
+        """Returns the net with variables and inputs of the model's dtype; a convolution takes no others."""
+        if {variable.dtype for variable in net.variables} <= {self.variable_dtype}:
+            return net
+        again: Any = keras.saving.deserialize_keras_object(
+            _with_dtype(keras.saving.serialize_keras_object(net), self.variable_dtype)
+        )
+        again.set_weights(net.get_weights())
+        return again
+
     def _layer(self, name):
         self._check_names([layer.name for layer in getattr(self.net, "layers", ())], (name,))
         return self.net.get_layer(name)
@@ -148,6 +159,20 @@ class FrozenNet(Layer):
                 raise ConfigurationError(
                     f"{self.file.name} has no layer or output {name!r}; it has {', '.join(known) or 'none'}"
                 )
+
+
+def _with_dtype(config: Any, dtype: str) -> Any:
+    """Returns the configuration of a net with another dtype of its layers and of its inputs."""
+    if isinstance(config, list):
+        return [_with_dtype(each, dtype) for each in config]
+    if not isinstance(config, dict):
+        return config
+    if config.get("class_name") == "DTypePolicy":
+        return config | {"config": {"name": dtype}}
+    config = {name: _with_dtype(value, dtype) for name, value in config.items()}
+    if config.get("class_name") == "InputLayer":
+        config["config"] |= {"dtype": dtype}
+    return config
 
 
 def _checked_sha256(path: pathlib.Path, expected: str | None) -> str:

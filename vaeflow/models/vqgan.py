@@ -5,12 +5,12 @@ from typing import Any
 from vaeflow import registry
 from vaeflow.layers import (
     Adversary,
+    AttentionMapDecoder,
+    AttentionMapEncoder,
     LaplaceLikelihood,
     Likelihood,
     Posterior,
     Prior,
-    ResidualMapDecoder,
-    ResidualMapEncoder,
     UniformCodes,
     VectorQuantizer,
 )
@@ -38,11 +38,11 @@ class VQGAN(Tokenizer):
     def __init__(self, num_latents: int = 64, **kwargs: Any):
         super().__init__(num_latents, **kwargs)
 
-    def default_encoder(self) -> ResidualMapEncoder:
-        return ResidualMapEncoder(dtype=self.dtype_policy)
+    def default_encoder(self) -> AttentionMapEncoder:
+        return AttentionMapEncoder(dtype=self.dtype_policy)
 
-    def default_decoder(self) -> ResidualMapDecoder:
-        return ResidualMapDecoder(dtype=self.dtype_policy)
+    def default_decoder(self) -> AttentionMapDecoder:
+        return AttentionMapDecoder(dtype=self.dtype_policy)
 
     def default_posterior(self) -> Posterior:
         return VectorQuantizer(self.num_latents, dtype=self.variable_dtype)
