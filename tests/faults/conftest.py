@@ -44,7 +44,7 @@ def completes(runs):
     """Checks that one more clean run completes, and ends as another that nothing disturbed."""
 
     def completes(name, *arguments, undisturbed="undisturbed"):
-        finished = runs.run(name, *arguments)
+        finished = runs.start(name, *arguments).finish(300)
         assert finished.code == 0, finished
         assert runs.lines(name) == runs.lines(undisturbed)
         one, other = runs.result(name), runs.result(undisturbed)

@@ -2,7 +2,7 @@
 
 python -m pytest -m roulette        # 20 kills of one run, 6 of a run of two workers, 8 of an export
 
-All with `vae.gin` at its own batch size, since small nets and batches hide a difference of bits.
+All here with `vae.gin` at its own batch size, since small nets and batches hide a difference of bits.
 """
 
 import functools
@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from tests.fixtures.commands import REPOSITORY, Command, Runs
+from tests.fixtures.roulette import has_trained_past, play
 from vaeflow.clusters.local import _free_ports
 from vaeflow.devices.workers import Workers, to_tf_config
 
@@ -56,56 +57,6 @@ def runs(tmp_path_factory):
     return runs
 
 
-def play(runs, completes, num_kills, num_steps, seed):
-    """Kills a run again and again, and checks what is left of it each time; then lets it end.
-
-    Some kills come while the command starts, the others in a step of its share of the whole.
-    Nothing pauses, and each loop of four steps writes to
-    all files: most kills meet one that is being written.
-    """
-    settings = [f"--gin_param=train.num_steps = {num_steps}"]
-    undisturbed, name = f"{num_kills} kills less", f"{num_kills} kills"
-    start_seconds = _start_seconds(runs, undisturbed, settings)
-    choice = random.Random(seed)
-    store = runs.store(name)
-    done = [0]
-    for _ in range(num_kills):
-        log_before = runs.text(name)
-        process = runs.start(name, *settings)
-        if choice.random() < 0.25:
-            deadline = time.monotonic() + choice.uniform(0, start_seconds)
-            while time.monotonic() < deadline and not _has_trained_past(runs, name, done[-1], log_before):
-                time.sleep(0.01)
-        else:
-            # By steps, since the time that they take depends on what else the machine does.
-            step = done[-1] + choice.uniform(0, num_steps / (num_kills + 1))
-            process.wait_until(functools.partial(_has_trained_past, runs, name, step, log_before))
-            time.sleep(choice.uniform(0, 0.1))
-        process.kill()
-        finished = process.finish()
-        assert finished.code == -signal.SIGKILL, finished
-        assert all(store.problem_with(step) is None for step in store.steps())
-        done.append(max(store.steps(), default=0))
-    assert done == sorted(done), "a kill cost a checkpoint"
-    assert 0 < done[-1] < num_steps
-    completes(name, *settings, undisturbed=undisturbed)
-
-
-def _has_trained_past(runs, name, step, log_before):
-    """Whether a run has logged a later step; the log of before may hold steps that were lost."""
-    return runs.text(name) != log_before and runs.last_step(name) > step
-
-
-def _start_seconds(runs, name, settings):
-    """Runs undisturbed; returns the seconds until the first loop was trained."""
-    started = time.monotonic()
-    process = runs.start(name, *settings)
-    process.wait_until(lambda: runs.text(name))
-    seconds = time.monotonic() - started
-    assert process.finish().code == 0
-    return seconds
-
-
 @pytest.mark.long
 def test_five_kills(runs, completes):
     """Row 4. Where a slot of the optimizer or a moving average is not saved, it ends with other bits."""
@@ -135,7 +86,7 @@ def test_six_kills_of_two_workers(runs):
     choice, store = random.Random(2), runs.store("killed pair")
     for _ in range(6):
         workers = start_pair(runs, "killed pair")
-        workers[0].wait_until(functools.partial(_has_trained_past, runs, "killed pair", 0, ""))
+        workers[0].wait_until(functools.partial(has_trained_past, runs, "killed pair", 0, ""))
         time.sleep(choice.uniform(0, 8))
         killed = choice.randrange(2)
         workers[killed].kill()

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tests.fixtures import small_codes, tiny_runs
 from tests.fixtures.replica_steps import stored
-from vaeflow import optimizers, random
+from vaeflow import optimizers, random, testing
 from vaeflow.analysis.evaluator import Evaluator
 from vaeflow.analysis.examples import Examples
 from vaeflow.datasets import InMemorySplit
@@ -132,6 +132,14 @@ def test_before_the_first_step_the_discriminator_has_no_say(adaptive):
     np.testing.assert_array_equal(model.adversary.discriminator.kernel, before)
     step.apply(tf.distribute.get_strategy(), result, tf.constant(6, tf.int64))
     assert np.abs(model.adversary.discriminator.kernel - before).max() > 1e-6
+
+
+def test_a_run_that_is_stopped_goes_on_with_the_same_bits():
+    """Both nets and optimizers, the codebook and LeCam's averages; processes that are killed do so elsewhere."""
+    with tiny_runs.untraced():
+        testing.check_resume(
+            lambda: small_codes.pointwise_gan(first_step=1, every=2, lecam_weight=0.1), SHAPE
+        )
 
 
 def evaluated(model):

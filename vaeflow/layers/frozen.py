@@ -85,8 +85,11 @@ class FrozenNet(Layer):
             names = self.layers or self.net.output_names
             outputs = [named[name] for name in names]
             outputs = outputs if self.layers or len(outputs) > 1 else outputs[0]
+        elif self._to_layers is not None:
+            # Keras returns a single output as no list.
+            outputs = tf.nest.flatten(self._to_layers(inputs, training=False))
         else:
-            outputs = (self._to_layers or self.net)(inputs, training=False)
+            outputs = self.net(inputs, training=False)
         return tf.nest.map_structure(lambda value: tf.cast(value, self.compute_dtype), outputs)
 
     def inner_layers(self) -> list[keras.layers.Layer]:
