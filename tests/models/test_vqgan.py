@@ -135,7 +135,7 @@ def test_before_the_first_step_the_discriminator_has_no_say(adaptive):
 
 
 def test_a_run_that_is_stopped_goes_on_with_the_same_bits():
-    """Both nets and optimizers, the codebook and LeCam's averages; processes that are killed do so elsewhere."""
+    """Both nets, both optimizers, the codebook and LeCam's averages; tests/faults kills processes."""
     with tiny_runs.untraced():
         testing.check_resume(
             lambda: small_codes.pointwise_gan(first_step=1, every=2, lecam_weight=0.1), SHAPE
