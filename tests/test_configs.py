@@ -73,7 +73,8 @@ def path(request):
 
 # Of families that the default suite trains in their own tests.
 OF_FAMILIES = {
-    "conditional_vae", "flow_prior_vae", "iaf_vae", "iwae", "ladder_vae", "mixture_vae", "vamp_vae", "vq_vae", "vqgan"
+    "conditional_vae", "flow_prior_vae", "iaf_vae", "iwae", "ladder_vae", "mixture_vae", "vamp_vae", "vq_vae",
+    "vqgan",
 }  # fmt: skip
 TRAINED = [
     pytest.param(path, marks=pytest.mark.families if path.stem in OF_FAMILIES else ()) for path in FILES
