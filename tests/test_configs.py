@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.fixtures import tiny_runs
+from tests.fixtures import code_prior_runs, tiny_runs
 from vaeflow import config
 
 REPOSITORY = pathlib.Path(__file__).parents[1]
@@ -46,6 +46,8 @@ DATA = {
     "ImageFolder": lambda folder: f"ImageFolder.folder = '{png_files(folder)}'",
     # The largest patches are the fewest.
     "Photographs": lambda folder: "Photographs.image_size = 128",
+    # Enough to be accepted; `test_it_trains` has codes in it.
+    "Codes": lambda folder: f"Codes.folder = '{folder}'",
     "RenderedSprites": lambda folder: "RenderedSprites.num_evaluation = 6",
 }
 
@@ -73,8 +75,8 @@ def path(request):
 
 # Of families that the default suite trains in their own tests.
 OF_FAMILIES = {
-    "conditional_vae", "flow_prior_vae", "iaf_vae", "iwae", "ladder_vae", "mixture_vae", "vamp_vae", "vq_vae",
-    "vqgan",
+    "code_prior", "conditional_vae", "flow_prior_vae", "iaf_vae", "iwae", "ladder_vae", "mixture_vae",
+    "vamp_vae", "vq_vae", "vqgan",
 }  # fmt: skip
 TRAINED = [
     pytest.param(path, marks=pytest.mark.families if path.stem in OF_FAMILIES else ()) for path in FILES
@@ -107,6 +109,8 @@ def test_it_is_accepted_as_it_is(path, data):
 @pytest.mark.slow
 @pytest.mark.parametrize("path", TRAINED, indirect=True, ids=NAMES)
 def test_it_trains(path, data, tmp_path):
+    if "@Codes()" in path.read_text():
+        data = f"Codes.folder = '{code_prior_runs.codes_of_photographs(tmp_path)}'"
     settings = {
         "train.num_steps": 2,
         "train.batch_size": 4,
@@ -127,7 +131,13 @@ def test_it_trains(path, data, tmp_path):
         result = config.call("train", workdir=tmp_path / "run")
     assert result["step"] == 2
     assert math.isfinite(result["train/loss"])
-    assert math.isfinite(result["evaluation/reconstruction_loss"])
+    pictures = {"images"}
+    if path.name == "code_prior.gin":  # It has no latents, and no pictures.
+        assert math.isfinite(result["evaluation/negative_log_likelihood"])
+        assert "evaluation/reconstruction_loss" not in result
+        pictures = set()
+    else:
+        assert math.isfinite(result["evaluation/reconstruction_loss"])
     # A deterministic encoder has no ELBO.
-    assert ("evaluation/negative_elbo" in result) == (path.name != "wae.gin")
-    assert {path.name for path in (tmp_path / "run").iterdir()} >= {"checkpoints", "images", "tensorboard"}
+    assert ("evaluation/negative_elbo" in result) == (path.name not in ("wae.gin", "code_prior.gin"))
+    assert {path.name for path in (tmp_path / "run").iterdir()} >= {"checkpoints", "tensorboard"} | pictures
