@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.fixtures import small_codes
 from vaeflow import layers, models, random
 from vaeflow.distributions import Gaussian
 from vaeflow.export import InferenceModule
@@ -140,6 +141,24 @@ def test_a_model_that_reads_labels_takes_them_in_all_functions():
     # Another label gives another image.
     one, other = (module.decode(latents, each)["images"] for each in (labels, labels[::-1]))
     assert np.abs(one - other).max() > 1e-3
+
+
+def test_codes_go_in_and_out(tmp_path):
+    model, module = perturbed(small_codes.small(layers.ResidualQuantizer(num_codes=7, depth=2)), (8, 8, 1))
+    assert (module.code_sizes, module.code_shape) == ((7, 7), (2, 2, 2))
+    loaded = saved(module, tmp_path)
+    images = examples(module, 5)
+    codes = loaded.signatures["encode_codes"](images=tf.constant(images))["codes"]
+    assert codes.dtype == tf.int32
+    np.testing.assert_array_equal(codes, model.encode_codes(images))
+    decoded = loaded.signatures["decode_codes"](codes=codes)["images"]
+    np.testing.assert_allclose(decoded, model.decode_codes(codes).mean, atol=1e-6)
+    # They stand for all that the decoder sees.
+    np.testing.assert_allclose(decoded, loaded.reconstruct(images)["reconstructions"], atol=1e-6)
+
+
+def test_a_model_without_codes_has_no_functions_of_codes():
+    assert make_module()[1].function_names == ("encode", "decode", "reconstruct", "sample")
 
 
 @pytest.mark.parametrize(("precision", "dtype"), [("mixed_bfloat16", "float32"), ("float64", "float64")])

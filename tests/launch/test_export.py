@@ -13,7 +13,7 @@ from tests.fixtures.disk import full_disk
 from vaeflow import config, trained
 from vaeflow.commands import command_line
 from vaeflow.commands import export as command
-from vaeflow.commands.programs import export
+from vaeflow.commands.programs import encode, export
 from vaeflow.errors import EnvironmentFailure
 from vaeflow.export import FORMATS, model_card
 
@@ -197,3 +197,17 @@ def test_a_precision_that_a_format_lacks(tmp_path, capsys, monkeypatch):
     assert run_export(workdir, "export.formats = ['tflite']") == 2
     assert "float32 models only, and this one was trained in float64" in capsys.readouterr().err
     assert not (workdir / "export").exists()
+
+
+def test_the_card_has_the_scale_that_an_encoding_measured(unexported, unchecked):
+    with tiny_runs.configuration_of_its_own():
+        assert command_line.main(encode.COMMAND, [f"--workdir={unexported}"]) == 0
+    manifest = json.loads((unexported / "encoded/manifest.json").read_text())
+    deviation = manifest["splits"]["train"]["statistics"]["z"]["all"]["deviation"][0]
+    assert run_export(unexported, "export.formats = ['keras']") == 0
+    assert f"| scale of the latents | 1 / standard deviation = {1 / deviation:.6g}, of" in card(unexported)
+    # Another checkpoint has other weights.
+    assert run_export(unexported, "export.formats = ['keras']", flags=["--checkpoint=10"]) == 0
+    assert "| scale of the latents | not measured" in card(unexported)
+    flags = ["--checkpoint=10", f"--encoded={unexported}/encoded"]
+    assert run_export(unexported, "export.formats = ['keras']", flags=flags) == 2

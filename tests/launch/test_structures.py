@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import pathlib
+import re
 
 import numpy as np
 import pytest
@@ -162,5 +164,13 @@ def test_it_is_encoded(structure, workdir, tmp_path):
 
 
 @pytest.mark.families
-def test_it_is_exported_and_each_file_computes_what_the_model_does(workdir):
+def test_it_is_exported_and_each_file_computes_what_the_model_does(structure, workdir, monkeypatch):
     assert run(export, workdir, "export.formats = ('saved_model', 'keras', 'tflite', 'onnx')") == 0
+    monkeypatch.chdir(workdir / "export")
+    blocks = re.findall(r"```python\n(.*?)```", pathlib.Path("README.md").read_text(), re.DOTALL)
+    assert len(blocks) == 4
+    for block in blocks:
+        exec(block, names := {})
+        assert ("of_codes" in names) == (structure.model == "VQVAE")
+        if "of_codes" in names:
+            np.testing.assert_allclose(names["of_codes"], names["decoded"], atol=1e-6)

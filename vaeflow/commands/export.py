@@ -13,6 +13,7 @@ from vaeflow.export import (
     FORMATS,
     InferenceModule,
     check,
+    encoding_of,
     model_card,
     modules_of,
     refuse_missing_packages,
@@ -27,19 +28,27 @@ from vaeflow.training import making
 _FINAL = "export"
 
 
-@functools.partial(registry.command, refused=trained.FLAG_ADVICE)
+@functools.partial(
+    registry.command, refused=trained.FLAG_ADVICE | {"encoded": "use the flag --encoded instead"}
+)
 def export(
-    workdir: str, checkpoint: str = "best", formats: Sequence[str] = ("saved_model", "keras")
+    workdir: str,
+    checkpoint: str = "best",
+    formats: Sequence[str] = ("saved_model", "keras"),
+    encoded: str | None = None,
 ) -> dict[str, float]:
     """Exports a trained model for other programs, with a model card.
 
     Each file is loaded in a fresh process and compared with the model before the export
-    takes its name, `<workdir>/export`, and replaces an earlier one.
+    takes its name, `<workdir>/export`, and replaces an earlier one. The card has the mean, the standard
+    deviation and the scale of the latents if `encode` has measured them.
 
     Args:
       workdir: the work folder of a run.
       checkpoint: `"best"`, `"last"`, a step, or a checkpoint's path.
       formats: of `"saved_model"`, `"keras"`, `"tflite"` and `"onnx"`.
+      encoded: a folder that `encode` wrote with this checkpoint, for the scale of the latents; None
+        for `<workdir>/encoded` if that was written with it.
 
     Returns:
       Format -> the largest difference between the outputs of the file and of the model,
@@ -61,6 +70,7 @@ def export(
             "vaeflow.load reads it in Python"
         )
     refuse_precision(formats, run.settings["precision"])
+    encoding = encoding_of(run, encoded)
     final = run.workdir.path / _FINAL
     with (
         temporary_files.kept_in(final.parent),
@@ -71,7 +81,7 @@ def export(
         write(module, run.model, folder, formats)
         modules = modules_of(run.model) if "keras" in formats else ()
         differences = check(module, folder, formats, modules)
-        files.write_text(folder / "README.md", model_card(run, formats, differences))
+        files.write_text(folder / "README.md", model_card(run, formats, differences, encoding))
         files.move(folder, final)
     _report(run, formats, differences)
     return differences

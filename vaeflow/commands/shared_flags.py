@@ -70,6 +70,13 @@ _FLAGS = {
         "had none), last, a step, or the path of a checkpoint, <workdir>/checkpoints/step-….",
         flag_values=flag_values,
     ),
+    "encoded": lambda name, flag_values: flags.DEFINE_string(
+        name,
+        None,
+        "The folder with the shards and their manifest: encode writes it, and export reads the scale of the "
+        "latents there; default: encoded in the work folder.",
+        flag_values=flag_values,
+    ),
     "virtual_devices": lambda name, flag_values: flags.DEFINE_integer(
         name,
         None,

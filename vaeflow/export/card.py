@@ -13,14 +13,16 @@ from absl import logging
 
 from vaeflow.distributions import is_discrete
 from vaeflow.export.formats import FORMATS, modules_of
-from vaeflow.export.inference import blank_pass, center_name, encoded, suffix
-from vaeflow.export.usage import USAGE, places
+from vaeflow.export.inference import blank_pass, center_name, code_sizes_of, codes_shape, encoded, suffix
+from vaeflow.export.scale import latent_rows
+from vaeflow.export.usage import USAGE, code_places, places
 from vaeflow.models import frozen_blocks
 from vaeflow.runs import json_files, reading
 from vaeflow.runs.digest import weights_sha256
 from vaeflow.runs.escaping import code_block, markdown
 
 if TYPE_CHECKING:
+    from vaeflow.datasets.encoded.manifest import Manifest
     from vaeflow.trained import Trained
 
 _ENVIRONMENT = {
@@ -105,13 +107,19 @@ machine that trained.
 """
 
 
-def model_card(run: Trained, formats: Sequence[str], differences: Mapping[str, float]) -> str:
+def model_card(
+    run: Trained,
+    formats: Sequence[str],
+    differences: Mapping[str, float],
+    encoding: Manifest | None = None,
+) -> str:
     """Describes an export.
 
     Args:
       run: the run whose model was exported.
       formats: the exported formats, keys of `FORMATS`.
       differences: what `check` returned.
+      encoding: the manifest of an encoding by this model, which tells the scale of the latents.
 
     Returns:
       Markdown text.
@@ -126,7 +134,7 @@ def model_card(run: Trained, formats: Sequence[str], differences: Mapping[str, f
         latents=_latents(run),
         size=size,
         step=run.step,
-        details=_table(_details(run, size, formats, differences)),
+        details=_table(_details(run, size, formats, differences) | latent_rows(encoding)),
         code="\n\n".join(_code(run, name) for name in formats),
         data=_table(_data(run, environment)),
         training=_table(_training(run, configuration)),
@@ -195,12 +203,14 @@ def _code(run: Trained, name: str) -> str:
         for group, draw in blank.draws.items()
     }
     num_labels = len(model.label_sizes) if "labels" in model.reads else 0
-    return USAGE[name].format(
-        **places(latents, tuple(encoded(blank)), num_labels, model.variable_dtype),
-        shape=", ".join(map(str, run.image_shape)),
-        dtype=model.variable_dtype,
-        imports="\n".join(f"import {module}" for module in modules_of(run.model)) if name == "keras" else "",
-    )
+    filled = places(latents, tuple(encoded(blank)), num_labels, model.variable_dtype) | {
+        "shape": ", ".join(map(str, run.image_shape)),
+        "dtype": model.variable_dtype,
+        "imports": "\n".join(f"import {module}" for module in modules_of(model)) if name == "keras" else "",
+    }
+    sizes = code_sizes_of(model)
+    shape = codes_shape(blank.draws) if sizes else ()
+    return USAGE[name].format(**filled, **code_places(shape, sizes, filled))
 
 
 def _data(run: Trained, environment: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 _LONGEST_SECONDS = 1800.0  # One call of a library, which reports nothing.
 _ONNX_OPSET = 18  # The newest that tf2onnx 1.17 writes.
-_FLOAT_FUNCTIONS = ("encode", "decode", "reconstruct")
+
+
+# TFLite and ONNX have no Philox generator, which the noise comes from.
+_NOISELESS = ("sample",)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +37,7 @@ class Format:
       write: writes it; called with the module, the model and the path.
       load: a Python program that defines `call(name, arguments)` for the file `path`; `check` runs it
         in a process of its own.
-      functions: those of `InferenceModule` that it holds.
+      without: the functions of `InferenceModule` that it does not hold.
       packages: required packages in addition to vaeflow's own dependencies, module -> package.
       extra: the extra of vaeflow that installs them.
     """
@@ -42,9 +45,13 @@ class Format:
     path: str
     write: Callable[[InferenceModule, keras.Model, pathlib.Path], None]
     load: str
-    functions: tuple[str, ...] = ("encode", "decode", "reconstruct", "sample")
+    without: tuple[str, ...] = ()
     packages: dict[str, str] = dataclasses.field(default_factory=dict)
     extra: str = ""
+
+    def functions(self, module: InferenceModule) -> tuple[str, ...]:
+        """Returns the names of the functions of a module that it holds."""
+        return tuple(name for name in module.function_names if name not in self.without)
 
 
 def _write_saved_model(module: InferenceModule, _model: keras.Model, path: pathlib.Path) -> None:
@@ -65,7 +72,7 @@ def _write_tflite(module: InferenceModule, _model: keras.Model, path: pathlib.Pa
     with tempfile.TemporaryDirectory() as folder, literal(pathlib.Path(folder)) as safe:
         tf.saved_model.save(module, str(safe), signatures=module.functions())
         converter = tf.lite.TFLiteConverter.from_saved_model(
-            str(safe), signature_keys=list(FORMATS["tflite"].functions)
+            str(safe), signature_keys=list(FORMATS["tflite"].functions(module))
         )
         try:
             content = converter.convert()
@@ -82,7 +89,7 @@ def _write_onnx(module: InferenceModule, _model: keras.Model, path: pathlib.Path
 
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)
     path.mkdir()
-    for name, function in module.functions(FORMATS["onnx"].functions).items():
+    for name, function in module.functions(FORMATS["onnx"].functions(module)).items():
         try:
             tf2onnx.convert.from_function(
                 function, function.input_signature, opset=_ONNX_OPSET, output_path=str(path / f"{name}.onnx")
@@ -147,7 +154,7 @@ FORMATS = {
         "model.tflite",
         _write_tflite,
         _LOAD_TFLITE,
-        _FLOAT_FUNCTIONS,
+        _NOISELESS,
         {"ai_edge_litert": "ai-edge-litert"},
         "tflite",
     ),
@@ -155,7 +162,7 @@ FORMATS = {
         "onnx",
         _write_onnx,
         _LOAD_ONNX,
-        _FLOAT_FUNCTIONS,
+        _NOISELESS,
         {"tf2onnx": "tf2onnx", "onnxruntime": "onnxruntime"},
         "onnx",
     ),

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from vaeflow.models.forward import Forward
     from vaeflow.models.latent_model import LatentModel
 
-FUNCTIONS = ("encode", "decode", "reconstruct", "sample")
-
 
 class InferenceModule(tf.Module):
     """The functions of a trained model for other programs, in TensorFlow without Keras.
@@ -32,6 +30,11 @@ class InferenceModule(tf.Module):
     - `sample(num_samples, seed)`, int32 and int64 scalars, gives `images`: the means of
       p(x|z) for z ~ p(z). The same seed gives the same images.
 
+    With a posterior of codes there are two more:
+
+    - `encode_codes(images)` gives `codes`, int32 `[B, h, w, G]`, G numbers at each place.
+    - `decode_codes(codes)` gives `images`, the mean of p(x|z) at the latents that they stand for.
+
     With several groups of latents, `encode` gives `center_<group>` and so on, and `decode` takes
     `latents_<group>`. With a model that reads labels, each takes `labels` too, int64 `[B, F]`, and
     `sample(seed, labels)` draws as many images as there are labels.
@@ -43,6 +46,9 @@ class InferenceModule(tf.Module):
     Attributes:
       latent_shapes: of each group, without the batch: group -> shape.
       label_sizes: how many values each of the F labels has; empty for a model that reads none.
+      code_sizes: how many values each of the G codes of a place has; empty without codes.
+      code_shape: `(h, w, G)` of the codes of an image; empty without codes.
+      function_names: the names of the functions.
     """
 
     def __init__(self, model: LatentModel, image_shape: Sequence[int]) -> None:
@@ -52,10 +58,12 @@ class InferenceModule(tf.Module):
         self.image_shape = tuple(image_shape)
         self.dtype = tf.as_dtype(model.variable_dtype)
         self.label_sizes = tuple(model.label_sizes) if "labels" in model.reads else ()
+        draws = blank_pass(model, image_shape).draws
         self.latent_shapes: dict[str, Any] = {
-            name: tuple(draw.value.shape.as_list()[1:])
-            for name, draw in blank_pass(model, image_shape).draws.items()
+            name: tuple(draw.value.shape.as_list()[1:]) for name, draw in draws.items()
         }
+        self.code_sizes = code_sizes_of(model)
+        self.code_shape = codes_shape(draws) if self.code_sizes else ()
         images = {"images": tf.TensorSpec((None, *image_shape), self.dtype, "images")}
         latents = {
             name: tf.TensorSpec((None, *self.latent_shapes[group]), self.dtype, name)
@@ -83,19 +91,31 @@ class InferenceModule(tf.Module):
             with random.keyed(0, "export", inputs["seed"]):
                 return {"images": model.sample(num_samples, labels)}
 
+        def encode_codes(inputs):
+            return {"codes": model.encode_codes(inputs["images"], inputs.get("labels"))}
+
+        def decode_codes(inputs):
+            return {"images": model.decode_codes(inputs["codes"], inputs.get("labels")).mean}
+
         self.encode = self._function(encode, images | labels)
         self.decode = self._function(decode, latents | labels)
         self.reconstruct = self._function(reconstruct, images | labels)
         self.sample = self._function(sample, count | seed | labels)
+        if self.code_sizes:
+            codes = {"codes": tf.TensorSpec((None, *self.code_shape), tf.int32, "codes")}
+            self.encode_codes = self._function(encode_codes, images | labels)
+            self.decode_codes = self._function(decode_codes, codes | labels)
+        of_codes = ("encode_codes", "decode_codes") if self.code_sizes else ()
+        self.function_names = ("encode", "decode", "reconstruct", "sample", *of_codes)
 
     @property
     def latent_names(self) -> dict[str, str]:
         """Group of latents -> its name among the inputs of `decode`."""
         return {group: f"latents{suffix(group, self.latent_shapes)}" for group in self.latent_shapes}
 
-    def functions(self, names: Sequence[str] = FUNCTIONS) -> dict[str, Any]:
-        """Returns the named functions: name -> `tf.function`."""
-        return {name: getattr(self, name) for name in names}
+    def functions(self, names: Sequence[str] | None = None) -> dict[str, Any]:
+        """Returns the named functions, all for None: name -> `tf.function`."""
+        return {name: getattr(self, name) for name in (self.function_names if names is None else names)}
 
     def _function(
         self, compute: Callable[[dict[str, Any]], dict[str, tf.Tensor]], signature: dict[str, tf.TensorSpec]
@@ -140,6 +160,17 @@ def blank_pass(model: LatentModel, image_shape: Sequence[int]) -> Forward:
     if "labels" in model.reads:
         blank["labels"] = tf.zeros((1, len(model.label_sizes)), tf.int64)
     return model.centred(blank)
+
+
+def code_sizes_of(model: Any) -> tuple[int, ...]:
+    """Returns how many values each code of a place has; empty for a model without `encode_codes`."""
+    return tuple(getattr(getattr(model, "posterior", None), "code_sizes", None) or ())
+
+
+def codes_shape(draws: dict[str, Any]) -> tuple[int, ...]:
+    """Returns the shape of the codes of an image, of a model with one group of them."""
+    (draw,) = draws.values()
+    return tuple(draw.posterior.codes.shape.as_list()[1:])
 
 
 def suffix(group: str, groups: Any) -> str:

@@ -1,5 +1,6 @@
 """How to use each format of an export: Markdown for the model card, with code that runs as it is."""
 
+from collections.abc import Sequence
 from typing import Any
 
 _SAVED_MODEL = """\
@@ -14,7 +15,7 @@ Needs TensorFlow only.
 | `reconstruct` | as for `encode` | `reconstructions` {dtype} [B, {shape}], \
 from the center of q(z\\|x) |
 | `sample` | {count_row}, `seed` int64{labels_row} | `images` {dtype} [n, {shape}] for z ~ p(z); \
-a seed gives the same ones each time |
+a seed gives the same ones each time |{codes_rows}
 
 ```python
 import numpy as np
@@ -25,7 +26,7 @@ images = np.random.default_rng(0).random((7, {shape}), "{dtype}")  # Yours, in [
 posterior = vae.encode(images{labels_argument})
 decoded = vae.decode({latent_arguments}{labels_argument})["images"]
 reconstructions = vae.reconstruct(images{labels_argument})["reconstructions"]
-samples = vae.sample({count_argument}seed=0{labels_argument})["images"]
+samples = vae.sample({count_argument}seed=0{labels_argument})["images"]{codes_saved_model}
 ```"""
 
 _KERAS = """\
@@ -43,7 +44,7 @@ images = np.random.default_rng(0).random((7, {shape}), "{dtype}")  # Yours, in [
 posterior = model.encode(images{labels_argument})  # {posterior_comment}
 decoded = model.decode({keras_centers}{labels_argument}).mean  # The mean of p(x|z).
 reconstructions = model({keras_inputs})
-samples = model.sample({keras_count}{labels_argument})
+samples = model.sample({keras_count}{labels_argument}){codes_keras}
 ```"""
 
 _TFLITE = """\
@@ -52,7 +53,7 @@ _TFLITE = """\
 Needs `pip install ai-edge-litert`. The signatures are `encode`, `decode` and `reconstruct`,
 with the inputs and outputs of the model: `encode` takes `images` {dtype} [B, {shape}] in [0, 1]{labels_row},
 and gives {parameters} of q(z|x), where {centers}; `decode` takes {latents}{labels_row}, and gives `images`;
-`reconstruct` takes the inputs of `encode`, and gives `reconstructions`.
+`reconstruct` takes the inputs of `encode`, and gives `reconstructions`.{codes_sentence}
 
 ```python
 import numpy as np
@@ -63,7 +64,7 @@ images = np.random.default_rng(0).random((7, {shape}), "{dtype}")  # Yours, in [
 posterior = interpreter.get_signature_runner("encode")(images=images{labels_argument})
 decoded = interpreter.get_signature_runner("decode")({latent_arguments}{labels_argument})["images"]
 reconstruct = interpreter.get_signature_runner("reconstruct")
-reconstructions = reconstruct(images=images{labels_argument})["reconstructions"]
+reconstructions = reconstruct(images=images{labels_argument})["reconstructions"]{codes_tflite}
 ```"""
 
 _ONNX = """\
@@ -71,7 +72,7 @@ _ONNX = """\
 
 Needs `pip install onnxruntime`. `encode.onnx` takes `images` {dtype} [B, {shape}] in [0, 1]{labels_row}, and
 gives {parameters} of q(z|x), where {centers}; `decode.onnx` takes {latents}{labels_row}, and gives `images`;
-`reconstruct.onnx` takes the inputs of `encode.onnx`, and gives `reconstructions`.
+`reconstruct.onnx` takes the inputs of `encode.onnx`, and gives `reconstructions`.{codes_sentence}
 
 ```python
 import numpy as np
@@ -84,11 +85,57 @@ posterior = dict(zip(names, encoder.run(names, dict(images=images{labels_argumen
 decoder = onnxruntime.InferenceSession("onnx/decode.onnx")
 (decoded,) = decoder.run(["images"], dict({latent_arguments}{labels_argument}))
 whole = onnxruntime.InferenceSession("onnx/reconstruct.onnx")
-(reconstructions,) = whole.run(["reconstructions"], dict(images=images{labels_argument}))
+(reconstructions,) = whole.run(["reconstructions"], dict(images=images{labels_argument})){codes_onnx}
 ```"""
+
+# What is added for a model of codes.
+_CODES_ROWS = """
+| `encode_codes` | as for `encode` | `codes` int32 [B, {codes_shape}] |
+| `decode_codes` | `codes` int32 [B, {codes_shape}], below {code_sizes}{labels_row} | `images` {dtype} \
+[B, {shape}], the mean of p(x\\|z) |"""
+_CODES_SENTENCE = """
+`encode_codes` takes the inputs of `encode`, and gives `codes` int32 [B, {codes_shape}]; `decode_codes` takes
+`codes`, below {code_sizes}{labels_row}, and gives `images`."""
+_CODES_LINES = {
+    "saved_model": """
+codes = vae.encode_codes(images{labels_argument})["codes"]
+of_codes = vae.decode_codes(codes{labels_argument})["images"]""",
+    "keras": """
+codes = model.encode_codes(images{labels_argument})
+of_codes = model.decode_codes(codes{labels_argument}).mean""",
+    "tflite": """
+codes = interpreter.get_signature_runner("encode_codes")(images=images{labels_argument})["codes"]
+of_codes = interpreter.get_signature_runner("decode_codes")(codes=codes{labels_argument})["images"]""",
+    "onnx": """
+to_codes = onnxruntime.InferenceSession("onnx/encode_codes.onnx")
+(codes,) = to_codes.run(["codes"], dict(images=images{labels_argument}))
+from_codes = onnxruntime.InferenceSession("onnx/decode_codes.onnx")
+(of_codes,) = from_codes.run(["images"], dict(codes=codes{labels_argument}))""",
+}
 
 # Format -> text with the places that `places` fills.
 USAGE = {"saved_model": _SAVED_MODEL, "keras": _KERAS, "tflite": _TFLITE, "onnx": _ONNX}
+
+
+def code_places(
+    code_shape: Sequence[int], code_sizes: Sequence[int], filled: dict[str, str]
+) -> dict[str, str]:
+    """Fills the places of `USAGE` that are for a model of codes; with nothing for another.
+
+    Args:
+      code_shape: `(h, w, G)`, or empty.
+      code_sizes: how many values each of the G codes has, or empty.
+      filled: the other places.
+    """
+    texts = {"codes_rows": _CODES_ROWS, "codes_sentence": _CODES_SENTENCE}
+    texts |= {f"codes_{name}": lines for name, lines in _CODES_LINES.items()}
+    if not code_sizes:
+        return dict.fromkeys(texts, "")
+    described = {
+        "codes_shape": ", ".join(map(str, code_shape)),
+        "code_sizes": " and ".join(map(str, dict.fromkeys(code_sizes))),
+    }
+    return {name: text.format(**filled, **described) for name, text in texts.items()}
 
 
 def places(

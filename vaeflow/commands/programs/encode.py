@@ -9,7 +9,6 @@ that --encoded names. A repeated command goes on with the shards that are missin
 or with TF_CONFIG, each worker writes its part of them.
 """
 
-from absl import flags as absl_flags
 from absl.flags import FlagValues
 
 from vaeflow.commands import command_line, shared_flags
@@ -21,14 +20,4 @@ def run(flags: FlagValues) -> None:
     command_line.call("encode", flags, workdir=workdir, checkpoint=flags.checkpoint, encoded=flags.encoded)
 
 
-def define_flags(values: FlagValues) -> None:
-    """Adds `--encoded`."""
-    absl_flags.DEFINE_string(
-        "encoded",
-        None,
-        "The folder for the shards and their manifest; default: encoded in the work folder.",
-        flag_values=values,
-    )
-
-
-COMMAND = command_line.Command("encode", __doc__, run, shared_flags.TRAINED, define_flags)
+COMMAND = command_line.Command("encode", __doc__, run, (*shared_flags.TRAINED, "encoded"))
