@@ -76,8 +76,7 @@ class FrozenNet(Layer):
         """Reads the file, unless the net came with a model that Keras has loaded."""
         if self.net is None:
             self.sha256 = _checked_sha256(self.file, self.sha256)
-            is_folder = self.file.is_dir()
-            self._hold(SavedModelNet(self.file) if is_folder else self._in_precision(_loaded(self.file)))
+            self._hold(SavedModelNet(self.file) if self.file.is_dir() else _loaded(self.file))
 
     def call(self, inputs: tf.Tensor) -> Any:
         if isinstance(self.net, SavedModelNet):
@@ -126,8 +125,8 @@ class FrozenNet(Layer):
         return block
 
     def _hold(self, net):
-        if self.compute_dtype == "float64" and not isinstance(net, SavedModelNet):
-            net = _with_inputs_of(net, "float64")
+        if not isinstance(net, SavedModelNet):
+            net = self._in_precision(net)
         net.trainable = False
         self.net = net
         for layer in self.inner_layers():
@@ -143,8 +142,12 @@ class FrozenNet(Layer):
         object.__setattr__(self, "_to_layers", to_layers)
 
     def _in_precision(self, net):
-        """Returns the net with variables and inputs of the model's dtype; a convolution takes no others."""
-        if {variable.dtype for variable in net.variables} <= {self.variable_dtype}:
+        """Returns the net with variables and inputs of the model's dtype.
+
+        A convolution takes no others, and Keras casts what a net is given to the dtype of its inputs.
+        """
+        found = {each.dtype for each in [*net.variables, *(getattr(net, "inputs", None) or ())]}
+        if found <= {self.variable_dtype}:
             return net
         again: Any = keras.saving.deserialize_keras_object(
             _with_dtype(keras.saving.serialize_keras_object(net), self.variable_dtype)
@@ -173,7 +176,7 @@ def _with_dtype(config: Any, dtype: str) -> Any:
     if config.get("class_name") == "DTypePolicy":
         return config | {"config": {"name": dtype}}
     config = {name: _with_dtype(value, dtype) for name, value in config.items()}
-    if config.get("class_name") == "InputLayer":
+    if config.get("class_name") == "InputLayer" and config["config"]["dtype"].startswith("float"):
         config["config"] |= {"dtype": dtype}
     return config
 
@@ -233,24 +236,6 @@ def _loaded(path: pathlib.Path) -> Any:
             ) from error
         raise _damaged(path, reason[:300] or type(error).__name__) from error
     return net
-
-
-def _with_inputs_of(net: Any, dtype: str) -> Any:
-    """Returns a net whose inputs are of another dtype, since Keras casts what it is given to theirs."""
-
-    def changed(described: Any) -> Any:
-        if isinstance(described, list):
-            return [changed(each) for each in described]
-        if not isinstance(described, dict):
-            return described
-        if described.get("class_name") == "InputLayer":
-            return described | {"config": described["config"] | {"dtype": dtype}}
-        return {name: changed(value) for name, value in described.items()}
-
-    described = keras.saving.serialize_keras_object(net)
-    other = keras.saving.deserialize_keras_object(changed(described))
-    other.set_weights(net.get_weights())
-    return other
 
 
 def _damaged(path, reason):
