@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from vaeflow import registry, samplers
+from tests.fixtures import small_code_priors, tiny_runs
+from vaeflow import random, registry, samplers
 from vaeflow.analysis.embedding import Embedding
 from vaeflow.distributions import Gaussian
 from vaeflow.errors import ConfigurationError
 from vaeflow.layers import StandardNormalPrior
 from vaeflow.models import VAE
+from vaeflow.samplers import CodeSampler
 
 CENTRES = np.array([[-6.0, 0.0], [0.0, 5.0], [6.0, -1.0]])
 WEIGHTS = np.array([0.2, 0.3, 0.5])
@@ -173,3 +175,33 @@ def test_names():
 
 def test_they_are_registered():
     assert {entry.name for entry in registry.entries("sampler")} >= {make.__name__ for make in ALL}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"temperature": 0.0}, "`CodeSampler.temperature` must be a number above 0, got 0.0"),
+        ({"top_k": 1.5}, "`CodeSampler.top_k` must be a positive integer, got 1.5"),
+        ({"top_p": 1.1}, "`CodeSampler.top_p` must be a number above 0 and at most 1, got 1.1"),
+    ],
+)
+def test_a_faulty_setting_of_the_draw_of_codes_is_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        CodeSampler(**settings)
+
+
+def test_codes_of_a_model_with_latents_are_refused():
+    with pytest.raises(ConfigurationError, match="CodeSampler draws codes, which a VAE has not; set"):
+        CodeSampler().fit(VAE(), None, 0)
+
+
+def test_a_map_of_codes_has_the_noise_of_its_number():
+    """Number 64 begins the second block of 64 rows."""
+    sampler = CodeSampler(top_p=0.9)
+    model = small_code_priors.made()
+    sampler.use(model)
+    with tiny_runs.untraced():
+        found = sampler.sample(66, 3)
+        with random.keyed(3, "code sampler", 0, 64):
+            expected = model.sample(2, top_p=0.9)
+    np.testing.assert_array_equal(found[64:], expected)

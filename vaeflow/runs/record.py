@@ -11,7 +11,12 @@ from vaeflow.runs import json_files, paths, reading
 from vaeflow.runs.workdir import WorkDir
 
 _SEED = re.compile(r"^train\.seed = (\d{1,18})$", re.MULTILINE)
-_NEGATIVE_ELBOS = ("evaluation/negative_elbo", "validation/negative_elbo")
+# What an evaluation measures of a model: the negative ELBO, or where it has no latents the likelihood itself.
+_MEASURES = tuple(
+    f"{split}/{measure}"
+    for measure in ("negative_elbo", "negative_log_likelihood")
+    for split in ("evaluation", "validation")
+)
 _ENVIRONMENT = {
     "command": json_files.TEXTS,
     "git_revision": json_files.TEXT_OR_NULL,
@@ -95,8 +100,8 @@ def make(workdir: str) -> dict[str, Any]:
 
 
 def _evaluations(history):
-    """Returns the steps and the negative ELBOs of the evaluations during the training."""
-    name = next((name for name in _NEGATIVE_ELBOS for line in history if name in line), _NEGATIVE_ELBOS[0])
+    """Returns the steps and the negative ELBOs or log-likelihoods of the evaluations during the training."""
+    name = next((name for name in _MEASURES for line in history if name in line), _MEASURES[0])
     evaluated = [line for line in history if name in line]
     return {"step": [line["step"] for line in evaluated], name: [line[name] for line in evaluated]}
 

@@ -61,6 +61,7 @@ ROOT = 1 / np.float64(np.float32(np.sqrt(0.5)))
 
 def dense(layer, value):
     kernel, *bias = (variable.numpy() for variable in layer.variables)
+    kernel = kernel.reshape(kernel.shape[-2:])  # That of a 1x1 convolution too.
     return value @ kernel + (bias[0] if bias else 0)
 
 
@@ -95,6 +96,52 @@ def test_the_transformer_is_that_of_its_twin():
     for row in range(2):
         for position, expected in enumerate(twin(net, codes[row], labels[row])):
             np.testing.assert_allclose(found[row, position, : len(expected)], expected, rtol=1e-9, atol=1e-11)
+
+
+def gated(features, labels, tables):
+    """tanh(W_f x + V_f h) σ(W_g x + V_g h), Eq. 4 of arXiv:1606.05328 with one-hot h."""
+    features = features + sum(table.numpy()[label] for table, label in zip(tables, labels))
+    first, second = np.split(features, 2, axis=-1)
+    return np.tanh(first) / (1 + np.exp(-second))
+
+
+def pixel_cnn_twin(net, codes, labels):
+    """The gated PixelCNN of Fig. 2, place by place, by sums over the places that a kernel may see."""
+    height, width, _ = codes.shape
+    inputs = sum(net.codes.tables[g].numpy()[codes[..., g]] for g in range(2))
+    vertical, horizontal = inputs, inputs  # The first layer does not see the place itself (mask A).
+    for number, layer in enumerate(net.layers):
+        above_kernel, above_bias = (variable.numpy() for variable in layer.vertical.variables)
+        left_kernel, left_bias = (variable.numpy() for variable in layer.horizontal.variables)
+        reach, hidden = layer.reach, int(number == 0)
+        above = np.zeros((height, width, above_bias.size)) + above_bias
+        left = np.zeros_like(above) + left_bias
+        for i, j, di, dj in np.ndindex(height, width, reach + 1, 2 * reach + 1):
+            row, column = i - reach + di - hidden, j - reach + dj
+            if row >= 0 and 0 <= column < width:
+                above[i, j] += vertical[row, column] @ above_kernel[di, dj]
+        for i, j, dj in np.ndindex(height, width, reach + 1):
+            if (column := j - reach + dj - hidden) >= 0:
+                left[i, j] += horizontal[i, column] @ left_kernel[0, dj]
+        here = gated(left + dense(layer.across, above), labels, layer.labels[0].tables)
+        shortcut = np.pad(horizontal, [(0, 0), (1, 0), (0, 0)])[:, :-1] if hidden else horizontal
+        horizontal = shortcut + dense(layer.output_layer, here)
+        vertical = None if layer.last else gated(above, labels, layer.labels[1].tables)
+    second = horizontal + net.earlier_groups.tables[0].numpy()[codes[..., 0]]
+    return [
+        dense(head, np.maximum(dense(net.hidden, np.maximum(features, 0)), 0))
+        for head, features in zip(net.heads, (horizontal, second))
+    ]
+
+
+def test_the_pixel_cnn_is_that_of_its_twin():
+    shape = (3, 4, 2)
+    net = small_code_priors.made("pixel_cnn", shape, SIZES, num_classes=LABEL_SIZES).net
+    codes, labels = random_codes(2, shape, SIZES), np.array([[1, 2], [0, 1]])
+    found = net(codes, labels)
+    for row in range(2):
+        for logits, expected in zip(found, pixel_cnn_twin(net, codes[row], labels[row])):
+            np.testing.assert_allclose(logits[row], expected, rtol=1e-9, atol=1e-11)
 
 
 @pytest.mark.parametrize("labelled", [False, True])
