@@ -20,6 +20,7 @@ from vaeflow.training.settings import RunSettings, taken_from
 
 # What gin must not set on a command that uses a trained model.
 FLAG_ADVICE = {"workdir": "use the flag --workdir instead", "checkpoint": "use the flag --checkpoint instead"}
+TOKENIZER_ADVICE = {"tokenizer": "use the flag --tokenizer instead"}
 
 
 @dataclasses.dataclass(frozen=True)

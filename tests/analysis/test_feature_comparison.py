@@ -102,7 +102,7 @@ def test_distances_do_not_depend_on_the_batch_size(path):
         return measured(examples(batch_size), *metrics)
 
     one = results(17)
-    label = f"net={net_label(path)}"
+    label = f"none,net={net_label(path)}"
     assert list(one) == [
         *(f"{name}[{label}]" for name in ("rfid", "gfid", "rkid", "gkid")),
         *(f"{name}[{label},k=3]" for name in ("rprecision", "rrecall", "gprecision", "grecall")),
@@ -124,7 +124,7 @@ def test_other_numbers_of_samples(path, num_samples):
     metric = Kept(net(path), of="samples", num_samples=num_samples)
     given = examples()
     results = measured(given, metric)
-    assert list(results) == [f"gkept[net={net_label(path)},samples={num_samples}]"]
+    assert list(results) == [f"gkept[none,net={net_label(path)},samples={num_samples}]"]
     _, samples = metric.sets[0]
     np.testing.assert_allclose(samples, expected_features(given, path, num_samples)[2], rtol=1e-12)
 
@@ -184,7 +184,7 @@ def test_what_the_model_does_not_define_is_left_out(path, monkeypatch):
     monkeypatch.setattr(given.model, "sample", no_prior)
     comparison = FeatureComparison(given, [FrechetDistance(net(path))])
     assert comparison.left_out == ["FrechetDistance of samples: it has no prior to sample from"]
-    assert list(comparison.measure()) == [f"rfid[net={net_label(path)}]"]
+    assert list(comparison.measure()) == [f"rfid[none,net={net_label(path)}]"]
 
 
 def test_what_the_model_does_not_define_is_refused_where_it_is_asked_for(path, monkeypatch):

@@ -3,13 +3,17 @@
 import json
 import shutil
 
+import keras
 import numpy as np
 import pytest
 
 import vaeflow
-from tests.fixtures import code_prior_runs, tiny_runs, trained_runs
+from tests.fixtures import code_prior_runs, frozen_nets, tiny_runs, trained_runs
 from tests.fixtures.code_prior_runs import call
+from vaeflow import random
 from vaeflow.commands.programs import embed, evaluate, export, sample, train
+from vaeflow.metrics.fidelity import GaussianFit
+from vaeflow.metrics.fidelity.frechet_distance import frechet_distance
 
 pytestmark = pytest.mark.families
 
@@ -64,6 +68,37 @@ def test_evaluate_gives_the_likelihood_of_the_encoded_split(folder, capsys):
     assert len(expected) == 11
     assert found["negative_log_likelihood_nats[none]"] == pytest.approx(expected.mean(), rel=1e-5)
     assert set(found) == {"negative_log_likelihood_nats[none]", "bits_per_code[none]"}
+
+
+def test_evaluate_compares_the_tokenizers_images_with_what_it_decodes(folder, tmp_path):
+    net = frozen_nets.save(tmp_path / "net.keras", (8, 8, 1), 0, keras.layers.Dense(4, "tanh"))
+    settings = [
+        "evaluate.metrics = [@FrechetDistance()]",
+        "FrechetDistance.net = @FeatureNet()",
+        f"FeatureNet.file = '{tmp_path}/net.keras'",
+    ]
+    assert call(evaluate, f"--workdir={folder}/prior", *(f"--gin_param={each}" for each in settings)) == 0
+    found = json.loads((folder / "prior" / "evaluation.json").read_text())["metrics"]
+    distances = {name.partition("[")[0]: value for name, value in found.items() if "net=" in name}
+
+    tokenizer = loaded(folder / "tokenizer")
+    with np.load(folder / "data" / "evaluation.npz") as data:
+        images, labels = (data["images"] / 255.0).astype("float32"), data["labels"]
+    with random.keyed(0, "samples", 0):
+        codes = loaded(folder / "prior").sample(11, labels)
+    made = {"rfid": tokenizer(images), "gfid": tokenizer.decode_codes(codes).mean}
+    for name, each in made.items():
+        fits = []
+        for pixels in (images, np.clip(each, 0, 1)):
+            fits.append(GaussianFit())
+            fits[-1].add(net(pixels).numpy())
+        assert distances.pop(name) == pytest.approx(frechet_distance(*fits), rel=1e-4)
+    assert not distances
+
+
+def test_a_tokenizer_is_refused_where_nothing_is_decoded(folder, capsys):
+    message = refused(capsys, evaluate, f"--workdir={folder}/prior", f"--tokenizer={folder}/tokenizer")
+    assert "is for a `FeatureMetric` of a model of codes; leave it out" in message
 
 
 def test_sample_decodes_codes_by_the_tokenizer_that_encoded(folder, capsys):

@@ -30,6 +30,8 @@ class Evaluator:
       examples: the model and the `Examples` to evaluate it on.
       metrics: a list of `Metric`s, which are added to the results: their means over the
         examples, and what a `FeatureMetric` gives of whole sets.
+      features: the `FeatureComparison` of the latter, for a model whose examples are no images; None
+        for that of these examples.
 
     Attributes:
       features: the `FeatureComparison` of these.
@@ -38,14 +40,16 @@ class Evaluator:
       ConfigurationError: a metric needs latents, and the model has none; or see `FeatureComparison`.
     """
 
-    def __init__(self, examples: Examples, metrics: Sequence[Metric] = ()):
+    def __init__(
+        self, examples: Examples, metrics: Sequence[Metric] = (), features: FeatureComparison | None = None
+    ):
         self.examples = examples
         self.model = examples.model
         self.metrics = tuple(metrics)
-        _check_metrics(self.model, metrics)
-        self.features = FeatureComparison(
-            examples, [metric for metric in metrics if isinstance(metric, FeatureMetric)]
-        )
+        compared = [metric for metric in metrics if isinstance(metric, FeatureMetric)]
+        own = metrics if features is None else [metric for metric in metrics if metric not in compared]
+        _check_metrics(self.model, own)
+        self.features = FeatureComparison(examples, compared) if features is None else features
         self._batches = examples.batches()
         self._sum = examples.on_replicas(self._sum_on_replica)
 

@@ -27,6 +27,8 @@ class FeatureComparison:
     Args:
       examples: the model and its `Examples`.
       metrics: a list of `FeatureMetric`s; nothing is done for none.
+      sampler: what makes the samples, with `sample(num_samples, labels)` and `reads` as a model has
+        them; None for the model.
 
     Attributes:
       nets: what decides the features of each net, as `FeatureNet.settings` has it.
@@ -37,15 +39,16 @@ class FeatureComparison:
         does not fit the images.
     """
 
-    def __init__(self, examples: Examples, metrics: Sequence[FeatureMetric] = ()):
+    def __init__(self, examples: Examples, metrics: Sequence[FeatureMetric] = (), sampler: Any = None):
         self._examples = examples
+        self._sampler = examples.model if sampler is None else sampler
         self.left_out: list[str] = []
         if metrics and examples.split.content != "images":
             raise ConfigurationError(
                 f"{type(metrics[0]).__name__} compares images, and these data are {examples.split.content}; "
                 "leave it out of `evaluate.metrics`"
             )
-        undefined = _undefined_sets(examples) if metrics else {}
+        undefined = _undefined_sets(examples, self._sampler) if metrics else {}
         self._groups: list[_Group] = []
         for metric in metrics:
             if of := self._defined(metric, undefined):
@@ -56,8 +59,8 @@ class FeatureComparison:
         """Measures the model as it is now.
 
         Returns:
-          A dict, name -> float, such as `rfid[net=0123456789ab]`: the net and the settings of the metric are
-          in brackets.
+          A dict, name -> float, such as `rfid[none,net=0123456789ab]`: the binarization of the images,
+          the net and the settings of the metric are in brackets.
 
         Raises:
           ConfigurationError: the features of images are not finite, or two metrics have the same name.
@@ -78,7 +81,7 @@ class FeatureComparison:
         for group in self._groups:
             if group.net.key == net.key:
                 return group
-        self._groups.append(_Group(self._examples, net))
+        self._groups.append(_Group(self._examples, net, self._sampler))
         return self._groups[-1]
 
     def _defined(self, metric, undefined):
@@ -99,9 +102,10 @@ class FeatureComparison:
 class _Group:
     """The metrics that read the features of one net, and the sets that they compare."""
 
-    def __init__(self, examples: Examples, net: FeatureNet):
+    def __init__(self, examples: Examples, net: FeatureNet, sampler: Any):
         self.examples = examples
         self.net = net
+        self.sampler = sampler
         self.pairs: list[tuple[FeatureMetric, str]] = []
         with examples.strategy.scope():
             build_once(net, (None, *examples.split.shape))
@@ -121,7 +125,8 @@ class _Group:
             watchdog.progress(type(metric).__name__)
             with user_code.running(metric, "compare"):
                 named = metric.compare(real[metric.keeps], other[metric.keeps], self.examples.seed)
-            label = ",".join([self.net.label, *metric.conditions(of)])
+            binarization = self.examples.split.binarization
+            label = ",".join([binarization, self.net.label, *metric.conditions(of)])
             for name, value in _checked(metric, named).items():
                 yield f"{SETS[of]}{name}[{label}]", value
 
@@ -163,7 +168,7 @@ class _Group:
 
     def _of_samples(self, num_samples: int) -> Iterator[np.ndarray]:
         """Yields the features of samples from the prior, `[b, D]`."""
-        examples, model = self.examples, self.examples.model
+        examples, sampler = self.examples, self.sampler
         share = examples.batch_size // examples.strategy.num_replicas_in_sync
         parts = cores.num_parts(share, replicas.num_local_replicas(examples.strategy))
 
@@ -171,11 +176,11 @@ class _Group:
             first = examples.first_position_here(first_position, share)
             with random.keyed(examples.seed, "samples", 0, first), cores.cutting_blocks(parts):
                 own = None if labels is None else pipeline.own_part(labels)
-                with user_code.running(model, "sample"):
-                    return self._features(model.sample(share, own))
+                with user_code.running(sampler, "sample"):
+                    return self._features(sampler.sample(share, own))
 
         compiled = examples.on_replicas(features)
-        labels = _labels(examples, num_samples)
+        labels = _labels(examples, sampler, num_samples)
         for first in range(0, num_samples, examples.batch_size):
             watchdog.progress(f"samples {first} and on of {num_samples}")
             own = None if labels is None else tf.constant(labels[first : first + examples.batch_size])
@@ -216,11 +221,12 @@ class _Collected(dict[type[FeatureSet], FeatureSet]):
             each.add(features)
 
 
-def _undefined_sets(examples):
+def _undefined_sets(examples, sampler):
     """Returns the sets that the model does not define, and why: name -> reason."""
     try:
         with random.keyed(0, "samples/trial", 0):
-            examples.model.sample(1, examples.blank_batch().get("labels"))
+            labels = _labels(examples.in_batches_of(1), sampler, 1)
+            sampler.sample(1, None if labels is None else tf.constant(labels))
     except NotImplementedError:
         return {"samples": "it has no prior to sample from"}
     except ConfigurationError as error:
@@ -228,13 +234,13 @@ def _undefined_sets(examples):
     return {}
 
 
-def _labels(examples, num_samples):
-    """Returns the labels of samples, int64 `[n, F]` up to a whole batch; None where the model reads none.
+def _labels(examples, sampler, num_samples):
+    """Returns the labels of samples, int64 `[n, F]` up to a whole batch; None where the sampler reads none.
 
     They are those of the images, spread evenly over them if there are more of these, and repeated if
     there are fewer.
     """
-    if "labels" not in examples.model.reads:
+    if "labels" not in sampler.reads:
         return None
     chosen = spread_indices(len(examples.indices), num_samples)
     whole = -(-num_samples // examples.batch_size) * examples.batch_size

@@ -14,9 +14,10 @@ from vaeflow.analysis import aggregate_posterior, embedding, importance_sampling
 from vaeflow.analysis.evaluator import Evaluator
 from vaeflow.analysis.examples import Examples
 from vaeflow.analysis.importance_sampling import ImportanceSampler, bits_per_dimension
+from vaeflow.commands import evaluate_codes
 from vaeflow.datasets.base import ALL_SPLITS
 from vaeflow.errors import ConfigurationError, TrainingDiverged
-from vaeflow.metrics import Metric, ReconstructionQuality
+from vaeflow.metrics import FeatureMetric, Metric, ReconstructionQuality
 from vaeflow.models.latent_model import LatentModel
 from vaeflow.runs import files
 from vaeflow.runs.escaping import printable
@@ -32,7 +33,7 @@ _STANDARD_SAMPLES = (1, 50)
 _LATENT = "kl_per_dimension_nats/"
 
 
-@functools.partial(registry.command, refused=trained.FLAG_ADVICE)
+@functools.partial(registry.command, refused=trained.FLAG_ADVICE | trained.TOKENIZER_ADVICE)
 def evaluate(
     workdir: str,
     checkpoint: str = "best",
@@ -42,6 +43,7 @@ def evaluate(
     num_examples: int | None = None,
     batch_size: int | None = None,
     seed: int = 0,
+    tokenizer: str | None = None,
 ) -> dict[str, Any]:
     """Evaluates a trained model on a split; each example counts once.
 
@@ -49,7 +51,8 @@ def evaluate(
     replicas. What is not defined for the model is left out, and a line names it. The
     names of the results contain the unit and, in brackets, the binarization of the
     images, without which such figures cannot be compared. A model without latents, such as a `CodePrior`,
-    has what it names itself: `negative_log_likelihood_nats`, which is exact, and `bits_per_code`. Others:
+    has what it names itself: `negative_log_likelihood_nats`, which is exact, and `bits_per_code`; a
+    `FeatureMetric` compares the images of its tokenizer with what this decodes. Others:
 
     - `negative_elbo_nats`, `reconstruction_loss_nats`, `kl_nats`, and
       `kl_per_dimension_nats/00` … for each latent, at a KL weight of 1; with several groups of
@@ -78,6 +81,8 @@ def evaluate(
       num_examples: how many examples, spread evenly over the split; None for all.
       batch_size: the global batch size; None for that of the training run.
       seed: keys the noise.
+      tokenizer: the work folder of the tokenizer of a `CodePrior`; None for the one where the codes
+        were made.
 
     Returns:
       The content of `evaluation.json` (`evaluation_train.json`): how it was measured, and
@@ -116,7 +121,15 @@ def evaluate(
             f"`evaluate.num_samples` must be left out, got {num_samples}: the likelihood of a "
             f"{type(run.model).__name__} is exact, and no sample of latents estimates it"
         )
-    evaluator = Evaluator(examples, metrics)
+    compared = [metric for metric in metrics if isinstance(metric, FeatureMetric)]
+    features = None
+    if compared and run.model.takes == "codes":
+        features = evaluate_codes.compare(run, tokenizer, compared, split, num_examples, batch_size, seed)
+    elif tokenizer is not None:
+        raise ConfigurationError(
+            f"--tokenizer={tokenizer} is for a `FeatureMetric` of a model of codes; leave it out"
+        )
+    evaluator = Evaluator(examples, metrics, features)
     results, left_out = _in_units(evaluator.evaluate()), evaluator.features.left_out
     if has_latents:
         of_latents, without_density = _of_latents(examples, num_samples)
@@ -140,7 +153,10 @@ def evaluate(
         "seed": seed,
         "num_replicas": run.strategy.num_replicas_in_sync,
         **({"feature_nets": evaluator.features.nets} if evaluator.features.nets else {}),
-        "metrics": {_keyed(name, images.binarization): float(value) for name, value in results.items()},
+        "metrics": {
+            name if "[" in name else f"{name}[{images.binarization}]": float(value)
+            for name, value in results.items()
+        },
     }
     _write(report, run.workdir)
     return report
@@ -154,12 +170,6 @@ def _limits_of_estimates(results: Mapping[str, float], num_compared: int) -> dic
         "mutual_information_examples": num_compared,
         "mutual_information_ceiling_nats": math.log(num_compared),
     }
-
-
-def _keyed(name: str, binarization: str) -> str:
-    """Adds the binarization to a name, in front of what its brackets hold already."""
-    quantity, bracket, conditions = name.partition("[")
-    return f"{quantity}[{binarization},{conditions}" if bracket else f"{name}[{binarization}]"
 
 
 def _of_latents(examples: Examples, num_samples: Sequence[int] | None) -> tuple[dict[str, float], str]:

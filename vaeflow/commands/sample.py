@@ -20,7 +20,7 @@ from vaeflow.samplers import Sampler
 STARTS = ("data", "prior")
 
 
-_ADVICE = trained.FLAG_ADVICE | {"tokenizer": "use the flag --tokenizer instead"}
+_ADVICE = trained.FLAG_ADVICE | trained.TOKENIZER_ADVICE
 
 
 @functools.partial(registry.command, refused=_ADVICE)

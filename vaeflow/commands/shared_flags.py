@@ -77,6 +77,13 @@ _FLAGS = {
         "latents there; default: encoded in the work folder.",
         flag_values=flag_values,
     ),
+    "tokenizer": lambda name, flag_values: flags.DEFINE_string(
+        name,
+        None,
+        "The work folder of the tokenizer that decodes the codes of a model of codes; default: the one "
+        "where they were encoded.",
+        flag_values=flag_values,
+    ),
     "virtual_devices": lambda name, flag_values: flags.DEFINE_integer(
         name,
         None,

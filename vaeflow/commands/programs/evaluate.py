@@ -17,7 +17,9 @@ from vaeflow.commands import command_line, shared_flags
 def run(flags: FlagValues) -> None:
     """Restores the model and evaluates it."""
     workdir = command_line.load_trained("evaluate", flags)
-    command_line.call("evaluate", flags, workdir=workdir, checkpoint=flags.checkpoint)
+    command_line.call(
+        "evaluate", flags, workdir=workdir, checkpoint=flags.checkpoint, tokenizer=flags.tokenizer
+    )
 
 
-COMMAND = command_line.Command("evaluate", __doc__, run, shared_flags.TRAINED)
+COMMAND = command_line.Command("evaluate", __doc__, run, (*shared_flags.TRAINED, "tokenizer"))

@@ -8,7 +8,6 @@
 Pictures, animations and the arrays behind them go to <workdir>/samples/.
 """
 
-from absl import flags as absl_flags
 from absl.flags import FlagValues
 
 from vaeflow.commands import command_line, shared_flags
@@ -22,15 +21,4 @@ def run(flags: FlagValues) -> None:
     )
 
 
-def define_flags(values: FlagValues) -> None:
-    """Adds `--tokenizer`."""
-    absl_flags.DEFINE_string(
-        "tokenizer",
-        None,
-        "The work folder of the tokenizer that decodes the codes of a model of codes; default: the one "
-        "where they were encoded.",
-        flag_values=values,
-    )
-
-
-COMMAND = command_line.Command("sample", __doc__, run, shared_flags.TRAINED, define_flags)
+COMMAND = command_line.Command("sample", __doc__, run, (*shared_flags.TRAINED, "tokenizer"))
