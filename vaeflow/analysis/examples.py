@@ -116,8 +116,8 @@ class Examples:
     def blank_batch(self) -> dict[str, tf.Tensor]:
         """Returns a batch of one black image, as the model takes it."""
         stored = pipeline.blank_batch(self.split, 1, self.model.reads)
-        dtype = stored["images"].dtype if self.split.content == "codes" else self.model.variable_dtype
-        return stored | {"images": tf.cast(stored["images"], dtype)}
+        dtype = self.split.dtype if self.split.content == "codes" else self.model.variable_dtype
+        return stored | {"images": tf.zeros((1, *self.split.shape), dtype)}
 
     def first_position_here(self, first_position: tf.Tensor, num_examples: int) -> Any:
         """Returns the position of this replica's first of `num_examples` examples, int64."""

@@ -1,6 +1,8 @@
 """A part of a split."""
 
 import hashlib
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -48,6 +50,21 @@ class PartSplit(DerivedSplit):
 
     def crops(self, indices: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
         return self._source.crops(self._in_source(indices), draws)
+
+    @property
+    def stored_shape(self) -> tuple[int, ...]:
+        return self._source.stored_shape
+
+    def to_floats(
+        self,
+        images: Any,
+        dtype: str | tf.DType,
+        augment: Callable[[tf.Tensor], tf.Tensor] | None = None,
+    ) -> tf.Tensor:
+        # A part has its own binarization, and latents the draws of the whole.
+        if self.content == "images":
+            return super().to_floats(images, dtype, augment)
+        return self._source.to_floats(images, dtype, augment)
 
     def _in_source(self, indices: tf.Tensor) -> tf.Tensor:
         return tf.gather(tf.constant(self._indices), indices)

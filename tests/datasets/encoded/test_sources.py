@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from tests.fixtures import encoded_folders
+from vaeflow import random
 from vaeflow.datasets import Codes, Latents, pipeline
 from vaeflow.datasets.encoded.formats import FORMATS
 from vaeflow.errors import ConfigurationError, DataError
@@ -98,6 +99,32 @@ def test_latents_scaled_by_channel_have_mean_0_and_deviation_1(of_latents):
     array = Latents(str(of_latents), scaling="channels").load("train").array.astype(np.float64)
     np.testing.assert_allclose(array.mean(axis=(0, 1, 2)), 0, atol=1e-6)
     np.testing.assert_allclose(array.std(axis=(0, 1, 2)), 1, rtol=1e-6)
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.3])
+def test_drawn_latents_are_samples_of_the_scaled_gaussians(of_latents, fraction):
+    dataset = Latents(str(of_latents), scaling="channels", draw=True, validation_fraction=fraction)
+    split = pipeline.read_split(dataset, "train")
+    assert (split.shape, split.stored_shape) == ((2, 3, 4), (2, 3, 8))
+    stored = examples(split, [2, 4])
+    with random.keyed(3, "train", 7):
+        drawn = split.to_floats(stored, "float64")
+    with random.keyed(3, "train", 7):
+        noise = random.normal((2, 2, 3, 4), "float64").numpy()
+    # From the whole arrays in NumPy: var z = var of the means + mean of the variances.
+    means, log_variances = encoded_folders.latents(7), encoded_folders.latents(7, seed=2) / 10
+    means, log_variances = means.astype(np.float64), log_variances.astype(np.float64)
+    axes = (0, 1, 2)
+    deviation = np.sqrt(means.var(axes) + np.exp(log_variances).mean(axes))
+    rows = [2, 4] if not fraction else held_rows(stored, means, deviation)
+    z = means[rows] + np.exp(log_variances[rows] / 2) * noise
+    np.testing.assert_allclose(drawn, (z - means.mean(axes)) / deviation, rtol=1e-5, atol=1e-5)
+
+
+def held_rows(stored, means, deviation):
+    """Which examples of the whole these are."""
+    scaled = (means - means.mean((0, 1, 2))) / deviation
+    return [int(np.abs(scaled - example[..., :4]).sum((1, 2, 3)).argmin()) for example in stored]
 
 
 def test_a_vector_is_a_map_of_one_place(tmp_path):
@@ -212,5 +239,13 @@ def test_an_encoding_that_was_stopped_is_not_read(of_codes):
 def test_wrong_settings_are_refused(of_codes, of_latents, tmp_path):
     with pytest.raises(ConfigurationError, match=r"`Codes.folder` must be an existing folder"):
         Codes(str(tmp_path / "none"))
+    arrays = {
+        name: {"latents": encoded_folders.latents(count)} for name, count in encoded_folders.SIZES.items()
+    }
+    encoded_folders.write(
+        tmp_path / "centers", arrays, encoded_folders.Group("latents", {"latents": (2, 3, 4)})
+    )
+    with pytest.raises(ConfigurationError, match=r"`Latents.draw` needs the mean and the variance of each"):
+        Latents(str(tmp_path / "centers"), draw=True).load("train")
     with pytest.raises(ValueError, match=r"`Latents.scaling` must be one of 'none', 'all', 'channels'"):
         Latents(str(of_latents), scaling="unit")

@@ -14,6 +14,8 @@ from vaeflow.errors import ConfigurationError, DataError
 
 SCALINGS = ("none", "all", "channels")
 
+Transform = Callable[[np.ndarray], np.ndarray]
+
 
 class Encoded(Dataset):
     """What `vaeflow encode` wrote of one group of latents; see `Codes` and `Latents`.
@@ -65,9 +67,8 @@ class Encoded(Dataset):
                 "encode` with all splits"
             )
         group = self.chosen_group()
-        return EncodedSplit(
-            self.manifest, name, group, self.role(group), self.transform(group), self.in_memory, self.verify
-        )
+        transforms = self.transforms(group)
+        return EncodedSplit(self.manifest, name, group, transforms, self.in_memory, self.verify)
 
     def chosen_group(self) -> str:
         """Returns the name of the group: the one that was set, or the only one of this content."""
@@ -84,12 +85,8 @@ class Encoded(Dataset):
             )
         return self.group
 
-    def role(self, group: str) -> str:
-        """Returns which array of a group is read."""
-        raise NotImplementedError
-
-    def transform(self, group: str) -> Callable[[np.ndarray], np.ndarray]:
-        """Returns the function that makes what a model sees of stored values."""
+    def transforms(self, group: str) -> dict[str, Transform]:
+        """Returns which arrays of a group are read: role -> what makes a model's values of stored ones."""
         raise NotImplementedError
 
 
@@ -115,11 +112,8 @@ class Codes(Encoded):
 
     content = "codes"
 
-    def role(self, group: str) -> str:
-        return "codes"
-
-    def transform(self, group: str) -> Callable[[np.ndarray], np.ndarray]:
-        return lambda codes: codes
+    def transforms(self, group: str) -> dict[str, Transform]:
+        return {"codes": lambda codes: codes}
 
 
 @registry.dataset
@@ -127,13 +121,15 @@ class Latents(Encoded):
     """Latents of images: float32 `[h, w, D]`, any numbers, for a model that takes latents.
 
     `vaeflow encode` writes them with an autoencoder. The splits and labels are those of the
-    images. Of Gaussians these are the means. A vector is a map of one place.
+    images. A vector is a map of one place.
 
     Args:
       folder: the folder that `vaeflow encode` wrote, with its `manifest.json`.
       scaling: `"none"`; `"all"` divides by the standard deviation of all numbers of the training
         split, as latent diffusion does (Rombach et al. 2022, arXiv:2112.10752, appendix G);
         `"channels"` moves and scales each channel to mean 0 and standard deviation 1 there.
+      draw: where the folder holds Gaussians: True draws z ~ q(z|x) anew whenever an example is
+        used; False takes the mean.
       group: the name of the group of latents, where the model has several.
       in_memory: as for `Codes`.
       verify: as for `Codes`.
@@ -146,19 +142,25 @@ class Latents(Encoded):
 
     content = "latents"
 
-    def __init__(self, folder: str, scaling: str = "none", **kwargs: Any):
+    def __init__(self, folder: str, scaling: str = "none", draw: bool = False, **kwargs: Any):
         super().__init__(folder, **kwargs)
         self.scaling = validation.one_of("Latents.scaling", scaling, SCALINGS)
+        self.draw = validation.boolean("Latents.draw", draw)
 
-    def role(self, group: str) -> str:
-        return "mean" if "mean" in self.manifest.groups[group].arrays else "latents"
-
-    def transform(self, group: str) -> Callable[[np.ndarray], np.ndarray]:
-        """Returns z -> (z − shift) · scale, computed in float64."""
+    def transforms(self, group: str) -> dict[str, Transform]:
+        """Moves and scales latents, in float64; as (z − shift) · scale, of Gaussians mean and variance."""
+        arrays = self.manifest.groups[group].arrays
+        if self.draw and "log_variance" not in arrays:
+            raise ConfigurationError(
+                f"`Latents.draw` needs the mean and the variance of each latent, and {self.folder} holds one "
+                "number; encode with encode.latents = 'distribution', or leave the setting out"
+            )
         shift, scale = self.shift_and_scale(group)
-        if self.scaling == "none":
-            return lambda values: values
-        return lambda values: (values.astype(np.float64) - shift) * scale
+        value = "mean" if "mean" in arrays else "latents"
+        transforms: dict[str, Transform] = {value: lambda stored: (stored.astype(np.float64) - shift) * scale}
+        if self.draw:
+            transforms["log_variance"] = lambda stored: stored + 2.0 * np.log(scale)
+        return transforms
 
     def shift_and_scale(self, group: str) -> tuple[np.ndarray, np.ndarray]:
         """Returns what is subtracted of latents, and what they are multiplied by then: float64 `[D]`, `[1]`.
@@ -174,10 +176,11 @@ class Latents(Encoded):
                 "does not hold; encode it too, or leave the setting out"
             )
         found = self.manifest.statistics[SPLITS[0]][group][self.scaling]
-        if not (found["deviation"] > 0).all():
+        deviation = found["sample_deviation" if self.draw else "deviation"]
+        if not (deviation > 0).all():
             raise DataError(
-                f"the latents in {self.folder} have a standard deviation of {found['deviation'].min():g}, by "
+                f"the latents in {self.folder} have a standard deviation of {deviation.min():g}, by "
                 "which nothing can be scaled; leave `Latents.scaling` out"
             )
         shift = found["mean"] if self.scaling == "channels" else np.zeros(1)
-        return shift, 1.0 / found["deviation"]
+        return shift, 1.0 / deviation
