@@ -83,6 +83,13 @@ def test_an_adversary_with_its_own_optimizer_and_clipping(results, same_batch, c
     assert_agree(results, case, count, 1e-9)
 
 
+@pytest.mark.parametrize("count", COUNTS[1:])
+def test_a_gan_with_an_adaptive_weight_and_a_frozen_net_accumulated(results, count):
+    assert results[1]["GAN/adversarial_weight"] > 1.0
+    assert results[1]["GAN/lecam"] > 0.0
+    assert_agree(results, "GAN", count, 1e-9)
+
+
 def test_the_scope_of_a_replica_is_its_own_part(results):
     """It differs from the global one where there are several, and is it where there is one."""
     local, whole = (f"FactorVAE False {scope}/weights" for scope in ("replica", "global"))

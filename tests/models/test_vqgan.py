@@ -5,15 +5,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.fixtures import small_codes, tiny_runs
+from tests.fixtures import frozen_nets, small_codes, tiny_runs
 from tests.fixtures.replica_steps import stored
 from vaeflow import optimizers, random, testing
 from vaeflow.analysis.evaluator import Evaluator
 from vaeflow.analysis.examples import Examples
 from vaeflow.datasets import InMemorySplit
 from vaeflow.errors import ConfigurationError
-from vaeflow.layers import Adversary
+from vaeflow.layers import Adversary, FrozenNet, PerceptualDistance
 from vaeflow.models import VQGAN
+from vaeflow.schedules import LinearSchedule
 from vaeflow.training import making
 from vaeflow.training.replica_step import ReplicaStep
 from vaeflow.training.settings import TrainingSettings
@@ -156,6 +157,60 @@ def test_an_evaluation_reports_the_losses_of_both_sides_and_chooses_without_them
     assert "lecam" not in results
     assert results["kl"] == pytest.approx(12 * np.log(4), rel=1e-9)
     assert model.selection_score(results) == results["reconstruction_loss"] + results["kl"]
+
+
+def with_perceptual(tmp_path, **settings):
+    """A model that also compares features of a small frozen net."""
+    frozen_nets.save_pointwise(tmp_path / "net.keras", SHAPE)
+    with making.precision("float64"):
+        net = FrozenNet(str(tmp_path / "net.keras"), layers=("first", "second"))
+        return made(perceptual=PerceptualDistance(net, **settings))
+
+
+def test_the_perceptual_distance_counts_once_for_each_number_of_an_image(tmp_path):
+    model = with_perceptual(tmp_path, weight=0.3)
+    forward = model.forward(tf.constant(IMAGES), 0, training=True)
+    term = model.objective(forward, 0)["perceptual_loss"]
+    assert float(term.weight) == pytest.approx(0.3 * 4 * 3 * 2, rel=1e-12)
+    expected = model.perceptual.distance(IMAGES, forward.reconstruction.mean)
+    np.testing.assert_array_equal(term.value, expected)
+    assert term.group is None
+
+
+def test_the_adaptive_weight_counts_the_perceptual_part_too(tmp_path):
+    model = with_perceptual(tmp_path, weight=2.0)
+    result = step_of(model).compute(stored(tf.constant(PIXELS)), 5)
+    latents = model.forward(tf.constant(IMAGES), training=True).latents
+    kernel, bias = model.decoder.dense.weights
+    with tf.GradientTape() as tape:
+        reconstruction = tf.matmul(latents, kernel) + bias
+        distances = model.perceptual.distance(IMAGES, reconstruction)
+        errors = tf.reduce_sum(tf.abs(IMAGES - reconstruction) / 0.5, axis=[1, 2, 3])
+        loss = tf.reduce_mean(errors + 2.0 * 24 * distances)
+    norm = np.linalg.norm(tape.gradient(loss, kernel.value))
+    plain, only_l1 = hand_written(model), hand_written(model, 0.0)["kernel"]
+    ratio = plain["weight"] * norm / np.linalg.norm(only_l1)
+    assert float(result.metrics["adversarial_weight"]) == pytest.approx(ratio, rel=1e-8)
+    assert abs(ratio / plain["weight"] - 1) > 0.01
+
+
+def test_the_best_checkpoint_is_chosen_with_the_perceptual_part(tmp_path):
+    model = with_perceptual(tmp_path, weight=LinearSchedule(0.0, 0.3, 10))
+    results = evaluated(model)
+    expected = results["reconstruction_loss"] + results["kl"] + 0.3 * 24 * results["perceptual_loss"]
+    assert model.selection_score(results) == pytest.approx(expected, rel=1e-6)  # A schedule is float32.
+    assert results["perceptual_loss"] > 0.01
+
+
+def test_a_model_with_a_perceptual_net_comes_back_from_a_file(tmp_path):
+    model = with_perceptual(tmp_path)
+    model.save(tmp_path / "model.keras")
+    (tmp_path / "net.keras").unlink()
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(
+        again.perceptual.distance(IMAGES, IMAGES[::-1]), model.perceptual.distance(IMAGES, IMAGES[::-1])
+    )
+    np.testing.assert_array_equal(again(IMAGES), model(IMAGES))
 
 
 def test_the_forward_pass_is_judged_once():
