@@ -122,6 +122,11 @@ def test_equal_settings_are_one_net():
     assert FeatureNet("a.keras").key != FeatureNet("a.keras", layer="b").key
 
 
+def test_a_missing_file_is_refused_by_the_setting_that_names_it(path):
+    with pytest.raises(ConfigurationError, match=r"`FeatureNet.file` must be an existing .keras file"):
+        called(path, IMAGES)
+
+
 def test_images_of_other_channels_are_refused(path):
     pixels(path, (8, 8, 3))
     with pytest.raises(

@@ -58,7 +58,7 @@ class FrozenNet(Layer):
 
     def __init__(self, file: str, sha256: str | None = None, layers: Sequence[str] = (), **kwargs: Any):
         super().__init__(**kwargs)
-        self.file = validation.path("FrozenNet.file", file)
+        self.file = validation.path(f"{type(self).__name__}.file", file)
         self.sha256 = sha256
         self.layers = (layers,) if isinstance(layers, str) else tuple(layers)
         self.net: Any = None
@@ -75,7 +75,7 @@ class FrozenNet(Layer):
     def build(self, input_shape: Shape) -> None:
         """Reads the file, unless the net came with a model that Keras has loaded."""
         if self.net is None:
-            self.sha256 = _checked_sha256(self.file, self.sha256)
+            self.sha256 = _checked_sha256(type(self).__name__, self.file, self.sha256)
             self._hold(SavedModelNet(self.file) if self.file.is_dir() else _loaded(self.file))
 
     def call(self, inputs: tf.Tensor) -> Any:
@@ -181,12 +181,12 @@ def _with_dtype(config: Any, dtype: str) -> Any:
     return config
 
 
-def _checked_sha256(path: pathlib.Path, expected: str | None) -> str:
+def _checked_sha256(name: str, path: pathlib.Path, expected: str | None) -> str:
     """Returns the SHA-256 of a file or SavedModel, and compares it with the one that a user has set."""
     is_saved_model = (path / "saved_model.pb").exists()
     if not is_saved_model and (path.suffix != _SUFFIX or not path.exists() or path.is_dir()):
         raise ConfigurationError(
-            f"`FrozenNet.file` must be an existing {_SUFFIX} file, as Keras' `save` writes it, or a "
+            f"`{name}.file` must be an existing {_SUFFIX} file, as Keras' `save` writes it, or a "
             f"SavedModel, got '{path}'"
         )
     try:
@@ -195,7 +195,7 @@ def _checked_sha256(path: pathlib.Path, expected: str | None) -> str:
         raise EnvironmentFailure(f"{path} cannot be read: {error}; put the file back") from error
     if expected not in (None, found):
         raise ConfigurationError(
-            f"{path} has the SHA-256 {found}, and `FrozenNet.sha256` is {expected!r}; put the right file "
+            f"{path} has the SHA-256 {found}, and `{name}.sha256` is {expected!r}; put the right file "
             "there, or correct the setting"
         )
     return found
