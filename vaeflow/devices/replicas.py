@@ -73,6 +73,21 @@ def _mean_function(strategy: tf.distribute.Strategy) -> Callable[[tf.Tensor], tf
     return mean
 
 
+def of_first_worker(strategy: tf.distribute.Strategy, value: tf.Tensor) -> tf.Tensor:
+    """Returns the value that the first worker has, on all. Every worker must call it, outside a replica."""
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return value
+
+    @tf.function(autograph=False)
+    def sent(value):
+        def share(value):
+            return sum_over_replicas(tf.where(replica_index() == 0, value, tf.zeros_like(value)))
+
+        return first_replica(strategy, strategy.run(share, (value,)))
+
+    return sent(value)
+
+
 def first_replica(strategy: tf.distribute.Strategy, structure: Any) -> Any:
     """Takes the first local replica's tensor of each per-replica value in `structure`."""
     return tf.nest.map_structure(lambda value: strategy.experimental_local_results(value)[0], structure)

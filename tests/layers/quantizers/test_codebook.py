@@ -60,7 +60,8 @@ def test_a_dead_code_begins_anew_at_a_vector_that_is_drawn_from_the_batch():
         values = sums / ((counts + EPSILON) / (total + COUNT * EPSILON) * total)[:, None]
         for code in np.flatnonzero(counts < BELOW * total / COUNT):
             restarted += 1
-            counts[code], sums[code], values[code] = total / COUNT, total / COUNT * drawn[code], drawn[code]
+            counts[code] = 2 * BELOW * total / COUNT
+            sums[code], values[code] = counts[code] * drawn[code], drawn[code]
         step_of(codebook, step)
         for variable, expected in (
             (codebook.counts, counts),
@@ -80,7 +81,7 @@ def test_of_a_trained_codebook_what_moves_a_code_is_added_to_it():
         counts = DECAY * counts + (1 - DECAY) * chosen.sum(axis=0)
         dead = counts < BELOW * counts.sum() / COUNT
         moved[dead] = (drawn_by_hand(vectors, step) - trained)[dead]
-        counts[dead] = counts.sum() / COUNT
+        counts[dead] = 2 * BELOW * counts.sum() / COUNT
         step_of(codebook, step)
         np.testing.assert_allclose(codebook.embeddings(), trained + moved, rtol=1e-12)
         np.testing.assert_allclose(codebook.counts, counts, rtol=1e-12)
