@@ -106,20 +106,6 @@ def test_training_is_that_of_its_twin(untraced):
         assert np.any(getattr(found, name) != getattr(start, name)), name
 
 
-def assert_trains_alike(*others):
-    found = []
-    for settings in ({}, *others):
-        trainer = pointwise_trainer(**settings)
-        trainer.train(3)
-        found.append(weights(trainer))
-    for one in found[1:]:
-        assert_same(one, found[0])
-
-
-def test_accumulated_the_codebook_is_that_of_the_whole_batch(untraced):
-    assert_trains_alike({"gradient_accumulation_steps": 2})
-
-
 # Those that the default suite trains; the others differ from them by what their own tests hold.
 FEW = ("averages", "residual, apart")
 SUMMED = [
@@ -199,8 +185,15 @@ def test_fit_trains_every_quantizer(name):
 
 
 @pytest.mark.families
-def test_compiled_and_streamed_it_trains_alike():
-    assert_trains_alike({"compile_mode": "loop"}, {"resident_data": False}, {"compile_mode": "step"})
+@pytest.mark.parametrize("name", ["averages", "bits"])
+def test_compiled_and_streamed_it_trains_alike(name):
+    found = []
+    for settings in ({}, {"compile_mode": "loop"}, {"resident_data": False}, {"compile_mode": "step"}):
+        trainer = quantized_trainer(name, **settings)
+        trainer.train(3)
+        found.append(weights(trainer))
+    for one in found[1:]:
+        assert_same(one, found[0])
 
 
 @pytest.mark.parametrize(
