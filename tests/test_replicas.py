@@ -106,6 +106,13 @@ def test_streamed_data_schedules_clipping_accumulation_and_averages(results, cou
         assert_agree(results, label + case, count, 1e-9)
 
 
+@pytest.mark.parametrize("count", COUNTS[1:])
+def test_augmented_images(results, count):
+    assert_agree(results, "augmented, resident", count, 1e-9)
+    assert_agree(results, "augmented, streamed", count, 1e-9)
+    assert difference(*(results[1][f"augmented, {each}/weights"] for each in ("resident", "streamed"))) < 1e-9
+
+
 @pytest.mark.parametrize("label", LABELS)
 @pytest.mark.parametrize("count", COUNTS[1:])
 def test_evaluation(results, count, label):

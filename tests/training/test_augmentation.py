@@ -1,12 +1,15 @@
 """A training on augmented images: the same however it is cut, placed and resumed."""
 
 import functools
+import json
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
-from tests.fixtures import small_priors, small_trainers, tiny_runs
+from tests.fixtures import augment_on_replicas, places, small_priors, small_trainers, tiny_runs
+from tests.fixtures.commands import REPOSITORY, Command
 from tests.fixtures.small_trainers import BATCH, NUM_EXAMPLES, SEED, assert_same, make_trainer, weights
 from vaeflow import random
 from vaeflow.datasets import InMemorySplit
@@ -102,12 +105,17 @@ def test_parts_of_a_batch_add_up():
         assert_same(train(own, 3), trained(3), 1e-12)
 
 
-# Epochs end after 2.6, 5.3 and 7.9 steps.
 @pytest.mark.families
-@pytest.mark.parametrize("first", [0, 2, 3, 5, 8])
-@pytest.mark.parametrize("accumulation_steps", [1, 2])
 @pytest.mark.parametrize(
-    ("compile_mode", "resident"), [("none", True), ("none", False), ("step", True), ("loop", True)]
+    ("compile_mode", "resident", "accumulation_steps", "first"),
+    [  # Epochs end after 2.6, 5.3 and 7.9 steps.
+        ("none", True, 2, 2),
+        ("none", False, 1, 5),
+        ("none", False, 2, 8),
+        ("step", True, 2, 3),
+        ("loop", True, 1, 5),
+        ("loop", True, 2, 0),
+    ],
 )
 def test_compiled_streamed_accumulated_and_resumed_runs_agree(
     compile_mode, resident, accumulation_steps, first
@@ -136,3 +144,25 @@ def test_a_run_does_not_go_on_with_other_augmentations(tmp_path):
             changed = tiny_runs.dataset(augmentations=others)
             with pytest.raises(ConfigurationError, match=r"augmented by RandomFlip\(horizontal=0.5"):
                 tiny_runs.train(tmp_path, dataset=changed, num_steps=2)
+
+
+@pytest.mark.families
+@pytest.mark.processes
+@pytest.mark.parametrize("count", [2, 4])
+def test_replicas_see_together_what_one_sees(tmp_path, count):
+    """Of an array on the devices, of a stream, and of files of mixed sizes."""
+    for number in range(8):
+        path = tmp_path / ("test" if number == 7 else "train") / f"{number}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(places.images(8, 5 + number % 3, 6 + number % 4)[number]).save(path)
+    running = Command("tests.fixtures.augment_on_replicas", [count, tmp_path], REPOSITORY)
+    one = augment_on_replicas.all_seen(tf.distribute.MirroredStrategy(["CPU:0"]), tmp_path)
+    finished = running.finish()
+    assert finished.code == 0, finished.error
+    several = json.loads(finished.out)
+    assert several.pop("num_replicas") == count
+    assert several.keys() == one.keys()
+    for name, images in one.items():
+        np.testing.assert_allclose(several[name], images, rtol=1e-12, atol=1e-12, err_msg=name)
+        assert np.std(images) > 0.1
+    np.testing.assert_array_equal(one["resident"], one["streamed"])

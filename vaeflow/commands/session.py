@@ -184,7 +184,8 @@ def _facts(source, trainer, evaluated, workers):
         + model.dtype_policy.name,
         "data": f"{source}, {split.num_examples:,} training and "
         f"{evaluated} {split.content} of {shape}, {split.dtype}"
-        + (", on the device" if trainer.resident else ", streamed"),
+        + (", on the device" if trainer.resident else ", streamed")
+        + "".join(f", {type(each).__name__}" for each in getattr(split, "augmentations", ())),
         "devices": f"{num_replicas} {kind} replica"
         + ("s" if num_replicas > 1 else "")
         + ("" if workers is None else f" on {workers.size} workers"),
