@@ -10,7 +10,7 @@ import time
 
 import tensorflow as tf
 
-from vaeflow.datasets import pipeline
+from vaeflow.profiling import graphs
 
 _CONVOLUTIONS = ("Conv2D", "DepthwiseConv2dNative")
 _PRODUCTS = ("MatMul", "BatchMatMul", "BatchMatMulV2", "BatchMatMulV3")
@@ -31,17 +31,7 @@ def training_step_flops(trainer):
     Raises:
       ValueError: a shape in the step is not known before it runs.
     """
-    strategy, replica_step = trainer.strategy, trainer.replica_step
-    num_examples = trainer.settings.batch_size // strategy.num_replicas_in_sync
-    blank = pipeline.blank_batch(trainer.split, num_examples, trainer.model.reads)
-
-    @tf.function(autograph=False)
-    def one_step(step):
-        result = strategy.run(lambda: replica_step.compute(pipeline.StoredBatch(blank), step))
-        replica_step.apply(strategy, result, step)
-        return strategy.experimental_local_results(result.metrics)
-
-    return function_flops(one_step.get_concrete_function(tf.TensorSpec((), tf.int64)))
+    return function_flops(graphs.training_step(trainer.strategy, trainer.replica_step))
 
 
 def function_flops(concrete_function):
@@ -111,32 +101,9 @@ def _multiply(matrices, times):
 
 def _count(graph, wanted):
     """Counts a graph's operations that its outputs at the indices `wanted`, or side effects, need."""
-    used = {graph.outputs[index].name for index in wanted}
-    needed = {operation.name for operation in graph.control_outputs}
-    total = 0
-    # Each stands after those that it reads.
-    for operation in reversed(graph.get_operations()):
-        read = [index for index, tensor in enumerate(operation.outputs) if tensor.name in used]
-        if not read and operation.name not in needed and not operation.op_def.is_stateful:
-            continue
-        used |= {tensor.name for tensor in operation.inputs}
-        needed |= {each.name for each in operation.control_inputs}
-        total += _flops_of(operation) + _flops_inside(operation, read)
-    return total
-
-
-def _flops_inside(operation, read):
-    """Counts what the functions of a call, a loop or a condition do, of which `read` is used."""
-    functions = []
-    for attribute in operation.node_def.attr.values():
-        functions += [each.name for each in (attribute.func, *attribute.list.func) if each.name]
-    # A loop passes everything it computes on to itself.
-    everything = range(len(operation.outputs)) if operation.type in ("While", "StatelessWhile") else read
-    # TensorFlow has no public way from a name in a graph to its function.
-    graphs = [operation.graph._get_function(name).graph for name in functions]  # noqa: SLF001
-    return max(
-        (_count(graph, [index for index in everything if index < len(graph.outputs)]) for graph in graphs),
-        default=0,
+    return sum(
+        _flops_of(operation) + max((_count(*each) for each in graphs.inside(operation, read)), default=0)
+        for operation, read in graphs.needed(graph, wanted)
     )
 
 
@@ -158,15 +125,15 @@ def _flops_of(operation):
 
 def _product_flops(operation):
     transposed = operation.get_attr("transpose_a" if operation.type == "MatMul" else "adj_x")
-    inner = _shape(operation, operation.inputs[0])[-2 if transposed else -1]
-    return 2 * inner * math.prod(_shape(operation, operation.outputs[0]))
+    inner = graphs.shape_of(operation, operation.inputs[0])[-2 if transposed else -1]
+    return 2 * inner * math.prod(graphs.shape_of(operation, operation.outputs[0]))
 
 
 def _einsum_flops(operation):
     terms, _, result = operation.get_attr("equation").decode().partition("->")
     sizes = {}
     for term, tensor in zip(terms.split(","), operation.inputs, strict=True):
-        shape = _shape(operation, tensor)
+        shape = graphs.shape_of(operation, tensor)
         sizes |= zip(_axes(term, len(shape)), shape, strict=True)
     summed = sizes.keys() - set(_axes(result, operation.outputs[0].shape.rank))
     return 2 * math.prod(sizes.values()) if summed and len(operation.inputs) == 2 else 0
@@ -181,15 +148,7 @@ def _axes(term, rank):
 
 def _convolution_flops(operation, kernel, output):
     """Of a convolution, or of the gradients of one with this kernel and output, which take as many."""
-    height, width, channels, _ = _shape(operation, kernel)
+    height, width, channels, _ = graphs.shape_of(operation, kernel)
     # A depthwise convolution's output reads one channel each; a grouped one's kernel has the group's.
     per_output = height * width * (1 if operation.type.startswith("Depthwise") else channels)
-    return 2 * per_output * math.prod(_shape(operation, output))
-
-
-def _shape(operation, tensor):
-    if not tensor.shape.is_fully_defined():
-        raise ValueError(
-            f"the shape {tensor.shape} of {operation.type} {operation.name!r} is not known before it runs"
-        )
-    return tensor.shape.as_list()
+    return 2 * per_output * math.prod(graphs.shape_of(operation, output))
