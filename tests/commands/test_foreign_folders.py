@@ -62,6 +62,7 @@ def link(path, target):
         ("evaluate", "tensorboard", ("evaluate.num_samples = []",)),
         ("embed", "embeddings", ()),
         ("embed", "tensorboard/projector", ()),
+        ("encode", "encoded", ()),
         ("sample", "samples", ("sample.samplers = [@PriorSampler()]",)),
     ],
 )

@@ -201,6 +201,7 @@ def test_a_folder_of_others_is_left_alone(gaussian, tmp_path, capsys):
 def test_wrong_settings(gaussian, tmp_path, capsys, parameter, message):
     assert run_encode(gaussian, tmp_path / "encoded", parameter) == 2
     assert re.search(message, capsys.readouterr().err)
+    assert not (tmp_path / "encoded").exists()
 
 
 def test_a_full_disk(gaussian, tmp_path, capsys):
