@@ -247,7 +247,7 @@ def test_a_saved_model_draws_the_same(tmp_path):
     np.testing.assert_array_equal(drawn(again, 6, labels=labels), drawn(model, 6, labels=labels))
 
 
-# They take most of the time; `test_the_whole_contract` has them too.
+# They take most of the time.
 LONG = (testing.check_fit, testing.check_resume, testing.check_saving, testing.check_parts)
 
 
@@ -261,6 +261,6 @@ def test_contract(check):
 
 @pytest.mark.families
 @pytest.mark.processes
-@pytest.mark.parametrize("factory", [small_code_priors.small, small_code_priors.small_conditional])
-def test_the_whole_contract(factory):
-    testing.check_model(factory, (2, 3, 2))
+def test_the_whole_contract():
+    """With the other net, labels, and the check of two replicas."""
+    testing.check_model(small_code_priors.small_conditional, (2, 3, 2))

@@ -6,10 +6,12 @@ import shutil
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import vaeflow
 from tests.fixtures import code_prior_runs, frozen_nets, tiny_runs, trained_runs
 from tests.fixtures.code_prior_runs import call
+from tests.fixtures.small_code_priors import random_codes
 from vaeflow import random
 from vaeflow.commands.programs import embed, evaluate, export, sample, train
 from vaeflow.metrics.fidelity import GaussianFit
@@ -158,13 +160,31 @@ def test_a_tokenizer_with_other_weights_is_refused(folder, tmp_path, capsys):
 def test_what_the_model_has_no_latents_for_is_refused(folder, capsys):
     run = f"--workdir={folder}/prior"
     assert "a CodePrior has no latents, and nothing to embed" in refused(capsys, embed, run)
-    assert "a CodePrior has none; vaeflow.load reads it" in refused(capsys, export, run)
     message = refused(capsys, evaluate, run, "--gin_param=evaluate.num_samples = 5")
     assert "the likelihood of a CodePrior is exact" in message
     message = refused(capsys, evaluate, run, "--gin_param=evaluate.metrics = [@ReconstructionQuality()]")
     assert "ReconstructionQuality compares images with reconstructions, and a CodePrior makes none" in message
     message = refused(capsys, sample, run, "--gin_param=sample.samplers = [@PriorSampler()]")
     assert "PriorSampler draws latents, which a CodePrior has not; set" in message
+
+
+@pytest.mark.processes
+def test_an_export_has_the_likelihood_and_draws(folder, capsys):
+    """Checked in fresh processes by the command itself."""
+    formats = "--gin_param=export.formats = ('saved_model', 'keras')"
+    assert call(export, f"--workdir={folder}/prior", formats, traced=True) == 0
+    saved = tf.saved_model.load(str(folder / "prior" / "export" / "saved_model"))
+    codes, labels = random_codes(4, (2, 2, 1), 5), np.array([[0], [1], [2], [0]])
+    expected = loaded(folder / "prior")({"images": codes, "labels": labels})
+    np.testing.assert_allclose(saved.log_prob(codes, labels)["log_prob"], expected, rtol=1e-5, atol=1e-6)
+    drawn = saved.sample(seed=tf.constant(3, tf.int64), labels=labels)["codes"].numpy()
+    assert drawn.shape == (4, 2, 2, 1)
+    assert drawn.min() >= 0
+    assert drawn.max() < 5
+    card = (folder / "prior" / "export" / "README.md").read_text()
+    assert "A CodePrior for maps of codes of 2 x 2 x 1, trained for 4 steps.\n" in card
+    assert "| net | CausalTransformer |" in card
+    assert "1 of 5" in card
 
 
 def test_a_tokenizer_of_a_model_with_latents_is_refused(folder, capsys):

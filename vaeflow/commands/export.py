@@ -11,15 +11,16 @@ from vaeflow import config, registry, trained, validation
 from vaeflow.errors import ConfigurationError
 from vaeflow.export import (
     FORMATS,
-    InferenceModule,
     check,
     encoding_of,
     model_card,
+    module_of,
     modules_of,
     refuse_missing_packages,
     refuse_precision,
     write,
 )
+from vaeflow.models.code_prior import CodePrior
 from vaeflow.models.latent_model import LatentModel
 from vaeflow.runs import files, temporary_files
 from vaeflow.runs.escaping import printable
@@ -64,10 +65,10 @@ def export(
     _leave_gpus_alone()
     # One replica: a SavedModel of mirrored variables would hold the mirrors.
     run = trained.restore(workdir, checkpoint, tf.distribute.get_strategy)
-    if not isinstance(run.model, LatentModel):
+    if not isinstance(run.model, (LatentModel, CodePrior)):
         raise ConfigurationError(
-            f"`vaeflow export` writes models with latents, and a {type(run.model).__name__} has none; "
-            "vaeflow.load reads it in Python"
+            f"`vaeflow export` writes models with latents and models of codes, and a "
+            f"{type(run.model).__name__} is neither; vaeflow.load reads it in Python"
         )
     refuse_precision(formats, run.settings["precision"])
     encoding = encoding_of(run, encoded)
@@ -77,7 +78,7 @@ def export(
         files.staging(final.parent, final.name) as folder,
         making.precision(run.settings["precision"]),
     ):
-        module = InferenceModule(run.model, run.image_shape)
+        module = module_of(run.model, run.image_shape)
         write(module, run.model, folder, formats)
         modules = modules_of(run.model) if "keras" in formats else ()
         differences = check(module, folder, formats, modules)

@@ -1,4 +1,4 @@
-"""The model card of an exported model, with the sections of Hugging Face's template."""
+"""The model card of an exported model."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from absl import logging
 
 from vaeflow.distributions import is_discrete
+from vaeflow.export import code_prior
+from vaeflow.export.card_texts import OF_CODES, OF_LATENTS, TEMPLATE
 from vaeflow.export.formats import FORMATS, modules_of
 from vaeflow.export.inference import blank_pass, center_name, code_sizes_of, codes_shape, encoded, suffix
 from vaeflow.export.scale import latent_rows
@@ -41,71 +43,6 @@ _ROLES = {
     "prior": "p(z)",
 }
 
-_TEMPLATE = """\
----
-library_name: keras
-pipeline_tag: unconditional-image-generation
-tags:
-- variational-autoencoder
-- vaeflow
----
-
-# {title}: {class_name}
-
-A {class_name} for images of {size}, trained for {step:,} steps. Its latents: {latents}.
-The sections of this card are those of Mitchell et al. 2019 (arXiv:1810.03993).
-
-## Model details
-
-{details}
-
-Developed by, and licence: not recorded; add them before you pass the model on.
-
-## Uses
-
-**Direct use.** To encode images like those it was trained on, to reconstruct such images, and
-to draw new ones.
-
-**Out of scope.** Images of other sizes, which it refuses, and of other kinds, on which
-nothing was measured. Decisions about people.
-
-## Bias, risks and limitations
-
-A variational autoencoder reproduces what is frequent in its data, and whatever is one-sided
-in it; its images are smoother than the data. The numbers below hold for the data named below.
-
-## How to get started
-
-Run these in the folder of this card.
-
-{code}
-
-## Training details
-
-### Training data
-
-{data}
-
-### Training procedure
-
-{training}
-
-The whole configuration, in gin, is at the end of this card; paths in it are those of the
-machine that trained.
-
-## Evaluation
-
-{evaluation}
-
-## Technical specifications
-
-{versions}
-
-## Configuration
-
-{configuration}
-"""
-
 
 def model_card(
     run: Trained,
@@ -128,10 +65,12 @@ def model_card(
     configuration = reading.read_text(folder / "config.gin")
     environment = _read_json(folder / "environment.json", _ENVIRONMENT)
     size = " x ".join(map(str, run.image_shape))
-    return _TEMPLATE.format(
+    of_codes = model.takes == "codes"
+    return TEMPLATE.format(
+        **(OF_CODES if of_codes else OF_LATENTS),
         title=markdown(folder.resolve().name),
         class_name=type(model).__name__,
-        latents=_latents(run),
+        latents="" if of_codes else f" Its latents: {_latents(run)}.",
         size=size,
         step=run.step,
         details=_table(_details(run, size, formats, differences) | latent_rows(encoding)),
@@ -155,18 +94,24 @@ def _details(
     return {
         "model": f"{type(model).__name__}: {_summary(model)}",
         **{title: name for role, title in _ROLES.items() if (name := _block_name(model, role))},
-        "latents": _latents(run),
+        **(code_prior.described(model) if model.takes == "codes" else {"latents": _latents(run)}),
         "weights": frozen_blocks.num_weights(model)
         + (" (moving averages)" if run.settings["ema_decay"] is not None else ""),
         **{
             f"frozen weights of {markdown(each.file)}": f"SHA-256 `{each.sha256}`"
             for each in frozen_blocks.files(model)
         },
-        "images": f"{size} (height, width, channels), values in [0, 1]",
+        **_inputs(model, size),
         "precision": f"computed in {run.settings['precision']}, {model.variable_dtype} in and out",
         "files": files,
         "SHA-256 of the weights": f"`{weights_sha256(frozen_blocks.without(model, model.weights))}`",
     }
+
+
+def _inputs(model: Any, size: str) -> dict[str, str]:
+    if model.takes == "codes":
+        return {"maps": f"{size} (height, width, codes at each place)"}
+    return {"images": f"{size} (height, width, channels), values in [0, 1]"}
 
 
 def _block_name(model: Any, role: str) -> str:
@@ -194,6 +139,16 @@ def _codes(posterior: Any, length: Any) -> str:
 
 def _code(run: Trained, name: str) -> str:
     model = run.model
+    num_labels = len(model.label_sizes) if "labels" in model.reads else 0
+    common = {
+        "shape": ", ".join(map(str, run.image_shape)),
+        "dtype": model.variable_dtype,
+        "imports": "\n".join(f"import {module}" for module in modules_of(model)) if name == "keras" else "",
+    }
+    if model.takes == "codes":
+        filled = places({}, (), num_labels, model.variable_dtype) | common
+        filled["codes_inputs"] = '{"images": codes, "labels": labels}' if num_labels else "codes"
+        return code_prior.USAGE[name].format(**filled)
     blank = blank_pass(model, run.image_shape)
     latents = {
         f"latents{suffix(group, blank.draws)}": (
@@ -202,12 +157,7 @@ def _code(run: Trained, name: str) -> str:
         )
         for group, draw in blank.draws.items()
     }
-    num_labels = len(model.label_sizes) if "labels" in model.reads else 0
-    filled = places(latents, tuple(encoded(blank)), num_labels, model.variable_dtype) | {
-        "shape": ", ".join(map(str, run.image_shape)),
-        "dtype": model.variable_dtype,
-        "imports": "\n".join(f"import {module}" for module in modules_of(model)) if name == "keras" else "",
-    }
+    filled = places(latents, tuple(encoded(blank)), num_labels, model.variable_dtype) | common
     sizes = code_sizes_of(model)
     shape = codes_shape(blank.draws) if sizes else ()
     return USAGE[name].format(**filled, **code_places(shape, sizes, filled))

@@ -18,7 +18,7 @@ from vaeflow.runs import files, watchdog
 from vaeflow.runs.literal_paths import literal
 
 if TYPE_CHECKING:
-    from vaeflow.export.inference import InferenceModule
+    from vaeflow.export.exported import Exported
 
 _LONGEST_SECONDS = 1800.0  # One call of a library, which reports nothing.
 _ONNX_OPSET = 18  # The newest that tf2onnx 1.17 writes.
@@ -37,29 +37,29 @@ class Format:
       write: writes it; called with the module, the model and the path.
       load: a Python program that defines `call(name, arguments)` for the file `path`; `check` runs it
         in a process of its own.
-      without: the functions of `InferenceModule` that it does not hold.
+      without: the functions of an `Exported` that it does not hold.
       packages: required packages in addition to vaeflow's own dependencies, module -> package.
       extra: the extra of vaeflow that installs them.
     """
 
     path: str
-    write: Callable[[InferenceModule, keras.Model, pathlib.Path], None]
+    write: Callable[[Exported, keras.Model, pathlib.Path], None]
     load: str
     without: tuple[str, ...] = ()
     packages: dict[str, str] = dataclasses.field(default_factory=dict)
     extra: str = ""
 
-    def functions(self, module: InferenceModule) -> tuple[str, ...]:
+    def functions(self, module: Exported) -> tuple[str, ...]:
         """Returns the names of the functions of a module that it holds."""
         return tuple(name for name in module.function_names if name not in self.without)
 
 
-def _write_saved_model(module: InferenceModule, _model: keras.Model, path: pathlib.Path) -> None:
+def _write_saved_model(module: Exported, _model: keras.Model, path: pathlib.Path) -> None:
     with literal(path.parent) as safe:
         tf.saved_model.save(module, str(safe / path.name), signatures=module.functions())
 
 
-def _write_keras(_module: InferenceModule, model: keras.Model, path: pathlib.Path) -> None:
+def _write_keras(_module: Exported, model: keras.Model, path: pathlib.Path) -> None:
     try:
         model.save(path)
     except (TypeError, ValueError, NotImplementedError) as error:
@@ -68,7 +68,7 @@ def _write_keras(_module: InferenceModule, model: keras.Model, path: pathlib.Pat
         ) from error
 
 
-def _write_tflite(module: InferenceModule, _model: keras.Model, path: pathlib.Path) -> None:
+def _write_tflite(module: Exported, _model: keras.Model, path: pathlib.Path) -> None:
     with tempfile.TemporaryDirectory() as folder, literal(pathlib.Path(folder)) as safe:
         tf.saved_model.save(module, str(safe), signatures=module.functions())
         converter = tf.lite.TFLiteConverter.from_saved_model(
@@ -84,7 +84,7 @@ def _write_tflite(module: InferenceModule, _model: keras.Model, path: pathlib.Pa
     path.write_bytes(content)
 
 
-def _write_onnx(module: InferenceModule, _model: keras.Model, path: pathlib.Path) -> None:
+def _write_onnx(module: Exported, _model: keras.Model, path: pathlib.Path) -> None:
     import tf2onnx  # Optional, and its import takes a second.
 
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)
@@ -121,13 +121,14 @@ for name in modules:
     registry.load_plugin(name)
 
 import keras
-from vaeflow.export.inference import InferenceModule
+from vaeflow.export import module_of
 
 model = keras.saving.load_model(path)
-functions = InferenceModule(model, examples["encode"]["arguments"]["images"].shape[1:]).functions()
+first = next(iter(examples[functions[0]]["arguments"].values()))  # Images, or codes.
+by_name = module_of(model, first.shape[1:]).functions()
 
 def call(name, arguments):
-    return {key: value.numpy() for key, value in functions[name](**arguments).items()}
+    return {key: value.numpy() for key, value in by_name[name](**arguments).items()}
 """
 
 _LOAD_TFLITE = """
@@ -195,11 +196,11 @@ def refuse_precision(formats: Sequence[str], precision: str) -> None:
         )
 
 
-def write(module: InferenceModule, model: keras.Model, folder: pathlib.Path, formats: Sequence[str]) -> None:
+def write(module: Exported, model: keras.Model, folder: pathlib.Path, formats: Sequence[str]) -> None:
     """Writes a model in each format, unchecked.
 
     Args:
-      module: an `InferenceModule` of the model.
+      module: the functions of the model, as of `module_of`.
       model: the model.
       folder: an empty folder.
       formats: keys of `FORMATS`.

@@ -19,19 +19,16 @@ from vaeflow.export.formats import FORMATS, Format
 from vaeflow.runs import processes, watchdog
 
 if TYPE_CHECKING:
-    from vaeflow.export.inference import InferenceModule
+    from vaeflow.export.exported import Exported
 
 _TIMEOUT_SECONDS = 600
 _TOLERANCE = 1e-5
 _NUM_CHECKED = 3
 _CHECKED_SEED = 20
-# Of a model of codes: where two are nearly as near, rounding may choose the other one. Of these functions
-# the image that differs least counts.
-_CHOOSING_CODES = ("encode", "reconstruct", "encode_codes")
 
 
 def check(
-    module: InferenceModule, folder: pathlib.Path, formats: Sequence[str], modules: Sequence[str] = ()
+    module: Exported, folder: pathlib.Path, formats: Sequence[str], modules: Sequence[str] = ()
 ) -> dict[str, float]:
     """Loads the files of `write`, each format in a fresh process, and compares them with the model.
 
@@ -39,7 +36,7 @@ def check(
     vaeflow nor Keras; those for TFLite and ONNX load their own runtimes only.
 
     Args:
-      module: the `InferenceModule`.
+      module: the functions of the model.
       folder: where the formats were written.
       formats: keys of `FORMATS`.
       modules: those that define the model's classes, from `modules_of`.
@@ -57,40 +54,20 @@ def check(
         started = {}
         for name in formats:  # All at once, since importing takes most of their time.
             functions = FORMATS[name].functions(module)
-            choosing = _CHOOSING_CODES if module.code_sizes else ()
-            names = (functions, choosing, modules)
+            names = (functions, module.choosing, modules)
             process = _started(FORMATS[name], names, folder, arrays)
             started[name] = stack.enter_context(process)
         return {name: _difference(process, FORMATS[name]) for name, process in started.items()}
 
 
-def _examples(module: InferenceModule) -> dict[str, np.ndarray]:
+def _examples(module: Exported) -> dict[str, np.ndarray]:
     """Returns arguments of the functions and the model's outputs for them.
 
     Returns:
       Arrays by name: `"encode/arguments/images"`, `"encode/outputs/mean"`, …
     """
     generator = np.random.default_rng(_CHECKED_SEED)
-    dtype = module.dtype.as_numpy_dtype
-    images = generator.random((_NUM_CHECKED, *module.image_shape)).astype(dtype)
-    latents: dict[str, np.ndarray] = {
-        module.latent_names[group]: generator.standard_normal((_NUM_CHECKED, *shape)).astype(dtype)
-        for group, shape in module.latent_shapes.items()
-    }
-    size = (_NUM_CHECKED, *module.code_shape)
-    codes = generator.integers(0, module.code_sizes, size, np.int32) if module.code_sizes else None
-    labels, count = {}, {"num_samples": np.int32(_NUM_CHECKED)}
-    if module.label_sizes:
-        size = (_NUM_CHECKED, len(module.label_sizes))
-        labels, count = {"labels": generator.integers(0, module.label_sizes, size)}, {}
-    arguments = {
-        "encode": {"images": images, **labels},
-        "decode": {**latents, **labels},
-        "reconstruct": {"images": images, **labels},
-        "sample": {**count, "seed": np.int64(_CHECKED_SEED), **labels},
-        "encode_codes": {"images": images, **labels},
-        "decode_codes": {"codes": codes, **labels},
-    }
+    arguments = module.example_arguments(generator, _NUM_CHECKED, _CHECKED_SEED)
     arrays = {}
     for name, function in module.functions().items():
         outputs = function(**arguments[name])

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import tensorflow as tf
 
-from vaeflow import random
+from vaeflow.export.code_prior import CodePriorModule
+from vaeflow.export.exported import Arguments, Exported, drawing
 
 if TYPE_CHECKING:
     from vaeflow.models.forward import Forward
     from vaeflow.models.latent_model import LatentModel
 
 
-class InferenceModule(tf.Module):
-    """The functions of a trained model for other programs, in TensorFlow without Keras.
+class InferenceModule(Exported):
+    """The functions of a trained model with latents.
 
     Images and latents are float32, also for a model in mixed precision, and float64 for a
     float64 model; codes are integers. The number of examples B is free; the size of an image is
@@ -45,19 +46,13 @@ class InferenceModule(tf.Module):
 
     Attributes:
       latent_shapes: of each group, without the batch: group -> shape.
-      label_sizes: how many values each of the F labels has; empty for a model that reads none.
       code_sizes: how many values each of the G codes of a place has; empty without codes.
       code_shape: `(h, w, G)` of the codes of an image; empty without codes.
-      function_names: the names of the functions.
     """
 
     def __init__(self, model: LatentModel, image_shape: Sequence[int]) -> None:
-        super().__init__()
-        # TensorFlow's variables, not the Keras variables around them: those would need Keras to load.
-        self.weights = [variable.value for variable in model.variables]
+        super().__init__(model)
         self.image_shape = tuple(image_shape)
-        self.dtype = tf.as_dtype(model.variable_dtype)
-        self.label_sizes = tuple(model.label_sizes) if "labels" in model.reads else ()
         draws = blank_pass(model, image_shape).draws
         self.latent_shapes: dict[str, Any] = {
             name: tuple(draw.value.shape.as_list()[1:]) for name, draw in draws.items()
@@ -69,10 +64,7 @@ class InferenceModule(tf.Module):
             name: tf.TensorSpec((None, *self.latent_shapes[group]), self.dtype, name)
             for group, name in self.latent_names.items()
         }
-        spec = tf.TensorSpec((None, len(self.label_sizes)), tf.int64, "labels")
-        labels = {"labels": spec} if self.label_sizes else {}
-        seed = {"seed": tf.TensorSpec((), tf.int64, "seed")}
-        count = {} if labels else {"num_samples": tf.TensorSpec((), tf.int32, "num_samples")}
+        labels, drawn = self.labels_signature(), self.draws_signature()
 
         def encode(inputs):
             return encoded(model.centred(inputs))
@@ -85,11 +77,8 @@ class InferenceModule(tf.Module):
             return {"reconstructions": model(inputs)}
 
         def sample(inputs):
-            labels = inputs.get("labels")
-            num_samples = tf.shape(labels)[0] if labels is not None else inputs["num_samples"]
-            # Here the seed takes the place of the step in the key of the noise.
-            with random.keyed(0, "export", inputs["seed"]):
-                return {"images": model.sample(num_samples, labels)}
+            with drawing(inputs) as num_samples:
+                return {"images": model.sample(num_samples, inputs.get("labels"))}
 
         def encode_codes(inputs):
             return {"codes": model.encode_codes(inputs["images"], inputs.get("labels"))}
@@ -100,40 +89,50 @@ class InferenceModule(tf.Module):
         self.encode = self._function(encode, images | labels)
         self.decode = self._function(decode, latents | labels)
         self.reconstruct = self._function(reconstruct, images | labels)
-        self.sample = self._function(sample, count | seed | labels)
+        self.sample = self._function(sample, drawn)
         if self.code_sizes:
             codes = {"codes": tf.TensorSpec((None, *self.code_shape), tf.int32, "codes")}
             self.encode_codes = self._function(encode_codes, images | labels)
             self.decode_codes = self._function(decode_codes, codes | labels)
         of_codes = ("encode_codes", "decode_codes") if self.code_sizes else ()
         self.function_names = ("encode", "decode", "reconstruct", "sample", *of_codes)
+        # Where two codes are nearly as near, rounding may choose the other one.
+        self.choosing = ("encode", "reconstruct", "encode_codes") if self.code_sizes else ()
 
     @property
     def latent_names(self) -> dict[str, str]:
         """Group of latents -> its name among the inputs of `decode`."""
         return {group: f"latents{suffix(group, self.latent_shapes)}" for group in self.latent_shapes}
 
-    def functions(self, names: Sequence[str] | None = None) -> dict[str, Any]:
-        """Returns the named functions, all for None: name -> `tf.function`."""
-        return {name: getattr(self, name) for name in (self.function_names if names is None else names)}
+    def example_arguments(self, generator: np.random.Generator, count: int, seed: int) -> Arguments:
+        """Makes images, latents and codes; see `Exported`."""
+        images = generator.random((count, *self.image_shape)).astype(self.dtype.as_numpy_dtype)
+        latents: dict[str, Any] = {
+            self.latent_names[group]: generator.standard_normal((count, *shape)).astype(images.dtype)
+            for group, shape in self.latent_shapes.items()
+        }
+        size = (count, *self.code_shape)
+        codes = generator.integers(0, self.code_sizes, size, np.int32) if self.code_sizes else None
+        labels, drawn = self.example_labels(generator, count)
+        arguments = {
+            "encode": {"images": images, **labels},
+            "decode": {**latents, **labels},
+            "reconstruct": {"images": images, **labels},
+            "sample": {**drawn, "seed": np.int64(seed), **labels},
+            "encode_codes": {"images": images, **labels},
+            "decode_codes": {"codes": codes, **labels},
+        }
+        return {name: arguments[name] for name in self.function_names}
 
-    def _function(
-        self, compute: Callable[[dict[str, Any]], dict[str, tf.Tensor]], signature: dict[str, tf.TensorSpec]
-    ) -> Any:
-        def computed(*arguments):
-            # A decoder that draws noise itself draws the same noise each time.
-            with random.keyed(0, "export", 0):
-                outputs = compute(dict(zip(signature, arguments, strict=True)))
-            return {
-                name: value if value.dtype.is_integer else tf.cast(value, self.dtype)
-                for name, value in outputs.items()
-            }
 
-        # The names of the arguments become the names of the signature's inputs.
-        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-        named = [inspect.Parameter(name, kind) for name in signature]
-        computed.__signature__ = inspect.Signature(named)  # pyright: ignore[reportFunctionMemberAccess]
-        return tf.function(computed, input_signature=list(signature.values()), autograph=False)
+def module_of(model: Any, shape: Sequence[int]) -> Exported:
+    """Returns the functions of a built model.
+
+    Args:
+      model: a model with latents, or a `CodePrior`.
+      shape: `(H, W, C)` of the images, or `(h, w, G)` of the codes, that it takes.
+    """
+    return CodePriorModule(model, shape) if model.takes == "codes" else InferenceModule(model, shape)
 
 
 def encoded(forward: Forward) -> dict[str, tf.Tensor]:
