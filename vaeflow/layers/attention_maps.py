@@ -49,8 +49,9 @@ class AttentionMapEncoder(Layer):
         block.
       num_features: F; None for the last of `filters`.
       recompute: whether training computes each block again in the backward pass, in place of keeping
-        what its gradient needs. Gradients stay the same. See docs/paper_scale.md for what it saves and
-        costs.
+        what its gradient needs. Gradients stay the same. For f = 8 at 256x256 in batches of 12 a step
+        of both nets holds 8.7 in place of 27.7 GiB for 13 % more operations, both computed; see
+        docs/paper_scale.md.
 
     Raises:
       ConfigurationError: height or width of the images is no multiple of f, or no map has the height
