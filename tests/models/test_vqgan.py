@@ -12,7 +12,15 @@ from vaeflow.analysis.evaluator import Evaluator
 from vaeflow.analysis.examples import Examples
 from vaeflow.datasets import InMemorySplit
 from vaeflow.errors import ConfigurationError
-from vaeflow.layers import Adversary, FrozenNet, PerceptualDistance
+from vaeflow.layers import (
+    Adversary,
+    AttentionMapDecoder,
+    AttentionMapEncoder,
+    FrozenNet,
+    PatchDiscriminator,
+    PerceptualDistance,
+    VectorQuantizer,
+)
 from vaeflow.models import VQGAN
 from vaeflow.schedules import LinearSchedule
 from vaeflow.training import making
@@ -141,6 +149,32 @@ def test_a_run_that_is_stopped_goes_on_with_the_same_bits():
         testing.check_resume(
             lambda: small_codes.pointwise_gan(first_step=1, every=2, lecam_weight=0.1), SHAPE
         )
+
+
+@pytest.mark.families
+def test_blocks_that_are_computed_again_give_the_same_joined_gradients():
+    """Each of the two backward passes computes them once more."""
+    results = []
+    for recompute in (False, True):
+        keras.utils.set_random_seed(0)
+        with making.precision("float64"):
+            model = VQGAN(
+                3,
+                encoder=AttentionMapEncoder((4, 4), 1, recompute=recompute),
+                decoder=AttentionMapDecoder((4, 4), 1, recompute=recompute),
+                posterior=VectorQuantizer(num_codes=5),
+                adversary=Adversary(PatchDiscriminator((3, 6))),
+            )
+            model.build((None, 4, 4, 2))
+        pixels = np.random.default_rng(2).integers(0, 256, (BATCH, 4, 4, 2)).astype(np.uint8)
+        step = ReplicaStep(model, None, InMemorySplit(pixels), TrainingSettings(batch_size=BATCH))
+        results.append(step.compute(stored(tf.constant(pixels)), 5))
+    plain, again = results
+    assert float(plain.metrics["adversarial_weight"]) > 0.0
+    for one, other in zip(*(tf.nest.flatten(each.gradients) for each in results), strict=True):
+        np.testing.assert_allclose(other, one, rtol=1e-8, atol=1e-10)
+    weights = [float(each.metrics["adversarial_weight"]) for each in (plain, again)]
+    assert weights[0] == pytest.approx(weights[1], rel=1e-9)
 
 
 def evaluated(model):
