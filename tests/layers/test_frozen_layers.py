@@ -1,6 +1,7 @@
 """A frozen net's inner layers, and nets out of a SavedModel."""
 
 import hashlib
+import shutil
 
 import keras
 import numpy as np
@@ -16,15 +17,22 @@ SHAPE = (5, 4, 3)
 IMAGES = np.random.default_rng(0).random((3, *SHAPE)).astype("float32")
 
 
-@pytest.fixture
-def net(tmp_path):
-    return frozen_nets.save_pointwise(tmp_path / "net.keras", SHAPE)
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    """Of the file."""
+    return tmp_path_factory.mktemp("nets") / "net.keras"
 
 
-@pytest.fixture
-def folder(net, tmp_path):
-    frozen_nets.save_folder(tmp_path / "net", net)
-    return tmp_path / "net"
+@pytest.fixture(scope="module")
+def net(path):
+    return frozen_nets.save_pointwise(path, SHAPE)
+
+
+@pytest.fixture(scope="module")
+def folder(net, path):
+    """The same net as a SavedModel."""
+    frozen_nets.save_folder(path.with_suffix(""), net)
+    return path.with_suffix("")
 
 
 def built(path, **arguments):
@@ -38,26 +46,26 @@ def features(net):
     return first, np.tanh(first @ net.get_layer("second").kernel.numpy()[0, 0])
 
 
-def test_the_layers_that_are_named_are_returned_in_their_order(net, tmp_path):
+def test_the_layers_that_are_named_are_returned_in_their_order(net, path):
     first, second = features(net)
-    found = built(tmp_path / "net.keras", layers=("second", "first"))(IMAGES)
+    found = built(path, layers=("second", "first"))(IMAGES)
     np.testing.assert_allclose(found[0], second, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(found[1], first, rtol=1e-4, atol=1e-6)
 
 
-def test_one_layer_is_a_list_of_one(net, tmp_path):
-    assert [each.shape for each in built(tmp_path / "net.keras", layers="first")(IMAGES)] == [(3, 5, 4, 4)]
+def test_one_layer_is_a_list_of_one(net, path):
+    assert [each.shape for each in built(path, layers="first")(IMAGES)] == [(3, 5, 4, 4)]
 
 
-def test_a_model_that_is_saved_whole_keeps_the_layers(net, tmp_path):
-    block = built(tmp_path / "net.keras", layers=("first",))
+def test_a_model_that_is_saved_whole_keeps_the_layers(net, path):
+    block = built(path, layers=("first",))
     again = FrozenNet.from_config(block.get_config())
     again.net.set_weights(block.net.get_weights())
     np.testing.assert_array_equal(again(IMAGES)[0], block(IMAGES)[0])
 
 
-def test_convolutions_compute_in_double_precision(net, tmp_path):
-    (found,) = built(tmp_path / "net.keras", layers=("first",), dtype="float64")(IMAGES.astype("float64"))
+def test_convolutions_compute_in_double_precision(net, path):
+    (found,) = built(path, layers=("first",), dtype="float64")(IMAGES.astype("float64"))
     layer = net.get_layer("first")
     kernel, bias = (each.numpy().astype("float64") for each in layer.weights)
     np.testing.assert_allclose(
@@ -65,8 +73,8 @@ def test_convolutions_compute_in_double_precision(net, tmp_path):
     )
 
 
-def test_inputs_are_not_rounded_to_the_precision_of_the_file(net, tmp_path):
-    block = built(tmp_path / "net.keras", layers=("second",), dtype="float64")
+def test_inputs_are_not_rounded_to_the_precision_of_the_file(net, path):
+    block = built(path, layers=("second",), dtype="float64")
     images = np.full((1, *SHAPE), 0.5)
     assert np.abs(block(images)[0] - block(images + 1e-12)[0]).max() > 0
 
@@ -76,11 +84,11 @@ def test_a_saved_model_gives_the_outputs_of_its_signature(net, folder):
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
 
 
-def test_gradients_pass_through_a_saved_model_and_its_weights_are_not_trained(net, folder, tmp_path):
+def test_gradients_pass_through_a_saved_model_and_its_weights_are_not_trained(net, folder, path):
     images = tf.constant(IMAGES)
     gradients = []
-    for path in (folder, tmp_path / "net.keras"):
-        block = built(path, layers=("second",))
+    for each in (folder, path):
+        block = built(each, layers=("second",))
         with tf.GradientTape() as tape:
             tape.watch(images)
             total = tf.reduce_sum(block(images)[0])
@@ -96,16 +104,17 @@ def test_a_saved_model_is_fed_in_its_own_precision(folder, dtype):
     assert found.dtype == block.compute_dtype
 
 
-def test_a_distance_over_a_saved_model_is_that_over_the_file(net, folder, tmp_path):
+def test_a_distance_over_a_saved_model_is_that_over_the_file(net, folder, path):
     distances = []
-    for path in (folder, tmp_path / "net.keras"):
-        block = PerceptualDistance(FrozenNet(str(path), layers=("first", "second")))
+    for each in (folder, path):
+        block = PerceptualDistance(FrozenNet(str(each), layers=("first", "second")))
         block.build((None, *SHAPE))
         distances.append(block.distance(IMAGES, IMAGES[::-1]))
     np.testing.assert_allclose(*distances, rtol=1e-4, atol=1e-7)
 
 
-def test_the_digest_of_a_saved_model_is_that_of_all_names_and_contents(folder):
+def test_the_digest_of_a_saved_model_is_that_of_all_names_and_contents(folder, tmp_path):
+    folder = shutil.copytree(folder, tmp_path / "net")
     block = built(folder, layers=("first",))
     lines = "".join(
         f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(folder).as_posix()}\n"
@@ -126,8 +135,8 @@ def test_a_saved_model_is_in_no_checkpoint(folder):
 
 
 @pytest.mark.parametrize("kind", ["file", "folder"])
-def test_an_unknown_layer_is_refused(kind, net, folder, tmp_path):
-    path = folder if kind == "folder" else tmp_path / "net.keras"
+def test_an_unknown_layer_is_refused(kind, net, folder, path):
+    path = folder if kind == "folder" else path
     with pytest.raises(
         ConfigurationError, match=f"{path.name} has no layer or output 'third'; it has .*first"
     ):
@@ -144,7 +153,7 @@ def test_a_signature_of_several_inputs_is_refused(tmp_path):
         built(tmp_path / "net")
 
 
-def test_a_layer_without_a_kernel_gives_no_weighting(net, tmp_path):
+def test_a_layer_without_a_kernel_gives_no_weighting(net, path):
     with pytest.raises(ConfigurationError, match=r"'flat' of net.keras has no kernel; name a layer with one"):
-        built(tmp_path / "net.keras").kernel_of("flat")
+        built(path).kernel_of("flat")
     assert isinstance(net, keras.Model)

@@ -13,15 +13,21 @@ SHAPE = (5, 4, 3)
 ONE, OTHER = np.random.default_rng(0).random((2, 3, *SHAPE))
 
 
-@pytest.fixture
-def net(tmp_path):
-    """Two pointwise convolutions and the weighting of each, in a file."""
-    return frozen_nets.save_pointwise(tmp_path / "net.keras", SHAPE)
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    """Of the file."""
+    return tmp_path_factory.mktemp("nets") / "net.keras"
 
 
-def built(tmp_path, shape=SHAPE, layers=("first", "second"), **arguments):
+@pytest.fixture(scope="module")
+def net(path):
+    """Two pointwise convolutions and the weighting of each."""
+    return frozen_nets.save_pointwise(path, SHAPE)
+
+
+def built(path, shape=SHAPE, layers=("first", "second"), **arguments):
     block = PerceptualDistance(
-        FrozenNet(str(tmp_path / "net.keras"), layers=layers, dtype="float64"), dtype="float64", **arguments
+        FrozenNet(str(path), layers=layers, dtype="float64"), dtype="float64", **arguments
     )
     block.build((None, *shape))
     return block
@@ -44,34 +50,34 @@ def distance(net, one, other, weightings=(1.0, 1.0)):
     return total
 
 
-def test_equal_weights(net, tmp_path):
-    np.testing.assert_allclose(built(tmp_path).distance(ONE, OTHER), distance(net, ONE, OTHER), rtol=1e-10)
+def test_equal_weights(net, path):
+    np.testing.assert_allclose(built(path).distance(ONE, OTHER), distance(net, ONE, OTHER), rtol=1e-10)
 
 
-def test_the_weighting_of_the_file(net, tmp_path):
+def test_the_weighting_of_the_file(net, path):
     weightings = [net.get_layer(name).kernel.numpy()[0, 0, :, 0] for name in ("weigh_first", "weigh_second")]
-    block = built(tmp_path, weighting_layers=("weigh_first", "weigh_second"))
+    block = built(path, weighting_layers=("weigh_first", "weigh_second"))
     found = block.distance(ONE, OTHER)
     np.testing.assert_allclose(found, distance(net, ONE, OTHER, weightings), rtol=1e-10)
     assert np.abs(found - distance(net, ONE, OTHER)).min() > 0.01
 
 
-def test_the_input_is_scaled(net, tmp_path):
+def test_the_input_is_scaled(net, path):
     mean, std = (0.4, 0.5, 0.6), (0.2, 0.3, 0.1)
-    found = built(tmp_path, mean=mean, std=std).distance(ONE, OTHER)
+    found = built(path, mean=mean, std=std).distance(ONE, OTHER)
     expected = distance(net, *((images - np.array(mean)) / np.array(std) for images in (ONE, OTHER)))
     np.testing.assert_allclose(found, expected, rtol=1e-10)
 
 
-def test_a_grey_image_is_shown_in_three_channels(net, tmp_path):
+def test_a_grey_image_is_shown_in_three_channels(net, path):
     grey, other = ONE[..., :1], OTHER[..., :1]
-    block = built(tmp_path, (5, 4, 1), mean=(0.4, 0.5, 0.6))
+    block = built(path, (5, 4, 1), mean=(0.4, 0.5, 0.6))
     expected = distance(net, *(images - np.array([0.4, 0.5, 0.6]) for images in (grey, other)))
     np.testing.assert_allclose(block.distance(grey, other), expected, rtol=1e-10)
 
 
-def test_the_gradient_is_that_of_the_second_image_alone(net, tmp_path):
-    block = built(tmp_path)
+def test_the_gradient_is_that_of_the_second_image_alone(net, path):
+    block = built(path)
     one, other = tf.Variable(ONE), tf.Variable(OTHER)
     with tf.GradientTape() as tape:
         total = tf.reduce_sum(block.distance(one, other))
@@ -83,10 +89,10 @@ def test_the_gradient_is_that_of_the_second_image_alone(net, tmp_path):
     assert block.trainable_variables == []
 
 
-def test_features_that_are_all_zero_have_a_finite_gradient(net, tmp_path):
+def test_features_that_are_all_zero_have_a_finite_gradient(net, path):
     dark = tf.Variable(np.full((1, *SHAPE), -1e3))  # No unit of the first layer answers.
     with tf.GradientTape() as tape:
-        total = tf.reduce_sum(built(tmp_path).distance(ONE[:1], dark))
+        total = tf.reduce_sum(built(path).distance(ONE[:1], dark))
     assert np.all(features(net, dark.numpy())[0].min(-1) == 0)
     assert np.all(np.isfinite(tape.gradient(total, dark)))
 
@@ -104,9 +110,9 @@ def test_features_that_are_all_zero_have_a_finite_gradient(net, tmp_path):
         ({"mean": (0.1, 0.2)}, "have 2 and 1 numbers, and images 3 channels; give one number, or one"),
     ],
 )
-def test_what_does_not_fit_is_refused(net, tmp_path, arguments, message):
+def test_what_does_not_fit_is_refused(net, path, arguments, message):
     with pytest.raises(ConfigurationError, match=message):
-        built(tmp_path, **arguments)
+        built(path, **arguments)
 
 
 def test_a_net_that_is_not_frozen_is_refused():
@@ -114,6 +120,6 @@ def test_a_net_that_is_not_frozen_is_refused():
         PerceptualDistance(keras.layers.Dense(1))
 
 
-def test_a_standard_deviation_of_zero_is_refused(tmp_path):
+def test_a_standard_deviation_of_zero_is_refused():
     with pytest.raises(ValueError, match=r"`PerceptualDistance.std` must be a number above 0"):
         PerceptualDistance(FrozenNet("net.keras"), std=(1.0, 0.0, 1.0))

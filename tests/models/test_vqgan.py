@@ -143,6 +143,7 @@ def test_before_the_first_step_the_discriminator_has_no_say(adaptive):
     assert np.abs(model.adversary.discriminator.kernel - before).max() > 1e-6
 
 
+@pytest.mark.slow
 def test_a_run_that_is_stopped_goes_on_with_the_same_bits():
     """Both nets, both optimizers, the codebook and LeCam's averages; tests/faults kills processes."""
     with tiny_runs.untraced():
@@ -236,6 +237,7 @@ def test_the_best_checkpoint_is_chosen_with_the_perceptual_part(tmp_path):
     assert results["perceptual_loss"] > 0.01
 
 
+@pytest.mark.families
 def test_a_model_with_a_perceptual_net_comes_back_from_a_file(tmp_path):
     model = with_perceptual(tmp_path)
     model.save(tmp_path / "model.keras")
