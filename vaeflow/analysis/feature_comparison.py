@@ -8,7 +8,6 @@ import tensorflow as tf
 
 from vaeflow import random
 from vaeflow.analysis.examples import Examples, spread_indices
-from vaeflow.datasets import pipeline
 from vaeflow.devices import cores, replicas
 from vaeflow.errors import ConfigurationError, TrainingDiverged, user_code
 from vaeflow.layers.base import build_once
@@ -175,7 +174,7 @@ class _Group:
         def features(labels, first_position):
             first = examples.first_position_here(first_position, share)
             with random.keyed(examples.seed, "samples", 0, first), cores.cutting_blocks(parts):
-                own = None if labels is None else pipeline.own_part(labels)
+                own = None if labels is None else replicas.own_part(labels)
                 with user_code.running(sampler, "sample"):
                     return self._features(sampler.sample(share, own))
 
