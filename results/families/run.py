@@ -21,6 +21,8 @@ import statistics
 import subprocess
 import sys
 
+from results.arguments import names_of
+
 HERE = pathlib.Path(__file__).parent
 MODELS = {
     "vae": "VAE",
@@ -110,7 +112,10 @@ def _parse(arguments):
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "--names", type=_names, default=list(MODELS), help=f"of {','.join(MODELS)}; default: all"
+        "--names",
+        type=names_of(MODELS, "model"),
+        default=list(MODELS),
+        help=f"of {','.join(MODELS)}; default: all",
     )
     parser.add_argument("--seeds", type=lambda text: list(map(int, text.split(","))), default=[0, 1])
     parser.add_argument(
@@ -120,15 +125,6 @@ def _parse(arguments):
     parser.add_argument("--results", type=pathlib.Path, default=HERE)
     parser.add_argument("--gin_param", action="append", default=[], help="changes the training, for a trial")
     return parser.parse_args(arguments)
-
-
-def _names(text):
-    names = text.split(",")
-    if unknown := set(names) - MODELS.keys():
-        raise argparse.ArgumentTypeError(
-            f"no model {', '.join(sorted(unknown))}; there are {', '.join(MODELS)}"
-        )
-    return names
 
 
 def _folder(text):

@@ -1,0 +1,116 @@
+"""Trains the tokenizers of configs/ and a prior over codes, and makes their records and pictures.
+
+    python -m results.tokenizers.run
+    python -m results.tokenizers.run --names=vq_vae,code_prior
+
+Each gin file is trained as it is, evaluated, encoded, sampled and exported by the commands of vaeflow;
+`code_prior.gin` reads the codes of `vq_vae.gin`. A run that was stopped goes on when the command is repeated,
+and one that is complete is not trained again.
+
+Writes a record NAME.json of each run to this folder. The pictures go to examples/pictures: of each tokenizer
+held-out patches above their reconstructions, of the prior what it draws, and all of them in tokenizers.png.
+"""
+
+import argparse
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+
+from results.arguments import names_of
+from vaeflow.analysis import grids
+
+HERE = pathlib.Path(__file__).parent
+PICTURES = HERE.parents[1] / "examples" / "pictures"
+# The code prior comes after the run whose codes it reads.
+TOKENIZERS = {
+    "autoencoder_kl": "AutoencoderKL",
+    "vq_vae": "VQ-VAE",
+    "fsq_vae": "FSQ",
+    "vqgan": "VQGAN",
+}
+PRIOR = "code_prior"
+NAMES = [*TOKENIZERS, PRIOR]
+# Those of the header of code_prior.gin: one patch in 16.
+ENCODED = ["--gin_param=Photographs.stride = 4"]
+_COLUMNS = 12
+
+
+def commands(name, options):
+    """Returns the commands that make a run, its files and its record, as lists of arguments."""
+    workdir = f"--workdir={options.runs / name}"
+    train = ["train", f"--gin_file={name}.gin", workdir]
+    if name == PRIOR:
+        train.append(f"--gin_param=Codes.folder = {str(options.runs / 'vq_vae' / 'encoded')!r}")
+    middle = [] if name == PRIOR else [["encode", workdir, *ENCODED], ["export", workdir]]
+    record = ["record", f"--results={options.results}", workdir]
+    return [train, ["evaluate", workdir], *middle, ["sample", workdir], record]
+
+
+def write_pictures(runs, folder):
+    """Draws what there is of the runs.
+
+    Args:
+      runs: the folder of the work folders.
+      folder: gets `<name>.png` of each run, and `tokenizers.png`.
+    """
+    rows, titles = [], []
+    for name, title in TOKENIZERS.items():
+        arrays = _arrays(runs / name)
+        if arrays is None:
+            continue
+        inputs, images = (arrays[f"reconstruction_{kind}"][:_COLUMNS] for kind in ("inputs", "images"))
+        _write(folder / f"{name}.png", [inputs, images], ["patches", title])
+        # The same patches for all.
+        rows += [images] if rows else [inputs, images]
+        titles += [title] if titles else ["patches", title]
+    arrays = _arrays(runs / PRIOR)
+    if arrays is not None:
+        drawn = arrays["samples_prior_images"]
+        _write(folder / f"{PRIOR}.png", [drawn[:_COLUMNS], drawn[-_COLUMNS:]], ["photo 1", "photo 2"])
+        rows.append(drawn[-_COLUMNS:])
+        titles.append("CodePrior")
+    _write(folder / "tokenizers.png", rows, titles)
+
+
+def _arrays(workdir):
+    path = workdir / "samples" / "samples.npz"
+    return np.load(path) if path.exists() else None
+
+
+def _write(path, rows, titles):
+    images = np.concatenate(rows)
+    grids.write_png(path, grids.grid(grids.enlarge(images, _COLUMNS), _COLUMNS, row_labels=titles))
+    print(path)
+
+
+def main(arguments):
+    """Makes the runs that were asked for; returns the exit code of the first command that fails."""
+    options = _parse(arguments)
+    for name in options.names:
+        for command in commands(name, options):
+            finished = subprocess.run([sys.executable, "-m", "vaeflow", *command], check=False)
+            if finished.returncode:
+                return finished.returncode
+    write_pictures(options.runs, options.pictures)
+    return 0
+
+
+def _parse(arguments):
+    parser = argparse.ArgumentParser(
+        prog="python -m results.tokenizers.run",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--names", type=names_of(NAMES, "run"), default=NAMES, help=f"of {','.join(NAMES)}; default: all"
+    )
+    parser.add_argument("--runs", type=pathlib.Path, default=pathlib.Path("runs"))
+    parser.add_argument("--results", type=pathlib.Path, default=HERE)
+    parser.add_argument("--pictures", type=pathlib.Path, default=PICTURES)
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
