@@ -81,6 +81,7 @@ def truncated(conditional, temperature, top_k, top_p):
     return p / p.sum()
 
 
+@pytest.mark.families
 @pytest.mark.parametrize(("temperature", "top_k", "top_p"), [(0.5, 3, 1.0), (2.0, 2, 1.0), (1.0, 3, 0.7)])
 def test_draws_are_tempered_and_truncated_code_by_code(temperature, top_k, top_p):
     """Conditionals by summing the enumerated distribution over what follows."""
@@ -104,6 +105,7 @@ def test_a_draw_depends_on_its_number_alone(model):
     assert len(np.unique(number_of(whole))) > 4
 
 
+@pytest.mark.families
 def test_compiled_once_the_loop_takes_the_noise_of_each_call():
     model = made()
     for seed in (7, 8):
@@ -112,6 +114,7 @@ def test_compiled_once_the_loop_takes_the_noise_of_each_call():
         np.testing.assert_array_equal(np.array_equal(found, drawn(model, 8)), seed == 7)
 
 
+@pytest.mark.families
 def test_with_kept_keys_and_values_the_draws_are_those_without(monkeypatch):
     model = made("transformer", (2, 3, 2))
     cached = drawn(model, 50)
@@ -239,6 +242,7 @@ def test_a_draw_needs_labels_of_the_right_number_and_a_built_model():
         labelled.sample(2, [0, 3])
 
 
+@pytest.mark.families
 def test_a_saved_model_draws_the_same(tmp_path):
     model = made("pixel_cnn", num_classes=2)
     model.save(tmp_path / "model.keras")
