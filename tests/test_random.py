@@ -1,5 +1,6 @@
 """Noise is a pure function of its key, and has its distribution."""
 
+import itertools
 import math
 import types
 
@@ -227,3 +228,38 @@ def test_draws_after_samples_belong_to_examples_again():
     with random.keyed(1, "train", 4, 2):
         random.normal((4, 5))
         np.testing.assert_array_equal(random.normal((4, 5)), after)
+
+
+VALUES = np.arange(6 * 4 * 2, dtype=np.float64).reshape(6, 4, 2) + 1
+
+
+def drawn_rows(first, last, num_rows=9, batch_size=6):
+    with random.keyed(1, "train", 4, first, batch_size):
+        return random.drawn_rows(tf.constant(VALUES[first:last]), num_rows).numpy()
+
+
+def test_the_rows_that_are_drawn_are_those_of_philox():
+    noise = uniforms_by_hand(9, 1, "1/train/0", step=4, first_position=0)[:, 0]
+    np.testing.assert_array_equal(
+        drawn_rows(0, 6), VALUES.reshape(24, 2)[np.ceil(24 * noise).astype(int) - 1]
+    )
+
+
+@pytest.mark.parametrize("edges", [(0, 2, 6), (0, 1, 2, 3, 4, 5, 6)])
+def test_the_rows_of_all_parts_add_up_to_those_of_the_whole_batch(edges):
+    parts = [drawn_rows(first, last) for first, last in itertools.pairwise(edges)]
+    np.testing.assert_array_equal(sum(parts), drawn_rows(0, 6))
+    # Each row is in one part, and 0 in the others.
+    np.testing.assert_array_equal(sum((part[:, 0] > 0).astype(int) for part in parts), np.ones(9))
+
+
+def test_each_row_is_drawn_as_often_as_the_others():
+    rows = drawn_rows(0, 6, 24_000)
+    _, times = np.unique(rows, axis=0, return_counts=True)
+    # A binomial deviation of 31.
+    np.testing.assert_allclose(times, np.full(24, 1000), atol=4 * 31)
+
+
+def test_without_a_key_the_rows_are_those_of_the_batch_at_hand():
+    rows = random.drawn_rows(tf.constant(VALUES), 50).numpy()
+    assert {tuple(row) for row in rows} <= {tuple(row) for row in VALUES.reshape(24, 2)}

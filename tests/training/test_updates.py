@@ -129,6 +129,56 @@ def test_an_update_that_cannot_be_made_is_refused_before_training(kind, message)
         make_step(kind).probe({"images": images()})
 
 
+class Logging(Counting):
+    """Logs the mean of the latents of the global batch."""
+
+    metric = "latents/mean"
+
+    def updates(self, forward, step):
+        (update,) = super().updates(forward, step).values()
+        return {"latents": update._replace(metrics=self.measured)}
+
+    def measured(self, sums):
+        return {self.metric: tf.reduce_sum(sums["latents"]) / sums["count"]}
+
+
+def test_what_an_update_logs_is_of_the_whole_batch():
+    reports = [
+        make_trainer(
+            make_model=lambda: Logging(num_latents=3, **numpy_vae.blocks()),
+            gradient_accumulation_steps=count,
+        ).train_and_report(1)
+        for count in (1, 2)
+    ]
+    assert reports[0]["latents/mean"] != 0
+    assert reports[1]["latents/mean"] == pytest.approx(reports[0]["latents/mean"], rel=1e-12)
+
+
+class Masking(Logging):
+    """Logs by the name of a term."""
+
+    metric = "kl"
+
+
+class Spreading(Logging):
+    """Logs a vector."""
+
+    def measured(self, sums):
+        return {"latents": sums["latents"]}
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        (Masking, "logs 'kl', which a term or the step itself logs; choose another name"),
+        (Spreading, "logs 'latents' as .*; it must be a scalar tensor"),
+    ],
+)
+def test_what_cannot_be_logged_is_refused_before_training(kind, message):
+    with pytest.raises(ConfigurationError, match=message):
+        make_step(kind).probe({"images": images()})
+
+
 def test_updates_are_part_of_the_checkpoint(tmp_path):
     whole = counting_trainer()
     whole.train(2)
