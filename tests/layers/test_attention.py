@@ -31,9 +31,8 @@ def in_numpy(layer, features, num_groups, epsilon):
         groups = example.reshape(height * width, num_groups, channels // num_groups)
         mean, variance = groups.mean((0, 2), keepdims=True), groups.var((0, 2), keepdims=True)
         normalized = ((groups - mean) / np.sqrt(variance + epsilon)).reshape(-1, channels) * gamma + beta
-        query, key, value = (
-            normalized @ kernel + bias for kernel, bias in (parts[name] for name in ("query", "key", "value"))
-        )
+        query, value = (normalized @ parts[name][0] + parts[name][1] for name in ("query", "value"))
+        key = normalized @ parts["key"][0] + 7.0  # Which the softmax cancels.
         attended = []
         for row in query:
             scores = np.exp([row @ other / np.sqrt(channels) for other in key])

@@ -18,7 +18,7 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (8, *SHAPE)).astype(np.uint8)
 
 
 def small(recompute=False, dtype=None):
-    return AutoencoderKL(3, **small_maps.blocks(dtype, (3, 4), recompute), dtype=dtype)
+    return AutoencoderKL(3, **small_maps.blocks(dtype, (3, 5), recompute), dtype=dtype)
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,9 @@ class MapAttention(Layer):
 
     The non-local block of Esser et al. 2021 (arXiv:2012.09841, appendix, table 7): of the
     normalized features, three linear maps give queries Q, keys K and values V, `[h w, C]`, and
-    softmax(Q Kᵀ / √C) V goes through a fourth and is added to the input. There is one head. The
-    weights of the attention, (h w)² for each example, are float32 at least.
+    softmax(Q Kᵀ / √C) V goes through a fourth and is added to the input. There is one head. Keys have
+    no bias, which would change nothing. The weights of the attention, (h w)² for each example, are
+    float32 at least.
 
     Args:
       num_groups, epsilon: of the normalization, see `normalization_layer`.
@@ -30,7 +31,10 @@ class MapAttention(Layer):
         channels: Any = input_shape[-1]
         [self.normalization] = normalization_layer("group", channels, self.num_groups, self.epsilon)
         build_chain([self.normalization], input_shape, self.dtype_policy)
-        self.query, self.key, self.value, self.output_layer = (keras.layers.Dense(channels) for _ in range(4))
+        # A bias of the keys adds the same to all scores of a query, which the softmax cancels: its gradient
+        # would be rounding alone, which Adam makes as large as any other.
+        self.query, self.value, self.output_layer = (keras.layers.Dense(channels) for _ in range(3))
+        self.key = keras.layers.Dense(channels, use_bias=False)
         for layer in (self.query, self.key, self.value, self.output_layer):
             build_chain([layer], (None, channels), self.dtype_policy)
 
@@ -42,9 +46,9 @@ class MapAttention(Layer):
         sizes: Any = features.shape[1:]
         height, width, channels = sizes
         places = tf.reshape(self.normalization(features), (-1, channels))
+        query, value = joint_dense(places, self.query, self.value)
         query, key, value = (
-            tf.reshape(each, (-1, height * width, channels))
-            for each in joint_dense(places, self.query, self.key, self.value)
+            tf.reshape(each, (-1, height * width, channels)) for each in (query, self.key(places), value)
         )
         scores = tf.matmul(query * channels**-0.5, key, transpose_b=True)
         # In half precision the sum over all places would lose the small weights.
