@@ -60,7 +60,7 @@ def write_pictures(runs, folder):
         arrays = _arrays(runs / name)
         if arrays is None:
             continue
-        inputs, images = (arrays[f"reconstruction_{kind}"][:_COLUMNS] for kind in ("inputs", "images"))
+        inputs, images = (_spread(arrays[f"reconstruction_{kind}"]) for kind in ("inputs", "images"))
         _write(folder / f"{name}.png", [inputs, images], ["patches", title])
         # The same patches for all.
         rows += [images] if rows else [inputs, images]
@@ -77,6 +77,10 @@ def write_pictures(runs, folder):
 def _arrays(workdir):
     path = workdir / "samples" / "samples.npz"
     return np.load(path) if path.exists() else None
+
+
+def _spread(images):
+    return images[np.linspace(0, len(images) - 1, _COLUMNS).astype(int)]
 
 
 def _write(path, rows, titles):
