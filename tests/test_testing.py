@@ -73,7 +73,7 @@ def test_a_fault_is_found_and_named(factory, check, message):
 
 @pytest.mark.processes
 @pytest.mark.slow
-@pytest.mark.parametrize("factory", ["LocalCovariance", "DividedTwice"])
+@pytest.mark.parametrize("factory", ["LocalCovariance", pytest.param("DividedTwice", marks=pytest.mark.long)])
 def test_one_and_two_replicas_are_compared(factory):
     with pytest.raises(
         AssertionError, match=r"one and two replicas train different weights: .* ends .* elsewhere"

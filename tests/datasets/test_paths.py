@@ -8,6 +8,8 @@ from vaeflow import datasets, registry
 
 # Every parameter that names a file or a folder; a new one belongs here.
 PATHS = [
+    (datasets.Codes, "folder", {}),
+    (datasets.Latents, "folder", {}),
     (datasets.Arrays, "train", {}),
     (datasets.Arrays, "evaluation", {"train": "images.npy"}),
     (datasets.DSprites, "file", {}),
