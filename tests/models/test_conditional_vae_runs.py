@@ -55,9 +55,17 @@ def test_pseudo_inputs_are_refused(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("labels", "columns"),
-    [(None, 8), ([[0]] * 6, 8), ([[0], [1], [0]], 2), ([[i] for i in range(17)], 8), ([[0, 1], [1, 0]], 2)],
+    [
+        (None, 8),
+        ([[0]] * 6, 8),
+        ([[0], [1], [0]], 8),
+        ([[0], [1], [2], [0]], 6),
+        ([[i] for i in range(10)], 10),
+        ([[i] for i in range(17)], 8),
+        ([[0, 1], [1, 0]], 8),
+    ],
 )
-def test_new_images_have_a_column_for_each_label(labels, columns):
+def test_each_column_of_new_images_has_one_label(labels, columns):
     assert columns_of_samples(None if labels is None else np.array(labels), 8) == columns
 
 

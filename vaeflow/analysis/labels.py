@@ -45,14 +45,17 @@ def labels_of_samples(model: Any, split: Split, num_samples: int, chosen: Any = 
 
 
 def columns_of_samples(labels: np.ndarray | None, otherwise: int) -> int:
-    """Returns how many columns show new images: one for each label where these repeat in turn.
+    """Returns how many columns show new images: one or several for each label where these repeat in turn.
 
     Args:
       labels: int64 `[n, F]`, of `labels_of_samples`.
-      otherwise: the columns of images without labels, or where there are too many of these.
+      otherwise: the columns of images without labels, or where there are too many of these; and about
+        those of a few labels.
     """
     different = len(np.unique(labels, axis=0)) if labels is not None else 0
-    return different if 1 < different <= _MOST_COLUMNS else otherwise
+    if not 1 < different <= _MOST_COLUMNS:
+        return otherwise
+    return different * max(1, otherwise // different)
 
 
 def _rows(chosen: Any, sizes: tuple[int, ...], names: tuple[str, ...]) -> np.ndarray:
