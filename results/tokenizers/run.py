@@ -25,7 +25,7 @@ HERE = pathlib.Path(__file__).parent
 PICTURES = HERE.parents[1] / "examples" / "pictures"
 # The code prior comes after the run whose codes it reads.
 TOKENIZERS = {
-    "autoencoder_kl": "AutoencoderKL",
+    "autoencoder_kl": "latents (KL)",
     "vq_vae": "VQ-VAE",
     "fsq_vae": "FSQ",
     "vqgan": "VQGAN",
@@ -67,9 +67,10 @@ def write_pictures(runs, folder):
         titles += [title] if titles else ["patches", title]
     arrays = _arrays(runs / PRIOR)
     if arrays is not None:
-        drawn = arrays["samples_prior_images"]
-        _write(folder / f"{PRIOR}.png", [drawn[:_COLUMNS], drawn[-_COLUMNS:]], ["photo 1", "photo 2"])
-        rows.append(drawn[-_COLUMNS:])
+        drawn, labels = arrays["samples_prior_images"], arrays["samples_labels"][:, 0]
+        by_photo = [drawn[labels == photo][:_COLUMNS] for photo in (0, 1)]
+        _write(folder / f"{PRIOR}.png", by_photo, ["photo 1", "photo 2"])
+        rows.append(_spread(drawn))
         titles.append("CodePrior")
     _write(folder / "tokenizers.png", rows, titles)
 
