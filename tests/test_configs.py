@@ -76,9 +76,11 @@ def path(request):
 # One of each kind: an ELBO, none, groups of parameters, codes. The families' part of the suite trains the
 # others, whose models the default part trains in tests of their own.
 BY_DEFAULT = {"factor_vae", "fsq_vae", "vae", "wae"}
+LARGEST = {"autoencoder_kl", "vqgan"}
 TRAINED = [
-    pytest.param(path, marks=() if path.stem in BY_DEFAULT else pytest.mark.families) for path in FILES
-]
+    pytest.param(path, marks=pytest.mark.tokenizers if path.stem in LARGEST
+                 else () if path.stem in BY_DEFAULT else pytest.mark.families) for path in FILES
+]  # fmt: skip
 
 
 def test_there_are_some():

@@ -59,7 +59,7 @@ def test_flows(results, role, count):
 
 
 @pytest.mark.parametrize("count", COUNTS[1:])
-@pytest.mark.parametrize("name", small_codes.QUANTIZERS)
+@pytest.mark.parametrize("name", small_codes.OF_EACH_KIND)
 def test_quantizers(results, name, count):
     """Whose codes begin anew at vectors of the global batch, and whose evaluation counts each image once."""
     if small_codes.RESTARTING.items() <= small_codes.QUANTIZERS[name]().get_config().items():

@@ -63,7 +63,7 @@ def test_the_count_by_hand_is_that_of_the_published_weights():
     assert published_weights(8, 8) == (34_163_592 - 512, 49_490_179 - 512)
 
 
-@pytest.mark.families
+@pytest.mark.tokenizers
 @pytest.mark.parametrize(("factor", "num_latents"), [(8, 4), (16, 16)])
 def test_the_published_nets(factor, num_latents):
     filters, attention_sizes = PUBLISHED[factor]

@@ -75,7 +75,7 @@ def test_two_steps_of_training_are_those_without_recompute():
         assert_same(trained(True), trained(False))
 
 
-@pytest.mark.families
+@pytest.mark.tokenizers
 @pytest.mark.parametrize(
     "settings",
     [{"compile_mode": "loop"}, {"gradient_accumulation_steps": 2}, {"compile_mode": "step"}],
@@ -85,7 +85,7 @@ def test_compiled_training_is_that_without_recompute(settings):
     assert_same(trained(True, **settings), trained(False))
 
 
-@pytest.mark.families
+@pytest.mark.tokenizers
 @pytest.mark.parametrize("eagerly", [True, False])
 def test_fit_is_that_without_recompute(eagerly):
     found = []
@@ -113,7 +113,7 @@ def test_images_that_the_nets_do_not_divide_are_refused():
         small().build((None, 4, 3, 2))
 
 
-@pytest.mark.families
+@pytest.mark.tokenizers
 @pytest.mark.parametrize("check", testing.CHECKS, ids=lambda check: check.__name__)
 def test_the_contract_holds_with_recompute_and_a_stride(check):
     check(lambda: small(recompute=True), SHAPE)

@@ -44,7 +44,12 @@ BLOCKS = {
 
 
 @pytest.fixture(
-    params=[pytest.param(name, marks=pytest.mark.families) if name in FAMILIES else name for name in MODELS],
+    params=[
+        pytest.param(name, marks=pytest.mark.tokenizers if name == "AutoencoderKL" else pytest.mark.families)
+        if name in FAMILIES
+        else name
+        for name in MODELS
+    ],
     scope="module",
 )
 def kind(request):

@@ -143,6 +143,8 @@ def training_batches(
                 )
                 step += _INDEX_ROWS
 
+        # AutoGraph would write it to a file first, and warn where the disk is full.
+        @tf.autograph.experimental.do_not_convert
         def read(part, uses):
             images = None
             if isinstance(split, AugmentedSplit):
