@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tests.fixtures import places, tiny_runs
 from vaeflow import random
-from vaeflow.datasets import InMemorySplit, RenderedSprites, pipeline
+from vaeflow.datasets import InMemorySplit, RenderedSprites, pipeline, stored_batches
 from vaeflow.datasets.augmentations import Augmentation, ColorJitter, RandomCrop, RandomFlip
 from vaeflow.datasets.augmented import AugmentedSplit
 from vaeflow.datasets.base import Split
@@ -99,7 +99,7 @@ def test_streamed_batches_are_augmented_as_those_on_the_device(source):
     strategy = tf.distribute.MirroredStrategy(["CPU:0"])
     batches = pipeline.training_batches(split, order, strategy, 5)
     for step in range(5, 8):
-        stored = pipeline.StoredBatch(next(batches)).part(0, 6)
+        stored = stored_batches.StoredBatch(next(batches)).part(0, 6)
         assert stored["images"].shape == (6, 8, 9, 3)
         with pipeline.keyed_batch(split, stored, "float64", 3, "train", step, 0, 6) as batch:
             np.testing.assert_array_equal(255 * batch["images"], places.augmented(split, step, 6))
@@ -119,12 +119,12 @@ def test_a_model_is_built_for_the_cropped_images():
     split = split_of(CHANGES)
     assert split.shape == (5, 6, 3)
     assert split.stored_shape == (8, 9, 3)
-    assert pipeline.blank_batch(split, 2)["images"].shape == (2, 8, 9, 3)
+    assert stored_batches.blank_batch(split, 2)["images"].shape == (2, 8, 9, 3)
 
 
 def test_outside_of_training_the_middle_is_seen():
     split = split_of(CHANGES, binarization="none")
-    stored = pipeline.stored_batch(split, tf.constant([2, 5], tf.int64))
+    stored = stored_batches.stored_batch(split, tf.constant([2, 5], tf.int64))
     with pipeline.keyed_batch(split, stored, "float64", 0, "images", 0, 0) as batch:
         expected = places.images(NUM)[[2, 5], 1:6, 1:7] / 255
         np.testing.assert_allclose(batch["images"], expected, atol=1e-15)

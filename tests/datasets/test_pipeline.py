@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tests.fixtures import tiny_runs
-from vaeflow.datasets import InMemorySplit, RenderedSprites, pipeline
+from vaeflow.datasets import InMemorySplit, RenderedSprites, pipeline, stored_batches
 from vaeflow.datasets.order import ExampleOrder
 
 
@@ -102,5 +102,5 @@ def test_static_binarization_is_the_same_in_every_batch(strategy):
 
 def test_data_on_the_devices_is_the_array(strategy):
     array = tiny_runs.images(5)
-    placed = pipeline.place_on_devices(InMemorySplit(array), strategy)
+    placed = stored_batches.place_on_devices(InMemorySplit(array), strategy)
     np.testing.assert_array_equal(placed["images"], array)

@@ -13,7 +13,7 @@ import tensorflow as tf
 from tests.fixtures import small_codes, small_maps, tiny_runs
 from tests.fixtures.noted_calls import note_batch_sizes
 from vaeflow import registry, testing
-from vaeflow.datasets import InMemorySplit, pipeline
+from vaeflow.datasets import InMemorySplit, stored_batches
 from vaeflow.devices import cores
 from vaeflow.models import VAE, VQGAN, VQVAE, AutoencoderKL, LatentModel
 from vaeflow.training.replica_step import ReplicaStep
@@ -132,11 +132,11 @@ def test_parts_for_the_cores_give_the_gradients_of_the_whole_batch(small, monkey
     batch = {"images": pixels} | ({"labels": tf.range(12)[:, None] % 3} if model.reads else {})
     split = InMemorySplit(pixels.numpy(), batch["labels"].numpy() if model.reads else None)
     step = ReplicaStep(model, keras.optimizers.SGD(0.1), split, TrainingSettings(batch_size=12))
-    whole = step.compute(pipeline.StoredBatch(batch), 3)
+    whole = step.compute(stored_batches.StoredBatch(batch), 3)
     step.use_cores(3, step.probe(batch))
     monkeypatch.setattr(cores, "operations_at_a_time", lambda: 2)
     sizes = note_batch_sizes(model.encoder)
-    cut = step.compute(pipeline.StoredBatch(batch), 3)
+    cut = step.compute(stored_batches.StoredBatch(batch), 3)
     assert sizes == [4, 4, 4]
     for one, other in zip(*map(tf.nest.flatten, (cut.gradients, whole.gradients)), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-8, atol=1e-11)

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from vaeflow.datasets import Split, pipeline
+from vaeflow.datasets import Split, pipeline, stored_batches
 from vaeflow.datasets.checks import check_reads
 from vaeflow.devices import cores, graph_rewrites, replicas
 from vaeflow.runs import watchdog
@@ -115,7 +115,7 @@ class Examples:
 
     def blank_batch(self) -> dict[str, tf.Tensor]:
         """Returns a batch of one black image, as the model takes it."""
-        stored = pipeline.blank_batch(self.split, 1, self.model.reads)
+        stored = stored_batches.blank_batch(self.split, 1, self.model.reads)
         dtype = self.split.dtype if self.split.content == "codes" else self.model.variable_dtype
         return stored | {"images": tf.zeros((1, *self.split.shape), dtype)}
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from vaeflow import validation
-from vaeflow.datasets import pipeline
+from vaeflow.datasets import pipeline, stored_batches
 from vaeflow.runs import watchdog
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def read_batch(
       DataError: an example cannot be read.
     """
     with pipeline.readable_errors():
-        stored = pipeline.stored_batch(split, tf.constant(np.asarray(indices), tf.int64), reads)
+        stored = stored_batches.stored_batch(split, tf.constant(np.asarray(indices), tf.int64), reads)
     with pipeline.keyed_batch(split, stored, dtype, seed, "images", 0, 0) as batch:
         return batch
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from vaeflow.datasets import pipeline
+from vaeflow.datasets import stored_batches
 from vaeflow.devices import replicas
 from vaeflow.training.replica_step import ReplicaStep
 
@@ -21,11 +21,11 @@ def training_step(strategy: tf.distribute.Strategy, replica_step: ReplicaStep) -
       A concrete function of the number of the step, int64, that trains on black images.
     """
     num_examples = replica_step.settings.batch_size // strategy.num_replicas_in_sync
-    blank = pipeline.blank_batch(replica_step.split, num_examples, replica_step.model.reads)
+    blank = stored_batches.blank_batch(replica_step.split, num_examples, replica_step.model.reads)
 
     @tf.function(autograph=False)
     def one_step(step):
-        result = strategy.run(lambda: replica_step.compute(pipeline.StoredBatch(blank), step))
+        result = strategy.run(lambda: replica_step.compute(stored_batches.StoredBatch(blank), step))
 
         def apply():
             replica_step.apply(strategy, result, step)

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from vaeflow import random
-from vaeflow.datasets import InMemoryCodes, InMemorySplit, pipeline
+from vaeflow.datasets import InMemoryCodes, InMemorySplit, stored_batches
 from vaeflow.devices import strategies
 from vaeflow.models.base import Model
 from vaeflow.models.batches import Batch
@@ -123,6 +123,6 @@ def run(of, num_steps) -> dict[str, float]:
     return call(of.train_and_report, num_steps)
 
 
-def part_of(batch) -> pipeline.StoredBatch:
+def part_of(batch) -> stored_batches.StoredBatch:
     """Returns a stored batch as a step takes it."""
-    return pipeline.StoredBatch(batch)
+    return stored_batches.StoredBatch(batch)

@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from vaeflow import optimizers
-from vaeflow.datasets import Split, pipeline
+from vaeflow.datasets import Split, pipeline, stored_batches
 from vaeflow.devices import cores, replicas
 from vaeflow.errors import ConfigurationError, user_code
 from vaeflow.layers.terms import Update
@@ -172,7 +172,7 @@ class ReplicaStep:
         return self._shares(terms, block_losses)
 
     def compute(
-        self, batch: pipeline.ResidentBatch | pipeline.StoredBatch, step: int | tf.Tensor
+        self, batch: stored_batches.ResidentBatch | stored_batches.StoredBatch, step: int | tf.Tensor
     ) -> StepResult:
         """Computes the clipped gradients of the global batch's losses, inside a replica.
 

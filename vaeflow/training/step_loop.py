@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from vaeflow.datasets import pipeline
+from vaeflow.datasets import pipeline, stored_batches
 from vaeflow.datasets.order import ExampleOrder
 from vaeflow.devices import replicas
 from vaeflow.training.moving_average import MovingAverage
@@ -61,7 +61,7 @@ class StepLoop:
         self._max_steps = replica_step.settings.steps_per_loop
         split, reads = replica_step.split, replica_step.model.reads
         if resident:
-            self._source = pipeline.place_on_devices(split, strategy, reads)
+            self._source = stored_batches.place_on_devices(split, strategy, reads)
         else:
             self._source = pipeline.training_batches(split, order, strategy, first_step, reads)
         self._loop = self._compiled(compile_mode)
@@ -132,13 +132,13 @@ class StepLoop:
 
     def _one_streamed_step(self, batch, step):
         def compute(batch, step):
-            return self._replica_step.compute(pipeline.StoredBatch(batch), step)
+            return self._replica_step.compute(stored_batches.StoredBatch(batch), step)
 
         return self._carry_out(self._strategy.run(compute, (batch, step)), step)
 
     def _one_resident_step(self, source, step):
         def compute(arrays, indices, step):
-            batch = pipeline.ResidentBatch(arrays, replicas.own_part(indices))
+            batch = stored_batches.ResidentBatch(arrays, replicas.own_part(indices))
             return self._replica_step.compute(batch, step)
 
         return self._carry_out(self._strategy.run(compute, (*source, step)), step)

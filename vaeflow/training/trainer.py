@@ -9,7 +9,7 @@ import tensorflow as tf
 from absl import logging
 
 from vaeflow import optimizers
-from vaeflow.datasets import Split, pipeline
+from vaeflow.datasets import Split, stored_batches
 from vaeflow.datasets.checks import check_augmentations, check_examples, check_reads
 from vaeflow.datasets.order import ExampleOrder
 from vaeflow.devices import compile_modes, cores, graph_rewrites, replicas
@@ -202,7 +202,7 @@ class Trainer:
         Returns:
           The names of the metrics.
         """
-        blank = pipeline.blank_batch(self.split, _TRIED_IMAGES, self.model.reads)
+        blank = stored_batches.blank_batch(self.split, _TRIED_IMAGES, self.model.reads)
         with _unchanged([variable.value for variable in self.model.non_trainable_variables]):
             probe = self.replica_step.probe(blank)
         if self.compile_mode == "none":
