@@ -142,12 +142,17 @@ def format_statements(imports: Iterable[str], bindings: Iterable[Binding]) -> st
     return "\n\n".join("\n".join(lines) for lines in paragraphs.values()) + "\n"
 
 
+def format_value(value: Any) -> str:
+    """Writes a value as gin text in one line."""
+    return _Printer(width=10**6).pformat(value)
+
+
 def _order(binding):
     return (binding.name.lower(), *binding.key[1:2], binding.scope, binding.parameter)
 
 
 def _format_binding(binding):
-    one_line = f"{binding.label} = {_Printer(width=10**6).pformat(binding.value)}"
+    one_line = f"{binding.label} = {format_value(binding.value)}"
     if len(one_line) <= _LINE_WIDTH:
         return one_line
     lines = _Printer(width=_LINE_WIDTH - 4).pformat(binding.value).split("\n")

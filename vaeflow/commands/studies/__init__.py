@@ -1,0 +1,1 @@
+"""Studies: many trainings that differ in some settings and in the seed, run and compared as one."""
