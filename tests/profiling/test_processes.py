@@ -28,7 +28,7 @@ def measure(monkeypatch, tmp_path):
 
 
 def test_what_it_is_asked(measure):
-    asked = measure("answer({'measured': request})", arithmetic=True)
+    asked = measure("answer({'answer': request})", arithmetic=True)
     assert asked == {
         "configuration": "a.gin", "plugins": ["plugin"], "seconds": 1.5, "virtual": False,
         "settings": {"batch_size": 8}, "devices": 2, "arithmetic": True, "trace": None,

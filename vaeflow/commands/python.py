@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from vaeflow import config, validation
 from vaeflow.callbacks import Callback
-from vaeflow.commands import session
+from vaeflow.commands import assembly, session
 from vaeflow.datasets import Dataset
 from vaeflow.devices.workers import find_workers
 from vaeflow.errors import user_code
@@ -77,7 +77,7 @@ def train(
     making.follow_run(model, chosen_optimizer, chosen[0].num_steps)  # Before they are described.
     with user_code.running(None):
         return session.run(
-            lambda: session.Parts(chosen_strategy, model, chosen_optimizer),
+            lambda: assembly.Parts(chosen_strategy, model, chosen_optimizer),
             dataset,
             session.Folder(
                 workdir, _description(model, dataset, chosen_optimizer, chosen), str, allow_config_change

@@ -6,23 +6,17 @@ import shlex
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import keras
-import tensorflow as tf
-
 from vaeflow import callbacks as standard_callbacks
 from vaeflow import config
-from vaeflow.analysis.evaluator import Evaluator
-from vaeflow.analysis.examples import Examples
-from vaeflow.callbacks import Callback, RunContext
-from vaeflow.datasets import Dataset, pipeline
+from vaeflow.callbacks import Callback
+from vaeflow.commands import assembly
+from vaeflow.datasets import Dataset
 from vaeflow.devices import cores, replicas
 from vaeflow.devices.workers import Workers, check_port
 from vaeflow.errors import ConfigurationError, EnvironmentFailure, TrainingDiverged
 from vaeflow.models import frozen_blocks
-from vaeflow.models.base import Model
-from vaeflow.runs import data_record, failures
+from vaeflow.runs import data_record, failures, provenance
 from vaeflow.runs.checkpoints import CheckpointStore
-from vaeflow.runs.digest import weights_sha256
 from vaeflow.runs.escaping import printable
 from vaeflow.runs.finite import first_not_finite
 from vaeflow.runs.signals import StopRequest
@@ -30,21 +24,6 @@ from vaeflow.runs.watchdog import Watchdog
 from vaeflow.runs.workdir import WorkDir
 from vaeflow.training import making, run_loop
 from vaeflow.training.settings import RunSettings, TrainingSettings
-from vaeflow.training.trainer import Trainer
-
-
-class Parts(NamedTuple):
-    """The parts of a run that live on its devices.
-
-    Attributes:
-      strategy: a `tf.distribute` strategy.
-      model: a model, made in the strategy's scope.
-      optimizer: a new Keras optimizer, made there too.
-    """
-
-    strategy: tf.distribute.Strategy
-    model: Model
-    optimizer: keras.optimizers.Optimizer
 
 
 class Folder(NamedTuple):
@@ -66,7 +45,7 @@ class Folder(NamedTuple):
 
 
 def run(
-    make_parts: Callable[[], Parts],
+    make_parts: Callable[[], assembly.Parts],
     dataset: Dataset,
     folder: Folder,
     settings: tuple[RunSettings, TrainingSettings],
@@ -119,38 +98,25 @@ def run(
             return result
 
         watchdog.progress(f"reading {source}")
-        train_split = pipeline.read_split(dataset, "train", augmented=True)
-        # Test images choose nothing: with a validation split, a training does not read them.
-        evaluated = "validation" if pipeline.has_validation(dataset) else "evaluation"
-        evaluation_split = pipeline.read_split(dataset, evaluated)
-        data = {"train": train_split.fingerprint(), evaluated: evaluation_split.fingerprint()}
+        data = assembly.read_data(dataset)
+        fingerprints = data.fingerprints()
         if _has_begun(workdir):
-            data_record.check(workdir.path, data, folder.allow_change)
-        with config.values_checked(), failures.weights_checked():
-            trainer = Trainer(parts.model, parts.optimizer, train_split, training, parts.strategy)
-        examples = Examples(parts.model, evaluation_split, parts.strategy, training.batch_size, training.seed)
-        context = RunContext(
-            trainer=trainer,
-            evaluator=Evaluator(examples),
-            evaluation_split=evaluation_split,
-            evaluated=evaluated,
-            workdir=workdir,
-            checkpoints=CheckpointStore(
-                workdir.checkpoints,
-                image_shape=train_split.shape,
-                frozen_files=frozen_blocks.files(parts.model),
-            ),
-            stop_request=stop_request,
-            num_steps=plan.num_steps,
-            configuration=folder.configuration,
-            source=source,
-            facts=_facts(source, trainer, f"{evaluation_split.num_examples:,} {evaluated}", workers),
+            data_record.check(workdir.path, fingerprints, folder.allow_change)
+        num_workers = 1 if workers is None else workers.size
+        context = assembly.make_context(
+            parts, data, settings, workdir, stop_request, folder.configuration, num_workers
         )
         _resume(context)
-        provenance = {**context.facts, "plugins": list(folder.plugins)}
-        workdir.write_provenance(folder.configuration, folder.operative_text(), provenance)
+        described = {
+            **context.facts,
+            "placement": assembly.placement(context, num_workers),
+            "resumed_at": context.step,
+            "plugins": list(folder.plugins),
+            "code_sha256": provenance.code_digests(folder.plugins),
+        }
+        workdir.write_provenance(folder.configuration, folder.operative_text(), described)
         if workdir.writable:
-            data_record.write(workdir.path, data)
+            data_record.write(workdir.path, fingerprints)
         run_loop.train_to_end(context, callbacks, watchdog)
         return _finish(context)
 
@@ -170,31 +136,6 @@ def _has_checkpoint(workdir):
     return any(workdir.checkpoints.glob("step-*"))
 
 
-def _facts(source, trainer, evaluated, workers):
-    """Describes the run for people: name -> text."""
-    model, split, strategy = trainer.model, trainer.split, trainer.strategy
-    kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
-    shape = " x ".join(map(str, split.shape))
-    num_replicas, num_parts = strategy.num_replicas_in_sync, trainer.replica_step.parallel_parts
-    batch_size = trainer.settings.batch_size
-    num_latents = getattr(model, "num_latents", None)
-    return {
-        "model": f"{type(model).__name__}, {frozen_blocks.num_weights(model, ' weights')}, "
-        + (f"{num_latents} latents, " if num_latents else "")
-        + model.dtype_policy.name,
-        "data": f"{source}, {split.num_examples:,} training and "
-        f"{evaluated} {split.content} of {shape}, {split.dtype}"
-        + (", on the device" if trainer.resident else ", streamed")
-        + "".join(f", {type(each).__name__}" for each in getattr(split, "augmentations", ())),
-        "devices": f"{num_replicas} {kind} replica"
-        + ("s" if num_replicas > 1 else "")
-        + ("" if workers is None else f" on {workers.size} workers"),
-        "batch": f"{batch_size} images, {batch_size // num_replicas} a replica"
-        + (f", in {num_parts} parts side by side" if num_parts > 1 else ""),
-        "compile mode": trainer.compile_mode,
-    }
-
-
 def _has_begun(workdir):
     """Whether the folder's configuration binds: one that failed before it saved anything does not."""
     return bool(CheckpointStore(workdir.checkpoints).steps()) or (workdir.path / "result.json").exists()
@@ -212,7 +153,7 @@ def _resume(run):
     run.trainer.resume_at(record["step"], record["totals"])
     run.facts["resumed"] = f"at step {record['step']}"
     # The line of a loop whose totals were saved is still to be written, or is written again.
-    run.workdir.start_metrics(record["step"] - (1 if record["totals"].num_steps else 0))
+    run.workdir.start_metrics(record["step"] - (1 if record["totals"].num_steps else 0), record["log"])
     for line in run.workdir.read_metrics():
         run.metrics.update(line)
 
@@ -247,7 +188,7 @@ def _finish(run):
         **{name: value for name, value in run.metrics.items() if math.isfinite(value)},
         "step": run.step,
         "num_replicas": run.trainer.strategy.num_replicas_in_sync,
-        "weights_sha256": weights_sha256(weights),
+        "weights_sha256": assembly.weights_digest(model),
     }
     if not run.workdir.writable:
         return result

@@ -4,7 +4,7 @@ import functools
 
 from vaeflow import config, registry, validation
 from vaeflow.callbacks import Callback
-from vaeflow.commands import session
+from vaeflow.commands import assembly, session
 from vaeflow.devices import strategies
 from vaeflow.devices.workers import find_workers
 from vaeflow.optimizers import Adam
@@ -66,7 +66,7 @@ def train(
         callbacks = session.default_callbacks() if callbacks is None else _checked_callbacks(callbacks)
 
     def make_parts():
-        return session.Parts(*making.make_all(training.seed, precision, strategy, model, optimizer))
+        return assembly.Parts(*making.make_all(training.seed, precision, strategy, model, optimizer))
 
     return session.run(
         make_parts,

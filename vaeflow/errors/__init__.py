@@ -59,6 +59,7 @@ class ExitCode:
 
 
 FINISHED = 0
+DIFFERENT = 5
 INTERRUPTED = 130
 
 EXIT_CODES = (
@@ -72,6 +73,7 @@ EXIT_CODES = (
         is_final=True,
     ),
     ExitCode(EnvironmentFailure.exit_code, "environment", "the disk, the data, memory or a worker failed"),
+    ExitCode(DIFFERENT, "different", "`verify` found that a run is not what it says", is_final=True),
     ExitCode(Preempted.exit_code, "preempted", "a signal stopped the run, and its state is saved"),
     ExitCode(129, "hung up", "SIGHUP (the terminal was closed) ended the command at once"),
     ExitCode(INTERRUPTED, "interrupted", "Ctrl-C (SIGINT) ended the command at once"),

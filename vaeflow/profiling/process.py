@@ -1,45 +1,21 @@
 """The process that measures one configuration: `python -m vaeflow.profiling.process <request> <answer>`."""
 
-import json
 import os
 import pathlib
 import sys
 import time
 
 import tensorflow as tf
-from absl import logging
 
 from vaeflow import config
 from vaeflow.datasets import pipeline
 from vaeflow.devices import cores, strategies
-from vaeflow.errors import ConfigurationError, RunError
+from vaeflow.errors import ConfigurationError
 from vaeflow.profiling import measuring
-from vaeflow.runs import failures, json_files, watchdog
-from vaeflow.runs.watchdog import Watchdog
+from vaeflow.runs import asking, failures, watchdog
 from vaeflow.training import making
 from vaeflow.training.settings import RunSettings, taken_from
 from vaeflow.training.trainer import Trainer
-
-
-def main(request_path, answer_path):
-    """Measures what a file asks for and writes the answer to another.
-
-    Args:
-      request_path: of the JSON that `processes.measure` writes.
-      answer_path: of the JSON to write: `{"measured": …}`, or `{"error": …}`.
-
-    Returns:
-      The exit code.
-    """
-    request = json.loads(pathlib.Path(request_path).read_text(encoding="utf-8"))
-    logging.set_verbosity(logging.ERROR)  # Warnings of the configuration were shown by the command.
-    try:
-        with Watchdog(resumes=False):
-            answer, code = {"measured": measure(request)}, 0
-    except RunError as error:
-        answer, code = {"error": config.explain(error)}, error.exit_code
-    pathlib.Path(answer_path).write_text(json_files.dumps(answer), encoding="utf-8")
-    return code
 
 
 def measure(request):
@@ -125,4 +101,4 @@ def _facts(trainer, values):
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    sys.exit(asking.answer(sys.argv[1:], measure, config.explain))

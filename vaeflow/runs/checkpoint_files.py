@@ -5,16 +5,19 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import math
+import os
 import pathlib
 import re
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
+from absl import logging
 
 from vaeflow.errors import ConfigurationError
-from vaeflow.runs import files, finite, frozen_files, json_files, reading
+from vaeflow.runs import files, finite, frozen_files, json_files, metrics_log, reading
 from vaeflow.runs.literal_paths import literal
+from vaeflow.runs.metrics_log import LogDigest
 from vaeflow.runs.totals import Totals
 
 VARIABLES = "variables"
@@ -30,7 +33,11 @@ _REQUIRED = {
     "sha256": json_files.TEXT_BY_NAME,
 }
 # Absent from checkpoints of earlier versions.
-_OPTIONAL = {"best_metric": json_files.TEXT, "frozen_files": frozen_files.RECORDED}
+_OPTIONAL = {
+    "best_metric": json_files.TEXT,
+    "frozen_files": frozen_files.RECORDED,
+    "log": metrics_log.RECORDED,
+}
 
 
 def write_record(folder: pathlib.Path, record: Mapping[str, Any]) -> None:
@@ -39,10 +46,17 @@ def write_record(folder: pathlib.Path, record: Mapping[str, Any]) -> None:
     files.write_text(folder / RECORD, json_files.dumps({**record, "sha256": sums}, indent=1))
 
 
+def make_way(path: pathlib.Path) -> None:
+    """Gives what is no folder, but has the name of a checkpoint, another name."""
+    if os.path.lexists(path) and (path.is_symlink() or not path.is_dir()):
+        logging.warning("%s is no checkpoint; it has a new name now: %s", path, files.set_aside(path).name)
+
+
 def read_record(folder: pathlib.Path, step: int) -> dict[str, Any]:
     """Returns a record.
 
-    Metrics recorded as null are NaN; `totals` are `Totals`, of no steps if none were recorded.
+    Metrics recorded as null are NaN; `totals` are `Totals`, of no steps if none were recorded; `log` is
+    the `LogDigest`, or None.
 
     Raises:
       OSError: it cannot be read.
@@ -56,7 +70,8 @@ def read_record(folder: pathlib.Path, step: int) -> dict[str, Any]:
         raise ValueError("its 'image_shape' is not height, width and channels")
     _check_coverage(set(record["sha256"]))
     metrics = {name: math.nan if value is None else value for name, value in record["metrics"].items()}
-    return record | {"metrics": metrics, "totals": Totals.from_json(record.get("totals"))}
+    log = LogDigest(**record["log"]) if record.get("log") else None
+    return record | {"metrics": metrics, "totals": Totals.from_json(record.get("totals")), "log": log}
 
 
 def problem(folder: pathlib.Path, step: int) -> str | None:

@@ -7,7 +7,7 @@ import math
 import os
 import pathlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from vaeflow.errors import ConfigurationError, EnvironmentFailure, RunError, Tra
 from vaeflow.runs import checkpoint_files, files, frozen_files, paths
 from vaeflow.runs.frozen_files import FrozenFile
 from vaeflow.runs.literal_paths import literal
+from vaeflow.runs.metrics_log import LogDigest
 from vaeflow.runs.totals import Totals
 
 _STANDARD_METRIC = "evaluation/negative_elbo"
@@ -29,9 +30,9 @@ class CheckpointStore:
     """The folder of a run's checkpoints, one sub-folder each: `step-00001200/`.
 
     A checkpoint consists of TensorFlow's files (`variables.index`, `variables.data-…`) and a
-    `record.json` with the step, the metrics, the totals of a loop that was cut short, and
-    the SHA-256 of each file. It is written under another name, flushed to the disk and then
-    renamed; before it is removed, it is renamed again. So under its own name it is always intact.
+    `record.json` with the step, the metrics, the totals of a loop that was cut short, the digest of
+    the log so far, and the SHA-256 of each file. It is written under another name, flushed to the disk
+    and then renamed; before it is removed, it is renamed again. So under its own name it is always intact.
     Reading verifies it and falls back to the previous checkpoint. Anything else in the folder, such as
     a copy that somebody made, is left alone.
 
@@ -44,6 +45,8 @@ class CheckpointStore:
         the model can be built without the data.
       frozen_files: the files of the model's frozen blocks, recorded with each checkpoint in place
         of their weights.
+      log_digest: returns the `LogDigest` of the run's log so far, recorded with each checkpoint; None
+        for a store that saves none.
     """
 
     def __init__(
@@ -53,10 +56,12 @@ class CheckpointStore:
         best_metric: str | None = None,
         image_shape: Sequence[int] | None = None,
         frozen_files: Sequence[FrozenFile] = (),
+        log_digest: Callable[[], LogDigest] | None = None,
     ) -> None:
         self.folder = pathlib.Path(folder)
         self.image_shape = image_shape
         self.frozen_files = frozen_files
+        self._log_digest = log_digest
         self._keep = keep
         self._best_metric = best_metric
 
@@ -115,7 +120,7 @@ class CheckpointStore:
                         "lower learning rate or `train.gradient_clip_norm`"
                     )
                 self._write_record(unfinished, step, metrics or {}, totals)
-                self._make_way(final)
+                checkpoint_files.make_way(final)
                 files.move(unfinished, final)
         except RunError:
             raise
@@ -269,15 +274,9 @@ class CheckpointStore:
             "best_metric": self.best_metric,
             "metrics": metrics,
             "totals": totals.to_json(),
+            "log": None if self._log_digest is None else self._log_digest().to_json(),
         }
         checkpoint_files.write_record(folder, record)
-
-    def _make_way(self, final: pathlib.Path) -> None:
-        """Gives what is no folder, but has the name of a checkpoint, another name."""
-        if os.path.lexists(final) and (final.is_symlink() or not final.is_dir()):
-            logging.warning(
-                "%s is no checkpoint; it has a new name now: %s", final, files.set_aside(final).name
-            )
 
     def _prune(self, saved: int) -> None:
         # Damaged checkpoints of later steps must not displace the one just saved.

@@ -1,14 +1,15 @@
 """What a run was made with: command, versions, revision, machine."""
 
+import hashlib
 import os
 import pathlib
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import metadata
 from typing import Any
 
-from vaeflow.runs import machine, processes
+from vaeflow.runs import interpreter, machine, processes
 
 _PACKAGES = ("vaeflow", "tensorflow", "keras", "numpy", "gin-config", "tensorboard")
 
@@ -24,6 +25,33 @@ def describe(facts: Mapping[str, str]) -> dict[str, Any]:
         "machine": machine.describe(),
         **facts,
     }
+
+
+def code_digests(plugins: Iterable[str]) -> dict[str, str]:
+    """Returns the SHA-256 of the Python files of vaeflow and of plug-ins: name -> hexadecimal digits.
+
+    It tells code that was edited, or installed without git, which a revision does not. A plug-in is its
+    own file, or where that is the `__init__.py` of a package, all files below its folder.
+
+    Args:
+      plugins: the names of imported modules.
+    """
+    digests = {"vaeflow": _files_sha256(pathlib.Path(interpreter.vaeflow_folder()) / "vaeflow")}
+    for name in plugins:
+        file = getattr(sys.modules.get(name), "__file__", None)
+        if file is not None:
+            path = pathlib.Path(file)
+            digests[name] = _files_sha256(path.parent if path.name == "__init__.py" else path)
+    return digests
+
+
+def _files_sha256(path: pathlib.Path) -> str:
+    """Returns the SHA-256 of the names and the content of a Python file, or of all below a folder."""
+    digest = hashlib.sha256()
+    for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+        content = file.read_bytes()
+        digest.update(f"{file.relative_to(path).as_posix()} {len(content)}\n".encode() + content)
+    return digest.hexdigest()
 
 
 def git_revision() -> str | None:

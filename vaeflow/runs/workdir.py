@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import math
 import os
 import pathlib
 import shutil
@@ -14,14 +13,16 @@ from typing import Any
 from absl import logging
 
 from vaeflow.errors import ConfigurationError, EnvironmentFailure
-from vaeflow.runs import ending, files, json_files, lock, paths, provenance, reading
+from vaeflow.runs import ending, files, json_files, lock, metrics_log, paths, provenance, reading
+from vaeflow.runs.metrics_log import LogDigest
 
 # A folder with one of these is that of a run, or of a benchmark.
-_SIGNS = frozenset({lock.NAME, "config.gin", "metrics.jsonl", "checkpoints", "result.json", "benchmark.json"})
+_SIGNS = frozenset(
+    {lock.NAME, "config.gin", metrics_log.NAME, "checkpoints", "result.json", "benchmark.json"}
+)
 # What may lie in a new run's folder: what a job system, Ray, other workers or a user write there before.
 _HARMLESS_NAMES = frozenset({"workers", "ray", "lost+found"})
 _HARMLESS_ENDS = (".gin", ".log", ".out", ".err")
-_STEP = {"step": json_files.WHOLE}
 _MOST_NAMED = 5
 
 
@@ -32,11 +33,15 @@ class WorkDir:
       path: the folder; made, with the lock, by `claim`.
       writable: False on a worker that leaves all writing to the chief: methods that
         would write do nothing.
+
+    Attributes:
+      log_digest: the `LogDigest` of the lines of `metrics.jsonl` that this run has written or kept.
     """
 
     def __init__(self, path: str | os.PathLike[str], writable: bool = True) -> None:
         self.path = paths.checked("--workdir", path)
         self.writable = writable
+        self.log_digest = LogDigest()
 
     @property
     def checkpoints(self) -> pathlib.Path:
@@ -159,38 +164,25 @@ class WorkDir:
         self._write("operative_config.gin", operative_configuration)
         self.write_json("environment.json", provenance.describe(facts))
 
-    def start_metrics(self, step: int) -> None:
-        """Drops the lines of `metrics.jsonl` after `step`, which a resumed run writes again."""
-        kept = [line for line in self.read_metrics() if line["step"] <= step]
-        self._write("metrics.jsonl", "".join(map(_as_json, kept)))
+    def start_metrics(self, step: int, digest: LogDigest | None = None) -> None:
+        """Drops the lines of `metrics.jsonl` after `step`, which a resumed run writes again.
+
+        Args:
+          step: the last whose line is kept, byte for byte.
+          digest: the digest of the log that the checkpoint holds, which the run continues; None if an
+            older version wrote it.
+        """
+        kept = [line.text for line in metrics_log.read(self.path / metrics_log.NAME) if line.step <= step]
+        self.log_digest = LogDigest() if digest is None else digest
+        for text in kept[self.log_digest.lines :]:
+            self.log_digest = self.log_digest.followed_by(text)
+        if self.writable:
+            with files.writing(self.path / metrics_log.NAME) as file:
+                file.writelines(kept)
 
     def read_metrics(self) -> list[dict[str, float]]:
-        """Returns the lines of `metrics.jsonl`, with NaN for null.
-
-        A last line that was cut off is left out; so is any other that holds something else, with a warning.
-        """
-        path = self.path / "metrics.jsonl"
-        try:
-            with reading.opened(path) as file:
-                lines = file.read().split(b"\n")
-        except FileNotFoundError:
-            return []
-        except OSError as error:
-            logging.warning("%s cannot be read (%s)", path, error.strerror)
-            return []
-        parsed: list[dict[str, float]] = []
-        bad: dict[int, ValueError] = {}
-        for number, line in enumerate(lines, 1):
-            try:
-                parsed.append(_parse_metrics(line))
-            except ValueError as error:
-                bad[number] = error
-        bad.pop(len(lines), None)  # Empty, or cut off.
-        if bad:
-            number, error = next(iter(bad.items()))
-            more = f"; so are {len(bad) - 1} other lines" if len(bad) > 1 else ""
-            logging.warning("line %s of %s is left out: %s%s", number, path, error, more)
-        return parsed
+        """Returns the lines of `metrics.jsonl`, with NaN for null; see `metrics_log.read`."""
+        return [line.metrics for line in metrics_log.read(self.path / metrics_log.NAME)]
 
     def append_metrics(self, line: Mapping[str, float]) -> None:
         """Adds one line to `metrics.jsonl`; non-finite values become null, since JSON has no NaN.
@@ -202,13 +194,15 @@ class WorkDir:
           EnvironmentFailure: the file could not be written.
         """
         if self.writable:
-            files.append_text(self.path / "metrics.jsonl", _as_json(line))
+            text = json_files.dumps(line) + "\n"
+            files.append_text(self.path / metrics_log.NAME, text)
+            self.log_digest = self.log_digest.followed_by(text.encode())
 
     def result(self) -> dict[str, Any] | None:
         """Returns `result.json` of a finished run as a dict, or None; a damaged one counts as none."""
         path = self.path / "result.json"
         try:
-            return json_files.read(path, _STEP)
+            return json_files.read(path, metrics_log.STEP)
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
@@ -223,15 +217,3 @@ class WorkDir:
     def _write(self, name: str, text: str) -> None:
         if self.writable:
             files.write_text(self.path / name, text)
-
-
-def _as_json(line: Mapping[str, float]) -> str:
-    return json_files.dumps(line) + "\n"
-
-
-def _parse_metrics(line: bytes) -> dict[str, float]:
-    """Reads one line of `metrics.jsonl`; raises `ValueError` if it holds something else."""
-    metrics = json_files.parse(line, _STEP)
-    if not json_files.NUMBER_BY_NAME.accepts(metrics):
-        raise json_files.MalformedError("a value is not a number")
-    return {name: math.nan if value is None else value for name, value in metrics.items()}
