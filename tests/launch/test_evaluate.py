@@ -12,7 +12,7 @@ from tensorflow.core.util import event_pb2
 from tests.fixtures import frozen_nets, tiny_runs, trained_runs
 from tests.fixtures.commands import Command
 from vaeflow.commands import command_line
-from vaeflow.commands.evaluate import _remarks
+from vaeflow.commands.evaluate_report import _remarks
 from vaeflow.commands.programs import evaluate
 
 STANDARD = {

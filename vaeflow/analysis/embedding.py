@@ -18,7 +18,7 @@ class Embedding:
     """The posteriors q(z|x) of n examples, of one group of latents.
 
     Attributes:
-      indices: int64 `[n]`, which examples of the split, ascending.
+      indices: int64 `[n]`, which examples of the split.
       center: `[n, …]`, the value that stands for each posterior, such as its mean.
       latents: `[n, …]`, a sample of each posterior.
       parameters: what describes each posterior, name -> `[n, …]`; of a Gaussian `mean` and
@@ -33,6 +33,15 @@ class Embedding:
     parameters: dict[str, np.ndarray]
     kl: np.ndarray | None = None
     labels: np.ndarray | None = None
+
+    def at(self, rows: np.ndarray) -> "Embedding":
+        """Returns the posteriors of some of the examples, int64 `[m]`, in this order."""
+
+        def chosen(values):
+            return None if values is None else values[rows]
+
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return Embedding(**tf.nest.map_structure(chosen, fields))
 
     @property
     def is_vector(self) -> bool:

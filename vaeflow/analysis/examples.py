@@ -56,6 +56,12 @@ class Examples:
         other.indices = self.indices[spread_indices(len(self.indices), num_examples)]
         return other
 
+    def at(self, indices: np.ndarray) -> "Examples":
+        """Returns the examples of the split at `indices`, int64 `[n]`."""
+        other = copy.copy(self)
+        other.indices = indices
+        return other
+
     def in_batches_of(self, batch_size: int) -> "Examples":
         """Returns the same examples in batches of another global size."""
         other = copy.copy(self)

@@ -1,36 +1,26 @@
 """Evaluates a trained model on held-out images."""
 
 import functools
-import math
 import sys
-import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
-
-import tensorflow as tf
 
 from vaeflow import config, registry, trained, validation
 from vaeflow.analysis import aggregate_posterior, embedding, importance_sampling
 from vaeflow.analysis.evaluator import Evaluator
 from vaeflow.analysis.examples import Examples
+from vaeflow.analysis.feature_comparison import FeatureComparison
 from vaeflow.analysis.importance_sampling import ImportanceSampler, bits_per_dimension
-from vaeflow.commands import evaluate_codes
+from vaeflow.commands import evaluate_codes, evaluate_report, evaluate_scores
 from vaeflow.datasets.base import ALL_SPLITS
 from vaeflow.errors import ConfigurationError, TrainingDiverged
-from vaeflow.metrics import FeatureMetric, Metric, ReconstructionQuality
+from vaeflow.metrics import FeatureMetric, Metric, ReconstructionQuality, Score
 from vaeflow.models.latent_model import LatentModel
-from vaeflow.runs import files
 from vaeflow.runs.escaping import printable
 from vaeflow.runs.finite import first_not_finite
 from vaeflow.runs.progress_line import ProgressLine
-from vaeflow.runs.workdir import WorkDir
 
-# The mutual information compares every example with every other.
-_MOST_EXAMPLES_COMPARED = 10_000
-# Near the logarithm of the number of examples, the estimate measures that number.
-_SATURATION_NATS = 1.0
 _STANDARD_SAMPLES = (1, 50)
-_LATENT = "kl_per_dimension_nats/"
 
 
 @functools.partial(registry.command, refused=trained.FLAG_ADVICE | trained.TOKENIZER_ADVICE)
@@ -43,6 +33,7 @@ def evaluate(
     num_examples: int | None = None,
     batch_size: int | None = None,
     seed: int = 0,
+    scores: Sequence[Score] = (),
     tokenizer: str | None = None,
 ) -> dict[str, Any]:
     """Evaluates a trained model on a split; each example counts once.
@@ -68,7 +59,9 @@ def evaluate(
     - `reconstruction_l1`, `reconstruction_mse`, `reconstruction_psnr_db`, `reconstruction_ssim`; see
       `ReconstructionQuality`;
     - if `metrics` names them, `reconstruction_ms_ssim`, and `rfid`, `gfid` and others of a
-      `FeatureMetric`, whose brackets also hold the first digits of the SHA-256 of the net's file.
+      `FeatureMetric`, whose brackets also hold the first digits of the SHA-256 of the net's file;
+    - if `scores` names them, `mig` and others of a `Score`, whose brackets also hold its protocol and the
+      number of images.
 
     Args:
       workdir: the work folder of a run.
@@ -81,6 +74,7 @@ def evaluate(
       num_examples: how many examples, spread evenly over the split; None for all.
       batch_size: the global batch size; None for that of the training run.
       seed: keys the noise.
+      scores: a list of disentanglement `Score`s, in gin `[@MIG()]`; each chooses its own images.
       tokenizer: the work folder of the tokenizer of a `CodePrior`; None for the one where the codes
         were made.
 
@@ -89,87 +83,92 @@ def evaluate(
       `metrics`, name -> float.
 
     Raises:
-      ConfigurationError: a setting is wrong, or the folder has no such checkpoint.
+      ConfigurationError: a setting is wrong, the folder has no such checkpoint, or a score is not defined.
       EnvironmentFailure: the data or the disk failed.
       TrainingDiverged: a result is not finite; nothing was written.
     """
     with config.values_checked():
-        validation.one_of("evaluate.split", split, ALL_SPLITS)
-        if num_samples is not None:
-            num_samples = [num_samples] if isinstance(num_samples, int) else num_samples
-            num_samples = validation.positive_integers("evaluate.num_samples", num_samples)
-        for name, value in (("num_examples", num_examples), ("batch_size", batch_size)):
-            if value is not None:
-                validation.positive_integer(f"evaluate.{name}", value)
-        validation.seed("evaluate.seed", seed)
-        if metrics is not None:
-            metrics = validation.list_of("evaluate.metrics", metrics, Metric, "[@ReconstructionQuality()]")
+        num_samples, metrics, scores = _checked(
+            split, num_samples, metrics, scores, num_examples, batch_size, seed
+        )
     run = trained.restore(workdir, checkpoint)
-    has_latents = isinstance(run.model, LatentModel)
-    if metrics is None:
-        metrics = [ReconstructionQuality()] if has_latents else []
     images = run.split(split)
     batch_size = run.checked_batch_size("evaluate.batch_size", batch_size)
     examples = Examples(run.model, images, run.strategy, batch_size, seed).spread(num_examples)
-    count = len(examples.indices)
-    of = "" if count == images.num_examples else f" of {images.num_examples:,}"
-    described = f"{count:,}{of} {images.content} of {type(run.dataset).__name__}, {split} split"
+    described = evaluate_report.described(run, examples, split)
     print(printable(f"{run.checkpoint} on {described}"), file=sys.stderr)
 
-    if num_samples and not has_latents:
-        raise ConfigurationError(
-            f"`evaluate.num_samples` must be left out, got {num_samples}: the likelihood of a "
-            f"{type(run.model).__name__} is exact, and no sample of latents estimates it"
-        )
-    compared = [metric for metric in metrics if isinstance(metric, FeatureMetric)]
-    features = None
-    if compared and run.model.takes == "codes":
-        features = evaluate_codes.compare(run, tokenizer, compared, split, num_examples, batch_size, seed)
-    elif tokenizer is not None:
-        raise ConfigurationError(
-            f"--tokenizer={tokenizer} is for a `FeatureMetric` of a model of codes; leave it out"
-        )
+    _check_num_samples(run.model, num_samples)
+    disentanglement = evaluate_scores.Scores(run, scores, images, seed)
+    metrics = _usual_metrics(run.model) if metrics is None else metrics
+    features = _decoded_features(run, tokenizer, metrics, split, num_examples, batch_size, seed)
     evaluator = Evaluator(examples, metrics, features)
     results, left_out = _in_units(evaluator.evaluate()), evaluator.features.left_out
-    if has_latents:
+    if isinstance(run.model, LatentModel):
         of_latents, without_density = _of_latents(examples, num_samples)
         results |= of_latents
         left_out = [*_what_is_left_out(results, without_density), *left_out]
+    of_scores, without_information = disentanglement.measure()
+    results |= of_scores
     if bad := first_not_finite(results.items()):
         raise TrainingDiverged(
             f"the model of {run.checkpoint} gives {bad} = {results[bad]} on the {described}; nothing was "
             "written. Choose another checkpoint with `--checkpoint`, or train with a lower learning rate"
         )
-    for quantity in left_out:
-        print(f"left out for this {type(run.model).__name__}: {quantity}", file=sys.stderr)
-    report = {
-        "step": run.step,
-        "checkpoint": run.checkpoint.name,
-        "dataset": type(run.dataset).__name__,
-        "split": split,
-        "num_examples": count,
-        **_limits_of_estimates(results, min(count, _MOST_EXAMPLES_COMPARED)),
-        "binarization": images.binarization,
-        "seed": seed,
-        "num_replicas": run.strategy.num_replicas_in_sync,
-        **({"feature_nets": evaluator.features.nets} if evaluator.features.nets else {}),
-        "metrics": {
-            name if "[" in name else f"{name}[{images.binarization}]": float(value)
-            for name, value in results.items()
-        },
-    }
-    _write(report, run.workdir)
+    for quantity in [*left_out, *without_information]:
+        print(printable(f"left out for this {type(run.model).__name__}: {quantity}"), file=sys.stderr)
+    report = evaluate_report.made(run, examples, split, results, evaluator.features.nets)
+    evaluate_report.write(report, run.workdir)
     return report
 
 
-def _limits_of_estimates(results: Mapping[str, float], num_compared: int) -> dict[str, float]:
-    """Returns how many examples the mutual information was estimated from, and its largest value."""
-    if "mutual_information_nats" not in results:
-        return {}
-    return {
-        "mutual_information_examples": num_compared,
-        "mutual_information_ceiling_nats": math.log(num_compared),
-    }
+def _checked(
+    split: Any, num_samples: Any, metrics: Any, scores: Any, num_examples: Any, batch_size: Any, seed: Any
+) -> tuple[tuple[int, ...] | None, list[Metric] | None, list[Score]]:
+    """Checks the settings; returns the numbers of samples, the metrics and the scores."""
+    validation.one_of("evaluate.split", split, ALL_SPLITS)
+    if num_samples is not None:
+        num_samples = [num_samples] if isinstance(num_samples, int) else num_samples
+        num_samples = validation.positive_integers("evaluate.num_samples", num_samples)
+    for name, value in (("num_examples", num_examples), ("batch_size", batch_size)):
+        if value is not None:
+            validation.positive_integer(f"evaluate.{name}", value)
+    validation.seed("evaluate.seed", seed)
+    if metrics is not None:
+        metrics = validation.list_of("evaluate.metrics", metrics, Metric, "[@ReconstructionQuality()]")
+    return num_samples, metrics, validation.list_of("evaluate.scores", scores, Score, "[@MIG()]")
+
+
+def _check_num_samples(model: Any, num_samples: Sequence[int] | None) -> None:
+    if num_samples and not isinstance(model, LatentModel):
+        raise ConfigurationError(
+            f"`evaluate.num_samples` must be left out, got {num_samples}: the likelihood of a "
+            f"{type(model).__name__} is exact, and no sample of latents estimates it"
+        )
+
+
+def _usual_metrics(model: Any) -> list[Metric]:
+    return [ReconstructionQuality()] if isinstance(model, LatentModel) else []
+
+
+def _decoded_features(
+    run: trained.Trained,
+    tokenizer: str | None,
+    metrics: Sequence[Metric],
+    split: str,
+    num_examples: int | None,
+    batch_size: int,
+    seed: int,
+) -> FeatureComparison | None:
+    """Prepares the comparison of images with what a model of codes draws, if a metric asks for it."""
+    compared = [metric for metric in metrics if isinstance(metric, FeatureMetric)]
+    if compared and run.model.takes == "codes":
+        return evaluate_codes.compare(run, tokenizer, compared, split, num_examples, batch_size, seed)
+    if tokenizer is not None:
+        raise ConfigurationError(
+            f"--tokenizer={tokenizer} is for a `FeatureMetric` of a model of codes; leave it out"
+        )
+    return None
 
 
 def _of_latents(examples: Examples, num_samples: Sequence[int] | None) -> tuple[dict[str, float], str]:
@@ -179,7 +178,7 @@ def _of_latents(examples: Examples, num_samples: Sequence[int] | None) -> tuple[
       The results, and what is without a density, empty if all have one.
     """
     results = {}
-    embedded = embedding.embed(examples.spread(_MOST_EXAMPLES_COMPARED))
+    embedded = embedding.embed(examples.spread(evaluate_report.MOST_EXAMPLES_COMPARED))
     sole = next(iter(embedded.values()))
     if len(embedded) == 1 and sole.is_gaussian and sole.labels is None:
         results["mutual_information_nats"] = aggregate_posterior.mutual_information(
@@ -240,52 +239,3 @@ def _in_units(results: Mapping[str, float]) -> dict[str, float]:
         quantity, slash, dimension = name.partition("/")
         renamed[f"{quantity}_nats{slash}{dimension}" if quantity in in_nats else name] = value
     return renamed
-
-
-def _write(report: dict[str, Any], folder: WorkDir) -> None:
-    """Writes the report as JSON and to TensorBoard, and prints it."""
-    suffix = "" if report["split"] == "evaluation" else f"_{report['split']}"
-    name = f"evaluation{suffix}.json"
-    folder.write_json(name, report)
-    try:
-        with tf.summary.create_file_writer(str(folder.tensorboard)).as_default(step=report["step"]):
-            for metric, value in report["metrics"].items():
-                tf.summary.scalar(f"evaluate{suffix}/{metric}", value)
-    except (OSError, tf.errors.OpError) as error:
-        raise files.failure(folder.tensorboard, error) from error
-    print(_as_table(report["metrics"]))
-    print(*_remarks(report), sep="", end="")
-    print(printable(f"written to {folder.path / name} and to TensorBoard"))
-
-
-def _remarks(report: Mapping[str, Any]) -> Iterator[str]:
-    """Says which figures are limits of an estimate, not of the model; lines."""
-    estimate = report["metrics"].get(f"mutual_information_nats[{report['binarization']}]")
-    if estimate is None:
-        return
-    ceiling, count = report["mutual_information_ceiling_nats"], report["mutual_information_examples"]
-    if estimate > ceiling - _SATURATION_NATS:
-        yield (
-            f"mutual_information_nats is saturated: from {count:,} images the estimate is at most "
-            f"ln {count:,} = {ceiling:.4f}, and the true value may be larger\n"
-        )
-
-
-def _as_table(metrics: Mapping[str, float]) -> str:
-    """Makes a line for each metric, and one for the KL of all latents, the largest first."""
-    latents = {name: value for name, value in metrics.items() if name.startswith(_LATENT)}
-    rows = {
-        name: f"{value:10.4f}".removesuffix(".0000") for name, value in metrics.items() if name not in latents
-    }
-    width = max(map(len, rows))
-    lines = [f"{name:<{width}}  {text:>10}" for name, text in rows.items()]
-    ordered = sorted(latents, key=latents.__getitem__, reverse=True)
-    if not ordered:
-        return "\n".join(lines)
-    each = ", ".join(f"{_dimension(name)} {latents[name]:.2f}" for name in ordered)
-    return "\n".join([*lines, *textwrap.wrap(f"KL of each latent, in nats: {each}", 90)])
-
-
-def _dimension(name: str) -> str:
-    dimension = name.removeprefix(_LATENT).partition("[")[0]
-    return f"z{dimension}" if dimension.isdigit() else dimension

@@ -11,7 +11,8 @@ from vaeflow import registry, validation
 from vaeflow.datasets import array_files, pixels
 from vaeflow.datasets.array_files import StoredArray
 from vaeflow.datasets.array_labels import ArrayLabels
-from vaeflow.datasets.base import SPLITS, Dataset, Split, held_out_split, num_held_out
+from vaeflow.datasets.base import SPLITS, Dataset, Split
+from vaeflow.datasets.held_out import held_out_split, num_held_out
 from vaeflow.datasets.in_memory import InMemorySplit
 from vaeflow.errors import ConfigurationError, DataError
 

@@ -17,65 +17,15 @@ from vaeflow.datasets.augmentations import (
     check_keep_values,
     checked_augmentations,
 )
-from vaeflow.errors import ConfigurationError, DataError
+from vaeflow.errors import DataError
 
 BINARIZATIONS = ("none", "static", "dynamic")
 SPLITS = ("train", "evaluation")
 VALIDATION = "validation"
 ALL_SPLITS = (*SPLITS, VALIDATION)
+GRID = "grid"  # All combinations of the factors; see `Dataset.load_grid`.
 # What the examples of a split are -> the dtypes that they may be stored as.
 DTYPES = {"images": ("uint8", "float32"), "codes": ("int32",), "latents": ("float32",)}
-
-_HELD_OUT_SEED = 20180717
-_VALIDATION_SEED = 20131220
-
-
-def held_out_split(
-    name: str, num_examples: int, num_evaluation: int, setting: str, seed: int = _HELD_OUT_SEED
-) -> np.ndarray:
-    """Lists the examples of one split of a source that has no evaluation split.
-
-    The choice is the same in every run, whatever its seed.
-
-    Args:
-      name: `"train"` or `"evaluation"`.
-      num_examples: the number of examples in both splits together.
-      num_evaluation: the number of examples held out for evaluation.
-      setting: the setting that decides `num_evaluation`, e.g. `Arrays.evaluation_fraction`.
-      seed: of the choice.
-
-    Returns:
-      The indices, an increasing int64 array.
-
-    Raises:
-      ConfigurationError: the split would be empty.
-      ValueError: `name` is something else.
-    """
-    validation.one_of("split", name, SPLITS)
-    # RandomState, unlike Generator, promises the same draw in every version of NumPy.
-    order = np.random.RandomState(seed).permutation(num_examples)
-    chosen = order[num_evaluation:] if name == "train" else order[:num_evaluation]
-    if not len(chosen):
-        raise ConfigurationError(
-            f"`{setting}` holds out {num_evaluation} of {num_examples} examples, which leaves none "
-            f"for the {name} split; change `{setting}`"
-        )
-    return np.sort(chosen).astype(np.int64)
-
-
-def num_held_out(num_examples: int, fraction: float) -> int:
-    """Returns how many of `num_examples` a fraction in [0, 1) holds out: at least 1, unless it is 0."""
-    return max(1, round(fraction * num_examples)) if fraction else 0
-
-
-def validation_part(name: str, num_examples: int, fraction: float, setting: str) -> np.ndarray:
-    """Lists the training images that are trained on (`"train"`) or held out (`"validation"`).
-
-    The choice is the same in every run; see `held_out_split` for the result and `Raises`.
-    """
-    part = "train" if name == "train" else "evaluation"
-    held_out = num_held_out(num_examples, fraction)
-    return held_out_split(part, num_examples, held_out, setting, _VALIDATION_SEED)
 
 
 class Dataset(abc.ABC):
@@ -147,6 +97,18 @@ class Dataset(abc.ABC):
         Raises:
           DataError: the data is missing or unreadable. The message names file and record.
         """
+
+    def load_grid(self) -> "Split | None":
+        """Reads an image for every combination of the values of its factors, once each, in any order.
+
+        Returns:
+          A `Split` with factors, whose images may also be in the other splits; None if the source cannot
+          give an image for every combination.
+
+        Raises:
+          DataError: as for `load`.
+        """
+        return None
 
 
 class Split(abc.ABC):

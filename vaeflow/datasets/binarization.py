@@ -6,11 +6,13 @@ import numpy as np
 import tensorflow as tf
 
 from vaeflow import validation
-from vaeflow.datasets.base import ALL_SPLITS, Split
+from vaeflow.datasets.base import ALL_SPLITS, GRID, Split
 from vaeflow.datasets.derived import DerivedSplit
 from vaeflow.datasets.in_memory import with_factors_of
 
 _KEY = 0x5EED
+# A split's place here keys its noise.
+_NAMES = (*ALL_SPLITS, GRID)
 _CHUNK_PIXELS = 2**24
 # One step of the Philox counter gives four 64-bit words, enough for eight pixels.
 _WORDS_PER_STEP = 4
@@ -25,7 +27,7 @@ def binarize_split(split: Split, name: str) -> Split:
 
     Args:
       split: the split to draw from.
-      name: `"train"`, `"evaluation"` or `"validation"`.
+      name: `"train"`, `"evaluation"`, `"validation"` or `"grid"`.
 
     Returns:
       A `Split` of dtype uint8 with pixels of 0 or 255, held in memory if `split` is.
@@ -33,7 +35,7 @@ def binarize_split(split: Split, name: str) -> Split:
     Raises:
       ValueError: `name` is something else.
     """
-    validation.one_of("split", name, ALL_SPLITS)
+    validation.one_of("split", name, _NAMES)
     if split.array is None:
         return BinarizedSplit(split, name)
     images = np.empty(split.array.shape, np.uint8)
@@ -49,7 +51,7 @@ class BinarizedSplit(DerivedSplit):
 
     Args:
       split: the `Split` to draw from.
-      name: `"train"` or `"evaluation"`.
+      name: as for `binarize_split`.
     """
 
     def __init__(self, split: Split, name: str):
@@ -70,7 +72,7 @@ def _noise(name: str, start: int, count: int, shape: tuple[int, ...]) -> np.ndar
     pixels = math.prod(shape)
     steps = math.ceil(pixels / _PIXELS_PER_STEP)
     # NumPy promises the same raw words in every version, but not the same results of a Generator.
-    philox = np.random.Philox(key=np.array([_KEY, ALL_SPLITS.index(name)], np.uint64))
+    philox = np.random.Philox(key=np.array([_KEY, _NAMES.index(name)], np.uint64))
     philox.advance(start * steps)
     words = philox.random_raw(count * steps * _WORDS_PER_STEP)
     noise = words.astype("<u8", copy=False).view("<u4")

@@ -27,10 +27,25 @@ def load_split(dataset: Dataset, name: str) -> Split:
     """
     with user_code.running(dataset, "load", DataError):
         split = dataset.load(name)
+    return _checked(dataset, "load", split)
+
+
+def load_grid(dataset: Dataset) -> Split | None:
+    """Calls `Dataset.load_grid`, and checks what it returns.
+
+    Raises:
+      DataError: it fails, or returns something else than it should.
+    """
+    with user_code.running(dataset, "load_grid", DataError):
+        split = dataset.load_grid()
+    return None if split is None else _checked(dataset, "load_grid", split)
+
+
+def _checked(dataset: Dataset, method: str, split: Any) -> Split:
     if not isinstance(split, Split):
         given = user_code.described(split)
         raise _wrong(
-            dataset, "load", f"must return a Split, such as InMemorySplit(images), it returned {given}"
+            dataset, method, f"must return a Split, such as InMemorySplit(images), it returned {given}"
         )
     check_examples(split)
     return split

@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,8 @@ from vaeflow.datasets.array_files import (
     opened_archive,
     readable,
 )
-from vaeflow.datasets.base import SPLITS, Dataset, Split, held_out_split
+from vaeflow.datasets.base import SPLITS, Dataset, Split
+from vaeflow.datasets.held_out import held_out_split
 from vaeflow.datasets.in_memory import InMemorySplit
 from vaeflow.datasets.pixels import NATIVE_RANGES
 from vaeflow.datasets.rendered_sprites import FACTOR_NAMES, FACTOR_SIZES
@@ -57,10 +59,22 @@ class DSprites(Dataset):
     def load(self, name: str) -> Split:
         """Reads a split: uint8 `[N, H, W, 1]`, held in memory; see `Dataset.load`."""
         validation.one_of("split", name, SPLITS)
+
+        def chosen(num_examples: int) -> np.ndarray:
+            held_out = min(self.num_evaluation, num_examples // 10)
+            return held_out_split(name, num_examples, held_out, "DSprites.num_evaluation")
+
+        return self._read(chosen)
+
+    def load_grid(self) -> Split:
+        """Reads all sprites, uint8 `[N, H, W, 1]`, held in memory; see `Dataset.load_grid`."""
+        return self._read(np.arange)
+
+    def _read(self, chosen: Callable[[int], np.ndarray]) -> Split:
+        """Reads the sprites whose increasing indices `chosen` returns for the number of all."""
         with readable(self.file), opened_archive(self.file) as archive, contextlib.ExitStack() as stack:
             classes = self._classes(archive_member(stack, archive, self.file, "latents_classes"))
-            held_out = min(self.num_evaluation, len(classes) // 10)
-            indices = held_out_split(name, len(classes), held_out, "DSprites.num_evaluation")
+            indices = chosen(len(classes))
             sprites = archive_member(stack, archive, self.file, "imgs")
             if len(sprites.shape) != 3 or len(classes) != sprites.shape[0] or sprites.dtype != np.uint8:
                 raise DataError(

@@ -11,9 +11,10 @@ import tensorflow as tf
 from vaeflow import random
 from vaeflow.datasets.augmentations import crop_of
 from vaeflow.datasets.augmented import AugmentedSplit, center_cropped
-from vaeflow.datasets.base import VALIDATION, Dataset, Split, validation_part
+from vaeflow.datasets.base import GRID, VALIDATION, Dataset, Split
 from vaeflow.datasets.binarization import binarize_split
-from vaeflow.datasets.checks import load_split
+from vaeflow.datasets.checks import load_grid, load_split
+from vaeflow.datasets.held_out import validation_part
 from vaeflow.datasets.order import ExampleOrder
 from vaeflow.datasets.parts import part_of
 from vaeflow.datasets.stored_batches import stored_batch
@@ -54,6 +55,24 @@ def read_split(dataset: Dataset, name: str, augmented: bool = False) -> Split:
     split.binarization = dataset.binarization
     if augmented and dataset.augmentations:
         return AugmentedSplit(split, dataset.augmentations)
+    return center_cropped(split, crop_of(dataset.augmentations))
+
+
+def read_grid(dataset: Dataset) -> Split | None:
+    """Reads the images of all combinations of a dataset's factors, as `read_split` reads a split.
+
+    Returns:
+      A `Split`; None if the dataset has no such images.
+
+    Raises:
+      DataError: the data is missing or unreadable.
+    """
+    split = load_grid(dataset)
+    if split is None:
+        return None
+    if dataset.binarization == "static":
+        split = binarize_split(split, GRID)
+    split.binarization = dataset.binarization
     return center_cropped(split, crop_of(dataset.augmentations))
 
 

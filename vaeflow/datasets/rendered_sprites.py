@@ -8,7 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from vaeflow import registry, validation
-from vaeflow.datasets.base import SPLITS, Dataset, Split, held_out_split
+from vaeflow.datasets.base import SPLITS, Dataset, Split
+from vaeflow.datasets.held_out import held_out_split
 from vaeflow.errors import ConfigurationError
 
 FACTOR_NAMES = ("shape", "scale", "orientation", "x_position", "y_position")
@@ -105,6 +106,10 @@ class RenderedSprites(Dataset):
             "RenderedSprites.num_evaluation",
         )
         return SpriteSplit(self.image_size, self.grid, held_out, name)
+
+    def load_grid(self) -> Split:
+        """Returns all points of the grid, row by row; see `Dataset.load_grid`."""
+        return SpriteSplit(self.image_size, self.grid, np.zeros(0, np.int64), "train")
 
 
 class SpriteSplit(Split):

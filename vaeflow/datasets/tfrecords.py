@@ -11,9 +11,10 @@ import tensorflow as tf
 
 from vaeflow import registry, validation
 from vaeflow.datasets import labels, pixels
-from vaeflow.datasets.base import SPLITS, Dataset, Split, held_out_split, num_held_out
+from vaeflow.datasets.base import SPLITS, Dataset, Split
 from vaeflow.datasets.cache import CachedSplit
 from vaeflow.datasets.decoding import CHANNELS, decode_image, decode_images, upright
+from vaeflow.datasets.held_out import held_out_split, num_held_out
 from vaeflow.datasets.record_files import RecordIndex, matching_files, read_value
 from vaeflow.errors import ConfigurationError, DataError
 from vaeflow.runs import watchdog

@@ -59,6 +59,7 @@ __all__ = [
     "register",
     "sampler",
     "schedule",
+    "score",
     "strategy",
 ]
 
@@ -133,6 +134,7 @@ schedule = functools.partial(register, "schedule")
 callback = functools.partial(register, "callback")
 strategy = functools.partial(register, "strategy")
 metric = functools.partial(register, "metric")
+score = functools.partial(register, "score")
 sampler = functools.partial(register, "sampler")
 command = functools.partial(register, "command")
 

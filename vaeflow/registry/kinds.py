@@ -21,6 +21,7 @@ KINDS: dict[str, str | None] = {
     "callback": None,
     "strategy": None,
     "metric": None,
+    "score": None,
     "sampler": None,
     "command": None,
 }

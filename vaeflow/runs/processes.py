@@ -110,6 +110,15 @@ def output(
     return text if process.returncode == 0 else None
 
 
+def die_with_parent(parent: int) -> None:
+    """Lets the kernel kill this process when its parent does not live any more.
+
+    Args:
+      parent: the process id of the parent.
+    """
+    _die_with(parent)()
+
+
 def _die_with(parent: int) -> Callable[[], None]:
     """Returns a `preexec_fn` that kills the child when its parent dies.
 

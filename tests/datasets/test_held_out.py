@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vaeflow.datasets.base import held_out_split, num_held_out
+from vaeflow.datasets.held_out import held_out_split, num_held_out
 from vaeflow.errors import ConfigurationError
 
 
