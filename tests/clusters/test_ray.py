@@ -253,7 +253,9 @@ def test_wrong_flags_are_refused(flags, expected, capsys):
 
 
 def test_it_says_what_to_install(monkeypatch, capsys):
-    monkeypatch.delitem(sys.modules, "vaeflow.clusters.ray")
+    for name in ("ray", "ray_connection"):
+        monkeypatch.delitem(sys.modules, f"vaeflow.clusters.{name}", raising=False)
+        monkeypatch.delattr(f"vaeflow.clusters.{name}", raising=False)
     monkeypatch.setitem(sys.modules, "ray", None)
     assert command_line.main(ray_train.COMMAND, ["--", "--gin_file=vae.gin"]) == 2
     assert "pip install 'vaeflow[ray]'" in capsys.readouterr().err

@@ -4,24 +4,19 @@ import contextlib
 import math
 import os
 import pathlib
-import socket
 import sys
 import threading
 from collections.abc import Callable
 
 from vaeflow import registry
-from vaeflow.devices import allocator
+from vaeflow.clusters import ray_connection
+from vaeflow.clusters.ray_connection import ray
 from vaeflow.errors import ConfigurationError, EnvironmentFailure, Preempted, TrainingDiverged
 from vaeflow.runs import interpreter, json_files, program, watchdog
 from vaeflow.runs.escaping import printable
 from vaeflow.runs.signals import StopRequest
 
-# Read when Ray is imported. Without its dashboard, Ray Train repeats this message endlessly.
-os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "Failed to query Ray Train Controller actor state")
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-
 try:
-    import ray
     from ray.exceptions import RayActorError
     from ray.train import (
         FailureConfig,
@@ -39,7 +34,6 @@ except ModuleNotFoundError as missing:
 
 _FINAL_ERRORS = {error.exit_code: error for error in (ConfigurationError, TrainingDiverged, Preempted)}
 _POLL_SECONDS = 0.1
-_ANSWER_SECONDS = 10.0
 
 # Ray Train reads these from the command's environment, for itself and for the workers.
 _SETTINGS = {
@@ -125,28 +119,16 @@ class RayCluster:
 
     @contextlib.contextmanager
     def _connected(self):
-        settings = {"logging_level": "warning", "runtime_env": {"env_vars": allocator.tuned({})}}
+        settings = {}
         if self._address == "local":
             # Ray only counts processors; the workers share the existing ones.
             num_cpus = max(os.cpu_count() or 1, self._num_workers)
-            settings |= {"num_cpus": num_cpus, "include_dashboard": False}
-        try:
-            _check_answers(self._address)
-            # Ray puts the current folder on the import path of all its processes.
-            with contextlib.chdir(interpreter.vaeflow_folder()):
-                ray.init(self._address, **settings)
-        except OSError as error:
-            if self._address == "local":
-                raise
-            raise ConfigurationError(
-                f"--address={self._address}: there is no Ray cluster ({_first_line(error)}); start one with "
-                "`ray start --head`, or leave the flag out"
-            ) from error
-        try:
+            settings = {"num_cpus": num_cpus, "include_dashboard": False}
+        with ray_connection.connected(
+            self._address, f"--address={self._address}", "leave the flag out", **settings
+        ):
             self._check_gpus()
             yield
-        finally:
-            ray.shutdown()
 
     def _check_gpus(self):
         wanted = self._num_workers * self._gpus_per_worker
@@ -182,13 +164,6 @@ class RayCluster:
                 logging_config=LoggingConfig(log_level="WARNING"),
             ),
         )
-
-
-def _check_answers(address):
-    """Raises an `OSError` if nobody listens at `host:port`; Ray would wait for 15 minutes."""
-    host, _, port = address.rpartition(":")
-    if port.isdecimal() and "/" not in host:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_SECONDS).close()
 
 
 class Job:
@@ -277,11 +252,11 @@ def _describe(failures):
     """Returns one line that says why workers failed: {index: exception}."""
     workers = {}
     for index, failure in failures.items():
-        workers.setdefault(_first_line(failure), []).append(str(index))
+        workers.setdefault(_reason(failure), []).append(str(index))
     return "; ".join(f"worker {' and '.join(found)} failed: {reason}" for reason, found in workers.items())
 
 
-def _first_line(error):
+def _reason(error):
     if isinstance(getattr(error, "health_check_failure", None), RayActorError):
         return "its process died"
-    return (str(error).strip() or repr(error)).splitlines()[0]
+    return ray_connection.first_line(error)
