@@ -23,7 +23,6 @@ KINDS: dict[str, str | None] = {
     "metric": None,
     "score": None,
     "sampler": None,
-    "place": None,
     "command": None,
 }
 

@@ -8,7 +8,6 @@ NAMES = (
     "embed",
     "encode",
     "export",
-    "study",
     "benchmark",
     "record",
     "list",

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from vaeflow.commands.studies.plan import PlannedRun
 
-State = Literal["done", "failed", "stopped", "missing"]
+State = Literal["done", "failed", "stopped", "abandoned", "missing"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,7 +15,8 @@ class Outcome:
     Attributes:
       run: the run.
       state: `"done"`: trained, with every command of `study.after`, and recorded; `"failed"`;
-        `"stopped"` by a signal or by the search, with its state saved; `"missing"`: not run yet.
+        `"stopped"` by a signal, with its state saved; `"abandoned"`, likewise, by the search, as others
+        promise more; `"missing"`: not run yet.
       record: of a run that is done, what `vaeflow record` writes, with its evaluation; else None.
       message: the one message of a run that failed or was stopped; may be empty.
       exit_code: of the command that ended it, see `errors.EXIT_CODES`; 128 + n if signal n killed it;

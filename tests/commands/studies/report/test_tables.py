@@ -64,7 +64,7 @@ def test_a_seed_that_failed_is_left_out_of_the_mean_and_counted(tmp_path):
     outcomes = [*study_outcomes.grid(2), study_outcomes.failed(1, {BETA: "4"}, 2)]
     points, _, content, page = written(tmp_path, outcomes)
     assert points[1][f"{MIG} seeds"] == "2"
-    assert content["states"] == {"done": 6, "failed": 1, "stopped": 0, "missing": 0}
+    assert content["states"] == {"done": 6, "failed": 1, "stopped": 0, "abandoned": 0, "missing": 0}
     assert "| 4 | 2 of 3 |" in page
 
 

@@ -26,7 +26,11 @@ _SECONDS = "seconds"
 _SEED = "seed"
 # More numbers than these are a range and no list to choose from.
 _MOST_NUMBERS = 12
-_STATUS = {"done": api_pb2.STATUS_SUCCESS, "failed": api_pb2.STATUS_FAILURE}
+_STATUS = {
+    "done": api_pb2.STATUS_SUCCESS,
+    "failed": api_pb2.STATUS_FAILURE,
+    "abandoned": api_pb2.STATUS_UNKNOWN,
+}
 
 _Value = bool | float | str
 

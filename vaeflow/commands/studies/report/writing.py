@@ -3,10 +3,11 @@
 import collections
 import pathlib
 import sys
+import typing
 from collections.abc import Sequence
 from typing import Any
 
-from vaeflow.commands.studies.outcomes import Outcome
+from vaeflow.commands.studies.outcomes import Outcome, State
 from vaeflow.commands.studies.report import choices, findings, page, pictures, tables, traversals
 from vaeflow.commands.studies.report.choices import Choices
 from vaeflow.runs import files, json_files
@@ -106,7 +107,7 @@ def _facts(name, command, outcomes, found, metric, chosen) -> dict[str, Any]:
         "metric": metric,
         "direction": "minimize" if chosen.minimizes else "maximize",
         "columns": choices.columns(chosen, findings.measures(found)),
-        "states": {state: states[state] for state in ("done", "failed", "stopped", "missing")},
+        "states": {state: states[state] for state in typing.get_args(State)},
         "seconds": sum(each.seconds or 0.0 for point in found for each in point.findings),
         "made_with": {
             "vaeflow": _different(_version(record) for record in records),
