@@ -57,9 +57,10 @@ def write(folder: pathlib.Path, found: Sequence[Point], columns: Sequence[str]) 
 
 
 def _values(found):
-    """Reads the values of each setting: setting -> gin text -> value, all of one type."""
+    """Reads the values of each setting and of the seed: name -> gin text -> value, all of one type."""
     texts = {name: [point.settings[name] for point in found if name in point.settings]
              for name in findings.settings(found)}  # fmt: skip
+    texts[_SEED] = [str(each.seed) for point in found for each in point.findings]
     return {name: dict(zip(each, _of_one_type(each), strict=True)) for name, each in texts.items()}
 
 
@@ -75,14 +76,14 @@ def _of_one_type(texts):
 
 def _experiment(values, measures):
     """Describes the study: the settings with their domains, and the measures."""
-    settings = [
-        summary_v2.HParam(name, _domain(list(dict.fromkeys(each.values())))) for name, each in values.items()
-    ]
-    return summary_v2.hparams_config_pb(
-        [*settings, summary_v2.HParam(_SEED)],
-        [summary_v2.Metric(name) for name in measures],
-        time_created_secs=time.time(),
-    )
+    experiment = api_pb2.Experiment(time_created_secs=time.time())
+    for name, each in values.items():
+        different = list(dict.fromkeys(each.values()))
+        info = experiment.hparam_infos.add(name=name, differs=len(different) > 1)
+        _domain(different).update_hparam_info(info)
+    experiment.metric_infos.extend(summary_v2.Metric(name).as_proto() for name in measures)
+    content = plugin_data_pb2.HParamsPluginData(experiment=experiment)
+    return _plugin_summary(metadata.EXPERIMENT_TAG, content)
 
 
 def _domain(values):
@@ -93,7 +94,8 @@ def _domain(values):
 
 def _session(point: Point, each: Finding, values: dict[str, dict[str, _Value]]):
     """Describes a run: its settings, how it ended, and what it has measured."""
-    settings = {name: values[name][text] for name, text in point.settings.items()} | {_SEED: each.seed}
+    texts = point.settings | {_SEED: str(each.seed)}
+    settings = {name: values[name][text] for name, text in texts.items()}
     end = plugin_data_pb2.SessionEndInfo(status=_STATUS[each.outcome.state], end_time_secs=time.time())
     figures = each.measures | ({} if each.seconds is None else {_SECONDS: each.seconds})
     return [
