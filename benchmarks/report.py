@@ -27,6 +27,15 @@ default. All programs stay alive and train in turn, one at a time.
 
 The files in `benchmarks/programs` say what the programs have in common and where they differ."""
 
+_TITLES = {
+    "dense_128": "dense 784-400-20, batch 128",
+    "dense_512": "the same, batch 512",
+    "conv28_128": "convolutional 28x28, batch 128",
+    "conv64_64": "convolutional 64x64 (Burgess et al. 2018), batch 64",
+    "conv64_256": "the same, batch 256",
+    "resnet64_64": "residual 64x64 RGB, batch 64",
+    "factor64_64": "FactorVAE 64x64, batch 64",
+}
 _NOTES = {
     "factor64_64": "pythae's FactorVAE trains the VAE on one half of a batch and takes the permuted latents "
     "from the other: it decodes 32 of 64 images, while the other programs decode all 64, and needs 60 % of "
@@ -54,6 +63,24 @@ def markdown(report):
     for name, measured in report["workloads"].items():
         parts += [f"## {name}", _workload_text(name, measured, settings["num_cores"])]
     return "\n\n".join(parts) + "\n"
+
+
+def speed_table(workloads):
+    """Writes the rates in short: a row for each workload, with the best of PyTorch's lines.
+
+    Args:
+      workloads: as `results` of `targets`.
+    """
+    header = ("net", "pythae 0.1.2", "Keras `fit`", "best PyTorch", "vaeflow", "vs. pythae", "vs. PyTorch")
+    return _table(header, [_short_row(name, measured) for name, measured in workloads.items()])
+
+
+def _short_row(name, measured):
+    vaeflow, keras, pythae = (find(measured, line) for line in (lines.VAEFLOW, lines.KERAS, lines.PYTHAE))
+    every_torch = [find(measured, line) for line in lines.TORCH]
+    torch = min((line for line in every_torch if line), key=lambda line: times(vaeflow, line))
+    medians = [f"{statistics.median(rates(line)):,.0f}" for line in (pythae, keras, torch, vaeflow)]
+    return (_TITLES[name], *medians, *(f"{times(vaeflow, line):.2f} ×" for line in (pythae, torch)))
 
 
 def _workload_text(name, measured, num_cores):

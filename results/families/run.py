@@ -1,4 +1,4 @@
-"""Trains the compared models on MNIST, evaluates and records them, and writes the table.
+"""Trains the compared models on MNIST, evaluates and records them.
 
     python -m results.families.run
     python -m results.families.run --mnist=path/to/idx --names=vae,iwae_5 --seeds=0
@@ -9,19 +9,18 @@ epochs at its first learning rate, where theirs falls over 3,280. The VampPrior 
 the KL, without which it collapses. After the last step 1,000 test images give the negative ELBO, and
 the negative log-likelihood by importance sampling with 5,000 samples.
 
-Writes a record NAME-SEED.json of each run, and table.md from all records, to this folder. A run
-that was stopped goes on when the command is repeated. On 2 idle CPU cores a run takes from 5 minutes
-to an hour, reckoned from the processor time of some hundred steps.
+Writes a record NAME-SEED.json of each run to this folder; `python -m results.page` puts the table of all
+records into docs/models.md. A run that was stopped goes on when the command is repeated. On 2 idle CPU cores
+a run takes from 5 minutes to an hour, reckoned from the processor time of some hundred steps.
 """
 
 import argparse
-import json
 import pathlib
-import statistics
 import subprocess
 import sys
 
 from results.arguments import names_of
+from vaeflow.commands.studies.report import page, spreads
 
 HERE = pathlib.Path(__file__).parent
 MODELS = {
@@ -32,9 +31,9 @@ MODELS = {
     "iaf": "VAE, IAF posterior",
 }
 COLUMNS = {
-    "negative ELBO, nats": ("negative_elbo_nats", 2),
-    "NLL, nats": ("nll_is5000_nats", 2),
-    "active units": ("active_units", 0),
+    "negative ELBO, nats": "negative_elbo_nats",
+    "NLL, nats": "nll_is5000_nats",
+    "active units": "active_units",
 }
 
 
@@ -64,31 +63,29 @@ def commands(name, seed, options):
 
 
 def table(records):
-    """Writes the records as Markdown: of each model the mean, the lowest and the highest seed.
+    """Writes the records as Markdown: of each model the mean, deviation and interval over its seeds.
 
     Args:
       records: a list of dicts, as `vaeflow record` writes them, named NAME-SEED.
     """
-    lines = [f"| model | seeds | {' | '.join(COLUMNS)} | training |", "|---" * (3 + len(COLUMNS)) + "|"]
+    lines = [["model", "seeds", *COLUMNS, "training"]]
     for name, title in MODELS.items():
         runs = [record for record in records if record["name"].rpartition("-")[0] == name]
         if not runs:
             continue
-        cells = [
-            _spread([_metric(run, metric) for run in runs], digits) for metric, digits in COLUMNS.values()
-        ]
-        minutes = _spread([run["seconds"] / 60 for run in runs], 0)
-        lines.append(f"| {title} | {len(runs)} | {' | '.join(cells)} | {minutes} min |")
-    return "\n".join(lines) + "\n"
+        cells = [_spread([_metric(run, metric) for run in runs]) for metric in COLUMNS.values()]
+        minutes = _spread([run["seconds"] / 60 for run in runs])
+        lines.append([title, str(len(runs)), *cells, f"{minutes} min"])
+    return page.rows(lines)
 
 
 def _metric(record, name):
     return record["evaluation"]["metrics"][f"{name}[dynamic]"]
 
 
-def _spread(values, digits):
-    mean, *ends = (f"{value:.{digits}f}" for value in (statistics.mean(values), min(values), max(values)))
-    return mean if ends[0] == ends[1] else f"{mean} ({' to '.join(ends)})"
+def _spread(values):
+    spread = spreads.spread_of(values)
+    return spreads.written(spread, spreads.decimals([spread]))
 
 
 def main(arguments):
@@ -100,8 +97,6 @@ def main(arguments):
                 finished = subprocess.run([sys.executable, "-m", "vaeflow", *command], check=False)
                 if finished.returncode:
                     return finished.returncode
-    records = [json.loads(path.read_text("utf-8")) for path in sorted(options.results.glob("*.json"))]
-    (options.results / "table.md").write_text(table(records), encoding="utf-8")
     return 0
 
 

@@ -28,6 +28,7 @@ PAGE = HERE.parents[1] / "docs" / "paper_scale.md"
 BEGIN, END = "<!-- made by results.paper_scale.run -->\n", "<!-- end -->\n"
 SETTINGS = ("f8", "f16")
 PRECISIONS = {"float32": "float32", "mixed_bfloat16": "bfloat16"}
+RATE = 1e14  # Operations per second, for which the page has the times.
 _GIB = 2**30
 # See proc(5) and mallopt(3): what is freed is no longer resident.
 _GIVING_BACK = "glibc.malloc.mmap_threshold=131072:glibc.malloc.trim_threshold=131072"
@@ -128,7 +129,7 @@ def _parse(arguments):
     parser.add_argument(
         "--rate",
         type=float,
-        default=1e14,
+        default=RATE,
         help="operations per second of the device for which the time is reckoned; default: 1e14",
     )
     parser.add_argument("--results", type=pathlib.Path, default=HERE, help="the folder of the records")
