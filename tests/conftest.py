@@ -14,11 +14,20 @@ from vaeflow import registry
 
 FIXTURES = pathlib.Path(__file__).parent / "fixtures"
 _toy_entries = {}
+_ONLY_IF_ASKED_FOR = ("long", "families", "tokenizers", "fuzz", "roulette", "bits")
 
 
-@pytest.hookimpl(trylast=True)  # When only the chosen tests are left.
+@pytest.hookimpl(wrapper=True)
 def pytest_collection_modifyitems(items):
-    """Files with the most slow tests come first, so that none of them is left to one process at the end."""
+    """Whatever runs only if asked for is no quick test; files with the most slow tests come first.
+
+    So `not slow` alone leaves these out, although `-m` takes the place of the default choice, and no
+    slow file is left to one process at the end.
+    """
+    for item in items:
+        if any(item.get_closest_marker(name) for name in _ONLY_IF_ASKED_FOR):
+            item.add_marker("slow")
+    yield  # The others are deselected.
     slow = collections.Counter(
         item.path for item in items if item.get_closest_marker("slow") or item.get_closest_marker("processes")
     )

@@ -173,12 +173,12 @@ def test_a_binding_behind_a_nearer_one_is_kept_with_a_warning(toys):
 def test_what_is_reached_is_what_gin_calls(toys, lines, monkeypatch):
     reaches = []
 
-    class Spy(check._Reach):
+    class Spy(check.Reach):
         def __init__(self, root, final):
             super().__init__(root, final)
             reaches.append((root, self))
 
-    monkeypatch.setattr(check, "_Reach", Spy)
+    monkeypatch.setattr(check, "Reach", Spy)
     load(toys, GIVEN + lines)
     config.call("rehearse")
     visited = next(reach for root, reach in reaches if root == "rehearse").visited

@@ -208,7 +208,7 @@ def _share_gpus(num_workers):
     Raises:
       ConfigurationError: there are fewer GPUs than workers, but not none.
     """
-    gpus = _visible_gpus()
+    gpus = visible_gpus()
     if not gpus:
         return [{}] * num_workers
     if len(gpus) < num_workers:
@@ -221,7 +221,8 @@ def _share_gpus(num_workers):
     return [{"CUDA_VISIBLE_DEVICES": ",".join(part)} for part in parts]
 
 
-def _visible_gpus():
+def visible_gpus() -> list[str]:
+    """Returns the names of the GPUs that this process may use, as `CUDA_VISIBLE_DEVICES` takes them."""
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if chosen is not None:
         return [gpu for gpu in chosen.split(",") if gpu.strip() not in ("", "-1")]

@@ -14,19 +14,25 @@ from vaeflow.config.loading import (
     load_trained,
     operative_text,
     plugins_in_force,
+    read,
     text_in_force,
     values_checked,
     values_of,
 )
+from vaeflow.config.syntax import Macro, Reference, format_value
 
 __all__ = [
     "Configuration",
+    "Macro",
+    "Reference",
     "call",
     "explain",
+    "format_value",
     "load",
     "load_trained",
     "operative_text",
     "plugins_in_force",
+    "read",
     "text_in_force",
     "values_checked",
     "values_of",

@@ -1,33 +1,39 @@
 """Checks the statements of a gin configuration against the registry, before anything is built."""
 
 import dataclasses
-import inspect
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
 from vaeflow import registry
-from vaeflow.config import limits
-from vaeflow.config.syntax import Binding, Macro, leaves, map_references, size
+from vaeflow.config.reach import STUDY, Key, Reach
+from vaeflow.config.syntax import Binding, Macro, leaves, map_references
 from vaeflow.errors import ConfigurationError
 
 _MOST_PROBLEMS = 5
 _MOST_EXPLAINED = 50
 
 
-_Scope = tuple[str, ...]
-_Key = tuple[_Scope, str, str]
+@dataclasses.dataclass(frozen=True)
+class Checked:
+    """The bindings of a configuration that has been checked, with names as registered.
+
+    Attributes:
+      bindings: those that some command reads.
+      own: those of them that the root itself reads.
+      warnings: which others were dropped, and why.
+    """
+
+    bindings: list[Binding]
+    own: list[Binding]
+    warnings: list[str]
 
 
-def check(root: str, bindings: Sequence[Binding]) -> tuple[list[Binding], list[str]]:
+def check(root: str, bindings: Sequence[Binding]) -> Checked:
     """Checks a configuration and drops the bindings that this run does not read.
 
     Args:
       root: the name of the command, whose parameters are the run's settings.
       bindings: every binding, in the order of the statements.
-
-    Returns:
-      The bindings in force, with names as registered, and a list of warnings.
 
     Raises:
       ConfigurationError: a name is unknown, a value is missing, or this run would not
@@ -37,9 +43,10 @@ def check(root: str, bindings: Sequence[Binding]) -> tuple[list[Binding], list[s
     bindings = _resolve_all(bindings)
     final = _last_of_each(bindings)
     _report(_unbound_macros(final))
-    reach = _Reach(root, final)
+    reach = Reach(root, final)
     _report(reach.problems)
-    return _drop_unused(root, bindings, final, reach)
+    kept, warnings = _drop_unused(root, bindings, final, reach)
+    return Checked(kept, [binding for binding in kept if binding.key in reach.used], warnings)
 
 
 def _report(problems: Iterable[str]) -> None:
@@ -55,7 +62,7 @@ def _report(problems: Iterable[str]) -> None:
     raise ConfigurationError("\n  ".join(shown))
 
 
-def _last_of_each(bindings: Iterable[Binding]) -> dict[_Key, Binding]:
+def _last_of_each(bindings: Iterable[Binding]) -> dict[Key, Binding]:
     return {binding.key: binding for binding in bindings}
 
 
@@ -100,7 +107,7 @@ def _entry(name: str) -> registry.Entry:
     return entry
 
 
-def _unbound_macros(final: dict[_Key, Binding]) -> Iterator[str]:
+def _unbound_macros(final: dict[Key, Binding]) -> Iterator[str]:
     names = {"/".join([*scope, parameter]) for scope, name, parameter in final if not name}
     for binding in final.values():
         for leaf in leaves(binding.value):
@@ -109,132 +116,21 @@ def _unbound_macros(final: dict[_Key, Binding]) -> Iterator[str]:
                 yield f"{binding.location}: %{leaf.name} has no value: add `{leaf.name} = …`{near}"
 
 
-def _macro_key(name: str) -> _Key:
-    *scope, last = name.split("/")
-    return tuple(scope), "", last
-
-
-class _Reach:
-    """Finds the bindings a command reads, by walking from its parameters as gin would call them.
-
-    Each call and each macro is walked once in each scope.
-
-    Scopes follow gin: a scoped reference replaces the current scope, any other keeps it.
-    In a scope `a/b`, the bindings without scope, of `a` and of `a/b` apply, and the deepest
-    wins. A macro's value is evaluated in a scope named after the macro.
-
-    Attributes:
-      used: keys of the bindings that are read.
-      visited: name -> the set of scopes it is called in.
-      problems: missing values, and references that form a circle.
-    """
-
-    def __init__(self, root: str, final: dict[_Key, Binding]) -> None:
-        self._final = final
-        self._of: dict[str, list[Binding]] = {}
-        for binding in final.values():
-            self._of.setdefault(binding.name, []).append(binding)
-        self._extents: dict[tuple[str, _Scope, Any], limits.Extent] = {}
-        self._depth = 0
-        self.used: set[_Key] = set()
-        self.visited: dict[str, set[_Scope]] = {}
-        self.problems: list[str] = []
-        self._visit(root, (), None, True, ())
-
-    def holds_somewhere(self, binding: Binding) -> bool:
-        """Returns whether any call is in the binding's scope (a deeper one may win there)."""
-        depth = len(binding.scope)
-        return any(scope[:depth] == binding.scope for scope in self.visited.get(binding.name, ()))
-
-    def _visit(
-        self,
-        name: str,
-        scope: _Scope,
-        source: Binding | None,
-        evaluate: bool,
-        path: tuple[tuple[str, _Scope], ...],
-    ) -> limits.Extent:
-        """Walks the bindings of a call; returns what gin would make for it."""
-        if (name, scope) in path:
-            place = f"{source.location}: " if source else ""
-            self.problems.append(f"{place}@{name}() refers to itself")
-            return limits.Extent(1)
-        key = name, scope, evaluate
-        if key not in self._extents:
-            extent = self._extents[key] = limits.Extent(1)  # Of a call within itself that gin makes later.
-            self.visited.setdefault(name, set()).add(scope)
-            bound = self._bindings_in_force(name, scope)
-            self._require_parameters(name, source, evaluate, bound)
-            for binding in bound.values():
-                self.used.add(binding.key)
-                extent = extent.holding(self._walk(binding, (scope, scope), (*path, (name, scope)), ()))
-            self._extents[key] = extent
-        return self._extents[key]
-
-    def _bindings_in_force(self, name: str, scope: _Scope) -> dict[str, Binding]:
-        bound: dict[str, Binding] = {}
-        for depth in range(len(scope) + 1):
-            for binding in self._of.get(name, ()):
-                if binding.scope == scope[:depth]:
-                    bound[binding.parameter] = binding
-        return bound
-
-    def _require_parameters(self, name, source, evaluate, bound):
-        entry = registry.get(name)
-        # A function passed without a call gets its arguments from its caller.
-        if not (evaluate or inspect.isclass(entry.target)):
-            return
-        for parameter in entry.parameters.values():
-            if parameter.default is parameter.empty and parameter.name not in bound:
-                label = f"{name}.{parameter.name}"
-                needed = f"{source.location}: " if source else ""
-                self.problems.append(f"{needed}`{label}` must be given: add --gin_param='{label} = …'")
-
-    def _walk(self, binding, scopes, path, macros):
-        """Follows a value; `scopes` are the scopes of calls made now and of calls made later."""
-        now, later = scopes
-        extent = limits.Extent(size(binding.value))
-        limits.refuse(limits.Extent(height=self._depth), binding)
-        self._depth += 1
-        for leaf in leaves(binding.value):
-            if isinstance(leaf, Macro):
-                part = self._expand(leaf, binding, later, path, macros)
-            elif leaf.evaluate:
-                part = self._visit(leaf.name, leaf.scopes or now, binding, True, path)
-            else:
-                part = self._visit(leaf.name, leaf.scopes or later, binding, False, ())
-            extent = extent.holding(part)
-            limits.refuse(extent, binding)
-        self._depth -= 1
-        return extent
-
-    def _expand(self, macro, binding, later, path, macros):
-        key = macro.name, later, "macro"
-        if macro.is_required:
-            self.problems.append(
-                f"{binding.location}: `{binding.label}` must be given: add --gin_param='{binding.label} = …'"
-            )
-        elif macro.name in macros:
-            self.problems.append(f"{binding.location}: %{macro.name} is defined by itself")
-        elif _macro_key(macro.name) in self._final and key not in self._extents:
-            definition = self._final[_macro_key(macro.name)]
-            self.used.add(definition.key)
-            scopes = (tuple(macro.name.split("/")), later)
-            self._extents[key] = self._walk(definition, scopes, path, (*macros, macro.name))
-        return self._extents.get(key, limits.Extent(1))
-
-
 def _drop_unused(root, bindings, final, reach):
     """Separates unread bindings into errors, warnings, and bindings of other commands."""
     from_files = _last_of_each(b for b in bindings if b.location.origin != "command line")
     commands = [entry.name for entry in registry.entries("command")]
     # For every command: `evaluate` reads a configuration written for `train`, and may override it.
-    without_overrides = {key for name in commands for key in _Reach(name, from_files).used}
-    others = {key for name in commands if name != root for key in _Reach(name, final).used}
+    without_overrides = {key for name in commands for key in Reach(name, from_files).used}
+    others = {key for name in commands if name not in (root, STUDY) for key in Reach(name, final).used}
+    # A file may hold a study and the settings of all its runs.
+    studied = Reach(STUDY, from_files).used if STUDY in commands else set()
     kept, warnings, unused = list[Binding](), list[str](), list[Binding]()
     for key, binding in final.items():
         if key in reach.used or key in others:
             kept.append(binding)
+        elif key in studied and from_files[key] is binding:
+            continue
         elif reach.holds_somewhere(binding):
             kept.append(binding)
             warnings.append(f"{binding.location}: has no effect: every scope that reads it binds its own")

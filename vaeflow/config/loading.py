@@ -17,12 +17,13 @@ from vaeflow.errors import ConfigurationError, RunError, user_code
 
 @dataclasses.dataclass(frozen=True)
 class Configuration:
-    """A checked configuration, in force until the next `load`.
+    """A checked configuration.
 
     Attributes:
       root: the command it configures.
       text: the whole configuration as one gin text. It does not depend on the order of
         statements, on comments, or on which file a statement came from.
+      own_text: the part of it that the root itself reads, without the settings of other commands.
       warnings: which statements were ignored, and why.
       gin_files: the files that were read, in order, as messages name them.
       plugins: the plug-in modules that were loaded.
@@ -31,13 +32,14 @@ class Configuration:
 
     root: str
     text: str
+    own_text: str
     warnings: tuple[str, ...]
     gin_files: tuple[str, ...]
     plugins: tuple[str, ...]
     bindings: tuple[syntax.Binding, ...]
 
 
-NONE = Configuration("", "", (), (), (), ())
+NONE = Configuration("", "", "", (), (), (), ())
 
 # gin's configuration is global, and this is its source.
 _in_force = NONE
@@ -49,7 +51,28 @@ def load(
     parameters: Iterable[str] = (),
     plugins: Iterable[str] = (),
 ) -> Configuration:
-    """Reads a configuration, checks it, and puts it in force.
+    """Reads a configuration, checks it, and puts it in force until the next `load`; see `read`.
+
+    Returns:
+      The configuration; its warnings have been logged.
+    """
+    global _in_force
+    configuration = read(root, files, parameters, plugins)
+    gin.clear_config()
+    gin.parse_config(configuration.text)
+    for warning in configuration.warnings:
+        logging.warning("%s", warning)
+    _in_force = configuration
+    return configuration
+
+
+def read(
+    root: str,
+    files: Iterable[str] = (),
+    parameters: Iterable[str] = (),
+    plugins: Iterable[str] = (),
+) -> Configuration:
+    """Reads a configuration and checks it; the one in force stays.
 
     Args:
       root: the name of the command, e.g. `train`.
@@ -57,14 +80,10 @@ def load(
       parameters: statements, as given with `--gin_param`; they win over files.
       plugins: modules to import, whose code the user trusts.
 
-    Returns:
-      The configuration; its warnings have been logged.
-
     Raises:
       ConfigurationError: with place, reason and the nearest names. If a statement is
         malformed, or would run code without the user's consent, nothing was imported.
     """
-    global _in_force
     reader = reading.Reader()
     for name in files:
         reader.read_file(gin_files.find_given(name))
@@ -77,16 +96,16 @@ def load(
     registry.load_builtins()
     for module in trusted:
         registry.load_plugin(module, named_by_user=module in plugins)
-    bindings, warnings = check.check(root, reader.bindings)
-    text = syntax.format_statements(imports, bindings)
-    gin.clear_config()
-    gin.parse_config(text)
-    for warning in warnings:
-        logging.warning("%s", warning)
-    _in_force = Configuration(
-        root, text, tuple(warnings), tuple(reader.files), tuple(trusted), tuple(bindings)
+    checked = check.check(root, reader.bindings)
+    return Configuration(
+        root=root,
+        text=syntax.format_statements(imports, checked.bindings),
+        own_text=syntax.format_statements((), checked.own),
+        warnings=tuple(checked.warnings),
+        gin_files=tuple(reader.files),
+        plugins=tuple(trusted),
+        bindings=tuple(checked.bindings),
     )
-    return _in_force
 
 
 def load_trained(
@@ -138,11 +157,12 @@ def values_of(root: str) -> dict[str, Any]:
         return defaults | gin.get_bindings(root)
 
 
-def call(root: str, **arguments: Any) -> Any:
+def call(root: str, *positional: Any, **arguments: Any) -> Any:
     """Calls a command with the configuration in force.
 
     Args:
       root: the name of the command.
+      *positional: its first arguments, which win over gin's; gin does not make these.
       **arguments: arguments that do not come from gin; they win over gin's.
 
     Returns:
@@ -153,7 +173,7 @@ def call(root: str, **arguments: Any) -> Any:
     """
     target = registry.get(root).target
     try:
-        return registry.configured(target)(**arguments)
+        return registry.configured(target)(*positional, **arguments)
     except RunError:
         raise
     except Exception as error:

@@ -53,6 +53,7 @@ __all__ = [
     "metric",
     "model",
     "optimizer",
+    "place",
     "posterior",
     "prior",
     "refused_import",
@@ -77,6 +78,7 @@ _BUILTIN_PACKAGES = (
     "vaeflow.samplers",
     "vaeflow.metrics",
     "vaeflow.commands",
+    "vaeflow.commands.studies",
 )
 
 # The comparison of two names takes the product of their lengths.
@@ -136,6 +138,7 @@ strategy = functools.partial(register, "strategy")
 metric = functools.partial(register, "metric")
 score = functools.partial(register, "score")
 sampler = functools.partial(register, "sampler")
+place = functools.partial(register, "place")
 command = functools.partial(register, "command")
 
 

@@ -23,6 +23,7 @@ KINDS: dict[str, str | None] = {
     "metric": None,
     "score": None,
     "sampler": None,
+    "place": None,
     "command": None,
 }
 

@@ -4,6 +4,7 @@ import os
 import pathlib
 import re
 import shlex
+from collections.abc import Mapping
 from typing import Any
 
 from vaeflow.errors import ConfigurationError
@@ -29,17 +30,20 @@ _RESULT = {
     "wall_seconds": json_files.NUMBER,
     "weights_sha256": json_files.TEXT,
 }
-_NAME = re.compile(r"[\w+-][\w.+-]*")
+_NAME = re.compile(r"[\w+-][\w.+,=-]*")
 _LONGEST_NAME = 200
 
 
-def write(workdir: str, folder: str, name: str | None = None) -> pathlib.Path:
+def write(
+    workdir: str, folder: str, name: str | None = None, more: Mapping[str, Any] | None = None
+) -> pathlib.Path:
     """Writes the record of a finished run; the same run gives the same bytes.
 
     Args:
       workdir: the work folder of the run.
       folder: the folder to write to; made if it does not exist.
       name: the name of the file without `.json`; None for the name of the work folder.
+      more: what else it is to hold.
 
     Returns:
       The path of the file.
@@ -53,9 +57,9 @@ def write(workdir: str, folder: str, name: str | None = None) -> pathlib.Path:
     if not _NAME.fullmatch(name) or len(name) > _LONGEST_NAME:
         raise ConfigurationError(
             f"--name={paths.shown(name)} cannot be the name of a file; use at most {_LONGEST_NAME} letters, "
-            "digits and -_.+"
+            "digits and -_.+,="
         )
-    record = {"name": name, **make(workdir)}
+    record = {"name": name, **make(workdir), **(more or {})}
     path = pathlib.Path(folder) / f"{name}.json"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -95,7 +99,7 @@ def make(workdir: str) -> dict[str, Any]:
         "evaluation": _json(folder, evaluation.name, {}) if evaluation.exists() else None,
         "history": _evaluations(history),
         "weights_sha256": digest,
-        "configuration": _without_paths(configuration).splitlines(),
+        "configuration": without_paths(configuration).splitlines(),
     }
 
 
@@ -157,10 +161,10 @@ def _without_folder(argument):
     flag, equals, value = argument.rpartition("=") if argument.startswith("--") else ("", "", argument)
     if os.path.isabs(value):  # noqa: PTH117 -- the text may be anything
         return f"{flag}{equals}{pathlib.Path(value).name}"
-    return _without_paths(argument)
+    return without_paths(argument)
 
 
-def _without_paths(text):
+def without_paths(text: str) -> str:
     """Shortens each absolute path in quotes to its last part."""
     return re.sub(
         r"""(['"])(/[^'"\n]*)\1""", lambda found: f"{found[1]}{pathlib.Path(found[2]).name}{found[1]}", text

@@ -8,6 +8,7 @@ NAMES = (
     "embed",
     "encode",
     "export",
+    "study",
     "benchmark",
     "record",
     "list",

@@ -8,8 +8,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from vaeflow import validation
-from vaeflow.config import syntax
+from vaeflow import config, validation
 from vaeflow.errors import ConfigurationError
 
 MOST_RUNS = 10_000
@@ -53,7 +52,7 @@ def plan(grid: Any, seeds: Any, macros: Mapping[str, Any] | None = None) -> list
 
     Args:
       grid: a dict, setting -> tuple of values, or a list of such dicts, whose points follow one
-        another; the values as `config` reads them, with `syntax.Reference`s and `syntax.Macro`s.
+        another; the values as `config` reads them, with `config.Reference`s and `config.Macro`s.
       seeds: the number of seeds, from 0; or a tuple of seeds.
       macros: name -> value, for macros that stand for a grid or for all values of a setting.
 
@@ -142,9 +141,9 @@ def _checked_grid(grid: Any, macros: Mapping[str, Any]) -> dict[str, list[str]]:
         if not isinstance(values, (list, tuple)) or not values:
             raise ConfigurationError(
                 f"`study.grid` must give {setting!r} a tuple of values, as {_EXAMPLE} does; a single one is "
-                f"written `(value,)`. Got {syntax.format_value(values)}"
+                f"written `(value,)`. Got {config.format_value(values)}"
             )
-        texts[setting] = [syntax.format_value(value) for value in values]
+        texts[setting] = [config.format_value(value) for value in values]
         if twice := [text for text, count in collections.Counter(texts[setting]).items() if count > 1]:
             raise ConfigurationError(f"`study.grid` gives {setting!r} the value {twice[0]} twice")
     return texts
@@ -153,13 +152,13 @@ def _checked_grid(grid: Any, macros: Mapping[str, Any]) -> dict[str, list[str]]:
 def _bad_grid(grid: Any) -> ConfigurationError:
     return ConfigurationError(
         "`study.grid` must be a dict of settings and tuples of their values, or a list of such dicts, e.g. "
-        f"{_EXAMPLE}; got {syntax.format_value(grid)}"
+        f"{_EXAMPLE}; got {config.format_value(grid)}"
     )
 
 
 def _without_macro(value: Any, macros: Mapping[str, Any]) -> Any:
     """Returns what a macro stands for; `config` has checked that macros form no circle."""
-    while isinstance(value, syntax.Macro):
+    while isinstance(value, config.Macro):
         if value.name not in macros:
             raise ConfigurationError(f"%{value.name} has no value: add `{value.name} = …`")
         value = macros[value.name]

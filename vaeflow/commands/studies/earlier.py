@@ -1,0 +1,127 @@
+"""What earlier commands have left of the runs of a study: work folders and records."""
+
+import dataclasses
+import hashlib
+import pathlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from vaeflow.commands.studies.configurations import Configured, trained_text
+from vaeflow.commands.studies.folder import StudyFolder
+from vaeflow.errors import ConfigurationError
+from vaeflow.runs import files, json_files, reading, record
+
+_RECORD = {"configuration": json_files.TEXTS, "metrics": json_files.OBJECT, "seconds": json_files.NUMBER}
+_DIGITS = 8
+
+
+@dataclasses.dataclass
+class Found:
+    """What there is of one run.
+
+    Attributes:
+      folder: its work folder, whatever its name; None if there is none.
+      as_planned: whether that folder's `config.gin` is that of the plan, settings of other commands than
+        `train` included.
+      record: its record; None if there is none.
+    """
+
+    folder: pathlib.Path | None = None
+    as_planned: bool = False
+    record: dict[str, Any] | None = None
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the training in the work folder is finished."""
+        if self.folder is None:
+            return False
+        try:
+            record.make(str(self.folder))
+        except ConfigurationError:
+            return False
+        return True
+
+
+class Earlier:
+    """Finds what there is of each run of a plan, by its configuration and not by its name.
+
+    Args:
+      folder: of the study.
+      planned: the runs.
+      plugins: modules that the configurations may name.
+
+    Attributes:
+      runs: the runs, in the same order. Where a work folder or record of another run has the name of one,
+        that one gets another name.
+      others: the names of the work folders and records that are of none of them.
+    """
+
+    def __init__(self, folder: StudyFolder, planned: Sequence[Configured], plugins: Sequence[str]) -> None:
+        self._found = {run.trained: Found() for run in planned}
+        self._plugins = plugins
+        texts = {run.text: run.trained for run in planned}
+        # The run that each name is taken by; None for one that is not in the plan.
+        taken: dict[str, set[str | None]] = {}
+        preferred = {run.name for run in planned}
+        for path, text in sorted(
+            _configurations(folder.runs), key=lambda each: each[0].name not in preferred
+        ):
+            key = texts.get(text) or self._key_of([str(path / "config.gin")], [])
+            taken.setdefault(path.name, set()).add(key)
+            if key is not None and self._found[key].folder is None:
+                self._found[key].folder, self._found[key].as_planned = path, text in texts
+        shown = {record.without_paths(text): key for text, key in texts.items()}
+        for path, content in _records(folder.results):
+            text = "\n".join(content["configuration"])
+            key = shown.get(f"{text}\n") or self._key_of([], [text])
+            taken.setdefault(path.stem, set()).add(key)
+            if key is not None and self._found[key].record is None:
+                self._found[key].record = content
+        self.runs = [_with_free_name(run, taken.get(run.name, set())) for run in planned]
+        self.others = sorted(name for name, keys in taken.items() if keys == {None})
+
+    def of(self, run: Configured) -> Found:
+        """Returns what there is of a run."""
+        return self._found[run.trained]
+
+    def _key_of(self, names: Sequence[str], texts: Sequence[str]) -> str | None:
+        """Returns which run of the plan a configuration is of, though it is not word for word the same."""
+        try:
+            key = trained_text(names, texts, self._plugins)
+        except ConfigurationError:
+            return None  # Of another version, or of a plug-in that is not loaded.
+        return key if key in self._found else None
+
+
+def _with_free_name(run: Configured, taken_by: set[str | None]) -> Configured:
+    if taken_by <= {run.trained}:
+        return run
+    digest = hashlib.sha256(run.trained.encode()).hexdigest()[:_DIGITS]
+    return dataclasses.replace(run, run=dataclasses.replace(run.run, name=f"{run.name}_{digest}"))
+
+
+def _configurations(folder: pathlib.Path) -> Iterator[tuple[pathlib.Path, str]]:
+    """Yields the work folders in a folder with the texts of their configurations."""
+    for path in _entries(folder):
+        try:
+            yield path, reading.read_text(path / "config.gin")
+        except (OSError, ValueError):
+            # It failed before it began, or is something else: a run may use it if it is empty.
+            continue
+
+
+def _records(folder: pathlib.Path) -> Iterator[tuple[pathlib.Path, dict[str, Any]]]:
+    """Yields the records in a folder with their content."""
+    for path in _entries(folder):
+        if path.suffix == ".json":
+            try:
+                yield path, json_files.read(path, _RECORD)
+            except (OSError, ValueError):
+                continue
+
+
+def _entries(folder: pathlib.Path) -> list[pathlib.Path]:
+    if not folder.is_dir():
+        return []
+    with files.reported(folder):
+        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))

@@ -1,0 +1,144 @@
+"""Runs a study: every point of a grid of settings, with several seeds."""
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from absl import logging
+
+from vaeflow import config, registry, validation
+from vaeflow.commands.studies import plan
+from vaeflow.commands.studies.configurations import Source, configure
+from vaeflow.commands.studies.earlier import Earlier
+from vaeflow.commands.studies.folder import StudyFolder
+from vaeflow.commands.studies.here import Here
+from vaeflow.commands.studies.outcomes import Outcome
+from vaeflow.commands.studies.place import Place
+from vaeflow.commands.studies.progress import described
+from vaeflow.commands.studies.session import Session, Way, stale
+from vaeflow.devices.slurm_array import Part
+from vaeflow.devices.workers import find_workers
+from vaeflow.errors import FINISHED, ConfigurationError
+from vaeflow.runs.escaping import printable
+
+# Commands on a finished run.
+AFTER = ("evaluate", "sample", "embed", "encode", "export")
+_FLAG_ADVICE = {
+    "workdir": "use the flag --workdir instead",
+    "source": "use the flags --gin_file, --gin_param and --plugin instead",
+    "macros": "it comes from the gin files",
+    "part": "use the flag --part instead",
+    "retry": "use the flag --retry instead",
+    "table_only": "use the flag --table instead",
+}
+
+
+@functools.partial(registry.command, refused=_FLAG_ADVICE)
+def study(
+    workdir: str,
+    grid: Any = None,
+    seeds: int | Sequence[int] = 1,
+    after: Sequence[str] = (),
+    results: str | None = None,
+    place: Place | None = None,
+    cores_each: int | None = None,
+    *,
+    source: Source,
+    macros: Mapping[str, Any],
+    part: Part | None = None,
+    retry: bool = False,
+    table_only: bool = False,
+) -> int:
+    """Runs a study, or goes on with one that was stopped: every point of a grid with every seed.
+
+    Each run is an ordinary work folder, trained by `vaeflow train` in a process of its own. The
+    configurations of all runs are checked before the first one starts. A run whose work folder is
+    finished, or whose record is there, is not run again; one that was interrupted resumes.
+
+    Args:
+      workdir: the folder of the study.
+      grid: settings and the values that each takes, every combination a point:
+        `{"BetaVAE.beta": (1, 4, 16)}`; the last setting varies fastest. Or a list of such grids, whose
+        points follow one another.
+      seeds: how many seeds each point is run with, from 0; or a tuple of seeds.
+      after: commands on each finished run, e.g. `("evaluate", "sample")`.
+      results: the folder of the records, one for each run that is done; None for `records` in the
+        folder of the study.
+      place: where the runs are carried out, in gin `@Here()`, which is the default: this machine.
+      cores_each: the CPU cores of each run; None for all cores of a machine, and one run at a time, or
+        one on each GPU.
+      source: what the user has given.
+      macros: name -> value of the macros that the grid may refer to.
+      part: the part of the runs that this process carries out; None for all.
+      retry: whether runs that failed for good, with code 2 or 3, are run again.
+      table_only: whether to run nothing, and only write what the runs so far have measured.
+
+    Returns:
+      The exit code: 0 if all runs are done; 42 if a signal stopped the study, or some of its runs;
+      else the code of the first run that failed for good (2 or 3), or of the first that failed.
+
+    Raises:
+      ConfigurationError: a setting is wrong, or a run would not read it; nothing was run.
+      EnvironmentFailure: the disk failed, or another process runs this study.
+    """
+    with config.values_checked():
+        runs = plan.plan(grid, seeds, macros)
+        way = Way(_checked_place(place), cores_each, _checked_after(after), part, retry)
+        if cores_each is not None:
+            validation.positive_integer("study.cores_each", cores_each)
+    if find_workers() is not None:
+        raise ConfigurationError(
+            "a study starts the processes of its runs itself: unset TF_CONFIG, or leave Slurm's `srun` out"
+        )
+    folder = StudyFolder(workdir, results)
+    folder.refuse_folder_of_a_run()
+    configured = configure(runs, source, way.after)
+    earlier = Earlier(folder, configured, source.plugins)
+    session = Session(folder, earlier, source, way, lambda _outcomes: None)
+    _warn(earlier, session.outcomes)
+    if table_only:
+        _conclude(folder, session.outcomes)
+        return FINISHED
+    with folder.claim(part):
+        code = session.run()
+        _conclude(folder, session.outcomes)
+    return code
+
+
+def _checked_place(place: Any) -> Place:
+    if place is None:
+        return Here()
+    if not isinstance(place, Place):
+        raise ConfigurationError(f"`study.place` must be a place such as @Here(), got {place!r}")
+    return place
+
+
+def _checked_after(after: Any) -> tuple[str, ...]:
+    after = (after,) if isinstance(after, str) else after
+    if not isinstance(after, (list, tuple)):
+        raise ConfigurationError(
+            f'`study.after` must be a list of commands, e.g. ("evaluate",), got {after!r}'
+        )
+    for command in after:
+        validation.one_of("study.after", command, AFTER)
+    return tuple(dict.fromkeys(after))
+
+
+def _warn(earlier: Earlier, outcomes: Sequence[Outcome]) -> None:
+    """Names what is there and not part of the study, or part of it and outdated."""
+    if earlier.others:
+        logging.warning("not in the plan of this study, and left alone: %s", ", ".join(earlier.others))
+    for name in stale(outcomes, earlier.runs):
+        logging.warning(
+            "the record of %s was made with other settings of the commands in `study.after`, and its work "
+            "folder is not here; to run it again, remove the record",
+            name,
+        )
+
+
+def _conclude(folder: StudyFolder, outcomes: Sequence[Outcome]) -> None:
+    """Prints what became of the runs."""
+    num_done = sum(outcome.state == "done" for outcome in outcomes)
+    lines = [printable(described(each)) for each in outcomes if each.state in ("failed", "stopped")]
+    lines.append(f"{num_done} of {len(outcomes)} runs are done; their records are in {folder.results}")
+    print(printable("\n".join(lines)))
