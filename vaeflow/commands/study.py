@@ -1,6 +1,7 @@
 """Runs a study: every point of a grid of settings, with several seeds."""
 
 import functools
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,14 +16,19 @@ from vaeflow.commands.studies.here import Here
 from vaeflow.commands.studies.outcomes import Outcome
 from vaeflow.commands.studies.place import Place
 from vaeflow.commands.studies.progress import described
+from vaeflow.commands.studies.report import writing
+from vaeflow.commands.studies.report.choices import Choices
 from vaeflow.commands.studies.session import Session, Way, stale
 from vaeflow.devices.slurm_array import Part
 from vaeflow.devices.workers import find_workers
-from vaeflow.errors import FINISHED, ConfigurationError
+from vaeflow.errors import FINISHED, ConfigurationError, Preempted
+from vaeflow.runs import record
 from vaeflow.runs.escaping import printable
 
 # Commands on a finished run.
 AFTER = ("evaluate", "sample", "embed", "encode", "export")
+# Flags that say how one start of a study goes on, and not which study it is.
+_ONLY_NOW = ("--part", "--retry", "--table")
 _FLAG_ADVICE = {
     "workdir": "use the flag --workdir instead",
     "source": "use the flags --gin_file, --gin_param and --plugin instead",
@@ -42,6 +48,9 @@ def study(
     results: str | None = None,
     place: Place | None = None,
     cores_each: int | None = None,
+    metric: str | None = None,
+    direction: str | None = None,
+    columns: Sequence[str] | None = None,
     *,
     source: Source,
     macros: Mapping[str, Any],
@@ -67,6 +76,12 @@ def study(
       place: where the runs are carried out, in gin `@Here()`, which is the default: this machine.
       cores_each: the CPU cores of each run; None for all cores of a machine, and one run at a time, or
         one on each GPU.
+      metric: the measure by which the report names the best runs, or the part of its name before the
+        brackets, e.g. `"mig"`; None for the negative ELBO, or of models without latents the negative
+        log-likelihood.
+      direction: which of its values are better, `"minimize"` or `"maximize"`; None without a `metric`.
+      columns: the measures that the report shows, named likewise; None for the scores and the main
+        measures.
       source: what the user has given.
       macros: name -> value of the macros that the grid may refer to.
       part: the part of the runs that this process carries out; None for all.
@@ -86,6 +101,7 @@ def study(
         way = Way(_checked_place(place), cores_each, _checked_after(after), part, retry)
         if cores_each is not None:
             validation.positive_integer("study.cores_each", cores_each)
+        chosen = Choices(metric, direction, columns)
     if find_workers() is not None:
         raise ConfigurationError(
             "a study starts the processes of its runs itself: unset TF_CONFIG, or leave Slurm's `srun` out"
@@ -94,15 +110,34 @@ def study(
     folder.refuse_folder_of_a_run()
     configured = configure(runs, source, way.after)
     earlier = Earlier(folder, configured, source.plugins)
-    session = Session(folder, earlier, source, way, lambda _outcomes: None)
+    report = functools.partial(_write_report, folder, chosen)
+    tell = functools.partial(report, with_pictures=False) if part is None else lambda _outcomes: None
+    session = Session(folder, earlier, source, way, tell)
     _warn(earlier, session.outcomes)
     if table_only:
-        _conclude(folder, session.outcomes)
+        report(session.outcomes)
         return FINISHED
     with folder.claim(part):
         code = session.run()
-        _conclude(folder, session.outcomes)
+        _print_summary(session.own_outcomes, folder)
+        if part is None:
+            report(session.outcomes, with_pictures=code != Preempted.exit_code)
     return code
+
+
+def _write_report(
+    folder: StudyFolder, chosen: Choices, outcomes: Sequence[Outcome], with_pictures: bool = True
+) -> None:
+    """Writes the table, and the pictures, which take longer; nothing if no run is done."""
+    if not any(outcome.state == "done" for outcome in outcomes):
+        return
+    folders = [folder.path, *([folder.results] if folder.results.parent != folder.path else [])]
+    typed = [each for each in sys.argv if not each.startswith(_ONLY_NOW)]
+    arguments = folders, folder.path.resolve().name, outcomes, chosen, record.as_typed(typed)
+    if with_pictures:
+        writing.write(*arguments, runs=folder.runs)
+    else:
+        writing.write_tables(*arguments)
 
 
 def _checked_place(place: Any) -> Place:
@@ -136,7 +171,7 @@ def _warn(earlier: Earlier, outcomes: Sequence[Outcome]) -> None:
         )
 
 
-def _conclude(folder: StudyFolder, outcomes: Sequence[Outcome]) -> None:
+def _print_summary(outcomes: Sequence[Outcome], folder: StudyFolder) -> None:
     """Prints what became of the runs."""
     num_done = sum(outcome.state == "done" for outcome in outcomes)
     lines = [printable(described(each)) for each in outcomes if each.state in ("failed", "stopped")]

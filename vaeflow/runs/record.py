@@ -4,7 +4,7 @@ import os
 import pathlib
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vaeflow.errors import ConfigurationError
@@ -84,7 +84,7 @@ def make(workdir: str) -> dict[str, Any]:
     seed = _SEED.search(_text(folder, "operative_config.gin"))
     evaluation = folder / "evaluation.json"
     return {
-        "command": _command(environment.pop("command")),
+        "command": as_typed(environment.pop("command")),
         "seed": int(seed[1]) if seed else None,
         "revision": environment.pop("git_revision"),
         "machine": environment.pop("machine", None),
@@ -147,8 +147,12 @@ def _json(folder, name, required):
         raise ConfigurationError(f"{folder / name} is not what a run writes: {error}") from error
 
 
-def _command(arguments):
-    """Writes the command line of a run as a user types it, whichever way it was called."""
+def as_typed(arguments: Sequence[str]) -> str:
+    """Writes a command line as a user types it, whichever way it was called, without paths of the machine.
+
+    Args:
+      arguments: those of the process, as in `sys.argv`.
+    """
     program, *arguments = arguments
     name = pathlib.Path(program).stem
     if name not in ("vaeflow", "__main__"):

@@ -70,6 +70,11 @@ class Session:
         """The outcomes of all runs, in the order of the plan."""
         return list(self._outcomes.values())
 
+    @property
+    def own_outcomes(self) -> list[Outcome]:
+        """Those of the runs of this part."""
+        return [self._outcomes[run.name] for run in self._own()]
+
     def run(self) -> int:
         """Carries out what is not done; call it in the main thread.
 
@@ -164,7 +169,7 @@ class Session:
         return Outcome(run.run, "done", content, "", FINISHED, content["seconds"])
 
     def _exit_code(self) -> int:
-        ended = [self._outcomes[run.name] for run in self._own()]
+        ended = self.own_outcomes
         failed = [each.exit_code for each in ended if each.state == "failed" and each.exit_code is not None]
         final = [code for code in failed if code in FINAL_ENDS]
         stopped = [Preempted.exit_code for each in ended if each.state != "done"]
