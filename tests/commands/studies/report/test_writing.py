@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.fixtures import study_outcomes
+from tests.fixtures import study_outcomes, trained_runs
 from vaeflow.commands.studies.report import pictures, traversals, writing
 from vaeflow.commands.studies.report.choices import Choices
 from vaeflow.runs import processes
@@ -98,3 +98,13 @@ def test_a_report_is_written_to_each_folder_and_takes_the_place_of_the_last(tmp_
 def test_a_study_of_which_nothing_has_run_is_reported(tmp_path, without_pictures):
     write([tmp_path], [study_outcomes.missing(0, {BETA: "1"}, 0)], tmp_path / "runs")
     assert "1 missing" in (tmp_path / "study.md").read_text()
+
+
+@pytest.mark.long
+@pytest.mark.processes
+def test_vaeflow_sample_draws_the_traversals_that_a_run_has_not(tmp_path):
+    """Three latents, moved in 11 steps: a row for each, so three times as wide as high with the labels."""
+    folder = trained_runs.trained_folder(tmp_path)
+    picture = traversals._picture(folder)
+    assert picture is not None
+    assert 3 < (picture.width - 76) / picture.height < 4

@@ -57,7 +57,8 @@ def style() -> Generator[None]:
     """Draws in the style of the reports inside, whatever the user's settings of matplotlib are."""
     import matplotlib
 
-    with matplotlib.rc_context({**matplotlib.rcParamsDefault, **_STYLE}):
+    settings: dict[Any, Any] = {**matplotlib.rcParamsDefault, **_STYLE}
+    with matplotlib.rc_context(settings):
         yield
 
 
@@ -122,12 +123,13 @@ def mark(axes: Axes, place: float, point: Point, name: str, pair: Pair, sideways
     """
     spread, values = point.measures[name], point.values(name)
     colour, marker = pair
-    seeds, mean = (values, [place] * len(values)), ([spread.mean], [place])
+    seeds, mean = (values, [place] * len(values)), (spread.mean, place)
     ends: dict[str, Any] = {}
     if spread.low is not None and spread.high is not None:
         ends["xerr" if sideways else "yerr"] = [[spread.mean - spread.low], [spread.high - spread.mean]]
     look = {"color": colour, "marker": marker, "markersize": 6, "elinewidth": 1.5, "capsize": 3}
-    axes.errorbar(*(mean if sideways else mean[::-1]), **look, **ends, zorder=3)
+    x, y = mean if sideways else mean[::-1]
+    axes.errorbar(x, y, **look, **ends, zorder=3)
     if len(values) > 1:
         dots = {
             "markersize": 3.5,

@@ -102,8 +102,10 @@ def ranked(found: Sequence[Point], name: str | None, minimizes: bool) -> list[Fi
       name: of the measure; None for no runs.
       minimizes: whether lower values are better.
     """
-    runs = [each for point in found for each in point.done() if name in each.measures]
-    return sorted(runs, key=lambda each: each.measures[name] if minimizes else -each.measures[name])
+    runs = [each for point in found for each in point.done()]
+    values = [(each.measures[name], each) for each in runs if name is not None and name in each.measures]
+    ordered = sorted(values, key=lambda pair: pair[0] if minimizes else -pair[0])
+    return [each for _, each in ordered]
 
 
 def title(name: str) -> tuple[str, str]:

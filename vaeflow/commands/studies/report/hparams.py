@@ -5,6 +5,9 @@
 It is written without TensorFlow, which takes seconds to import, and as a whole or not at all.
 """
 
+# pyright: reportAttributeAccessIssue=false
+# The modules of protocol buffers make their classes when they are imported.
+
 import pathlib
 import time
 from collections.abc import Sequence
