@@ -128,8 +128,8 @@ def study(
 def _write_report(
     folder: StudyFolder, chosen: Choices, outcomes: Sequence[Outcome], with_pictures: bool = True
 ) -> None:
-    """Writes the table, and the pictures, which take longer; nothing if no run is done."""
-    if not any(outcome.state == "done" for outcome in outcomes):
+    """Writes the table, and the pictures, which take longer; nothing if no run has begun."""
+    if all(outcome.state == "missing" for outcome in outcomes):
         return
     folders = [folder.path, *([folder.results] if folder.results.parent != folder.path else [])]
     typed = [each for each in sys.argv if not each.startswith(_ONLY_NOW)]

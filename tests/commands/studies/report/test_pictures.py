@@ -86,7 +86,7 @@ def test_every_point_has_a_row_with_its_settings():
     figure = by_point.draw(found, [MIG, ELBO])
     assert texts(figure)[-3:] == ["BetaVAE, beta=4", "BetaVAE, beta=16", "FactorVAE, gamma=10"]
     assert [axis.get_title(loc="left") for axis in figure.axes] == [
-        "MIG\npool,n=2000",
+        "MIG\npool, n=2000",
         "negative ELBO (nats)",
     ]
     assert figure.axes[0].get_ylim()[0] > figure.axes[0].get_ylim()[1]  # The first is on top.
@@ -111,7 +111,7 @@ def test_one_seed_is_drawn_without_an_interval():
 @pytest.mark.slow
 def test_no_labels_overlap():
     """Points and measures with long names: the texts of a picture cover none of each other."""
-    names = [f"a_rather_long_measure_{number}[pool,n=2000]" for number in range(4)]
+    names = [f"a_rather_long_measure_{number}[none,pool,n=2000]" for number in range(4)]
     measures = dict.fromkeys(names, 0.5)
     found = findings.points(
         [

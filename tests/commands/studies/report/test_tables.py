@@ -93,7 +93,7 @@ def test_the_best_runs_are_those_of_the_metric(tmp_path):
 
 def test_the_page_shows_the_columns_that_are_named(tmp_path):
     *_, page = written(tmp_path, study_outcomes.grid(), columns=["mig"])
-    assert "| BetaVAE.beta | seeds | MIG<br>pool,n=2000 | time |" in page
+    assert "| BetaVAE.beta | seeds | MIG<br>pool, n=2000 | time |" in page
     assert "ELBO<br>" not in page
 
 

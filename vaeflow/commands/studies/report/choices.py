@@ -17,7 +17,7 @@ _METRICS = (
     "evaluation/negative_log_likelihood",
 )
 # A score has its protocol in the brackets.
-_SCORE = re.compile(r"[^\[]+\[(?:pool|published)\b.*\]")
+_SCORE = re.compile(r"[^\[]+\[(?:.*,)?(?:pool|published)(?:,.*)?\]")
 # The main measures of an evaluation, and those of the training where nothing was evaluated.
 _MAIN = re.compile(
     r"(?:negative_elbo_nats|nll_is\d+_nats|negative_log_likelihood_nats|bits_per_code|active_units"
@@ -112,11 +112,11 @@ def title(name: str) -> tuple[str, str]:
     """Splits the name of a measure into a title with its unit, and how it was measured.
 
     Returns:
-      E.g. `("negative ELBO (nats)", "dynamic")`; the second is the split of a figure of the training, and
-      empty where nothing says more.
+      E.g. `("MIG", "pool, n=10000")` of `mig[none,pool,n=10000]`: no binarization goes without saying. Of a
+      figure of the training the second is the split; it is empty where nothing says more.
     """
     base, _, how = name.partition("[")
-    how = how.removesuffix("]").removesuffix("none")
+    how = ", ".join(part for part in how.removesuffix("]").split(",") if part != "none")
     unit = "nats" if _IN_NATS.fullmatch(base) else ""
     if split := _SPLIT.fullmatch(base):
         how, base = split[1], split[2]
