@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -13,8 +12,8 @@ import types
 import numpy as np
 import pytest
 
-from tests.fixtures import tiny_runs
-from tests.fixtures.commands import FIXTURES, REPOSITORY, Command, Runs
+from tests.fixtures import ray_clusters, tiny_runs
+from tests.fixtures.commands import Command, Runs
 from vaeflow.clusters import ray as ray_cluster
 from vaeflow.clusters import ray_worker
 from vaeflow.commands import command_line
@@ -48,29 +47,6 @@ Evaluation.every_steps = 100
 Checkpoints.every_steps = 40
 """
 
-# Each of the two has one processor, and each worker wants one.
-CLUSTER = """
-import sys
-from ray.cluster_utils import Cluster
-cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-cluster.add_node(num_cpus=1)
-print(cluster.address, flush=True)
-sys.stdin.read()
-cluster.shutdown()
-"""
-
-# Ray starts a dozen processes: half a minute on two busy cores.
-_PATIENCE = 200
-
-ENVIRONMENT = {
-    "CUDA_VISIBLE_DEVICES": "",
-    # Ray listens to this machine alone, and to those who know this.
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-    "RAY_AUTH_MODE": "token",
-    "RAY_AUTH_TOKEN": "0" * 64,
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
-}
-
 
 class RayRuns(Runs):
     """Trainings with Ray, and without."""
@@ -81,7 +57,7 @@ class RayRuns(Runs):
         """Starts `launch.ray_train`; returns a `Command`."""
         own = ["--num_workers=2", f"--address={self.address}", f"--max_failures={max_failures}"]
         train = ["--gin_file=tiny.gin", f"--workdir=runs/{name}", f"--plugin={self.plugin}", *arguments]
-        return Command("launch.ray_train", [*own, "--", *train], self.folder, ENVIRONMENT)
+        return Command("launch.ray_train", [*own, "--", *train], self.folder, ray_clusters.ENVIRONMENT)
 
     def worker(self, name, index):
         """The process of a worker."""
@@ -98,15 +74,8 @@ def runs(tmp_path_factory):
 @pytest.fixture(scope="module")
 def cluster(runs):
     """A cluster of two machines, whose workers train slowly enough to be caught."""
-    paths = os.pathsep.join([str(REPOSITORY), str(FIXTURES)])
-    environment = os.environ | ENVIRONMENT | {"PYTHONPATH": paths, "PAUSE_SECONDS": "0.15"}
-    pipe = subprocess.PIPE
-    command = [sys.executable, "-c", CLUSTER]
-    with subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, text=True) as process:
-        runs.address = process.stdout.readline().strip()
+    with ray_clusters.running(PAUSE_SECONDS="0.15") as runs.address:
         yield
-        process.communicate(timeout=60)
-        assert process.returncode == 0
 
 
 def reports(out):
@@ -116,13 +85,13 @@ def reports(out):
 
 @pytest.mark.long
 def test_a_signal_and_a_killed_worker_change_nothing(runs, cluster):
-    undisturbed = runs.start("undisturbed", environment=ENVIRONMENT)
+    undisturbed = runs.start("undisturbed", environment=ray_clusters.ENVIRONMENT)
     workdir = runs.workdir("disturbed")
 
     command = runs.start_ray("disturbed")
-    command.wait_until(lambda: runs.last_step("disturbed") >= 20, _PATIENCE)
+    command.wait_until(lambda: runs.last_step("disturbed") >= 20, ray_clusters.PATIENCE)
     command.send_signal(signal.SIGTERM)
-    code, _, error = command.finish(_PATIENCE)
+    code, _, error = command.finish(ray_clusters.PATIENCE)
     assert code == 42, error
     (message,) = re.findall("^launch.ray_train: .*", error, re.MULTILINE)
     step = int(re.fullmatch(r".*: preempted: SIGTERM at step (\d+): the state is saved; .*", message)[1])
@@ -130,10 +99,10 @@ def test_a_signal_and_a_killed_worker_change_nothing(runs, cluster):
     assert runs.store("disturbed").steps()[-1] == step
 
     command = runs.start_ray("disturbed", max_failures=1)
-    command.wait_until(lambda: runs.last_step("disturbed") >= 130, _PATIENCE)
+    command.wait_until(lambda: runs.last_step("disturbed") >= 130, ray_clusters.PATIENCE)
     killed = runs.worker("disturbed", 1)
     os.kill(killed, signal.SIGKILL)
-    code, out, error = command.finish(_PATIENCE)
+    code, out, error = command.finish(ray_clusters.PATIENCE)
     assert code == 0, error
     assert "launch.ray_train: worker 1 failed: its process died\n" in error
     assert runs.worker("disturbed", 1) != killed
@@ -148,7 +117,7 @@ def test_a_signal_and_a_killed_worker_change_nothing(runs, cluster):
     assert reported[-1].items() <= result.items()
     assert reported[-1]["step"] == 200
 
-    assert undisturbed.finish(_PATIENCE).code == 0
+    assert undisturbed.finish(ray_clusters.PATIENCE).code == 0
     expected, weights = (runs.store(name).read_weights(200) for name in ("undisturbed", "disturbed"))
     for kind in ("model", "averages"):
         assert len(weights[kind]) == len(expected[kind]) > 0
