@@ -53,6 +53,13 @@ def test_reads_images_and_factors(tmp_path, monkeypatch):
     assert train.factor_sizes == evaluation.factor_sizes == (3, 6, 40, 32, 32)
 
 
+def test_the_grid_is_the_whole_file(tmp_path):
+    members = write_dsprites(tmp_path / "d.npz")
+    grid = DSprites(tmp_path / "d.npz").load_grid()
+    np.testing.assert_array_equal(grid.array[..., 0], members["imgs"] * 255)
+    np.testing.assert_array_equal(grid.factors(np.arange(NUM)), members["latents_classes"][:, 1:])
+
+
 def test_a_missing_file_is_refused_when_made(tmp_path):
     with pytest.raises(ConfigurationError, match=r"`DSprites.file`.*RenderedSprites"):
         DSprites(tmp_path / "d.npz")

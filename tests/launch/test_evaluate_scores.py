@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.fixtures import small_code_priors, small_codes, tiny_runs, trained_runs, two_levels
+from tests.fixtures import factor_codes, small_code_priors, small_codes, tiny_runs, trained_runs, two_levels
+from tests.fixtures.commands import Command
 from tests.launch.test_evaluate import run_evaluate, scalars
 from vaeflow.commands import evaluate_scores
 from vaeflow.datasets import InMemoryCodes, InMemorySplit, RenderedSprites, pipeline
 from vaeflow.errors import ConfigurationError
-from vaeflow.metrics.disentanglement import MIG
+from vaeflow.metrics.disentanglement import MIG, Score
 
 QUICK = ("evaluate.num_samples = []", "evaluate.metrics = []")
 SPRITES = (
@@ -34,7 +35,7 @@ def sprites(tmp_path_factory):
 
 def scores(workdir):
     metrics = json.loads((workdir / "evaluation.json").read_text())["metrics"]
-    return {name: value for name, value in metrics.items() if name.startswith("mig")}
+    return {name: value for name, value in metrics.items() if name.startswith(("mig", "sap", "factor_vae"))}
 
 
 @pytest.mark.slow
@@ -61,13 +62,50 @@ def test_both_protocols(sprites, capsys):
     assert scalars(sprites)[f"evaluate/{names[0]}"][1] == pytest.approx(found[names[0]])
 
 
+def run_of(model, dataset=None):
+    dataset = tiny_runs.dataset() if dataset is None else dataset
+    return types.SimpleNamespace(model=model, dataset=dataset, strategy=tf.distribute.get_strategy())
+
+
 def measured(model, seed, protocol):
     """The scores of a model on 40 of 54 sprites that are held out, or on 40 of all 540."""
     places = {"x_positions": (10, 15), "y_positions": (10, 15), "scales": (3, 3), "orientations": (0, 4)}
     source = RenderedSprites(16, **places)
-    run = types.SimpleNamespace(model=model, dataset=source, strategy=tf.distribute.get_strategy())
     chosen = [MIG(protocol=protocol, num_points=40)]
-    return evaluate_scores.Scores(run, chosen, pipeline.read_split(source, "evaluation"), seed).measure()[0]
+    return evaluate_scores.Scores(
+        run_of(model, source), chosen, pipeline.read_split(source, "evaluation"), seed
+    ).measure()[0]
+
+
+@pytest.mark.long
+@pytest.mark.slow
+@pytest.mark.processes
+def test_four_replicas_give_the_same_bits(sprites):
+    settings = ["evaluate.scores = [@MIG(), @FactorVAEScore(), @SAP()]"]
+    settings += ["FactorVAEScore.num_train = 200", "FactorVAEScore.num_test = 200"]
+    assert run_evaluate(sprites, *QUICK, *settings) == 0
+    one = scores(sprites)
+    flags = [f"--gin_param={each}" for each in (*QUICK, *settings, "evaluate.batch_size = 4")]
+    finished = Command(
+        "launch.evaluate", [f"--workdir={sprites}", *flags, "--virtual_devices=4"], sprites
+    ).finish()
+    assert finished.code == 0, finished.error
+    assert len(one) == 3
+    assert scores(sprites) == one
+
+
+class Careless(Score):
+    """A score of a user's, which forgets to name its result."""
+
+    def measure(self, representations, seed):
+        return 0.5
+
+
+def test_what_a_score_of_ones_own_returns_is_checked():
+    factors = np.arange(6)[:, None] % 2
+    pool = factor_codes.pool(factors.astype(float), factors, (2,))
+    with pytest.raises(ConfigurationError, match=r"`Careless.measure` must return a dict, name -> float"):
+        evaluate_scores._measured(Careless(), pool, 0)
 
 
 @pytest.mark.slow
@@ -80,23 +118,6 @@ def test_the_seed_chooses_the_images(protocol):
     assert one == again
     assert one.keys() == other.keys() == {f"mig[none,{protocol},n=40]"}
     assert one != other
-
-
-def test_images_without_factors(tmp_path, capsys):
-    workdir = trained_runs.trained_folder(tmp_path)
-    before = sorted(workdir.iterdir())
-    assert run_evaluate(workdir, *QUICK, "evaluate.scores = [@MIG()]") == 2
-    assert "the score MIG compares latents with factors of the images, and those of Arrays have none" in (
-        capsys.readouterr().err
-    )
-    assert sorted(workdir.iterdir()) == before
-
-
-def test_labels_that_no_image_can_be_made_for(tmp_path, capsys):
-    workdir = trained_runs.trained_folder(tmp_path, "Arrays.labels_key = 'labels'")
-    settings = ("evaluate.scores = [@MIG()]", "MIG.protocol = 'published'")
-    assert run_evaluate(workdir, *QUICK, *settings) == 2
-    assert "needs an image for given factors, which Arrays cannot make" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -141,6 +162,19 @@ def codes():
     ids=["groups", "codes", "no latents"],
 )
 def test_latents_that_are_not_one_vector(model, split, message):
-    run = types.SimpleNamespace(model=model(), dataset=None, strategy=tf.distribute.get_strategy())
     with pytest.raises(ConfigurationError, match=f"reads one vector of latents, and .*{message}"):
-        evaluate_scores.Scores(run, [MIG()], split(), 0)
+        evaluate_scores.Scores(run_of(model()), [MIG()], split(), 0)
+
+
+def test_images_without_factors():
+    split = InMemorySplit(tiny_runs.images(6))
+    with pytest.raises(
+        ConfigurationError, match=r"those of MemoryDataset have none; leave `evaluate.scores` out"
+    ):
+        evaluate_scores.Scores(run_of(tiny_runs.model()), [MIG()], split, 0)
+
+
+def test_labels_that_no_image_can_be_made_for():
+    split = labelled(tiny_runs.images(6))
+    with pytest.raises(ConfigurationError, match="for given factors, which MemoryDataset cannot make; use"):
+        evaluate_scores.Scores(run_of(tiny_runs.model()), [MIG(protocol="published")], split, 0)

@@ -11,7 +11,7 @@ from vaeflow import trained
 from vaeflow.analysis import embedding
 from vaeflow.analysis.examples import Examples
 from vaeflow.datasets import Split, pipeline
-from vaeflow.errors import ConfigurationError, user_code
+from vaeflow.errors import ConfigurationError, DataError, user_code
 from vaeflow.metrics.disentanglement import FactorGrid, FreshImages, Pool, Representations, Score
 from vaeflow.models.latent_model import LatentModel
 from vaeflow.models.passes import Centred
@@ -150,7 +150,7 @@ def _named(scores: Sequence[Score]) -> str:
 
 def _factors(split: Split, indices: np.ndarray) -> np.ndarray:
     """Reads the labels of some images, int64 `[n, F]`."""
-    with pipeline.readable_errors():
+    with user_code.running(split, "factors", DataError), pipeline.readable_errors():
         return split.labels(tf.constant(indices, tf.int64)).numpy()
 
 
