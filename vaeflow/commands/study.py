@@ -5,8 +5,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from absl import logging
-
 from vaeflow import config, registry, validation
 from vaeflow.commands.studies import plan
 from vaeflow.commands.studies.configurations import Source, configure
@@ -98,7 +96,8 @@ def study(
     """
     with config.values_checked():
         runs = plan.plan(grid, seeds, macros)
-        way = Way(_checked_place(place), cores_each, _checked_after(after), part, retry)
+        commands = _checked_after(after)
+        way = Way(_checked_place(place), cores_each, part, retry)
         if cores_each is not None:
             validation.positive_integer("study.cores_each", cores_each)
         chosen = Choices(metric, direction, columns)
@@ -108,11 +107,11 @@ def study(
         )
     folder = StudyFolder(workdir, results)
     folder.refuse_folder_of_a_run()
-    configured = configure(runs, source, way.after)
+    configured = configure(runs, source, commands)
     earlier = Earlier(folder, configured, source.plugins)
     report = functools.partial(_write_report, folder, chosen)
     tell = functools.partial(report, with_pictures=False) if part is None else lambda _outcomes: None
-    session = Session(folder, earlier, source, way, tell)
+    session = Session(folder, earlier, source.plugin_flags, way, tell)
     _warn(earlier, session.outcomes)
     if table_only:
         report(session.outcomes)
@@ -161,14 +160,15 @@ def _checked_after(after: Any) -> tuple[str, ...]:
 
 def _warn(earlier: Earlier, outcomes: Sequence[Outcome]) -> None:
     """Names what is there and not part of the study, or part of it and outdated."""
+    lines = [
+        f"the record of {name} was made with other settings of the commands in `study.after`, and its work "
+        "folder is not here; to run it again, remove the record"
+        for name in stale(outcomes, earlier.runs)
+    ]
     if earlier.others:
-        logging.warning("not in the plan of this study, and left alone: %s", ", ".join(earlier.others))
-    for name in stale(outcomes, earlier.runs):
-        logging.warning(
-            "the record of %s was made with other settings of the commands in `study.after`, and its work "
-            "folder is not here; to run it again, remove the record",
-            name,
-        )
+        lines.append(f"not in the plan of this study, and left alone: {', '.join(earlier.others)}")
+    for line in lines:
+        print(printable(line), file=sys.stderr)
 
 
 def _print_summary(outcomes: Sequence[Outcome], folder: StudyFolder) -> None:

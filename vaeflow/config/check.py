@@ -118,18 +118,17 @@ def _unbound_macros(final: dict[Key, Binding]) -> Iterator[str]:
 
 def _drop_unused(root, bindings, final, reach):
     """Separates unread bindings into errors, warnings, and bindings of other commands."""
-    from_files = _last_of_each(b for b in bindings if b.location.origin != "command line")
+    from_files = _last_of_each(b for b in bindings if b.location.origin in ("given", "included"))
     commands = [entry.name for entry in registry.entries("command")]
     # For every command: `evaluate` reads a configuration written for `train`, and may override it.
     without_overrides = {key for name in commands for key in Reach(name, from_files).used}
     others = {key for name in commands if name not in (root, STUDY) for key in Reach(name, final).used}
-    # A file may hold a study and the settings of all its runs.
-    studied = Reach(STUDY, from_files).used if STUDY in commands else set()
+    studied = _studied(bindings, from_files) if STUDY in commands else set()
     kept, warnings, unused = list[Binding](), list[str](), list[Binding]()
     for key, binding in final.items():
         if key in reach.used or key in others:
             kept.append(binding)
-        elif key in studied and from_files[key] is binding:
+        elif key in studied and binding.location.origin != "command line":
             continue
         elif reach.holds_somewhere(binding):
             kept.append(binding)
@@ -144,6 +143,12 @@ def _drop_unused(root, bindings, final, reach):
             unused.append(binding)
     _report(f"{binding.location}: {_why_unused(binding, root, reach)}" for binding in unused)
     return kept, warnings
+
+
+def _studied(bindings, from_files):
+    """Returns what a study in the same files reads: its own settings, and those of each of its runs."""
+    with_shared = _last_of_each(b for b in bindings if b.location.origin != "command line")
+    return Reach(STUDY, from_files).used | Reach(STUDY, with_shared).used
 
 
 def _why_unused(binding, root, reach):

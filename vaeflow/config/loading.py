@@ -28,6 +28,7 @@ class Configuration:
       gin_files: the files that were read, in order, as messages name them.
       plugins: the plug-in modules that were loaded.
       bindings: the `syntax.Binding`s in force.
+      shared: those of the statements that a study shares with its runs which are in force.
     """
 
     root: str
@@ -37,6 +38,7 @@ class Configuration:
     gin_files: tuple[str, ...]
     plugins: tuple[str, ...]
     bindings: tuple[syntax.Binding, ...]
+    shared: tuple[str, ...] = ()
 
 
 NONE = Configuration("", "", "", (), (), (), ())
@@ -71,6 +73,7 @@ def read(
     files: Iterable[str] = (),
     parameters: Iterable[str] = (),
     plugins: Iterable[str] = (),
+    shared: Iterable[str] = (),
 ) -> Configuration:
     """Reads a configuration and checks it; the one in force stays.
 
@@ -79,6 +82,8 @@ def read(
       files: gin files, as given with `--gin_file`; later statements win.
       parameters: statements, as given with `--gin_param`; they win over files.
       plugins: modules to import, whose code the user trusts.
+      shared: statements, as given with the `--gin_param` of a study, which its files might hold too:
+        they win over files, and not every run needs to read each.
 
     Raises:
       ConfigurationError: with place, reason and the nearest names. If a statement is
@@ -87,6 +92,7 @@ def read(
     reader = reading.Reader()
     for name in files:
         reader.read_file(gin_files.find_given(name))
+    places = [(text, reader.read_parameter(text, "shared")) for text in shared]
     for text in parameters:
         reader.read_parameter(text)
     limits.check_macros(reader.bindings)
@@ -97,6 +103,7 @@ def read(
     for module in trusted:
         registry.load_plugin(module, named_by_user=module in plugins)
     checked = check.check(root, reader.bindings)
+    dropped = {each.location for each in reader.bindings} - {each.location for each in checked.bindings}
     return Configuration(
         root=root,
         text=syntax.format_statements(imports, checked.bindings),
@@ -105,6 +112,7 @@ def read(
         gin_files=tuple(reader.files),
         plugins=tuple(trusted),
         bindings=tuple(checked.bindings),
+        shared=tuple(text for text, place in places if place not in dropped),
     )
 
 

@@ -72,10 +72,16 @@ class Reader:
             (*chain, path.resolve()),
         )
 
-    def read_parameter(self, text: str) -> None:
-        """Reads the statement of one `--gin_param`."""
-        place = syntax.Location(f"--gin_param={limits.shortened(text)!r}", "", "command line")
+    def read_parameter(self, text: str, origin: str = "command line") -> syntax.Location:
+        """Reads the statement of one `--gin_param`; returns its place.
+
+        Args:
+          text: the statement.
+          origin: as in `syntax.Location`.
+        """
+        place = syntax.Location(f"--gin_param={limits.shortened(text)!r}", "", origin)
         self._read(text, lambda _location: place, pathlib.Path(), (), ())
+        return place
 
     def _read(self, text, locate, folder, allowed, chain):
         self._words = limits.count_words(text, functools.partial(_place, locate), self._words)

@@ -44,7 +44,8 @@ class Location:
     Attributes:
       place: `configs/vae.gin:12`, or `--gin_param='…'`.
       text: its first line, or an empty string if `place` contains it.
-      origin: `given` (a `--gin_file`), `included`, or `command line`.
+      origin: `given` (a `--gin_file`), `included`, `command line`, or `shared` (the command line of the
+        study that the run is part of).
     """
 
     place: str

@@ -23,6 +23,7 @@ from vaeflow import config
 from vaeflow.commands import command_line
 from vaeflow.commands.studies.configurations import Source
 from vaeflow.devices import slurm_array
+from vaeflow.errors import ConfigurationError
 
 _STUDY = "study"
 
@@ -52,16 +53,17 @@ def define_flags(values: flags.FlagValues) -> None:
 
 def run(values: flags.FlagValues) -> int:
     """Checks the study and runs what is left of it."""
+    if not values.gin_file:
+        raise ConfigurationError("give --gin_file=<the gin file of a study>, e.g. --gin_file=beta_study.gin")
     workdir = command_line.workdir(values)
     part = slurm_array.parse_part(values.part) if values.part else slurm_array.find_part(os.environ)
     configuration = config.load(_STUDY, values.gin_file, values.gin_param, values.plugin)
     grid = [each.value for each in configuration.bindings if each.label == "study.grid"]
-    of_runs = (text for text in values.gin_param if not text.lstrip().startswith(f"{_STUDY}."))
     return config.call(
         _STUDY,
         workdir,
         *grid[-1:],
-        source=Source(tuple(values.gin_file), tuple(of_runs), tuple(values.plugin)),
+        source=Source(tuple(values.gin_file), tuple(values.gin_param), tuple(values.plugin)),
         macros={each.label: each.value for each in configuration.bindings if each.is_macro},
         part=part,
         retry=values.retry,

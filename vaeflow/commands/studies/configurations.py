@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-from vaeflow import config, registry
+from vaeflow import config
 from vaeflow.commands.studies.plan import PlannedRun
 from vaeflow.errors import ConfigurationError
 from vaeflow.runs import record
@@ -15,21 +15,14 @@ class Source:
 
     Attributes:
       files: gin files, as for `--gin_file`.
-      parameters: gin statements, as for `--gin_param`, without those of the study itself.
+      parameters: gin statements, as for `--gin_param`; some of them may be for the study itself, or for
+        some of its runs only.
       plugins: modules whose code the user trusts, as for `--plugin`.
     """
 
     files: tuple[str, ...]
     parameters: tuple[str, ...]
     plugins: tuple[str, ...]
-
-    def flags(self, run: PlannedRun) -> tuple[str, ...]:
-        """Returns the flags of a command on a run."""
-        return (
-            *(f"--gin_file={name}" for name in self.files),
-            *(f"--gin_param={text}" for text in (*self.parameters, *run.parameters)),
-            *self.plugin_flags,
-        )
 
     @property
     def plugin_flags(self) -> tuple[str, ...]:
@@ -47,12 +40,14 @@ class Configured:
       trained: the part of it that the training reads, without paths of this machine: two runs with the
         same are the same run.
       after: command of `study.after` -> the lines of what it reads.
+      flags: command, `train` included -> its flags that give the configuration.
     """
 
     run: PlannedRun
     text: str
     trained: str
     after: Mapping[str, list[str]]
+    flags: Mapping[str, tuple[str, ...]]
 
     @property
     def name(self) -> str:
@@ -92,17 +87,26 @@ def trained_text(files: Sequence[str], parameters: Sequence[str], plugins: Seque
 
 
 def _configure(run: PlannedRun, source: Source, after: Sequence[str]) -> Configured:
-    def read(command: str) -> config.Configuration:
-        return config.read(command, source.files, (*source.parameters, *run.parameters), source.plugins)
-
-    configurable = {entry.name for entry in registry.entries("command")}
     try:
-        training = read("train")
-        commands = {command: _lines(read(command)) if command in configurable else [] for command in after}
+        read = {
+            command: config.read(command, source.files, run.parameters, source.plugins, source.parameters)
+            for command in ("train", *after)
+        }
     except ConfigurationError as error:
         raise ConfigurationError(f"the run {run.name}: {error}") from error
-    return Configured(run, training.text, record.without_paths(training.own_text), commands)
+    return Configured(
+        run,
+        read["train"].text,
+        record.without_paths(read["train"].own_text),
+        {command: record.without_paths(read[command].own_text).strip().splitlines() for command in after},
+        {command: _flags(run, source, configuration) for command, configuration in read.items()},
+    )
 
 
-def _lines(configuration: config.Configuration) -> list[str]:
-    return record.without_paths(configuration.own_text).strip().splitlines()
+def _flags(run: PlannedRun, source: Source, configuration: config.Configuration) -> tuple[str, ...]:
+    """Returns the flags of one command: of what the study is given, the statements that the command reads."""
+    return (
+        *(f"--gin_file={name}" for name in source.files),
+        *(f"--gin_param={text}" for text in (*configuration.shared, *run.parameters)),
+        *source.plugin_flags,
+    )

@@ -14,7 +14,7 @@ from vaeflow.errors import FINISHED, EnvironmentFailure, Preempted
 from vaeflow.runs import interpreter, processes, reading
 
 _MOST_BYTES = 1 << 16
-_MESSAGE = re.compile(r"^vaeflow [\w-]+: (?:error|preempted): ", re.MULTILINE)
+_MESSAGE = re.compile(r"^vaeflow(?: [\w-]+)?: (?:error|preempted): ", re.MULTILINE)
 
 
 class RunningJob:

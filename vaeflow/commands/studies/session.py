@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Collection, Iterator, Sequence
 
-from vaeflow.commands.studies.configurations import Configured, Source
+from vaeflow.commands.studies.configurations import Configured
 from vaeflow.commands.studies.earlier import Earlier, Found
 from vaeflow.commands.studies.folder import StudyFolder
 from vaeflow.commands.studies.outcomes import Outcome
@@ -26,14 +26,12 @@ class Way:
     Attributes:
       place: where.
       cores_each: the CPU cores of each run; None for all.
-      after: the commands on each finished run.
       part: the part of the runs that this process carries out; None for all.
       retry: whether runs that failed for good are run again.
     """
 
     place: Place
     cores_each: int | None
-    after: tuple[str, ...]
     part: Part | None
     retry: bool
 
@@ -44,7 +42,7 @@ class Session:
     Args:
       folder: of the study.
       earlier: what there is of its runs.
-      source: what the user has given.
+      plugin_flags: the flags that name the plug-ins of all runs.
       way: how it is carried out.
       tell: called with the outcomes of all runs, in the order of the plan, after each run that is done.
     """
@@ -53,13 +51,13 @@ class Session:
         self,
         folder: StudyFolder,
         earlier: Earlier,
-        source: Source,
+        plugin_flags: tuple[str, ...],
         way: Way,
         tell: Callable[[Sequence[Outcome]], None],
     ) -> None:
         self._folder = folder
         self._earlier = earlier
-        self._source = source
+        self._plugin_flags = plugin_flags
         self._way = way
         self._tell = tell
         self._by_name = {run.name: run for run in earlier.runs}
@@ -134,9 +132,8 @@ class Session:
         self._folder.forget_failure(run.name)
         found = self._earlier.of(run)
         target = f"--workdir={found.folder or self._folder.runs / run.name}"
-        flags = self._source.flags(run.run)
-        commands = [] if found.is_finished else [_training(found, target, flags, self._source.plugin_flags)]
-        commands += [(command, target, *flags) for command in self._way.after]
+        commands = [] if found.is_finished else [_training(found, target, run, self._plugin_flags)]
+        commands += [(command, target, *run.flags[command]) for command in run.after]
         folder = target.partition("=")[2]
         return Job(run.run, tuple(commands), folder, str(self._folder.log(run.name)))
 
@@ -176,16 +173,14 @@ class Session:
         return next(iter([*final, *failed, *stopped]), FINISHED)
 
 
-def _training(
-    found: Found, target: str, flags: tuple[str, ...], plugin_flags: tuple[str, ...]
-) -> tuple[str, ...]:
+def _training(found: Found, target: str, run: Configured, plugin_flags: tuple[str, ...]) -> tuple[str, ...]:
     """Returns the command that trains, or resumes with the folder's own configuration.
 
     That may differ from the plan in the settings of other commands, which a training does not read.
     """
     if found.folder is not None and not found.as_planned:
         return ("train", target, *plugin_flags)
-    return ("train", *flags, target)
+    return ("train", *run.flags["train"], target)
 
 
 def _covers(content: dict, run: Configured) -> bool:
