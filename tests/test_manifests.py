@@ -16,7 +16,8 @@ from vaeflow.errors import ConfigurationError, EnvironmentFailure, Preempted, Tr
 pytestmark = pytest.mark.processes
 
 EXAMPLES = pathlib.Path(__file__).parents[1] / "examples"
-SBATCH = EXAMPLES / "slurm" / "vaeflow.sbatch"
+# Command -> the script that starts it.
+SCRIPTS = {"train": EXAMPLES / "slurm" / "vaeflow.sbatch", "study": EXAMPLES / "slurm" / "study.sbatch"}
 DOCUMENTS = list(yaml.safe_load_all((EXAMPLES / "kubernetes" / "vaeflow.yaml").read_text()))
 BY_KIND = {document["kind"]: document for document in DOCUMENTS}
 
@@ -146,20 +147,26 @@ def test_one_pod_alone_is_one_process(tmp_path):
     assert find_workers({"TF_CONFIG": text}) is None
 
 
-def sbatch(folder, code, *arguments, before=""):
-    """Runs the script with stand-ins for Slurm's programs; returns its exit code and what it called."""
+@pytest.fixture(params=SCRIPTS)
+def command(request):
+    """A command that has a Slurm script."""
+    return request.param
+
+
+def sbatch(command, folder, code, *arguments, before=""):
+    """Runs its script with stand-ins for Slurm's programs; returns its exit code and what it called."""
     log = folder / "calls"
     record = f'printf "%s " "${{0##*/}}" "$@" >>{log}; echo >>{log}'
     put_on_path(folder, "scontrol", record)
     found = put_on_path(folder, "srun", f"{record}; {before}\nexit {code}")
     variables = {"SLURM_JOB_ID": "1234", "SLURM_CPUS_PER_TASK": "16"} | found
-    done = subprocess.run(["bash", str(SBATCH), *arguments], env=variables, timeout=20)
+    done = subprocess.run(["bash", str(SCRIPTS[command]), *arguments], env=variables, timeout=20)
     return done.returncode, [line.split() for line in log.read_text().splitlines()]
 
 
-def test_the_slurm_script_is_well_formed():
-    subprocess.run(["bash", "-n", str(SBATCH)], check=True)
-    lines = SBATCH.read_text().splitlines()
+def test_the_slurm_script_is_well_formed(command):
+    subprocess.run(["bash", "-n", str(SCRIPTS[command])], check=True)
+    lines = SCRIPTS[command].read_text().splitlines()
     assert lines[0] == "#!/bin/bash"
     # Slurm reads no options after the first command.
     first_command = next(number for number, line in enumerate(lines) if line and not line.startswith("#"))
@@ -168,28 +175,31 @@ def test_the_slurm_script_is_well_formed():
     assert max(options) < first_command
     given = dict(re.fullmatch("#SBATCH --([a-z-]+)=?(.*)", lines[number]).groups() for number in options)
     assert given["signal"] == "TERM@120"
-    assert given["ntasks-per-node"] == "1"
+    # With several machines the workers are one on each; a task of an array is a single process.
+    assert given["ntasks-per-node" if command == "train" else "ntasks"] == "1"
+    assert ("array" in given) == (command == "study")
     assert "requeue" in given
 
 
 @pytest.mark.parametrize("code", [0, 1, 2, 3, 4, 137])
-def test_a_job_that_ended_stays_ended(tmp_path, code):
-    ended, calls = sbatch(tmp_path, code, "--gin_file=x.gin", "--workdir=w")
+def test_a_job_that_ended_stays_ended(command, tmp_path, code):
+    ended, calls = sbatch(command, tmp_path, code, "--gin_file=x.gin", "--workdir=w")
     assert ended == code
     (call,) = calls
     assert call[0] == "srun"
-    assert call[-6:] == ["python", "-m", "vaeflow", "train", "--gin_file=x.gin", "--workdir=w"]
-    assert {"--kill-on-bad-exit=0", "--wait=0", "--distribution=block", "--cpus-per-task=16"} <= set(call)
+    assert call[-6:] == ["python", "-m", "vaeflow", command, "--gin_file=x.gin", "--workdir=w"]
+    together = {"--wait=0", "--distribution=block"} if command == "train" else {"--ntasks=1"}
+    assert {"--kill-on-bad-exit=0", "--cpus-per-task=16", *together} <= set(call)
 
 
-def test_a_preempted_job_goes_back_to_the_queue(tmp_path):
-    ended, calls = sbatch(tmp_path, 42, "--gin_file=x.gin")
+def test_a_preempted_job_goes_back_to_the_queue(command, tmp_path):
+    ended, calls = sbatch(command, tmp_path, 42, "--gin_file=x.gin")
     assert ended == 42
     assert [call[0] for call in calls] == ["srun", "scontrol"]
     assert calls[1] == ["scontrol", "requeue", "1234"]
 
 
-def test_the_script_outlives_a_signal_to_itself(tmp_path):
-    ended, calls = sbatch(tmp_path, 42, before="kill -TERM $PPID; sleep 0.2")
+def test_the_script_outlives_a_signal_to_itself(command, tmp_path):
+    ended, calls = sbatch(command, tmp_path, 42, before="kill -TERM $PPID; sleep 0.2")
     assert ended == 42
     assert calls[-1] == ["scontrol", "requeue", "1234"]
