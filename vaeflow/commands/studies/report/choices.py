@@ -16,8 +16,8 @@ _METRICS = (
     "validation/negative_log_likelihood",
     "evaluation/negative_log_likelihood",
 )
-# A score has its protocol in the brackets.
-_SCORE = re.compile(r"[^\[]+\[(?:.*,)?(?:pool|published)(?:,.*)?\]")
+# A score has its protocol in the brackets, and one of `study.compare` the runs that were compared.
+_SCORE = re.compile(r"[^\[]+\[(?:.*,)?(?:pool|published|seeds|all)(?:,.*)?\]")
 # The main measures of an evaluation, and those of the training where nothing was evaluated.
 _MAIN = re.compile(
     r"(?:negative_elbo_nats|nll_is(?!1_)\d+_nats|negative_log_likelihood_nats|bits_per_code|active_units"
