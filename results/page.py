@@ -9,7 +9,7 @@ hand: a test compares it with the records.
 import argparse
 import pathlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from benchmarks import report as comparison
@@ -136,15 +136,26 @@ def _of_study(folder: pathlib.Path, results: pathlib.Path) -> list[str]:
     """Writes the section of a study: a row for each point, with the measures that its own page shows."""
     facts, found = records.study(folder)
     where = f"../results/{folder.relative_to(results).as_posix()}/study"
-    made_with = [[name, ", ".join(values) or "unknown"] for name, values in facts["made_with"].items()]
-    command = facts["command"] or "not recorded"
+    runs = [each for point in found for each in point.findings]
+    made = [each.outcome.record for each in runs if each.outcome.record]
+    made_with = {
+        "seeds": ", ".join(map(str, sorted({each.seed for each in runs}))),
+        "revision": _different(record["revision"] or "unknown" for record in made),
+        "machine": _different(map(_machine, made)),
+        "versions": _different(map(_versions, made)),
+        "time": page.duration(sum(each.seconds or 0.0 for each in runs)),
+    }
     return [
         f"## Study {facts['name']}",
-        f"    {command}",
-        page.rows([["", ""], *made_with, ["time", page.duration(facts["seconds"])]]),
+        f"    {facts['command'] or 'not recorded'}",
+        page.rows([["", ""], *([name, text] for name, text in made_with.items())]),
         *page.tables_of_points(found, facts["columns"]),
         f"[study.md]({where}.md) has the best runs and pictures, [study.csv]({where}.csv) all measures.",
     ]
+
+
+def _different(texts: Iterable[str]) -> str:
+    return "; ".join(dict.fromkeys(texts))
 
 
 def _of_comparison(report: dict[str, Any]) -> list[str]:

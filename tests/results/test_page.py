@@ -9,12 +9,14 @@ import pytest
 from results import page, records
 from tests.fixtures import study_outcomes
 from tests.results.test_records import record, write, write_study
+from vaeflow.commands.studies.report import tables
 
 RESULTS, BENCHMARKS = page.REPOSITORY / "results", page.REPOSITORY / "benchmarks/results.json"
 PUBLISHED, MODELS = ((page.REPOSITORY / name).read_text("utf-8") for name in (page.PAGE, page.MODELS))
 README = (page.REPOSITORY / "README.md").read_text("utf-8")
 REPEAT = "run `python -m results.page`"
 GROUPS = records.groups(RESULTS)
+STUDIES = [path.parent for path in sorted(RESULTS.rglob(records.STUDY))]
 
 
 def made(folder):
@@ -63,6 +65,12 @@ def test_a_row_has_mean_and_deviation_of_its_records(group):
         assert seeds == ", ".join(str(each["seed"]) for each in files)
 
 
+@pytest.mark.parametrize("folder", STUDIES, ids=lambda folder: folder.name)
+def test_the_table_of_a_study_is_that_of_its_records(folder):
+    _, points = records.study(folder)
+    assert tables.of_points(points) == (folder / "study.csv").read_text("utf-8")
+
+
 def test_every_figure_of_a_table_of_the_readme_has_its_source():
     assert len(rows_of_figures(README)) >= 7
     assert without_source(README, PUBLISHED) == []
@@ -100,6 +108,8 @@ def test_a_study_has_a_row_for_each_point(tmp_path):
     text = made(tmp_path)
     assert "## Study made-up" in text
     assert "| 4 | 3 | 0.30 ± 0.10 (0.05 to 0.55) |" in text
+    for row in ("| seeds | 0, 1, 2 |", "| revision | 0123abcd |", "| time | 9 min |"):
+        assert row in text.splitlines(), row
     assert "](../results/beta/study.md)" in text
 
 
