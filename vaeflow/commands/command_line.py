@@ -193,13 +193,13 @@ def load_trained(root: str, values: absl_flags.FlagValues) -> str:
     return folder
 
 
-def call(root: str, values: absl_flags.FlagValues, **arguments: Any) -> None:
+def call(root: str, values: absl_flags.FlagValues, **arguments: Any) -> Any:
     """Splits the devices if the flags ask for it, and calls a command; see `config.call`."""
-    if values.virtual_devices:
+    if getattr(values, "virtual_devices", None):
         from vaeflow.devices import strategies  # Imports TensorFlow, which `--help` must not.
 
         strategies.split_devices(values.virtual_devices)
-    config.call(root, **arguments)
+    return config.call(root, **arguments)
 
 
 def workdir(values: absl_flags.FlagValues, prefix: str = "") -> str:

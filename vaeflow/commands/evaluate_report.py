@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from vaeflow import trained
+from vaeflow import config, trained
 from vaeflow.analysis.examples import Examples
 from vaeflow.runs import files
 from vaeflow.runs.escaping import printable
@@ -51,6 +51,7 @@ def made(
         "seed": examples.seed,
         "num_replicas": run.strategy.num_replicas_in_sync,
         **({"feature_nets": nets} if nets else {}),
+        "configuration": config.text_of("evaluate"),
         "metrics": {
             name if "[" in name else f"{name}[{binarization}]": float(value)
             for name, value in results.items()

@@ -16,6 +16,7 @@ from vaeflow.config.loading import (
     plugins_in_force,
     read,
     text_in_force,
+    text_of,
     values_checked,
     values_of,
 )
@@ -34,6 +35,7 @@ __all__ = [
     "plugins_in_force",
     "read",
     "text_in_force",
+    "text_of",
     "values_checked",
     "values_of",
 ]

@@ -49,6 +49,11 @@ def check(root: str, bindings: Sequence[Binding]) -> Checked:
     return Checked(kept, [binding for binding in kept if binding.key in reach.used], warnings)
 
 
+def keys_read(root: str, bindings: Sequence[Binding]) -> set[Key]:
+    """Returns the keys of the bindings that a command reads, of a checked configuration."""
+    return Reach(root, _last_of_each(bindings)).used
+
+
 def _report(problems: Iterable[str]) -> None:
     """Raises one error that lists the problems, if there are any."""
     # Not more: to find the nearest name takes a while.

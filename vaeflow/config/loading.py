@@ -220,6 +220,12 @@ def text_in_force() -> str:
     return _in_force.text
 
 
+def text_of(root: str) -> str:
+    """Returns the part of the configuration in force that a command reads itself, as one gin text."""
+    used = check.keys_read(root, _in_force.bindings)
+    return syntax.format_statements([], [binding for binding in _in_force.bindings if binding.key in used])
+
+
 def plugins_in_force() -> tuple[str, ...]:
     """Returns the plug-in modules that were loaded for the configuration in force."""
     return _in_force.plugins

@@ -114,8 +114,13 @@ def reader(folder: pathlib.Path) -> Generator[Any]:
         yield tf.train.load_checkpoint(str(safe / VARIABLES))
 
 
-def restore(checkpoint: tf.train.Checkpoint, path: pathlib.Path) -> str | None:
+def restore(checkpoint: tf.train.Checkpoint, path: pathlib.Path, casts: bool = False) -> str | None:
     """Reads the files of a checkpoint into its variables.
+
+    Args:
+      checkpoint: holds the variables.
+      path: the folder of the checkpoint.
+      casts: whether variables of another precision are accepted.
 
     Returns:
       What is wrong with the files; None if all is well.
@@ -126,6 +131,10 @@ def restore(checkpoint: tf.train.Checkpoint, path: pathlib.Path) -> str | None:
     try:
         with reader(path) as variables:
             reason = _disagreement(checkpoint, variables.get_variable_to_shape_map())
+            if reason is None and casts:
+                for name, variable in variables_of(checkpoint).items():
+                    variable.assign(tf.cast(variables.get_tensor(name), variable.dtype))
+                return None
         if reason is None:
             with literal(path) as safe:
                 checkpoint.read(str(safe / VARIABLES)).assert_consumed()
@@ -148,12 +157,7 @@ def _disagreement(checkpoint: tf.train.Checkpoint, found: Mapping[str, Sequence[
       checkpoint: holds lists of variables.
       found: the shapes of what the checkpoint's files hold, by TensorFlow's names.
     """
-    view = tf.train.TrackableView
-    expected = {
-        key(f"{part}/{index}"): list(variable.shape)
-        for part, variables in view.children(checkpoint).items()
-        for index, variable in view.children(variables).items()
-    }
+    expected = {name: list(variable.shape) for name, variable in variables_of(checkpoint).items()}
     names = {name for name in found if _SUFFIX in name}
     for name in sorted(names & set(expected)):
         if list(found[name]) != expected[name]:
@@ -161,6 +165,16 @@ def _disagreement(checkpoint: tf.train.Checkpoint, found: Mapping[str, Sequence[
     if names != set(expected):
         return f"it holds {len(names)} variables, the model and its optimizer have {len(expected)}"
     return None
+
+
+def variables_of(checkpoint: tf.train.Checkpoint) -> dict[str, Any]:
+    """Returns the variables of a checkpoint that holds lists of them, by TensorFlow's names."""
+    view = tf.train.TrackableView
+    return {
+        key(f"{part}/{index}"): variable
+        for part, variables in view.children(checkpoint).items()
+        for index, variable in view.children(variables).items()
+    }
 
 
 def key(name: str) -> str:

@@ -9,7 +9,7 @@ from vaeflow.errors import ConfigurationError
 from vaeflow.runs import json_files
 
 NAME = "data.json"
-_PARTS = {"splits": json_files.TEXT_BY_NAME}
+PARTS = {"splits": json_files.TEXT_BY_NAME}
 
 
 def check(folder: pathlib.Path, found: Mapping[str, str], allow_change: bool) -> None:
@@ -24,7 +24,7 @@ def check(folder: pathlib.Path, found: Mapping[str, str], allow_change: bool) ->
       ConfigurationError: it has changed; the message shows both.
     """
     try:
-        known = json_files.read(folder / NAME, _PARTS)["splits"]
+        known = json_files.read(folder / NAME, PARTS)["splits"]
     except FileNotFoundError:
         return
     except (OSError, ValueError) as error:

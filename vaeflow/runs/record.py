@@ -30,6 +30,7 @@ _RESULT = {
     "wall_seconds": json_files.NUMBER,
     "weights_sha256": json_files.TEXT,
 }
+_EVALUATION = "evaluation.json"
 _NAME = re.compile(r"[\w+-][\w.+,=-]*")
 _LONGEST_NAME = 200
 
@@ -82,7 +83,6 @@ def make(workdir: str) -> dict[str, Any]:
     result = _finished(folder, history)
     digest = result.pop("weights_sha256")
     seed = _SEED.search(_text(folder, "operative_config.gin"))
-    evaluation = folder / "evaluation.json"
     return {
         "command": as_typed(environment.pop("command")),
         "seed": int(seed[1]) if seed else None,
@@ -96,11 +96,19 @@ def make(workdir: str) -> dict[str, Any]:
         "run": environment,
         "seconds": result["wall_seconds"],
         "metrics": result,
-        "evaluation": _json(folder, evaluation.name, {}) if evaluation.exists() else None,
+        "evaluation": _evaluation(folder) if (folder / _EVALUATION).exists() else None,
         "history": _evaluations(history),
         "weights_sha256": digest,
         "configuration": without_paths(configuration).splitlines(),
     }
+
+
+def _evaluation(folder):
+    """Returns what `evaluation.json` holds."""
+    found = _json(folder, _EVALUATION, {}, {"configuration": json_files.TEXT})
+    if "configuration" in found:
+        found["configuration"] = without_paths(found["configuration"]).splitlines()
+    return found
 
 
 def _evaluations(history):
@@ -140,9 +148,9 @@ def _text(folder, name):
         raise ConfigurationError(f"{folder / name} cannot be read: {error}") from error
 
 
-def _json(folder, name, required):
+def _json(folder, name, required, optional=None):
     try:
-        return json_files.parse(_text(folder, name).encode(), required)
+        return json_files.parse(_text(folder, name).encode(), required, optional)
     except json_files.MalformedError as error:
         raise ConfigurationError(f"{folder / name} is not what a run writes: {error}") from error
 

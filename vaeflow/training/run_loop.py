@@ -8,6 +8,7 @@ from vaeflow.devices import replicas
 from vaeflow.errors import Preempted, user_code
 from vaeflow.runs.watchdog import Watchdog
 from vaeflow.training.pace import Pace
+from vaeflow.training.trainer import Trainer
 
 
 def train_to_end(run: RunContext, callbacks: Sequence[Callback], watchdog: Watchdog) -> None:
@@ -31,7 +32,7 @@ def train_to_end(run: RunContext, callbacks: Sequence[Callback], watchdog: Watch
     pace = Pace(trainer.strategy)
     # Totals without a step to come: the run was ended in what follows its last step.
     while trainer.step < run.num_steps or trainer.totals.num_steps:
-        if not _train_to(_next_stop(trainer, run.num_steps, callbacks), run, pace, watchdog):
+        if not _train_to(next_stop(trainer, run.num_steps, callbacks), run, pace, watchdog):
             break
         metrics = _metrics(trainer, trainer.totals)
         due = [callback for callback in callbacks if _call(callback, "is_due", run)]
@@ -39,7 +40,7 @@ def train_to_end(run: RunContext, callbacks: Sequence[Callback], watchdog: Watch
         trainer.take_totals()
         for callback in due:
             watchdog.progress(f"{type(callback).__name__} after step {trainer.step}")
-            metrics |= _measured(callback, run)
+            metrics |= measured(callback, run)
         progress = {
             "step": trainer.step,
             "examples_seen": trainer.step * trainer.settings.batch_size,
@@ -62,29 +63,39 @@ def train_to_end(run: RunContext, callbacks: Sequence[Callback], watchdog: Watch
         )
 
 
-def _call(callback, method, *arguments):
-    with user_code.running(callback, method):
-        return getattr(callback, method)(*arguments)
+def next_stop(trainer: Trainer, num_steps: int, callbacks: Sequence[Callback]) -> int:
+    """Returns the step to which a loop goes: that of a log, a callback, or the end."""
+    cadences = [trainer.settings.steps_per_loop]
+    cadences += [callback.every_steps for callback in callbacks if callback.every_steps]
+    # Of a loop that was saved at its end, what follows is still to come.
+    if trainer.totals.num_steps and any(trainer.step % cadence == 0 for cadence in cadences):
+        return trainer.step
+    return min(*((trainer.step // cadence + 1) * cadence for cadence in cadences), num_steps)
 
 
-def _measured(callback, run):
-    """Returns what a callback measured, a dict of floats."""
+def measured(callback: Callback, run: RunContext) -> dict[str, float]:
+    """Returns what a callback measures of a run as it stands; what it gives is checked."""
     metrics = _call(callback, "measure", run)
     if not isinstance(metrics, dict):
         problem = f"must return a dict of floats, it returned {metrics!r}"
         raise user_code.wrong(callback, "measure", problem)
-    measured = {}
+    found = {}
     for name, value in metrics.items():
         try:
-            measured[name] = float(value)
+            found[name] = float(value)
         except (TypeError, ValueError):
-            measured[name] = None
-        if measured[name] is None or not isinstance(name, str):
+            found[name] = None
+        if found[name] is None or not isinstance(name, str):
             problem = (
                 f"gives the metric {name!r} as {user_code.described(value)}; it must be a name and a number"
             )
             raise user_code.wrong(callback, "measure", problem)
-    return measured
+    return found
+
+
+def _call(callback, method, *arguments):
+    with user_code.running(callback, method):
+        return getattr(callback, method)(*arguments)
 
 
 def _train_to(stop, run, pace, watchdog):
@@ -134,13 +145,3 @@ def _metrics(trainer, totals):
         **{f"train/{name}": mean for name, mean in totals.means().items()},
         **{f"train/{name}": rate for name, rate in trainer.learning_rates().items()},
     }
-
-
-def _next_stop(trainer, num_steps, callbacks):
-    """Returns the step to which a loop goes: that of a log, a callback, or the end."""
-    cadences = [trainer.settings.steps_per_loop]
-    cadences += [callback.every_steps for callback in callbacks if callback.every_steps]
-    # Of a loop that was saved at its end, what follows is still to come.
-    if trainer.totals.num_steps and any(trainer.step % cadence == 0 for cadence in cadences):
-        return trainer.step
-    return min(*((trainer.step // cadence + 1) * cadence for cadence in cadences), num_steps)

@@ -187,7 +187,8 @@ class Trainer:
         """
         self.step = step
         self.totals = totals if totals.sums.keys() == set(self._metric_names) else _NOTHING_YET
-        self._loop = None
+        if not self.resident:  # Streamed batches come in their order only.
+            self._loop = None
 
     def averaged_weights(self) -> contextlib.AbstractContextManager[None]:
         """Replaces the weights with their moving average, if there is one, inside the `with` block."""

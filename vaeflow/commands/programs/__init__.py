@@ -10,6 +10,7 @@ NAMES = (
     "export",
     "study",
     "benchmark",
+    "verify",
     "record",
     "list",
     "local-cluster",

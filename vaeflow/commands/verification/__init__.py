@@ -1,0 +1,1 @@
+"""What `vaeflow verify` compares, part by part, and the report of it."""
