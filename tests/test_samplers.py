@@ -58,6 +58,7 @@ def fit_sampler(sampler, *, model=None, embedding=None, seed=0):
 ALL = [samplers.PriorSampler, samplers.AggregatePosteriorSampler, samplers.GaussianMixtureSampler]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", ALL)
 def test_a_seed_gives_the_same_samples_and_another_others(make):
     first = fit_sampler(make()).sample(50, seed=7)
@@ -127,6 +128,7 @@ def test_a_mixture_is_recovered(covariance_type):
     assert np.mean(nearest[1:] != nearest[:-1]) > 0.5
 
 
+@pytest.mark.slow
 def test_one_latent():
     data = make_embedding()
     parts = (data.parameters["mean"], data.parameters["log_variance"], data.latents)
@@ -195,6 +197,7 @@ def test_codes_of_a_model_with_latents_are_refused():
         CodeSampler().fit(VAE(), None, 0)
 
 
+@pytest.mark.slow
 def test_a_map_of_codes_has_the_noise_of_its_number():
     """Number 64 begins the second block of 64 rows."""
     sampler = CodeSampler(top_p=0.9)

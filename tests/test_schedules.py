@@ -170,6 +170,7 @@ def test_without_a_run_the_length_must_be_set():
         LinearSchedule()(3)
 
 
+@pytest.mark.slow
 def test_the_schedules_of_a_run_end_with_it(tmp_path):
     """With a length of their own, shortening the run alone leaves the learning rate high."""
 

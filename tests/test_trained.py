@@ -189,6 +189,7 @@ def test_precision_is_that_of_the_run_and_ends_with_it(tmp_path):
     assert (keras.config.floatx(), keras.config.dtype_policy().name) == ("float32", "float32")
 
 
+@pytest.mark.slow
 def test_a_run_from_python_cannot_be_read_back_without_its_configuration(tmp_path):
     tiny_runs.train(tmp_path)
     with pytest.raises(ConfigurationError, match=r"no config.gin that binds `train.model`"):

@@ -62,12 +62,14 @@ def test_it_does_not_depend_on_the_batch_size(subject, batch_size):
     np.testing.assert_allclose(one.latents, other.latents, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_the_seed_keys_the_samples_only(subject):
     one, other = codes(subject), codes(subject, seed=4)
     np.testing.assert_array_equal(one.center, other.center)
     assert np.abs(one.latents - other.latents).min(axis=1).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_some_examples_are_spread_over_the_split(subject):
     some = codes(subject, num_examples=5)
     assert some.indices.tolist() == [0, 4, 8, 12, 16]

@@ -95,6 +95,7 @@ def test_the_features_are_those_of_the_whole_split_at_once(path, batch_size):
     np.testing.assert_allclose(second, samples, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_distances_do_not_depend_on_the_batch_size(path):
     def results(batch_size):
         shared = net(path)

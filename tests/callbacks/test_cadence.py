@@ -42,6 +42,7 @@ def test_loops_are_cut_at_every_cadence(tmp_path):
     assert [line["step"] for line in tiny_runs.metrics_lines(tmp_path)] == each.steps
 
 
+@pytest.mark.slow
 def test_cadences_count_from_the_first_step_of_the_run_after_a_resumption(tmp_path):
     tiny_runs.train(tmp_path, num_steps=12, callbacks=[Checkpoints(5)])
     record = Record(5)

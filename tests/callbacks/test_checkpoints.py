@@ -28,6 +28,7 @@ def steps(folder):
     return sorted(int(path.name.removeprefix("step-")) for path in (folder / "checkpoints").iterdir())
 
 
+@pytest.mark.slow
 def test_it_saves_when_due_and_at_the_end(tmp_path):
     tiny_runs.train(tmp_path, num_steps=17, callbacks=[Checkpoints(5, keep=10)])
     assert steps(tmp_path) == [5, 10, 15, 17]
@@ -37,12 +38,14 @@ def test_it_saves_when_due_and_at_the_end(tmp_path):
     assert record["metrics"]["train/loss"] == line["train/loss"]
 
 
+@pytest.mark.slow
 def test_it_keeps_the_newest_and_the_best(tmp_path):
     scores = Score({5: 3.0, 10: 1.0, 15: 2.0, 20: 4.0})
     tiny_runs.train(tmp_path, num_steps=30, callbacks=[scores, Checkpoints(5, keep=2, best_metric="score")])
     assert steps(tmp_path) == [10, 25, 30]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("best_metric", "advice"),
     [
@@ -62,6 +65,7 @@ def test_a_metric_that_nothing_measures_is_told_once(tmp_path, caplog, best_metr
         assert found[0].endswith(advice)
 
 
+@pytest.mark.slow
 def test_what_a_killed_run_left_is_removed_though_no_step_is_left(tmp_path):
     """Where only a later save removed it, it would stay."""
     tiny_runs.train(tmp_path, callbacks=[Checkpoints(5)])
@@ -74,6 +78,7 @@ def test_what_a_killed_run_left_is_removed_though_no_step_is_left(tmp_path):
     assert (tmp_path / "result.json").exists()
 
 
+@pytest.mark.slow
 def test_without_it_nothing_is_saved(tmp_path):
     tiny_runs.train(tmp_path)
     assert not (tmp_path / "checkpoints").exists()
@@ -93,6 +98,7 @@ class Unreadable(tiny_runs.MemoryDataset):
         return super().load(name)
 
 
+@pytest.mark.slow
 def test_the_best_is_chosen_on_validation_images_and_test_images_are_not_read(tmp_path):
     dataset = Unreadable(tiny_runs.images(40), None, validation_fraction=0.25)
     with tiny_runs.untraced():
@@ -103,6 +109,7 @@ def test_the_best_is_chosen_on_validation_images_and_test_images_are_not_read(tm
     assert not any(name.startswith("evaluation/") for line in lines for name in line)
 
 
+@pytest.mark.slow
 def test_without_validation_images_no_checkpoint_is_the_best(tmp_path):
     """Otherwise the test images would choose what they then measure."""
     with tiny_runs.untraced():

@@ -25,6 +25,7 @@ def cells(picture, size):
     )
 
 
+@pytest.mark.slow
 def test_sizes_steps_and_content(tmp_path):
     kept = []
 
@@ -55,6 +56,7 @@ def test_sizes_steps_and_content(tmp_path):
     assert all(np.any(row[0] != row[-1]) for row in cells(traversals, 8))
 
 
+@pytest.mark.slow
 def test_tensorboard_shows_the_same_pictures(tmp_path):
     tiny_runs.train(tmp_path, num_steps=10, callbacks=[Images(5, num_examples=8)])
     events = EventAccumulator(str(tmp_path / "tensorboard"), size_guidance={"tensors": 0})
@@ -66,6 +68,7 @@ def test_tensorboard_shows_the_same_pictures(tmp_path):
         np.testing.assert_array_equal(picture, png(tmp_path / "images" / f"{name}-00000010.png"))
 
 
+@pytest.mark.slow
 def test_sprites_and_a_limit_on_traversals(tmp_path):
     tiny_runs.train(
         tmp_path,
@@ -83,6 +86,7 @@ def test_sprites_and_a_limit_on_traversals(tmp_path):
     }
 
 
+@pytest.mark.slow
 def test_it_does_not_change_the_training(tmp_path):
     with_images = tiny_runs.train(tmp_path / "one", callbacks=[Images(5)])
     assert with_images["weights_sha256"] == tiny_runs.train(tmp_path / "other")["weights_sha256"]

@@ -15,6 +15,7 @@ from vaeflow.callbacks import Callback, Evaluation, Progress, progress
 from vaeflow.errors import Preempted
 
 
+@pytest.mark.slow
 def test_a_bar_in_a_terminal(tmp_path, monkeypatch):
     with terminal(monkeypatch) as written:
         tiny_runs.train(tmp_path, callbacks=[Progress(), Evaluation(20)])
@@ -35,6 +36,7 @@ def test_a_bar_in_a_terminal(tmp_path, monkeypatch):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("columns", [40, 80])
 def test_every_number_is_whole_on_a_narrow_terminal(tmp_path, monkeypatch, columns):
     with terminal(monkeypatch, columns) as written:
@@ -53,6 +55,7 @@ def test_the_terms_of_the_model_and_nothing_else_are_shown():
     assert progress._terms(metrics) == ["loss 3", "mmd 0"]
 
 
+@pytest.mark.slow
 def test_the_prompt_of_the_shell_comes_below_the_bar(tmp_path, monkeypatch):
     with terminal(monkeypatch) as written:
         tiny_runs.train(tmp_path, callbacks=[Progress()])
@@ -60,6 +63,7 @@ def test_the_prompt_of_the_shell_comes_below_the_bar(tmp_path, monkeypatch):
     assert screens(written())[-1][-1] == "$"
 
 
+@pytest.mark.slow
 def test_plain_lines_without_a_terminal(tmp_path, monkeypatch):
     stream = io.StringIO()
     monkeypatch.setattr(sys, "stderr", stream)
@@ -77,6 +81,7 @@ def test_plain_lines_without_a_terminal(tmp_path, monkeypatch):
     assert "█" not in stream.getvalue()
 
 
+@pytest.mark.slow
 def test_plain_lines_are_rare_but_the_last_step_has_one(tmp_path, monkeypatch):
     stream = io.StringIO()
     monkeypatch.setattr(sys, "stderr", stream)
@@ -85,6 +90,7 @@ def test_plain_lines_are_rare_but_the_last_step_has_one(tmp_path, monkeypatch):
     assert steps == ["step 1/20", "step 20/20"]
 
 
+@pytest.mark.slow
 def test_a_run_stopped_early_leaves_the_line(tmp_path, monkeypatch):
     class Terminate(Callback):
         def on_log(self, run, metrics):

@@ -20,12 +20,14 @@ class StopAt(Callback):
             run.stop("the time limit")
 
 
+@pytest.mark.slow
 def test_a_callback_ends_the_run_with_its_reason_and_the_state_saved(tmp_path):
     with pytest.raises(Preempted, match="the time limit at step 10: the state is saved"):
         tiny_runs.train(tmp_path, callbacks=[Checkpoints(), StopAt(10)])
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-00000010"]
 
 
+@pytest.mark.slow
 def test_the_same_command_resumes_after_a_callback_ended_the_run(tmp_path):
     with pytest.raises(Preempted):
         tiny_runs.train(tmp_path, callbacks=[Checkpoints(), StopAt(10)])

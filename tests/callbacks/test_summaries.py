@@ -58,6 +58,7 @@ def text(folder, tag):
     return accumulator.Tensors(tag)[0].tensor_proto.string_val[0].decode()
 
 
+@pytest.mark.slow
 def test_scalars_have_the_keys_and_values_of_the_metrics(tmp_path):
     tiny_runs.train(tmp_path, callbacks=[Evaluation(10), Summaries()])
     shown = scalars(tmp_path)
@@ -68,11 +69,13 @@ def test_scalars_have_the_keys_and_values_of_the_metrics(tmp_path):
     assert not any(shown.values())
 
 
+@pytest.mark.slow
 def test_a_cadence(tmp_path):
     tiny_runs.train(tmp_path, num_steps=25, callbacks=[Summaries(10)])
     assert list(scalars(tmp_path)["train/loss"]) == [10, 20, 25]
 
 
+@pytest.mark.slow
 def test_the_configuration_and_the_run_as_text(tmp_path, configured):
     tiny_runs.train(tmp_path, callbacks=[Summaries()])
     shown = text(tmp_path, "configuration").splitlines()
@@ -90,6 +93,7 @@ def session(folder):
     return plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info
 
 
+@pytest.mark.slow
 def test_hyperparameters(tmp_path, configured):
     tiny_runs.train(tmp_path, callbacks=[Summaries()])
     values = session(tmp_path).hparams
@@ -106,6 +110,7 @@ def test_hyperparameters(tmp_path, configured):
     }
 
 
+@pytest.mark.slow
 def test_the_hyperparameters_are_those_of_the_newest_session(tmp_path, configured):
     """TensorBoard shows the first that it finds: those of before `--allow_config_change`."""
     settings = {"callbacks": [Summaries(), Checkpoints(5)]}
@@ -115,6 +120,7 @@ def test_the_hyperparameters_are_those_of_the_newest_session(tmp_path, configure
     assert session(tmp_path).hparams["Adam.learning_rate"].number_value == 0.5
 
 
+@pytest.mark.slow
 def test_two_runs_of_one_folder_name_are_two_trials(tmp_path):
     for name in "ab":
         tiny_runs.train(tmp_path / name / "run", num_steps=5, callbacks=[Summaries()])
@@ -123,6 +129,7 @@ def test_two_runs_of_one_folder_name_are_two_trials(tmp_path):
     assert first != second
 
 
+@pytest.mark.slow
 def test_a_resumed_run_goes_on_in_the_same_folder(tmp_path):
     settings = {"callbacks": [Summaries(), Checkpoints(5)]}
     tiny_runs.train(tmp_path, num_steps=10, **settings)
@@ -143,6 +150,7 @@ class Break(Callback):
             raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [4, 8])
 def test_what_a_killed_run_wrote_after_its_last_checkpoint_is_forgotten(tmp_path, step):
     """Without the start of a session, steps up to `step` are there twice."""

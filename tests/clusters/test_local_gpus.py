@@ -22,6 +22,7 @@ def test_no_two_workers_use_one_gpu(monkeypatch, gpus, expected):
     assert local._share_gpus(2) == expected
 
 
+@pytest.mark.slow
 def test_gpus_are_counted_where_none_are_chosen(monkeypatch, tmp_path):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)

@@ -32,6 +32,7 @@ def train(folder, *parameters):
     return run("train", f"--gin_file={folder}/tiny.gin", f"--workdir={folder}/run", *parameters)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("callbacks", "message"),
     [
@@ -54,6 +55,7 @@ def finished(tmp_path_factory):
     return trained_runs.trained_folder(tmp_path_factory.mktemp("finished"))
 
 
+@pytest.mark.slow
 def test_an_evaluation_that_is_not_finite_is_not_written(finished, monkeypatch, capsys):
     monkeypatch.setattr(Evaluator, "evaluate", lambda self: {"negative_elbo": math.nan, "kl": 1.0})
     assert run("evaluate", f"--workdir={finished}", "--gin_param=evaluate.num_samples = []") == 3

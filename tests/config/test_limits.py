@@ -86,6 +86,7 @@ def test_the_words_of_all_files_count_together(toys):
     assert "more than 20,000 words" in found
 
 
+@pytest.mark.slow
 def test_a_value_within_the_limits_is_read(toys):
     chain = numbered("m{0} = %m{1}\n", limits.LONGEST_CHAIN - 2) + f"m{limits.LONGEST_CHAIN - 2} = 1\n"
     (toys / "x.gin").write_text(f"{GIVEN}{chain}rehearse.options = [%m0, {'1,' * 5000}]\n")

@@ -40,6 +40,7 @@ def by_use(split, batch_size, num_uses, **settings):
     ]
 
 
+@pytest.mark.slow
 def test_a_draw_belongs_to_an_example_and_an_epoch_whatever_the_batch():
     split = split_of(CHANGES)
     expected = by_use(split, 2, 4 * NUM)
@@ -85,6 +86,7 @@ def test_augmentations_of_one_class_draw_independently():
     assert 0.45 < twice.mean() < 0.55  # The same draws would undo one another.
 
 
+@pytest.mark.slow
 def test_a_color_does_not_move_a_crop():
     plain, colored = (by_use(split_of(changes), NUM, 50) for changes in (CHANGES[:2], CHANGES))
     with random.keyed(3, "augmentation 2: ColorJitter", 0, 0):
@@ -92,6 +94,7 @@ def test_a_color_does_not_move_a_crop():
     np.testing.assert_allclose(colored, 255 * expected, atol=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", [InMemorySplit(places.images(NUM)), Stream(NUM)])
 def test_streamed_batches_are_augmented_as_those_on_the_device(source):
     split = AugmentedSplit(source, CHANGES)

@@ -3,6 +3,7 @@
 import shutil
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from vaeflow.datasets import cache
@@ -60,6 +61,7 @@ def test_each_label_is_read_once():
     assert len(source.labelled) == NUM_EXAMPLES + 1  # 4 twice, in one batch.
 
 
+@pytest.mark.slow
 def test_in_a_pipeline_of_several_threads():
     source = CountingSplit()
     split = CachedSplit(source)

@@ -97,6 +97,7 @@ def stream(items, **options):
     return np.concatenate(list(batches.as_numpy_iterator())), retries
 
 
+@pytest.mark.slow
 def test_graphs_give_the_same_images_in_order():
     sizes = [(11, 13), (4, 4), (5, 9), (11, 3), (8, 8), (2, 3), (11, 12)]
     contents = [encode(NOISE[:height, :width], "PNG") for height, width in sizes]
@@ -105,6 +106,7 @@ def test_graphs_give_the_same_images_in_order():
     np.testing.assert_array_equal(images, [decode_image(data, "x", 3, (4, 4)) for data in contents])
 
 
+@pytest.mark.slow
 def test_what_fails_in_a_graph_is_retried_where_errors_have_names():
     good, large, bad = encode(NOISE[:4, :4]), encode(NOISE), b"words"
     images, retries = stream([good, good, good, large], fit=False)

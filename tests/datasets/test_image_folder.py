@@ -229,6 +229,7 @@ def test_own_size_must_be_the_same(tmp_path):
         read_images(load_split(tmp_path, image_size=None))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", [b"", b"these are words", b"\x89PNG\r\n\x1a\n" + bytes(50)])
 def test_what_was_damaged_later_is_named_inside_tf_data(tmp_path, content):
     for part in ("train", "test"):
@@ -250,6 +251,7 @@ def test_a_vanished_file_is_named(tmp_path):
         read_images(split)
 
 
+@pytest.mark.slow
 def test_the_order_of_a_batch_is_that_of_the_indices(tmp_path):
     for place in range(30):
         save_image(tmp_path / f"{place:02}.png", colour=(place,) * 3)

@@ -69,6 +69,7 @@ def test_the_patches_are_all_that_lie_in_the_region(coordinates, name):
     assert split.factors(np.arange(len(expected))).tolist() == [[place[0]] for place in expected]
 
 
+@pytest.mark.slow
 def test_they_are_those_of_scikit_learn():
     split = Photographs(64).load("train")
     assert split.num_examples == 281_008

@@ -26,6 +26,7 @@ def test_streamed_batches_follow_the_order(strategy, num_examples, batch_size, f
         np.testing.assert_array_equal(next(batches)["images"], split.array[expected.batch(step)])
 
 
+@pytest.mark.slow
 def test_streamed_batches_of_a_source_that_draws(strategy):
     split = RenderedSprites(image_size=16).load("train")
     order = ExampleOrder(split.num_examples, 6, seed=0)

@@ -48,6 +48,7 @@ def numpy_sprites(factors, size):
     return abs(turns.sum(-1)) > np.pi
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [64, 33])
 def test_images_match_an_independent_drawing(size):
     split = RenderedSprites(size).load("train")
@@ -61,6 +62,7 @@ def test_images_match_an_independent_drawing(size):
         assert ((image[..., 0] > 0) != numpy_sprites(factors, size)).sum() <= 1, factors
 
 
+@pytest.mark.slow
 def test_areas_and_centroids_follow_the_factors():
     split = RenderedSprites().load("train")
     indices = np.random.RandomState(1).randint(split.num_examples, size=2000)
@@ -114,6 +116,7 @@ def test_the_last_orientation_looks_like_the_first():
         np.testing.assert_array_equal(images[first], images[last])
 
 
+@pytest.mark.slow
 def test_an_index_gives_the_same_bits_in_any_batch():
     split = RenderedSprites().load("train")
     indices = np.random.RandomState(2).randint(split.num_examples, size=37)

@@ -63,6 +63,7 @@ def read_images(split, indices):
     return split.examples(tf.constant(indices, tf.int64)).numpy()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["tfrecord", "array_record"])
 def test_both_splits_are_read(folders, kind):
     dataset = TFDS("tiny_images", folders[kind], image_key="fixed", label_key="number")
@@ -91,6 +92,7 @@ def test_classes_have_the_size_of_their_feature(folders, kind):
         np.testing.assert_array_equal(np.concatenate(list(stream)), split.factors(np.arange(4)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["tfrecord", "array_record"])
 def test_integers_without_classes_have_the_size_of_the_training_split(folders, kind):
     settings = {"image_key": "fixed", "label_key": "number"}

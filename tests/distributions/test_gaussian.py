@@ -80,6 +80,7 @@ def test_kl_between_gaussians_is_its_integral():
     np.testing.assert_allclose(kl, integrand.sum(0) * 80 / 20_000, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_kl_is_the_mean_difference_of_log_densities():
     other_mean, other_log_variance = other_gaussian()
     one = Gaussian(tf.constant(MEAN), tf.constant(LOG_VARIANCE))

@@ -146,6 +146,7 @@ def test_the_trainer_names_what_failed():
     assert isinstance(caught.value.__cause__, KeyError)
 
 
+@pytest.mark.slow
 def test_the_trainer_names_what_a_graph_failed_in():
     trained = trainer(vaeflow.VAE(2, encoder=faulty_parts.LateEncoder()))
     with pytest.raises(ConfigurationError, match=r"`LateEncoder\.call` fails: InvalidArg") as caught:
@@ -153,6 +154,7 @@ def test_the_trainer_names_what_a_graph_failed_in():
     assert isinstance(caught.value.__cause__, tf.errors.InvalidArgumentError)
 
 
+@pytest.mark.slow
 def test_training_from_python_names_what_failed(tmp_path):
     dataset = tiny_runs.dataset()
     settings = {"num_steps": 2, "batch_size": 8, "callbacks": [faulty_parts.RaisingCallback()]}

@@ -63,6 +63,7 @@ def test_a_model_that_keras_cannot_save(tmp_path):
         write(module, model, tmp_path, ("keras",))
 
 
+@pytest.mark.slow
 def test_a_folder_that_cannot_be_written(tmp_path):
     model = models.VAE(2)
     model.build((None, 8, 8, 1))

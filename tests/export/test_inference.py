@@ -51,6 +51,7 @@ def examples(module, count):
     return images.astype(module.dtype.as_numpy_dtype)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_a_saved_model_computes_what_the_model_does(tmp_path, name):
     model, module = make_module(name)
@@ -143,6 +144,7 @@ def test_a_model_that_reads_labels_takes_them_in_all_functions():
     assert np.abs(one - other).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_codes_go_in_and_out(tmp_path):
     model, module = perturbed(small_codes.small(layers.ResidualQuantizer(num_codes=7, depth=2)), (8, 8, 1))
     assert (module.code_sizes, module.code_shape) == ((7, 7), (2, 2, 2))
@@ -161,6 +163,7 @@ def test_a_model_without_codes_has_no_functions_of_codes():
     assert make_module()[1].function_names == ("encode", "decode", "reconstruct", "sample")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("precision", "dtype"), [("mixed_bfloat16", "float32"), ("float64", "float64")])
 def test_precisions(tmp_path, precision, dtype):
     keras.config.set_dtype_policy(precision)
@@ -181,6 +184,7 @@ def test_precisions(tmp_path, precision, dtype):
     np.testing.assert_allclose(outputs["reconstructions"], expected, atol=tolerance)
 
 
+@pytest.mark.slow
 def test_another_size_is_refused_by_tensorflow(tmp_path):
     loaded = saved(make_module()[1], tmp_path)
     with pytest.raises(TypeError, match=r"8, 8, 1"):

@@ -171,6 +171,7 @@ def place(tmp_path):
     return write
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", NAMED)
 def test_names_that_are_patterns_elsewhere_are_read(place, kind, clock):
     for name in PLAIN_NAMES:

@@ -52,6 +52,7 @@ def test_a_file_that_is_read_reads_back_as_it_was_written(toys, count):
     assert num_read > count / 50
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", COUNTS)
 def test_parameters(toys, count):
     (toys / "x.gin").write_text(TOYS)

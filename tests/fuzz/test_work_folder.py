@@ -122,6 +122,7 @@ def read_all(path):
     assert [line["step"] for line in folder.read_metrics()] == [step for step in steps if step <= 15]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [150, pytest.param(3_000, marks=pytest.mark.fuzz)])
 def test_damaged_logs_are_read_or_refused_in_one_line(run_folder, tmp_path, count):
     choice = random.Random(count)

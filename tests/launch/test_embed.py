@@ -154,6 +154,7 @@ def test_a_second_call_replaces_the_first(folder):
     assert len(table(folder)[1]) == 11
 
 
+@pytest.mark.slow
 def test_without_factors_and_in_double_precision(plain):
     assert run_embed(plain, "embed.seed = 5") == 0
     found = arrays(plain)
@@ -196,6 +197,7 @@ def test_a_bad_setting_is_refused(plain, capsys, monkeypatch, parameter, message
     assert "Traceback" not in error
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_what_was_there(folder, capsys):
     assert run_embed(folder) == 0
     before = arrays(folder)

@@ -66,6 +66,7 @@ def drawn(folder):
     return arrays(folder)
 
 
+@pytest.mark.slow
 def test_files_and_pictures(folder, drawn):
     samples = folder / "samples"
     assert {path.name for path in samples.iterdir()} == FILES
@@ -182,6 +183,7 @@ def test_two_replicas_draw_the_same(folder, drawn, tmp_path):
         np.testing.assert_allclose(again[name], array, rtol=1e-3, atol=1e-4, err_msg=name)
 
 
+@pytest.mark.slow
 def test_seeds_and_settings(folder, drawn):
     mixture = "sample.samplers = [@PriorSampler(), @GaussianMixtureSampler(), @a/GaussianMixtureSampler()]"
     settings = [

@@ -12,6 +12,7 @@ def folder(tmp_path_factory):
     return trained_runs.trained_folder(tmp_path_factory.mktemp("grey"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("parameter", "message"),
     [
@@ -46,6 +47,7 @@ def test_bad_settings_are_refused_before_the_model_is_restored(
     assert "Traceback" not in error
 
 
+@pytest.mark.slow
 def test_more_components_than_images(folder, capsys):
     parameters = ["sample.samplers = [@GaussianMixtureSampler()]", "sample.num_fit_examples = 9"]
     assert trained_runs.call_sample(folder, *parameters) == 2

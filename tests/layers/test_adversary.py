@@ -146,6 +146,7 @@ def test_faulty_settings_are_refused(arguments, error, message):
         built(**arguments)
 
 
+@pytest.mark.slow
 def test_the_default_discriminator_has_the_filters_and_the_patches_of_the_paper():
     """C64-C128-C256-C512 and a last convolution, of which a logit sees 70x70 pixels."""
     discriminator = PatchDiscriminator(normalization=None)

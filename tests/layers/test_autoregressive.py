@@ -32,6 +32,7 @@ def jacobians(net, value, context):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("last_first", "not_before"), [(False, np.triu), (True, np.tril)])
 @pytest.mark.parametrize("hidden_units", WIDTHS)
 def test_an_output_depends_on_the_variables_before_its_own_in_the_order(hidden_units, last_first, not_before):
@@ -40,6 +41,7 @@ def test_an_output_depends_on_the_variables_before_its_own_in_the_order(hidden_u
         np.testing.assert_array_equal(not_before(jacobian), np.zeros_like(jacobian))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hidden_units", [(5,), (7, 11)])
 def test_with_a_unit_for_each_variable_it_depends_on_all_of_them(hidden_units):
     by_value, _ = jacobians(*made(5, hidden_units))

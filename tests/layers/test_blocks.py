@@ -60,6 +60,7 @@ def penalized_model():
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compiled", [False, True])
 def test_a_nested_loss_is_counted_once_in_each_pass(compiled):
     model = penalized_model()
@@ -76,6 +77,7 @@ def test_a_nested_loss_is_counted_once_in_each_pass(compiled):
         assert float(found[0]) == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["fit", "evaluate"])
 def test_keras_loops_add_it_once(method):
     model = penalized_model()
@@ -109,6 +111,7 @@ def test_weight_penalties_of_keras_layers_join_too():
     assert [float(loss) for loss in losses] == [pytest.approx(0.01 * np.sum(kernel**2), rel=1e-5)]
 
 
+@pytest.mark.slow
 def test_a_block_without_build_is_built_with_the_model(tmp_path):
     model = VAE(num_latents=2, encoder=Lazy())
     model.build((None, 4, 4, 1))

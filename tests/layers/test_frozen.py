@@ -84,6 +84,7 @@ def test_no_model_can_make_it_trainable(path):
     assert model.encoder.trainable is False
 
 
+@pytest.mark.slow
 def test_fit_leaves_it_as_it_is(path):
     net = frozen_nets.save(path)
     model = frozen_nets.vae(path)
@@ -92,6 +93,7 @@ def test_fit_leaves_it_as_it_is(path):
     np.testing.assert_array_equal(model.encoder(IMAGES), net(IMAGES, training=False))
 
 
+@pytest.mark.slow
 def test_a_file_of_the_whole_model_needs_the_file_of_the_net_no_more(path, tmp_path):
     frozen_nets.save(path)
     model = frozen_nets.vae(path)

@@ -82,6 +82,7 @@ def test_latents_that_are_not_inverted_yet_do_not_spoil_the_others():
     np.testing.assert_allclose(flow.inverse(flow.forward(value)[0])[0], value, rtol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_latents", [1, 2])
 def test_the_density_integrates_to_one(num_latents):
     posterior = made(num_latents, activation="tanh")

@@ -60,6 +60,7 @@ def test_unnormalized_gaussian_is_the_scaled_squared_error():
     np.testing.assert_allclose(log_prob, expected, rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_a_learned_sigma_reaches_the_mean_squared_error():
     """For a fixed mean the best σ² is the mean squared error (arXiv:2006.13202, section 4)."""
     likelihood = built_for(GaussianLikelihood(0.7, "scalar", dtype="float64"))

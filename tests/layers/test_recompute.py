@@ -120,6 +120,7 @@ class NotedBlock(ResidualBlock):
         return super().call(features, training)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("recompute", "training", "calls"), [(True, True, 2), (True, False, 1), (False, True, 1)]
 )

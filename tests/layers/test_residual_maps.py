@@ -40,6 +40,7 @@ def test_the_published_net():
     assert kernel_shapes(decoder) == [(3, 3, 64, 256), *unit, *unit, (4, 4, 256, 256), (4, 4, 3, 256)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_maps_have_a_quarter_of_the_size_rounded_up_and_images_get_theirs_back(shape):
     encoder, decoder = (
@@ -122,6 +123,7 @@ def spatial_vae(posterior: Posterior, **blocks):
     )
 
 
+@pytest.mark.slow
 def test_latents_of_a_vae_may_be_a_map():
     model = spatial_vae(MapPosterior())
     model.build((None, 8, 7, 2))

@@ -48,6 +48,7 @@ def measure_quality(model, images):
     return measure(tf.constant(images, model.variable_dtype)), numpy_vae.sigmoid(logits)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("shape", "window"), [((14, 12, 1), 11), ((11, 13, 3), 11), ((8, 10, 2), 7), ((2, 5, 1), 1)]
 )
@@ -68,6 +69,7 @@ def test_it_equals_a_numpy_computation(shape, window):
     np.testing.assert_allclose(results["reconstruction_ssim"], ssim, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_noise_of_the_latents_does_not_matter():
     model = VAE(num_latents=3, **numpy_vae.blocks())
     images = numpy_vae.images(4, (8, 8, 1))
@@ -76,6 +78,7 @@ def test_the_noise_of_the_latents_does_not_matter():
         np.testing.assert_array_equal(one[name], other[name])
 
 
+@pytest.mark.slow
 def test_float64_models_are_measured_in_float64():
     model = VAE(num_latents=3, dtype="float64", **numpy_vae.blocks(dtype="float64"))
     images = numpy_vae.images(4, (8, 8, 1))

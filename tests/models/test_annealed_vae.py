@@ -57,6 +57,7 @@ def test_only_the_gap_weighs():
     }
 
 
+@pytest.mark.slow
 def test_a_capacity_that_is_the_kl_leaves_the_reconstruction():
     parameters, _ = pass_through(make_model(AnnealedVAE), images(), 20)
     kl = numpy_objectives.vae(*parameters)[0]["kl"]

@@ -29,6 +29,7 @@ def model():
     return model
 
 
+@pytest.mark.slow
 def test_the_terms_are_sums_over_pixels_and_over_latents(model):
     """In NumPy, of the nets' outputs, with the paper's |x − x̂| of values in −1 … 1."""
     images = numpy_vae.images(5, SHAPE)

@@ -53,6 +53,7 @@ def test_it_trains():
     assert trainer.replica_step.parallel_parts in (1, 2)
 
 
+@pytest.mark.slow
 def test_fit_and_evaluate_report_its_terms():
     model, images = Autoencoder(), tiny_runs.images(16) / 255.0
     model.compile(optimizer="adam")
@@ -70,6 +71,7 @@ def test_a_model_without_an_objective_says_so():
         model.objective(model.forward({"images": np.zeros((2, 8, 8, 1), np.float32)}), 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", [None, tf.distribute.OneDeviceStrategy("CPU:0")], ids=["none", "one"])
 def test_any_strategy_or_none_gives_the_same_weights(strategy):
     def weights(strategy):

@@ -42,6 +42,7 @@ def test_beta_of_1_is_the_vae():
     assert loss_of(model, images, 3) == loss_of(vae, images, 3)
 
 
+@pytest.mark.slow
 def test_fit_reports_the_schedule_of_its_own_steps(monkeypatch):
     """The step of `fit` is the optimizer's: the second step has half of β."""
     numpy_vae.silence(monkeypatch)

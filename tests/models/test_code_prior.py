@@ -64,6 +64,7 @@ def assert_follows(maps, probabilities):
     assert abs(found - degrees) < 5 * math.sqrt(2 * degrees)
 
 
+@pytest.mark.slow
 def test_draws_follow_the_enumerated_distribution(model):
     """Within 5 standard deviations of χ²; a code drawn from another's conditional is far outside."""
     probabilities = np.exp(log_likelihoods(model, label=1))
@@ -97,6 +98,7 @@ def test_draws_are_tempered_and_truncated_code_by_code(temperature, top_k, top_p
     assert_follows(drawn(model, temperature=temperature, top_k=top_k, top_p=top_p), changed.ravel())
 
 
+@pytest.mark.slow
 def test_a_draw_depends_on_its_number_alone(model):
     labels = np.arange(12) % 2
     whole = drawn(model, 12, labels=labels)
@@ -126,6 +128,7 @@ def test_with_kept_keys_and_values_the_draws_are_those_without(monkeypatch):
     np.testing.assert_array_equal(drawn(again, 50), cached)
 
 
+@pytest.mark.slow
 def test_the_loss_is_the_likelihood_and_bits_are_a_part_of_it():
     model, codes = made(), random_codes(5, small_code_priors.SHAPE, small_code_priors.SIZES)
     forward = model.forward(codes, 0, training=True)
@@ -137,6 +140,7 @@ def test_the_loss_is_the_likelihood_and_bits_are_a_part_of_it():
     np.testing.assert_allclose(evaluated["bits_per_code/1"], per_code[..., 1].mean(axis=(1, 2)))
 
 
+@pytest.mark.slow
 def test_an_evaluation_is_exact_over_the_split():
     """Also where the last batch is filled up."""
     model, codes = made(), random_codes(11, small_code_priors.SHAPE, small_code_priors.SIZES)
@@ -157,6 +161,7 @@ def test_an_evaluation_is_exact_over_the_split():
         Evaluator(examples, [ReconstructionQuality()])
 
 
+@pytest.mark.slow
 def test_a_single_number_of_codes_stands_for_all_groups():
     assert made(shape=(1, 2, 3), sizes=4).code_sizes == (4, 4, 4)
     assert made(shape=(1, 2, 1), sizes=[4]).code_sizes == (4,)
@@ -214,6 +219,7 @@ def test_a_faulty_setting_is_refused(arguments, message):
         CodePrior(**arguments)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -228,6 +234,7 @@ def test_faulty_settings_of_a_draw_are_refused(arguments, message):
         made().sample(2, **arguments)
 
 
+@pytest.mark.slow
 def test_a_draw_needs_labels_of_the_right_number_and_a_built_model():
     with pytest.raises(
         ConfigurationError, match=r"CodePrior.sample` needs a model that knows the size of maps"
@@ -255,6 +262,7 @@ def test_a_saved_model_draws_the_same(tmp_path):
 LONG = (testing.check_fit, testing.check_resume, testing.check_saving, testing.check_parts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "check",
     [pytest.param(each, marks=pytest.mark.families) if each in LONG else each for each in testing.CHECKS],

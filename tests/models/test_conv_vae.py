@@ -15,6 +15,7 @@ def test_weights_of_the_published_net():
     assert model.count_params() == encoder + head + decoder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(28, 28, 1), (64, 64, 3), (17, 13, 2), (1, 1, 1)])
 def test_any_size_of_image(shape):
     model = ConvVAE(num_latents=2)

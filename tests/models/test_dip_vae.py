@@ -94,12 +94,14 @@ def test_weights(arguments, expected):
     np.testing.assert_allclose(weights, expected, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_two_replicas_share_one_covariance(monkeypatch, variant):
     model = make_model(DIPVAE, variant=variant)
     parts = terms_of_parts(monkeypatch, model, images())
     assert_parts_make_the_whole(parts, terms_of(model, images()))
 
 
+@pytest.mark.slow
 def test_a_replica_on_its_own(monkeypatch, variant):
     model = make_model(DIPVAE, variant=variant, scope="replica")
     for part, rows in zip(terms_of_parts(monkeypatch, model, images()), (slice(0, 3), slice(3, 6))):
@@ -120,6 +122,7 @@ def test_faulty_settings_are_refused(arguments, message):
         DIPVAE(**arguments)
 
 
+@pytest.mark.slow
 def test_settings_come_back(tmp_path):
     make_model(DIPVAE, variant="ii", lambda_od=LinearSchedule(0.0, 9.0, 10)).save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras")
@@ -128,6 +131,7 @@ def test_settings_come_back(tmp_path):
     assert float(again.lambda_od(10)) == 9.0
 
 
+@pytest.mark.slow
 def test_one_example_is_refused():
     with pytest.raises(ConfigurationError, match="needs at least 2 of them, got 1"):
         terms_of(make_model(DIPVAE), images(1))

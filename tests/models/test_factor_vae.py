@@ -55,6 +55,7 @@ def loss_of(terms, group=None):
     return sum(float(term.weight) * np.mean(term.value) for term in chosen)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [2, 6, 7])
 @pytest.mark.parametrize("same_batch", [False, True])
 @pytest.mark.parametrize("free_bits", [0.0, 0.9])
@@ -91,6 +92,7 @@ def test_evaluation_takes_all_images_for_both():
     assert loss_of(terms, "discriminator") == pytest.approx(expected["discriminator_loss"], rel=1e-7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("same_batch", [False, True])
 def test_a_discriminator_at_one_half_gives_the_vae(same_batch):
     model, images = make_factor_vae(same_batch=same_batch), numpy_vae.images(6)
@@ -108,6 +110,7 @@ def test_a_discriminator_at_one_half_gives_the_vae(same_batch):
     assert loss_of(terms, "discriminator") == pytest.approx(np.log(2), rel=1e-12)
 
 
+@pytest.mark.slow
 def test_logits_of_any_size_keep_losses_finite():
     model, images = make_factor_vae(), numpy_vae.images(6)
     for scale in (1e4, -1e8):
@@ -146,6 +149,7 @@ def test_the_weight_of_the_total_correlation_may_be_a_schedule():
     assert terms["discriminator_loss"].weight == 1.0
 
 
+@pytest.mark.slow
 def test_the_discriminator_of_the_paper():
     model = FactorVAE(num_latents=10)
     model.build((None, 8, 8, 1))
@@ -157,6 +161,7 @@ def test_the_discriminator_of_the_paper():
     assert (optimizer.beta_1, optimizer.beta_2) == (0.5, 0.9)
 
 
+@pytest.mark.slow
 def test_a_batch_without_a_second_half_is_refused():
     with pytest.raises(ConfigurationError, match=r"FactorVAE needs at least 2 images in a batch.*same_batch"):
         terms_of(make_factor_vae(), numpy_vae.images(1))

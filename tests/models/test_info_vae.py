@@ -46,6 +46,7 @@ def test_objective(kernel, arguments):
     assert loss_of(terms) == pytest.approx(loss, rel=1e-10)
 
 
+@pytest.mark.slow
 def test_alpha_0_and_lambda_1_is_the_vae():
     terms = terms_of(make_model(InfoVAE, alpha=0.0, mmd_scale=1.0), images())
     assert terms["mmd"].weight == 0.0
@@ -60,6 +61,7 @@ def test_prior_samples_are_not_the_noise_of_the_posterior():
     assert not np.array_equal(prior_samples, draws(step=8)[1])
 
 
+@pytest.mark.slow
 def test_the_mmd_of_posteriors_that_are_the_prior_is_0_in_the_mean(kernel):
     model = make_model(InfoVAE, kernel=kernel)
     same, shifted = [], []

@@ -49,6 +49,7 @@ def test_reconstruction_and_kl_are_logged_as_means_over_the_samples():
     assert [term.weight for term in terms.values()] == [1.0, 0.0, 0.0]
 
 
+@pytest.mark.slow
 def test_one_sample_gives_the_elbo():
     """In the mean over 4,000 draws, within five standard errors, and tighter with more samples."""
     count = 4000
@@ -68,6 +69,7 @@ def test_one_sample_gives_the_elbo():
         assert tighter.mean() - looser.mean() > 5 * error
 
 
+@pytest.mark.slow
 def test_parts_and_accumulation_give_the_step_of_the_whole_batch():
     pixels = tf.constant(np.random.default_rng(0).integers(0, 256, (12, 4, 3, 2)), tf.uint8)
     found = []
@@ -101,6 +103,7 @@ def test_a_traced_step_has_the_gradient_of_an_eager_one():
         np.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-13)
 
 
+@pytest.mark.slow
 def test_a_saved_model_comes_back(tmp_path):
     model = make_model(IWAE, num_samples=K, estimator="dreg")
     model.save(tmp_path / "model.keras")
@@ -110,6 +113,7 @@ def test_a_saved_model_comes_back(tmp_path):
     np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 def test_an_evaluation_reports_the_bound_by_which_the_best_checkpoint_is_chosen():
     strategy = tf.distribute.MirroredStrategy(["CPU:0"])
     with strategy.scope():

@@ -70,6 +70,7 @@ def test_the_gradient_of_q_goes_through_the_latents_alone(estimator, power):
         np.testing.assert_allclose(one, expected, rtol=1e-6, atol=1e-8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("estimator", "prior"), [("stl", "standard normal"), ("dreg", "flow"), ("dreg", "vamp")]
 )
@@ -80,6 +81,7 @@ def test_the_gradients_of_decoder_and_prior_are_the_standard_ones(estimator, pri
     assert not any(np.allclose(one, expected, rtol=1e-3) for one, expected in zip(other[0], plain[0]))
 
 
+@pytest.mark.slow
 def test_what_a_prior_takes_from_the_encoder_keeps_the_standard_gradient():
     """Where z has no part: q's own paths are cut, and VampPrior still reaches the encoder."""
     found = []
@@ -95,6 +97,7 @@ def test_what_a_prior_takes_from_the_encoder_keeps_the_standard_gradient():
     assert np.abs(found[0]).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_dreg_has_the_mean_of_the_standard_gradient_and_less_variance():
     """From 4,000 draws of 8 samples: the means differ by less than five standard errors."""
     count = 4_000

@@ -128,6 +128,7 @@ def tiny():
     return model
 
 
+@pytest.mark.slow
 def test_importance_weights_give_the_likelihood_that_an_integral_gives():
     model, images = tiny(), IMAGES[:2, :2, :2]
     log_weight = passed(model, images, num_samples=20_000).log_weight.numpy()
@@ -150,6 +151,7 @@ def test_the_importance_sampler_gives_it_too():
     assert estimate == pytest.approx(exact, abs=0.02)
 
 
+@pytest.mark.slow
 def test_a_step_in_parts_is_that_of_the_whole_batch(monkeypatch):
     model = made(free_bits=0.3)
     settings = TrainingSettings(batch_size=12)
@@ -164,6 +166,7 @@ def test_a_step_in_parts_is_that_of_the_whole_batch(monkeypatch):
         np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_a_saved_model_comes_back(model, tmp_path):
     model.save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras")

@@ -125,6 +125,7 @@ def test_free_bits_count_per_unit_of_each_group():
     assert float(model.objective(forward, 0)["free_bits"].value) == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.slow
 def test_each_group_is_evaluated_and_embedded(model):
     split = InMemorySplit((255 * two_levels.images(COUNT)).astype(np.uint8))
     examples = Examples(model, split, tf.distribute.get_strategy(), 2)

@@ -79,6 +79,7 @@ def test_validation_images_are_checked_before_the_first_step(model):
         model.fit(floats(), validation_data=(pixels(),), verbose=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["array", "dataset of tuples", "PyDataset"])
 def test_right_pixels_pass(model, form):
     assert np.isfinite(model.evaluate(FORMS[form](floats()), verbose=0, return_dict=True)["loss"])

@@ -51,6 +51,7 @@ def quantized_trainer(name, **settings):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SUMMED)
 def test_accumulated_every_quantizer_is_that_of_the_whole_batch(untraced, name):
     """Codes that begin anew, too."""
@@ -66,6 +67,7 @@ def test_an_entropy_of_the_whole_batch_is_not_taken_of_parts():
         quantized_trainer("bits", gradient_accumulation_steps=2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [pytest.param("gradient", marks=pytest.mark.families), "residual, apart"])
 def test_an_average_of_the_weights_has_the_average_of_embeddings_that_a_gradient_moves(untraced, name):
     trainer = quantized_trainer(name, ema_decay=0.3)
@@ -81,6 +83,7 @@ def test_an_average_of_the_weights_has_the_average_of_embeddings_that_a_gradient
         assert_same([each.embeddings().numpy() for each in codebooks], expected, 1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["averages", "residual"])
 def test_an_evaluation_counts_the_codes_of_the_whole_split(untraced, name):
     """In batches of 5 the last of which is filled up."""
@@ -121,6 +124,7 @@ def test_compiled_and_streamed_it_trains_alike(name):
         assert_same(one, found[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [

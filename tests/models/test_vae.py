@@ -97,6 +97,7 @@ def test_sample_decodes_draws_from_the_prior():
     np.testing.assert_allclose(samples, model.decode(latents).mean, rtol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [2, 3, 5])
 def test_evaluate_averages_over_examples_not_batches(monkeypatch, batch_size):
     numpy_vae.silence(monkeypatch)
@@ -141,6 +142,7 @@ def test_fit_takes_the_step_of_the_gradient(monkeypatch):
         assert bias.numpy()[0] - value[0] == pytest.approx(-0.01 * slope, rel=1e-5, abs=1e-12)
 
 
+@pytest.mark.slow
 def test_a_model_is_built_by_its_first_images():
     model = VAE(num_latents=3, **numpy_vae.blocks())
     posterior = model.encode(numpy_vae.images(2).astype(np.float32))

@@ -82,6 +82,7 @@ class Twin:
         return losses.mean(), kl, commitment
 
 
+@pytest.mark.slow
 def test_training_is_that_of_its_twin(untraced):
     trainer = pointwise_trainer()
     twin, order = Twin(trainer.model), ExampleOrder(12, 6, trainer.settings.seed)
@@ -105,6 +106,7 @@ def codebook(model):
     return [variable.numpy() for variable in model.posterior.non_trainable_variables]
 
 
+@pytest.mark.slow
 def test_nothing_but_a_step_of_training_moves_the_codebook(untraced):
     trainer = pointwise_trainer()
     model, images = trainer.model, tf.constant(PIXELS / 255)
@@ -124,6 +126,7 @@ def test_a_skipped_step_leaves_the_codebook_as_it_is(untraced):
     assert_same(codebook(trainer.model), before, 0)
 
 
+@pytest.mark.slow
 def test_an_average_of_the_weights_has_the_average_of_the_codebook(untraced):
     trainer = pointwise_trainer(ema_decay=0.3)
     expected = trainer.model.posterior.codebooks[0].codebook.numpy()
@@ -135,6 +138,7 @@ def test_an_average_of_the_weights_has_the_average_of_the_codebook(untraced):
         np.testing.assert_allclose(trainer.model.posterior.codebooks[0].codebook, expected, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_the_negative_elbo_has_a_constant_kl_and_no_likelihood(untraced):
     trainer = pointwise_trainer()
     results = Evaluator(Examples(trainer.model, InMemorySplit(PIXELS), trainer.strategy, 6)).evaluate()
@@ -145,6 +149,7 @@ def test_the_negative_elbo_has_a_constant_kl_and_no_likelihood(untraced):
         _ = trainer.model.forward(tf.constant(PIXELS / 255)).log_weight
 
 
+@pytest.mark.slow
 def test_a_saved_model_comes_back_with_its_codebook(tmp_path):
     model = small_codes.small()
     model.build((None, *SHAPE))
@@ -169,6 +174,7 @@ def test_the_default_blocks_are_the_papers():
     assert (model.num_latents, model.posterior.code_sizes) == (64, (512,))
 
 
+@pytest.mark.slow
 def test_codes_alone_give_the_reconstruction():
     model, images = small_codes.small(), numpy_vae.images(3).astype("float32")
     codes = model.encode_codes(images)

@@ -93,6 +93,7 @@ def of_variable(step, result, variable):
     raise AssertionError(variable.path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parts", ["whole", "accumulated", "side by side"])
 def test_a_step_has_the_gradients_and_the_adaptive_weight_of_the_whole_batch(parts):
     model = made()
@@ -184,6 +185,7 @@ def evaluated(model):
         return Evaluator(Examples(model, InMemorySplit(PIXELS), strategy, batch_size=3)).evaluate()
 
 
+@pytest.mark.slow
 def test_an_evaluation_reports_the_losses_of_both_sides_and_chooses_without_them():
     model = made(lecam_weight=1.0)
     results, expected = evaluated(model), hand_written(model)
@@ -202,6 +204,7 @@ def with_perceptual(tmp_path, **settings):
         return made(perceptual=PerceptualDistance(net, **settings))
 
 
+@pytest.mark.slow
 def test_the_perceptual_distance_counts_once_for_each_number_of_an_image(tmp_path):
     model = with_perceptual(tmp_path, weight=0.3)
     forward = model.forward(tf.constant(IMAGES), 0, training=True)

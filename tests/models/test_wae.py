@@ -72,6 +72,7 @@ def test_objective(kernel, deterministic, mmd_weight):
     assert ("kl" in terms) is not deterministic
 
 
+@pytest.mark.slow
 def test_two_replicas_see_one_mmd(monkeypatch, kernel):
     model = make_model(WAE, kernel=kernel)
     parts = terms_of_parts(monkeypatch, model, images())

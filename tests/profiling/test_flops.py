@@ -96,6 +96,7 @@ def test_a_shape_that_is_not_known():
         count(lambda a, b: tf.matmul(a, b)[0], (None, 4), (4, 5))
 
 
+@pytest.mark.slow
 def test_a_step_of_a_dense_net():
     """64 pixels, 8 units, 2 latents, and back; 8 images."""
     encoder, decoder = 64 * 8 + 8 * 2 * 2, 2 * 8 + 8 * 64
@@ -106,6 +107,7 @@ def test_a_step_of_a_dense_net():
     assert flops.training_step_flops(tiny_runs.trainer(gradient_accumulation_steps=2)) == expected
 
 
+@pytest.mark.slow
 def test_a_step_of_a_convolutional_net():
     """8x8 images; 3 filters of 4x4 at 4x4 pixels, 5 units, 2 latents, and back; 4 images."""
     convolution = 4 * 4 * 3 * (4 * 4 * 1)

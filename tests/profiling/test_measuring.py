@@ -7,6 +7,7 @@ from tests.fixtures import tiny_runs
 from vaeflow.profiling import measuring
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("resident", [True, False])
 def test_the_parts_of_the_time_and_the_steps(resident):
     trainer = tiny_runs.trainer(resident_data=resident)
@@ -22,6 +23,7 @@ def test_the_parts_of_the_time_and_the_steps(resident):
         assert window["compute_seconds"] + window["input_seconds"] <= window["seconds"]
 
 
+@pytest.mark.slow
 def test_a_trainer_knows_the_time_inside_its_calls():
     trainer = tiny_runs.trainer()
     assert trainer.call_seconds == 0

@@ -32,6 +32,7 @@ def test_what_a_terminal_obeys_or_cannot_show_is_written_out(text, shown):
     assert printable(text) == shown
 
 
+@pytest.mark.slow
 def test_what_is_printable_can_be_encoded():
     printable("".join(map(chr, range(0x110000)))).encode()
 

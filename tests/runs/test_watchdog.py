@@ -165,6 +165,7 @@ def test_a_failure_without_a_lost_worker_has_no_explanation(tmp_path):
         assert watchdog.explain_failure() is None
 
 
+@pytest.mark.slow
 def test_a_restarted_job_is_not_held_up_by_the_files_of_the_last(tmp_path):
     for process in started_pair(tmp_path, "busy()"):
         process.kill()
@@ -180,6 +181,7 @@ def test_a_worker_that_never_came_is_named(tmp_path):
             watchdog.wait_for_peers()
 
 
+@pytest.mark.slow
 def test_a_worker_with_a_bad_configuration_ends_the_wait_of_the_others(tmp_path):
     waiting = worker(tmp_path, 0, "")
     wait_until((tmp_path / "workers" / "0.json").exists)
@@ -191,6 +193,7 @@ def test_a_worker_with_a_bad_configuration_ends_the_wait_of_the_others(tmp_path)
     assert error.splitlines()[-1].endswith("EnvironmentFailure: worker 1 (b:2) ended with code 2: a typo")
 
 
+@pytest.mark.slow
 def test_workers_that_do_not_get_connected_are_told(tmp_path):
     other = worker(tmp_path, 1, "busy()")
     waits = worker(tmp_path, 0, "busy()", start_seconds=1.5)
@@ -206,6 +209,7 @@ def test_workers_that_do_not_get_connected_are_told(tmp_path):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("error", "code", "reason"),
     [

@@ -72,6 +72,7 @@ def by_hand(step):
     return np.stack(changed)
 
 
+@pytest.mark.slow
 def test_a_step_takes_the_gradient_at_the_augmented_images():
     """Also in batch 2, which straddles two epochs."""
     with tiny_runs.untraced():
@@ -87,6 +88,7 @@ def test_a_step_takes_the_gradient_at_the_augmented_images():
     assert_same(small_trainers.twin_weights(own), [variable.numpy() for variable in variables], 1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("resident", [True, False])
 def test_a_run_resumes_in_the_middle_of_an_epoch(resident):
     with tiny_runs.untraced():
@@ -99,6 +101,7 @@ def test_a_run_resumes_in_the_middle_of_an_epoch(resident):
         assert_same(train(resumed, 3), trained(3), 0)
 
 
+@pytest.mark.slow
 def test_parts_of_a_batch_add_up():
     with tiny_runs.untraced():
         own = trainer(gradient_accumulation_steps=4, resident_data=False)
@@ -137,6 +140,7 @@ def test_blocks_begin_from_the_middle_of_images():
         assert any(np.allclose(begun, middle, atol=1e-15) for middle in middles)
 
 
+@pytest.mark.slow
 def test_a_run_does_not_go_on_with_other_augmentations(tmp_path):
     with tiny_runs.untraced():
         tiny_runs.train(tmp_path, dataset=tiny_runs.dataset(augmentations=[RandomFlip()]), num_steps=1)

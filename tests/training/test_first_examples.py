@@ -23,6 +23,7 @@ def test_each_begins_at_a_training_image_of_its_own():
     assert len({number for (number,) in chosen}) == 5
 
 
+@pytest.mark.slow
 def test_the_seed_of_the_run_chooses_the_images():
     first = pseudo_inputs()
     np.testing.assert_array_equal(pseudo_inputs(), first)

@@ -35,6 +35,7 @@ class Adversarial(VAE):
         }
 
 
+@pytest.mark.slow
 def test_each_group_has_its_loss_its_clipping_and_its_optimizer():
     step = make_step(Adversarial, gradient_clip_norm=0.5)
     own, critic = step.groups[None].variables, step.groups["critic"].variables
@@ -110,6 +111,7 @@ def test_a_group_without_an_optimizer_is_updated_by_the_run_s_own():
     assert int(step.groups[None].optimizer.iterations) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("own_optimizer", [True, False])
 @pytest.mark.parametrize("compile_mode", ["none", "loop"])
 def test_a_group_is_updated_from_its_first_step_on_and_in_its_rhythm(own_optimizer, compile_mode):
@@ -134,6 +136,7 @@ def test_a_group_is_updated_from_its_first_step_on_and_in_its_rhythm(own_optimiz
     assert trainer.optimizer.iterations.numpy() == 7
 
 
+@pytest.mark.slow
 def test_fit_keeps_the_rhythm_too():
     class Late(Adversarial):
         def parameter_groups(self):

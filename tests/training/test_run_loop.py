@@ -68,6 +68,7 @@ def lines(folder):
     ]
 
 
+@pytest.mark.slow
 def test_the_log_has_the_same_bits_however_loops_are_cut(train, tmp_path):
     whole, cut = Cuts(), Cuts(1, 3, 2, 2, 7, 1, 1, 1)
     one, other = train("whole", whole), train("cut", cut)
@@ -97,6 +98,7 @@ def test_a_signal_stops_in_mid_loop_and_the_log_goes_on_where_it_was(train, tmp_
     assert not list((tmp_path / "stopped" / "checkpoints").glob("step-00000020"))
 
 
+@pytest.mark.slow
 def test_what_is_saved_at_the_end_of_a_loop_carries_nothing(train, tmp_path):
     with pytest.raises(Preempted, match="at step 8"):
         train("stopped", Cuts(5, 3, stop_at=8), callbacks=[callbacks.Checkpoints(4)])
@@ -124,6 +126,7 @@ class DyingEvaluation(callbacks.Evaluation):
             raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("step", "late"), [(10, False), (20, True)])
 def test_a_kill_in_an_evaluation_costs_no_step_and_the_evaluation_is_made_up_for(train, tmp_path, step, late):
     """Saved after it only, nothing is there; saved without the totals, its line and metric are lost."""
@@ -149,11 +152,13 @@ def test_a_kill_in_an_evaluation_costs_no_step_and_the_evaluation_is_made_up_for
         assert one["metrics"][metric] == two["metrics"][metric]
 
 
+@pytest.mark.slow
 def test_a_run_that_saves_no_checkpoints_saves_none_before_an_evaluation(train, tmp_path):
     train("without", Cuts(), callbacks=[callbacks.Evaluation(10)])
     assert not (tmp_path / "without" / "checkpoints").exists()
 
 
+@pytest.mark.slow
 def test_the_time_before_a_stop_counts(train, tmp_path):
     with pytest.raises(Preempted):
         train("stopped", Cuts(5, stop_at=5))
@@ -168,6 +173,7 @@ def test_the_time_before_a_stop_counts(train, tmp_path):
     assert second["wall_seconds"] > first["wall_seconds"] > 1000
 
 
+@pytest.mark.slow
 def test_a_run_shortened_to_where_it_stopped_logs_that_step(train, tmp_path):
     with pytest.raises(Preempted):
         train("stopped", Cuts(5, stop_at=5))

@@ -153,6 +153,7 @@ def test_a_trainer_resumes_at_a_step():
         assert_same(weights(resumed), weights(whole))
 
 
+@pytest.mark.slow
 def test_a_checkpoint_leaves_the_learning_rate_to_the_configuration(tmp_path):
     slow, fast = (
         make_trainer(lambda: keras.optimizers.Adam(1e-5)),

@@ -12,6 +12,7 @@ from vaeflow.layers import DenseEncoder
 from vaeflow.models import VAE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compile_mode", ["none", "loop"])
 def test_the_moving_average_is_its_recursion(compile_mode):
     trainer = make_trainer(ema_decay=0.3, compile_mode=compile_mode)
@@ -34,6 +35,7 @@ def test_without_a_moving_average_the_weights_stay():
         assert_same(weights(trainer), kept, 0)
 
 
+@pytest.mark.slow
 def test_weights_come_back_when_the_use_of_their_average_fails():
     trainer = make_trainer(ema_decay=0.9)
     trainer.train_and_report(4)
@@ -52,6 +54,7 @@ class WithReference(DenseEncoder):
         self.averaged_with = [self.reference]
 
 
+@pytest.mark.slow
 def test_the_average_takes_along_what_a_block_says_belongs_to_the_weights():
     def make_model():
         return VAE(num_latents=3, **numpy_vae.blocks() | {"encoder": WithReference((6,))})

@@ -36,6 +36,7 @@ class PenalizedEncoder(DenseEncoder):
         self.blocks.append(Penalty())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parts", [1, 4])
 def test_losses_of_blocks_are_counted_once(parts):
     def make_model():
@@ -117,6 +118,7 @@ def test_the_size_of_the_training_split_is_filled_in_where_it_is_not_given(given
     assert trainer.model.num_examples == expected
 
 
+@pytest.mark.slow
 def test_making_a_trainer_takes_no_step():
     trainer = make_trainer(make_model=lambda: VAE(3, NormalizedEncoder(), numpy_vae.blocks()["decoder"]))
     normalization = trainer.model.encoder.blocks[1]
@@ -128,6 +130,7 @@ def test_making_a_trainer_takes_no_step():
     assert np.any(normalization.moving_mean.numpy())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("likelihood", [BernoulliLikelihood, lambda: GaussianLikelihood(0.5, "scalar")])
 def test_mixed_precision_keeps_its_weights_in_float32(likelihood):
     def make_model():

@@ -35,6 +35,7 @@ def counting_trainer(**settings):
     return make_trainer(make_model=lambda: Counting(num_latents=3, **numpy_vae.blocks()), **settings)
 
 
+@pytest.mark.slow
 def test_the_sums_are_those_of_the_whole_batch_in_parts_and_accumulated():
     """Updated once per part, as an `assign` in `forward` would, the count would be another."""
     trainers = {
@@ -50,6 +51,7 @@ def test_the_sums_are_those_of_the_whole_batch_in_parts_and_accumulated():
         np.testing.assert_allclose(totals[name], totals["whole"], rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_parts_side_by_side_add_up():
     step = make_step(Counting)
     whole = step.compute(stored(images()), 5)
@@ -67,6 +69,7 @@ def test_the_first_try_and_evaluation_update_nothing():
     assert trainer.model.count.numpy().item() == 0
 
 
+@pytest.mark.slow
 def test_a_skipped_step_updates_nothing_and_is_counted():
     trainer = counting_trainer(skip_gradient_norm=1e-6)
     before = weights(trainer)
@@ -77,6 +80,7 @@ def test_a_skipped_step_updates_nothing_and_is_counted():
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 def test_a_high_limit_skips_nothing():
     trainer, free = counting_trainer(skip_gradient_norm=1e6), counting_trainer()
     assert trainer.train_and_report(3)["skipped"] == 0.0
@@ -85,6 +89,7 @@ def test_a_high_limit_skips_nothing():
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 def test_fit_updates_once_a_batch():
     step = make_step(Counting)
     step.model.compile(optimizer="sgd")
@@ -142,6 +147,7 @@ class Logging(Counting):
         return {self.metric: tf.reduce_sum(sums["latents"]) / sums["count"]}
 
 
+@pytest.mark.slow
 def test_what_an_update_logs_is_of_the_whole_batch():
     reports = [
         make_trainer(
@@ -179,6 +185,7 @@ def test_what_cannot_be_logged_is_refused_before_training(kind, message):
         make_step(kind).probe({"images": images()})
 
 
+@pytest.mark.slow
 def test_updates_are_part_of_the_checkpoint(tmp_path):
     whole = counting_trainer()
     whole.train(2)

@@ -21,6 +21,7 @@ def sequence_of(logits):
     return np.stack(padded, axis=3).reshape(len(padded[0]), -1, SIZES[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("net", NETS)
 def test_an_output_depends_on_each_code_before_it_and_on_no_other(net):
     """By changing one code at a time, which is exact: what it does not reach has the same bits."""
@@ -40,6 +41,7 @@ def test_an_output_depends_on_each_code_before_it_and_on_no_other(net):
     assert reached[after].min() > 1e-9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("net", NETS)
 def test_the_first_output_depends_on_each_label(net):
     made = small_code_priors.made(net, SHAPE, SIZES, num_classes=LABEL_SIZES).net
@@ -89,6 +91,7 @@ def twin(net, codes, labels):
     return [dense(net.heads[n % 2], features[n]) for n in range(len(flat))]
 
 
+@pytest.mark.slow
 def test_the_transformer_is_that_of_its_twin():
     net = small_code_priors.made("transformer", SHAPE, SIZES, num_classes=LABEL_SIZES).net
     codes, labels = random_codes(2, SHAPE, SIZES), np.array([[1, 2], [0, 1]])
@@ -134,6 +137,7 @@ def pixel_cnn_twin(net, codes, labels):
     ]
 
 
+@pytest.mark.slow
 def test_the_pixel_cnn_is_that_of_its_twin():
     shape = (3, 4, 2)
     net = small_code_priors.made("pixel_cnn", shape, SIZES, num_classes=LABEL_SIZES).net
@@ -144,6 +148,7 @@ def test_the_pixel_cnn_is_that_of_its_twin():
             np.testing.assert_allclose(logits[row], expected, rtol=1e-9, atol=1e-11)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("labelled", [False, True])
 @pytest.mark.parametrize("net", NETS)
 def test_code_after_code_the_logits_are_those_of_the_whole_map(net, labelled):
@@ -159,6 +164,7 @@ def test_code_after_code_the_logits_are_those_of_the_whole_map(net, labelled):
             state = made.observe(state, tf.constant(place), group, codes.reshape(3, 6, 2)[:, place, group])
 
 
+@pytest.mark.slow
 def test_a_pixel_cnn_sees_as_far_as_it_says():
     net = small_code_priors.made(lambda: PixelCNN(2, 4, 3), (1, 8, 1), (3,)).net
     codes = random_codes(1, (1, 8, 1), (3,)).repeat(2, axis=0)
@@ -177,6 +183,7 @@ def test_an_embedding_has_the_gradient_of_a_sum_over_its_uses():
     np.testing.assert_allclose(gradient, np.outer([5, 0, 2], np.ones(8)))
 
 
+@pytest.mark.slow
 def test_dropout_is_drawn_for_each_example_in_training_alone():
     net = small_code_priors.made(lambda: CausalTransformer(1, 1, 8, dropout=0.5), SHAPE, SIZES).net
     codes = random_codes(1, SHAPE, SIZES).repeat(2, axis=0)
@@ -209,6 +216,7 @@ def test_a_net_alone_needs_to_know_how_many_codes_there_are():
         PixelCNN(1, 4, 3).build((None, 2, 2, 1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("net", NETS)
 def test_every_layer_has_the_precision_of_the_net(net):
     made = small_code_priors.made(net, SHAPE, SIZES, "mixed_bfloat16", num_classes=3).net

@@ -90,6 +90,7 @@ def test_of_a_trained_codebook_what_moves_a_code_is_added_to_it():
     assert [variable.name for variable in codebook.averaged_with] == ["moved"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("update", "distance"), [("ema", "euclidean"), ("gradient", "cosine")])
 def test_however_the_batch_is_cut_the_same_codes_begin_anew_at_the_same_vectors(update, distance):
     whole, cut, single = (made(update, distance) for _ in range(3))

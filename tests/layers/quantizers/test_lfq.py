@@ -72,6 +72,7 @@ def test_the_entropy_of_some_bits_at_a_time_is_an_upper_bound():
     assert found > entropy(mean.ravel())
 
 
+@pytest.mark.slow
 def test_their_gradients_are_those_of_differences():
     posterior, values = made(), vectors()
     with tf.GradientTape(persistent=True) as tape:

@@ -45,6 +45,7 @@ def nearest_distances(embeddings, vectors):
     return np.linalg.norm(embeddings[:, None] - vectors, axis=-1).min(axis=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("update", ["ema", "gradient"])
 def test_from_data_each_code_begins_at_a_vector_of_a_training_image(update):
     model, vectors = made(start="data", update=update)
@@ -84,6 +85,7 @@ class Wrapping(VQVAE):
         return {"z": super().infer(batch, training)}
 
 
+@pytest.mark.slow
 def test_a_model_that_infers_something_else_is_refused():
     posterior = VectorQuantizer(3, 5, start="data", num_start_images=6)
     message = r"`VectorQuantizer.start` = 'data' needs a model whose `infer` returns what VectorQuantizer"
