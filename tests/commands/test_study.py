@@ -212,6 +212,20 @@ def test_commands_after_a_run_come_again_if_their_settings_change(done):
     assert taken() == NAMES[:1]
 
 
+def test_the_runs_of_a_point_are_compared_by_their_latents(done):
+    """Of three latents each: what `embed` wrote is what was compared."""
+    settings = (
+        "study.grid = {'VAE.num_latents': (3,)}",
+        "study.after = ('embed',)",
+        "study.compare = [@UDR()]",
+    )
+    assert start(done, *(f"--gin_param={setting}" for setting in settings)) == 0
+    names = taken()
+    assert len(names) == 2
+    first, second = (record_of(done, name)["compared"] for name in names)
+    assert list(first) == list(second) == ["udr[none,seeds,runs=2,n=4,lasso]"]
+
+
 @pytest.mark.parametrize(
     ("parameter", "said"),
     [
@@ -223,6 +237,8 @@ def test_commands_after_a_run_come_again_if_their_settings_change(done):
         ("study.grid = {'evaluate.seed': (2, 3)}", "would be the same: their trainings read the same"),
         ("study.after = ('evaluat',)", "`study.after` must be one of 'evaluate'"),
         ("study.after = 3", "must be a list of commands"),
+        ("study.compare = [@UDR()]", 'add "embed" to `study.after`, got ()'),
+        ("study.compare = [@MIG()]", "`study.compare` must be a list of Comparisons"),
         ("study.place = 3", "must be a place such as @Here()"),
         ("study.cores_each = 0", "must be a positive integer"),
         ("study.workdir = 'x'", "use the flag --workdir instead"),

@@ -158,11 +158,14 @@ def test_a_second_call_replaces_the_first(folder):
 def test_without_factors_and_in_double_precision(plain):
     assert run_embed(plain, "embed.seed = 5") == 0
     found = arrays(plain)
-    assert found.keys() == {"indices", "mean", "log_variance", "latents"}
+    assert found.keys() == {"indices", "binarization", "mean", "log_variance", "latents", "kl"}
+    assert found["binarization"] == "none"
     assert found["mean"].dtype == np.float64
     with np.load(plain.parent / "data" / "evaluation.npz") as data:
         mean, log_variance = numpy_posterior(plain, data["images"])
     np.testing.assert_allclose(found["mean"], mean, rtol=1e-12)
+    kl = 0.5 * (mean**2 + np.exp(log_variance) - log_variance - 1)
+    np.testing.assert_allclose(found["kl"], kl, rtol=1e-9, atol=1e-12)
     with random.keyed(5, "embedding", 0, 0):
         noise = random.normal((11, 3), "float64").numpy()
     np.testing.assert_allclose(found["latents"], mean + np.exp(log_variance / 2) * noise, rtol=1e-9)
@@ -225,7 +228,9 @@ def test_the_command_on_two_replicas(plain):
     code, out, error = run("--gin_param=embed.batch_size = 4")
     assert code == 0, error
     assert "table      run/embeddings/evaluation.csv\n" in out
-    for name, value in arrays(plain).items():
+    two = arrays(plain)
+    assert two.pop("binarization") == one.pop("binarization")
+    for name, value in two.items():
         np.testing.assert_allclose(value, one[name], rtol=1e-12, err_msg=name)
 
     code, _, error = run("--gin_param=embed.batch_size = 3")

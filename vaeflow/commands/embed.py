@@ -33,10 +33,11 @@ def embed(
 ) -> dict[str, embedding.Embedding]:
     """Writes the latents of a split, and sets up TensorBoard's projector.
 
-    `<workdir>/embeddings/<split>.npz` holds `indices` int64 `[n]`, and of each q(z|x) a sample,
-    `latents` `[n, D]`, and its parameters: of a Gaussian `mean` and `log_variance`, of codes
-    `codes`, of others what they have; unless it is a Gaussian, also the `center`, `[n, D]`, that
-    stands for it. With several groups of latents the names begin with that of the group, as in
+    `<workdir>/embeddings/<split>.npz` holds `indices` int64 `[n]`, the `binarization` of the images, and
+    of each q(z|x) a sample, `latents` `[n, D]`, and its parameters: of a Gaussian `mean` and
+    `log_variance`, of codes `codes`, of others what they have; unless it is a Gaussian, also the
+    `center`, `[n, D]`, that stands for it; and if it has a closed form, `kl` `[n, U]`, KL(q(z|x) ‖ p(z))
+    of each unit in nats. With several groups of latents the names begin with that of the group, as in
     `top_latents`. If the split has factors or labels, there are also `factors` int64 `[n, F]` and
     `factor_names` `[F]`.
     `<split>.csv` next to it has the columns index, the factors, and z00, z01 …, the
@@ -87,7 +88,7 @@ def embed(
     )
 
     with _written(run.workdir, split, description) as (arrays, table, projection):
-        _write_arrays(arrays, embedded, factors, factor_names)
+        _write_arrays(arrays, embedded, source.binarization, factors, factor_names)
         projector.write_table(table, [indices, factors, points], ["index", *factor_names, *columns])
         projector.write(projection, points[shown], indices[shown], factors[shown], factor_names, sprites)
     _report(run, split, description)
@@ -146,14 +147,17 @@ def _written(workdir: WorkDir, split: str, description: str) -> Generator[list[p
 def _write_arrays(
     path: pathlib.Path,
     embedded: Mapping[str, embedding.Embedding],
+    binarization: str,
     factors: np.ndarray,
     factor_names: Sequence[str],
 ) -> None:
-    arrays = {}
+    arrays = {"binarization": np.array(binarization)}
     for group, of_group in embedded.items():
         named = {"latents": of_group.latents, **of_group.parameters}
         if "mean" not in of_group.parameters:
             named["center"] = of_group.center
+        if of_group.kl is not None:
+            named["kl"] = of_group.kl
         label = "" if len(embedded) == 1 else f"{group}_"
         arrays |= {"indices": of_group.indices} | {f"{label}{name}": value for name, value in named.items()}
     if len(factor_names):

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vaeflow import config, registry, validation
-from vaeflow.commands.studies import plan
+from vaeflow.commands.studies import comparisons, plan
 from vaeflow.commands.studies.configurations import Source, configure
 from vaeflow.commands.studies.earlier import Earlier
 from vaeflow.commands.studies.folder import StudyFolder
@@ -20,6 +20,7 @@ from vaeflow.commands.studies.session import Session, Way, stale
 from vaeflow.devices.slurm_array import Part
 from vaeflow.devices.workers import find_workers
 from vaeflow.errors import FINISHED, ConfigurationError, Preempted
+from vaeflow.metrics.disentanglement import Comparison
 from vaeflow.runs import record
 from vaeflow.runs.escaping import printable
 
@@ -49,6 +50,7 @@ def study(
     metric: str | None = None,
     direction: str | None = None,
     columns: Sequence[str] | None = None,
+    compare: Sequence[Comparison] = (),
     *,
     source: Source,
     macros: Mapping[str, Any],
@@ -80,6 +82,8 @@ def study(
       direction: which of its values are better, `"minimize"` or `"maximize"`; None without a `metric`.
       columns: the measures that the report shows, named likewise; None for the scores and the main
         measures.
+      compare: scores of each run by the latents of the others, e.g. `[@UDR()]`; they read what
+        `embed` in `after` writes, and join the records.
       source: what the user has given.
       macros: name -> value of the macros that the grid may refer to.
       part: the part of the runs that this process carries out; None for all.
@@ -101,6 +105,7 @@ def study(
         if cores_each is not None:
             validation.positive_integer("study.cores_each", cores_each)
         chosen = Choices(metric, direction, columns)
+        compare = _checked_comparisons(compare, commands)
     if find_workers() is not None:
         raise ConfigurationError(
             "a study starts the processes of its runs itself: unset TF_CONFIG, or leave Slurm's `srun` out"
@@ -113,14 +118,15 @@ def study(
     tell = functools.partial(report, with_pictures=False) if part is None else lambda _outcomes: None
     session = Session(folder, earlier, source.plugin_flags, way, tell)
     _warn(earlier, session.outcomes)
+    compared = functools.partial(_compare, compare, folder, earlier)
     if table_only:
-        report(session.outcomes)
+        report(compared(session.outcomes))
         return FINISHED
     with folder.claim(part):
         code = session.run()
         _print_summary(session.own_outcomes, folder)
         if part is None:
-            report(session.outcomes, with_pictures=code != Preempted.exit_code)
+            report(compared(session.outcomes), with_pictures=code != Preempted.exit_code)
     return code
 
 
@@ -137,6 +143,16 @@ def _write_report(
         writing.write(*arguments, runs=folder.runs)
     else:
         writing.write_tables(*arguments)
+
+
+def _compare(
+    chosen: Sequence[Comparison], folder: StudyFolder, earlier: Earlier, outcomes: Sequence[Outcome]
+) -> list[Outcome]:
+    """Adds what `study.compare` finds to the records."""
+    found = {run.name: earlier.of(run).folder for run in earlier.runs}
+    names = [outcome.run.name for outcome in outcomes]
+    folders = {name: found.get(name) or folder.runs / name for name in names}
+    return comparisons.compare(chosen, outcomes, folders, folder.results)
 
 
 def _checked_place(place: Any) -> Place:
@@ -156,6 +172,16 @@ def _checked_after(after: Any) -> tuple[str, ...]:
     for command in after:
         validation.one_of("study.after", command, AFTER)
     return tuple(dict.fromkeys(after))
+
+
+def _checked_comparisons(compare: Any, after: Sequence[str]) -> list[Comparison]:
+    chosen = validation.list_of("study.compare", compare, Comparison, "[@UDR()]")
+    if chosen and "embed" not in after:
+        raise ConfigurationError(
+            f'`study.compare` reads the latents that `vaeflow embed` writes; add "embed" to `study.after`, '
+            f"got {tuple(after)!r}"
+        )
+    return chosen
 
 
 def _warn(earlier: Earlier, outcomes: Sequence[Outcome]) -> None:

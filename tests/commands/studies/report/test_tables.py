@@ -9,7 +9,7 @@ import pytest
 
 from tests.fixtures import study_outcomes
 from tests.fixtures.study_outcomes import ELBO, MIG, TRAINED
-from vaeflow.commands.studies.report import findings, tables, writing
+from vaeflow.commands.studies.report import choices, findings, tables, writing
 from vaeflow.commands.studies.report.choices import Choices
 
 BETA = "BetaVAE.beta"
@@ -19,9 +19,9 @@ def rows(text):
     return list(csv.DictReader(io.StringIO(text)))
 
 
-def written(folder, outcomes, **choices):
+def written(folder, outcomes, **chosen):
     """The four files of a study, read: two lists of rows, a dict, a text."""
-    writing.write_tables([folder], "made-up", outcomes, Choices(**choices), "vaeflow study --gin_file=my.gin")
+    writing.write_tables([folder], "made-up", outcomes, Choices(**chosen), "vaeflow study --gin_file=my.gin")
     points, runs, page = ((folder / name).read_text() for name in ("study.csv", "study_runs.csv", "study.md"))
     return rows(points), rows(runs), json.loads((folder / "study.json").read_text()), page
 
@@ -103,13 +103,27 @@ def test_the_page_shows_scores_and_main_measures_by_itself(tmp_path):
     assert content["columns"] == [MIG, ELBO]
 
 
+@pytest.mark.parametrize(
+    ("name", "title"),
+    [
+        (MIG, ("MIG", "pool, n=2000")),
+        ("nll_is500_nats[dynamic]", ("NLL of 500 samples (nats)", "dynamic")),
+        ("factor_vae_score[none,published,n=10]", ("FactorVAE score", "published, n=10")),
+        (TRAINED, ("negative ELBO (nats)", "evaluation")),
+        ("reconstruction_psnr_db[none]", ("reconstruction PSNR (dB)", "")),
+    ],
+)
+def test_a_measure_is_named_with_its_unit_and_how_it_was_measured(name, title):
+    assert choices.title(name) == title
+
+
 def test_a_measure_that_no_run_has_is_named(tmp_path):
     *_, page = written(tmp_path, study_outcomes.grid(), metric="mgi", direction="maximize")
     assert "No run has measured `mgi`." in page
 
 
 @pytest.mark.parametrize(
-    ("choices", "part"),
+    ("chosen", "part"),
     [
         ({"metric": "mig"}, "`study.direction` must be one of"),
         ({"direction": "minimize"}, "set both or none"),
@@ -117,9 +131,9 @@ def test_a_measure_that_no_run_has_is_named(tmp_path):
         ({"columns": "mig"}, "`study.columns` must be a list of"),
     ],
 )
-def test_a_wrong_choice_is_refused(choices, part):
+def test_a_wrong_choice_is_refused(chosen, part):
     with pytest.raises(ValueError, match=part):
-        Choices(**choices)
+        Choices(**chosen)
 
 
 def test_a_spreadsheet_computes_no_setting():

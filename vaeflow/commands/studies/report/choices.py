@@ -16,11 +16,11 @@ _METRICS = (
     "validation/negative_log_likelihood",
     "evaluation/negative_log_likelihood",
 )
-# A score has its protocol in the brackets.
-_SCORE = re.compile(r"[^\[]+\[(?:.*,)?(?:pool|published)(?:,.*)?\]")
+# A score has its protocol in the brackets, and one of `study.compare` the runs that were compared.
+_SCORE = re.compile(r"[^\[]+\[(?:.*,)?(?:pool|published|seeds|all)(?:,.*)?\]")
 # The main measures of an evaluation, and those of the training where nothing was evaluated.
 _MAIN = re.compile(
-    r"(?:negative_elbo_nats|nll_is\d+_nats|negative_log_likelihood_nats|bits_per_code|active_units"
+    r"(?:negative_elbo_nats|nll_is(?!1_)\d+_nats|negative_log_likelihood_nats|bits_per_code|active_units"
     r"|reconstruction_psnr_db|rfid|gfid)\[.*\]"
 )
 _TRAINED = re.compile(
@@ -123,6 +123,7 @@ def title(name: str) -> tuple[str, str]:
     for ending, written in _UNITS.items():
         if base.endswith(ending):
             base, unit = base.removesuffix(ending), written
+    base = re.sub(r"nll_is(\d+)", r"nll_of_\1_samples", base)
     base = re.sub("|".join(_MODELS), lambda found: _MODELS[found[0]], base)
     words = [word.upper() if word in _ABBREVIATIONS else word for word in base.split("_")]
     return " ".join(words) + (f" ({unit})" if unit else ""), how

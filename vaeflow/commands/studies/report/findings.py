@@ -21,7 +21,8 @@ class Finding:
 
     Attributes:
       outcome: how the run ended.
-      measures: name -> value, of the training's result and of the evaluation; empty if it is not done.
+      measures: name -> value, of the training's result, the evaluation and `study.compare`; empty if it is
+        not done.
       seconds: how long it trained, None where that is unknown.
     """
 
@@ -130,10 +131,11 @@ def _finding(outcome):
 
 
 def measures_of(record: dict[str, Any]) -> dict[str, float]:
-    """Returns what a record says was measured: of the result of the training, and of the evaluation."""
+    """Returns what a record says was measured: in the training, in the evaluation, and by comparison."""
     trained, evaluation = record.get("metrics"), record.get("evaluation")
     found = {name: value for name, value in (trained or {}).items() if name not in _NO_MEASURES}
     found |= (evaluation or {}).get("metrics") or {}
+    found |= record.get("compared") or {}
     return {name: float(value) for name, value in found.items() if _is_figure(value)}
 
 

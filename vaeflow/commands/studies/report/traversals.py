@@ -51,8 +51,8 @@ def draw(
             name = printable(each.name)
             print(f"left out: the traversals of {name}, which are not in {runs}", file=sys.stderr)
             continue
-        measure = " ".join(text for text in choices.title(metric) if text)
-        heading = f"{findings.label(settings[each.name])}, seed {each.seed}: {measure} "
+        measure = ", ".join(text for text in choices.title(metric) if text)
+        heading = f"{findings.label(settings[each.name])}, seed {each.seed}; {measure}: "
         content = io.BytesIO()
         _with_heading(picture, printable(heading + f"{each.measures[metric]:.4g}")).save(content, "PNG")
         drawn[f"traversals_{each.name}.png"] = content.getvalue()
