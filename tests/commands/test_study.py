@@ -162,6 +162,12 @@ def test_a_signal_ends_the_study_with_42_after_the_runs_under_way(done, capsys):
     assert f"{NAMES[1]} stopped with code 143 (terminated)" in said
 
 
+def test_a_study_that_is_stopped_before_any_record_says_so_whatever_the_folder_of_records(done):
+    flags = [ends(first=42, second=42), f'--gin_param=study.results = "{done}/of/records"']
+    assert start(done, *flags, workdir="new") == 42
+    assert (done / "of" / "records" / "study.csv").exists()
+
+
 def test_a_run_that_was_stopped_is_no_failure_and_the_code_says_so(done):
     for name in ("runs", "records"):
         shutil.rmtree(done / "runs" / name)

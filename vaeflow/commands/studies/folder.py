@@ -54,7 +54,7 @@ class StudyFolder:
 
     @contextlib.contextmanager
     def claim(self, part: Part | None) -> Generator[None]:
-        """Makes the folder and holds its lock; the parts of a study hold one each.
+        """Makes the folder and that of the records, and holds its lock; the parts of a study hold one each.
 
         Args:
           part: which part of the study this process runs; None for all of it.
@@ -66,6 +66,8 @@ class StudyFolder:
         with files.reported(locked):
             for folder in (locked, self.runs, self.path / _LOGS, self.path / _FAILURES):
                 folder.mkdir(parents=True, exist_ok=True)
+        with files.reported(self.results):
+            self.results.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as stack:
             with files.reported(locked):
                 stack.enter_context(lock.held(locked, "the study's folder"))
