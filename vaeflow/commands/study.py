@@ -1,5 +1,6 @@
 """Runs a study: every point of a grid of settings, with several seeds."""
 
+import contextlib
 import functools
 import sys
 from collections.abc import Mapping, Sequence
@@ -7,8 +8,7 @@ from typing import Any
 
 from vaeflow import config, registry, validation
 from vaeflow.commands.studies import comparisons, plan
-from vaeflow.commands.studies.configurations import Source, configure
-from vaeflow.commands.studies.earlier import Earlier
+from vaeflow.commands.studies.configurations import Source, configure_grid
 from vaeflow.commands.studies.folder import StudyFolder
 from vaeflow.commands.studies.here import Here
 from vaeflow.commands.studies.outcomes import Outcome
@@ -16,7 +16,10 @@ from vaeflow.commands.studies.place import Place
 from vaeflow.commands.studies.progress import described
 from vaeflow.commands.studies.report import writing
 from vaeflow.commands.studies.report.choices import Choices
-from vaeflow.commands.studies.session import Session, Way, stale
+from vaeflow.commands.studies.search import OptunaSearch
+from vaeflow.commands.studies.search import space as spaces
+from vaeflow.commands.studies.search.session import SearchPlan
+from vaeflow.commands.studies.session import GridPlan, Session, Way
 from vaeflow.devices.slurm_array import Part
 from vaeflow.devices.workers import find_workers
 from vaeflow.errors import FINISHED, ConfigurationError, Preempted
@@ -42,11 +45,13 @@ _FLAG_ADVICE = {
 def study(
     workdir: str,
     grid: Any = None,
+    space: Any = None,
     seeds: int | Sequence[int] = 1,
     after: Sequence[str] = (),
     results: str | None = None,
     place: Place | None = None,
     cores_each: int | None = None,
+    search: OptunaSearch | None = None,
     metric: str | None = None,
     direction: str | None = None,
     columns: Sequence[str] | None = None,
@@ -58,7 +63,7 @@ def study(
     retry: bool = False,
     table_only: bool = False,
 ) -> int:
-    """Runs a study, or goes on with one that was stopped: every point of a grid with every seed.
+    """Runs a study, or goes on with one that was stopped: every point of a grid with every seed, or a search.
 
     Each run is an ordinary work folder, trained by `vaeflow train` in a process of its own. The
     configurations of all runs are checked before the first one starts. A run whose work folder is
@@ -69,6 +74,10 @@ def study(
       grid: settings and the values that each takes, every combination a point:
         `{"BetaVAE.beta": (1, 4, 16)}`; the last setting varies fastest. Or a list of such grids, whose
         points follow one another.
+      space: of a search, instead of a grid: settings and the values that each may take,
+        `("float", 0.1, 0.9)` or `("int", 4, 20)`, both also with a step; `("log", 1.0, 16.0)` or
+        `("log_int", 8, 512)`, uniform in the logarithm; `("choice", (@BetaVAE, @FactorVAE))`. Bounds are
+        included. A run leaves out what it does not read, such as a setting of the class not chosen.
       seeds: how many seeds each point is run with, from 0; or a tuple of seeds.
       after: commands on each finished run, e.g. `("evaluate", "sample")`.
       results: the folder of the records, one for each run that is done; None for `records` in the
@@ -76,9 +85,11 @@ def study(
       place: where the runs are carried out, in gin `@Here()`, which is the default: this machine.
       cores_each: the CPU cores of each run; None for all cores of a machine, and one run at a time, or
         one on each GPU.
+      search: proposes the runs, in gin `@OptunaSearch()`; None for the grid. Several processes, started
+        with `--part`, share it.
       metric: the measure by which the report names the best runs, or the part of its name before the
         brackets, e.g. `"mig"`; None for the negative ELBO, or of models without latents the negative
-        log-likelihood.
+        log-likelihood; of a search for its metric.
       direction: which of its values are better, `"minimize"` or `"maximize"`; None without a `metric`.
       columns: the measures that the report shows, named likewise; None for the scores and the main
         measures.
@@ -99,11 +110,13 @@ def study(
       EnvironmentFailure: the disk failed, or another process runs this study.
     """
     with config.values_checked():
-        runs = plan.plan(grid, seeds, macros)
         commands = _checked_after(after)
+        planned = _planned(grid, space, seeds, search, macros, source, commands)
         way = Way(_checked_place(place), cores_each, part, retry)
         if cores_each is not None:
             validation.positive_integer("study.cores_each", cores_each)
+        if search is not None and metric is None:
+            metric, direction = search.metric, search.direction
         chosen = Choices(metric, direction, columns)
         compare = _checked_comparisons(compare, commands)
     if find_workers() is not None:
@@ -112,22 +125,34 @@ def study(
         )
     folder = StudyFolder(workdir, results)
     folder.refuse_folder_of_a_run()
-    configured = configure(runs, source, commands)
-    earlier = Earlier(folder, configured, source.plugins)
     report = functools.partial(_write_report, folder, chosen)
     tell = functools.partial(report, with_pictures=False) if part is None else lambda _outcomes: None
-    session = Session(folder, earlier, source.plugin_flags, way, tell)
-    _warn(earlier, session.outcomes)
-    compared = functools.partial(_compare, compare, folder, earlier)
-    if table_only:
-        report(compared(session.outcomes))
-        return FINISHED
-    with folder.claim(part):
+    with contextlib.nullcontext() if table_only else folder.claim(part):
+        session = planned.session(folder, way, tell)
+        _warn(session)
+        if table_only:
+            report(_compared(compare, folder, session))
+            return FINISHED
         code = session.run()
         _print_summary(session.own_outcomes, folder)
         if part is None:
-            report(compared(session.outcomes), with_pictures=code != Preempted.exit_code)
+            report(_compared(compare, folder, session), with_pictures=code != Preempted.exit_code)
     return code
+
+
+def _planned(
+    grid: Any, space: Any, seeds: Any, search: Any, macros: Mapping[str, Any], source: Source, commands: Any
+) -> GridPlan | SearchPlan:
+    """Checks what is to be run, before anything is."""
+    if search is None and space is None:
+        return GridPlan(configure_grid(plan.plan(grid, seeds, macros), source, commands), source)
+    if search is None:
+        raise ConfigurationError("`study.space` needs a search: add `study.search = @OptunaSearch()`")
+    if not isinstance(search, OptunaSearch):
+        raise ConfigurationError(f"`study.search` must be a search such as @OptunaSearch(), got {search!r}")
+    if grid is not None:
+        raise ConfigurationError("`study.grid` and `study.search` exclude each other; use `study.space`")
+    return SearchPlan(search, spaces.parse(space, macros), plan.checked_seeds(seeds), source, commands)
 
 
 def _write_report(
@@ -145,14 +170,10 @@ def _write_report(
         writing.write_tables(*arguments)
 
 
-def _compare(
-    chosen: Sequence[Comparison], folder: StudyFolder, earlier: Earlier, outcomes: Sequence[Outcome]
-) -> list[Outcome]:
-    """Adds what `study.compare` finds to the records."""
-    found = {run.name: earlier.of(run).folder for run in earlier.runs}
-    names = [outcome.run.name for outcome in outcomes]
-    folders = {name: found.get(name) or folder.runs / name for name in names}
-    return comparisons.compare(chosen, outcomes, folders, folder.results)
+def _compared(chosen: Sequence[Comparison], folder: StudyFolder, session: Session) -> list[Outcome]:
+    """Adds what `study.compare` finds to the records; returns the outcomes with these."""
+    folders = {outcome.run.name: session.folder(outcome.run.name) for outcome in session.outcomes}
+    return comparisons.compare(chosen, session.outcomes, folders, folder.results)
 
 
 def _checked_place(place: Any) -> Place:
@@ -184,15 +205,15 @@ def _checked_comparisons(compare: Any, after: Sequence[str]) -> list[Comparison]
     return chosen
 
 
-def _warn(earlier: Earlier, outcomes: Sequence[Outcome]) -> None:
+def _warn(session: Session) -> None:
     """Names what is there and not part of the study, or part of it and outdated."""
     lines = [
         f"the record of {name} was made with other settings of the commands in `study.after`, and its work "
         "folder is not here; to run it again, remove the record"
-        for name in stale(outcomes, earlier.runs)
+        for name in session.stale()
     ]
-    if earlier.others:
-        lines.append(f"not in the plan of this study, and left alone: {', '.join(earlier.others)}")
+    if session.others:
+        lines.append(f"not in the plan of this study, and left alone: {', '.join(session.others)}")
     for line in lines:
         print(printable(line), file=sys.stderr)
 

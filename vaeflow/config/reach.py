@@ -7,10 +7,10 @@ from vaeflow import registry
 from vaeflow.config import limits
 from vaeflow.config.syntax import Binding, Macro, leaves, size
 
-# The command that plans runs: what it reads may be the setting of one of its runs only, and its grid names
+# The command that plans runs: what it reads may be the setting of one of its runs only, and its plan names
 # classes whose settings each run gives.
 STUDY = "study"
-_GRID = ((), STUDY, "grid")
+_PLANS = (((), STUDY, "grid"), ((), STUDY, "space"))
 
 _Scope = tuple[str, ...]
 Key = tuple[_Scope, str, str]
@@ -43,7 +43,7 @@ class Reach:
             self._of.setdefault(binding.name, []).append(binding)
         self._extents: dict[tuple[str, _Scope, Any], limits.Extent] = {}
         self._depth = 0
-        self._in_grid = False
+        self._in_plan = False
         self.used: set[Key] = set()
         self.visited: dict[str, set[_Scope]] = {}
         self.problems: list[str] = []
@@ -75,9 +75,9 @@ class Reach:
             self._require_parameters(name, source, evaluate, bound)
             for binding in bound.values():
                 self.used.add(binding.key)
-                self._in_grid = self._in_grid or binding.key == _GRID
+                self._in_plan = self._in_plan or binding.key in _PLANS
                 extent = extent.holding(self._walk(binding, (scope, scope), (*path, (name, scope)), ()))
-                self._in_grid = self._in_grid and binding.key != _GRID
+                self._in_plan = self._in_plan and binding.key not in _PLANS
             self._extents[key] = extent
         return self._extents[key]
 
@@ -92,7 +92,7 @@ class Reach:
     def _require_parameters(self, name, source, evaluate, bound):
         entry = registry.get(name)
         # A function passed without a call gets its arguments from its caller.
-        if self._in_grid or not (evaluate or inspect.isclass(entry.target)):
+        if self._in_plan or not (evaluate or inspect.isclass(entry.target)):
             return
         for parameter in entry.parameters.values():
             if parameter.default is parameter.empty and parameter.name not in bound:
@@ -120,7 +120,7 @@ class Reach:
 
     def _expand(self, macro, binding, later, path, macros):
         key = macro.name, later, "macro"
-        if macro.is_required and self._in_grid:
+        if macro.is_required and self._in_plan:
             return limits.Extent(1)
         if macro.is_required:
             self.problems.append(

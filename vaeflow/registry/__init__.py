@@ -61,6 +61,7 @@ __all__ = [
     "sampler",
     "schedule",
     "score",
+    "search",
     "strategy",
 ]
 
@@ -139,6 +140,7 @@ metric = functools.partial(register, "metric")
 score = functools.partial(register, "score")
 sampler = functools.partial(register, "sampler")
 place = functools.partial(register, "place")
+search = functools.partial(register, "search")
 command = functools.partial(register, "command")
 
 

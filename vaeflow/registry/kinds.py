@@ -24,6 +24,7 @@ KINDS: dict[str, str | None] = {
     "score": None,
     "sampler": None,
     "place": None,
+    "search": None,
     "command": None,
 }
 

@@ -58,11 +58,12 @@ def run(values: flags.FlagValues) -> int:
     workdir = command_line.workdir(values)
     part = slurm_array.parse_part(values.part) if values.part else slurm_array.find_part(os.environ)
     configuration = config.load(_STUDY, values.gin_file, values.gin_param, values.plugin)
-    grid = [each.value for each in configuration.bindings if each.label == "study.grid"]
+    plans = {each.label: each.value for each in configuration.bindings}
     return config.call(
         _STUDY,
         workdir,
-        *grid[-1:],
+        plans.get("study.grid"),
+        plans.get("study.space"),
         source=Source(tuple(values.gin_file), tuple(values.gin_param), tuple(values.plugin)),
         macros={each.label: each.value for each in configuration.bindings if each.is_macro},
         part=part,

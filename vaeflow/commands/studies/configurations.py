@@ -55,22 +55,16 @@ class Configured:
         return self.run.name
 
 
-def configure(runs: Sequence[PlannedRun], source: Source, after: Sequence[str]) -> list[Configured]:
-    """Reads and checks the configuration of every run, as its commands will; nothing is made of it.
-
-    Args:
-      runs: the runs.
-      source: what the user has given.
-      after: the commands on each finished run.
+def configure_grid(runs: Sequence[PlannedRun], source: Source, after: Sequence[str]) -> list[Configured]:
+    """Reads and checks the configuration of every run; see `configure`.
 
     Raises:
-      ConfigurationError: a run would not read one of its settings, or something else is wrong with it;
-        or two runs have the same settings.
+      ConfigurationError: as `configure`, or two runs have the same settings.
     """
     known: dict[str, PlannedRun] = {}
-    configured = []
+    configured = list[Configured]()
     for run in runs:
-        made = _configure(run, source, after)
+        made = configure(run, source, after)
         other = known.setdefault(made.trained, run)
         if other is not run:
             raise ConfigurationError(
@@ -86,7 +80,33 @@ def trained_text(files: Sequence[str], parameters: Sequence[str], plugins: Seque
     return record.without_paths(config.read("train", files, parameters, plugins).own_text)
 
 
-def _configure(run: PlannedRun, source: Source, after: Sequence[str]) -> Configured:
+def settings_read(settings: Mapping[str, str], source: Source) -> dict[str, str]:
+    """Returns those of some settings that a run with all of them would read.
+
+    Args:
+      settings: setting -> gin text.
+      source: what the user has given.
+
+    Raises:
+      ConfigurationError: one of them is no setting, or something else is wrong.
+    """
+    statements = {f"{setting} = {text}": setting for setting, text in settings.items()}
+    given = (*source.parameters, *statements)
+    read = config.read("train", source.files, (), source.plugins, given).shared
+    return {setting: settings[setting] for statement, setting in statements.items() if statement in read}
+
+
+def configure(run: PlannedRun, source: Source, after: Sequence[str]) -> Configured:
+    """Reads and checks the configuration of a run, as its commands will; nothing is made of it.
+
+    Args:
+      run: the run.
+      source: what the user has given.
+      after: the commands on the finished run.
+
+    Raises:
+      ConfigurationError: the run would not read one of its settings, or something else is wrong.
+    """
     try:
         read = {
             command: config.read(command, source.files, run.parameters, source.plugins, source.parameters)

@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from vaeflow.commands.studies.configurations import Configured, trained_text
@@ -57,28 +57,53 @@ class Earlier:
     """
 
     def __init__(self, folder: StudyFolder, planned: Sequence[Configured], plugins: Sequence[str]) -> None:
-        self._found = {run.trained: Found() for run in planned}
+        self._folder = folder
         self._plugins = plugins
+        self._found: dict[str, Found] = {}
+        taken = self._look(planned)
+        self.runs = [_with_free_name(run, taken.get(run.name, set())) for run in planned]
+        self.others = sorted(name for name, keys in taken.items() if keys == {None})
+
+    def add(self, run: Configured) -> Configured:
+        """Looks for what there is of a further run, or what there is by now, under its own name only.
+
+        Returns:
+          The run, under another name if that of it is taken.
+        """
+        taken = self._look([run], {run.name})
+        return _with_free_name(run, taken.get(run.name, set()))
+
+    def _look(
+        self, planned: Sequence[Configured], names: Collection[str] | None = None
+    ) -> dict[str, set[str | None]]:
+        """Finds what there is of some runs.
+
+        Args:
+          planned: the runs.
+          names: of the work folders and records that are looked at; None for all.
+
+        Returns:
+          Name -> the runs whose work folder or record it is; None for one that is of none of these.
+        """
+        self._found |= {run.trained: Found() for run in planned}
         texts = {run.text: run.trained for run in planned}
-        # The run that each name is taken by; None for one that is not in the plan.
         taken: dict[str, set[str | None]] = {}
         preferred = {run.name for run in planned}
         for path, text in sorted(
-            _configurations(folder.runs), key=lambda each: each[0].name not in preferred
+            _configurations(self._folder.runs, names), key=lambda each: each[0].name not in preferred
         ):
             key = texts.get(text) or self._key_of([str(path / "config.gin")], [])
             taken.setdefault(path.name, set()).add(key)
             if key is not None and self._found[key].folder is None:
                 self._found[key].folder, self._found[key].as_planned = path, text in texts
         shown = {record.without_paths(text): key for text, key in texts.items()}
-        for path, content in _records(folder.results):
+        for path, content in _records(self._folder.results, names):
             text = "\n".join(content["configuration"])
             key = shown.get(f"{text}\n") or self._key_of([], [text])
             taken.setdefault(path.stem, set()).add(key)
             if key is not None and self._found[key].record is None:
                 self._found[key].record = content
-        self.runs = [_with_free_name(run, taken.get(run.name, set())) for run in planned]
-        self.others = sorted(name for name, keys in taken.items() if keys == {None})
+        return taken
 
     def of(self, run: Configured) -> Found:
         """Returns what there is of a run."""
@@ -100,9 +125,13 @@ def _with_free_name(run: Configured, taken_by: set[str | None]) -> Configured:
     return dataclasses.replace(run, run=dataclasses.replace(run.run, name=f"{run.name}_{digest}"))
 
 
-def _configurations(folder: pathlib.Path) -> Iterator[tuple[pathlib.Path, str]]:
-    """Yields the work folders in a folder with the texts of their configurations."""
+def _configurations(
+    folder: pathlib.Path, names: Collection[str] | None
+) -> Iterator[tuple[pathlib.Path, str]]:
+    """Yields the work folders of some names, or all in a folder, with the texts of their configurations."""
     for path in _entries(folder):
+        if names is not None and path.name not in names:
+            continue
         try:
             yield path, reading.read_text(path / "config.gin")
         except (OSError, ValueError):
@@ -110,10 +139,12 @@ def _configurations(folder: pathlib.Path) -> Iterator[tuple[pathlib.Path, str]]:
             continue
 
 
-def _records(folder: pathlib.Path) -> Iterator[tuple[pathlib.Path, dict[str, Any]]]:
-    """Yields the records in a folder with their content."""
+def _records(
+    folder: pathlib.Path, names: Collection[str] | None
+) -> Iterator[tuple[pathlib.Path, dict[str, Any]]]:
+    """Yields the records of some names, or all in a folder, with their content."""
     for path in _entries(folder):
-        if path.suffix == ".json":
+        if path.suffix == ".json" and (names is None or path.stem in names):
             try:
                 yield path, json_files.read(path, _RECORD)
             except (OSError, ValueError):

@@ -153,7 +153,8 @@ class _Tasks:
 
         end = functools.partial(JobEnd, job, seconds=0.0)
         try:
-            return dataclasses.replace(self._ray.get(task), job=job)
+            ended: JobEnd = self._ray.get([task])[0]
+            return dataclasses.replace(ended, job=job)
         except TaskCancelledError:
             return end(Preempted.exit_code, _NOT_STARTED)
         except RayTaskError as error:

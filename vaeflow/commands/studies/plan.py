@@ -108,12 +108,12 @@ def checked_seeds(seeds: Any) -> tuple[int, ...]:
 
 def _points(grid: Any, macros: Mapping[str, Any]) -> Iterator[tuple[dict[str, str], list[str]]]:
     """Yields for each point its bindings, and which of them its name shows."""
-    grid = _without_macro(grid, macros)
+    grid = without_macro(grid, macros)
     grids = list(grid) if isinstance(grid, (list, tuple)) else [grid]
     if not grids:
         raise _bad_grid(grid)
     for each in grids:
-        values = _checked_grid(_without_macro(each, macros), macros)
+        values = _checked_grid(without_macro(each, macros), macros)
         shown = [setting for setting, texts in values.items() if len(texts) > 1] or list(values)
         for combination in itertools.product(*values.values()):
             yield dict(zip(values, combination, strict=True)), shown
@@ -137,7 +137,7 @@ def _checked_grid(grid: Any, macros: Mapping[str, Any]) -> dict[str, list[str]]:
             raise ConfigurationError(
                 f"`study.grid` cannot hold `{setting}`, which is not a setting of one run"
             )
-        values = _without_macro(values, macros)
+        values = without_macro(values, macros)
         if not isinstance(values, (list, tuple)) or not values:
             raise ConfigurationError(
                 f"`study.grid` must give {setting!r} a tuple of values, as {_EXAMPLE} does; a single one is "
@@ -156,8 +156,8 @@ def _bad_grid(grid: Any) -> ConfigurationError:
     )
 
 
-def _without_macro(value: Any, macros: Mapping[str, Any]) -> Any:
-    """Returns what a macro stands for; `config` has checked that macros form no circle."""
+def without_macro(value: Any, macros: Mapping[str, Any]) -> Any:
+    """Returns what a macro stands for, and any other value as it is; `config` has refused circles."""
     while isinstance(value, config.Macro):
         if value.name not in macros:
             raise ConfigurationError(f"%{value.name} has no value: add `{value.name} = …`")

@@ -28,6 +28,7 @@ class StudyProgress:
         self._num_runs = num_runs
         self._num_done = num_done
         self._num_failed = 0
+        self._num_abandoned = 0
         self._num_left = num_jobs
         self._num_ended = 0
         self._started = time.monotonic()
@@ -48,6 +49,7 @@ class StudyProgress:
         parts = [
             f"{self._num_done} of {self._num_runs} runs done",
             *([f"{self._num_failed} failed"] if self._num_failed else []),
+            *([f"{self._num_abandoned} abandoned"] if self._num_abandoned else []),
             *([f"running {', '.join(names[:_MOST_NAMED])}{more}"] if names else []),
             *([f"about {_duration(self._seconds_left())} left"] if self._num_ended else []),
         ]
@@ -59,6 +61,8 @@ class StudyProgress:
         self._num_left -= 1
         if outcome.state == "done":
             self._num_done += 1
+        elif outcome.state == "abandoned":
+            self._num_abandoned += 1
         elif outcome.state == "failed":
             self._num_failed += 1
             self.say(f"{described(outcome)}; its output is in {log}")

@@ -1,9 +1,10 @@
 """Carries out the runs of a study that are not done yet: read `Session.run` top to bottom."""
 
 import dataclasses
-from collections.abc import Callable, Collection, Iterator, Sequence
+import pathlib
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
-from vaeflow.commands.studies.configurations import Configured
+from vaeflow.commands.studies.configurations import Configured, Source
 from vaeflow.commands.studies.earlier import Earlier, Found
 from vaeflow.commands.studies.folder import StudyFolder
 from vaeflow.commands.studies.outcomes import Outcome
@@ -73,6 +74,20 @@ class Session:
         """Those of the runs of this part."""
         return [self._outcomes[run.name] for run in self._own()]
 
+    def folder(self, name: str) -> pathlib.Path:
+        """Returns the work folder of a run, whether it is there or not."""
+        return self._earlier.of(self._by_name[name]).folder or self._folder.runs / name
+
+    @property
+    def others(self) -> list[str]:
+        """The names of work folders and records that are of no run of the study."""
+        return self._earlier.others
+
+    def stale(self) -> list[str]:
+        """Returns the names of runs whose record lacks what `study.after` asks for now."""
+        records = {name: outcome.record for name, outcome in self._outcomes.items() if outcome.record}
+        return [name for name, record in records.items() if not _covers(record, self._by_name[name])]
+
     def run(self) -> int:
         """Carries out what is not done; call it in the main thread.
 
@@ -80,19 +95,18 @@ class Session:
           The exit code: 0 if all runs of this part are done; 42 if a signal stopped the study; else the
           code of the first run that failed for good, or of the first that failed.
         """
-        left = [run for run in self._own() if self._is_to_be_run(self._outcomes[run.name])]
         num_done = sum(outcome.state == "done" for outcome in self.outcomes)
         stop_request = StopRequest()
         with (
-            StudyProgress(len(self._by_name), num_done, len(left)) as progress,
+            StudyProgress(self._num_runs(), num_done, self._num_left()) as progress,
             stop_request.listening(NOTICE),
         ):
 
             def watch(running: Sequence[Job]) -> Collection[Job]:
                 progress.show(running)
-                return ()
+                return self._unwanted(running)
 
-            jobs = self._jobs(left, progress)
+            jobs = self._jobs(self._left(), progress)
             for end in self._way.place.carry_out(jobs, self._way.cores_each, stop_request, watch):
                 self._conclude(end, progress)
         return Preempted.exit_code if stop_request.name else self._exit_code()
@@ -101,6 +115,20 @@ class Session:
         """Returns the runs of this part."""
         part = self._way.part
         return self._earlier.runs if part is None else self._earlier.runs[part.index :: part.count]
+
+    def _left(self) -> Iterator[Configured]:
+        """Yields the runs to carry out."""
+        return (run for run in self._own() if self._is_to_be_run(self._outcomes[run.name]))
+
+    def _num_left(self) -> int:
+        return len(list(self._left()))
+
+    def _num_runs(self) -> int:
+        return len(self._by_name)
+
+    def _unwanted(self, running: Sequence[Job]) -> Collection[Job]:  # noqa: ARG002 -- for a search
+        """Returns the jobs under way that are to be ended early."""
+        return ()
 
     def _is_to_be_run(self, outcome: Outcome) -> bool:
         if outcome.state == "failed":
@@ -118,7 +146,7 @@ class Session:
             return Outcome(run.run, "stopped", None, "begun, and not done yet")
         return Outcome(run.run, "missing")
 
-    def _jobs(self, runs: Sequence[Configured], progress: StudyProgress) -> Iterator[Job]:
+    def _jobs(self, runs: Iterable[Configured], progress: StudyProgress) -> Iterator[Job]:
         """Yields the jobs of runs, each made when it is asked for."""
         for run in runs:
             job = self._job(run)
@@ -131,7 +159,7 @@ class Session:
         """Makes the job of a run: what is left of its training, and the commands after it."""
         self._folder.forget_failure(run.name)
         found = self._earlier.of(run)
-        target = f"--workdir={found.folder or self._folder.runs / run.name}"
+        target = f"--workdir={self.folder(run.name)}"
         commands = [] if found.is_finished else [_training(found, target, run, self._plugin_flags)]
         commands += [(command, target, *run.flags[command]) for command in run.after]
         folder = target.partition("=")[2]
@@ -169,7 +197,7 @@ class Session:
         ended = self.own_outcomes
         failed = [each.exit_code for each in ended if each.state == "failed" and each.exit_code is not None]
         final = [code for code in failed if code in FINAL_ENDS]
-        stopped = [Preempted.exit_code for each in ended if each.state != "done"]
+        stopped = [Preempted.exit_code for each in ended if each.state not in ("done", "abandoned")]
         return next(iter([*final, *failed, *stopped]), FINISHED)
 
 
@@ -190,8 +218,19 @@ def _covers(content: dict, run: Configured) -> bool:
     return "evaluate" not in run.after or content.get("evaluation") is not None
 
 
-def stale(outcomes: Sequence[Outcome], runs: Sequence[Configured]) -> Iterator[str]:
-    """Yields the names of runs whose record lacks what `study.after` asks for now."""
-    for outcome, run in zip(outcomes, runs, strict=True):
-        if outcome.record is not None and not _covers(outcome.record, run):
-            yield run.name
+@dataclasses.dataclass(frozen=True)
+class GridPlan:
+    """The runs of a grid, checked.
+
+    Attributes:
+      runs: the runs.
+      source: what the user has given.
+    """
+
+    runs: Sequence[Configured]
+    source: Source
+
+    def session(self, folder: StudyFolder, way: Way, tell: Callable[[Sequence[Outcome]], None]) -> Session:
+        """Makes the session that carries them out; see `Session`."""
+        earlier = Earlier(folder, self.runs, self.source.plugins)
+        return Session(folder, earlier, self.source.plugin_flags, way, tell)

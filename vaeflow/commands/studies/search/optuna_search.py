@@ -1,17 +1,18 @@
 """The settings of a search by Optuna; in gin `study.search = @OptunaSearch()`."""
 
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from vaeflow import validation
-from vaeflow.commands.studies.search import space as spaces
+from vaeflow import registry, validation
 from vaeflow.commands.studies.search.search import Search
+from vaeflow.commands.studies.search.space import Values, described
 
 _DIRECTIONS = ("minimize", "maximize")
 _FILES = ("sqlite", "journal")
 
 
+@registry.search
 class OptunaSearch:
     """Lets Optuna propose the settings of a study's runs, and end bad runs early.
 
@@ -63,21 +64,26 @@ class OptunaSearch:
                 f"{storage!r}"
             )
 
-    def begin(self, folder: pathlib.Path, space: Any, seeds: Sequence[int]) -> Search:
+    def begin(
+        self,
+        folder: pathlib.Path,
+        space: Mapping[str, Values],
+        seeds: Sequence[int],
+        read: Callable[[dict[str, str]], dict[str, str]] = dict,
+    ) -> Search:
         """Opens the search, or goes on with it.
 
         Args:
           folder: of the study.
-          space: the setting `study.space` as `config` reads it: setting -> the values that it may take,
-            see `space.parse`.
+          space: setting -> the values that it may take.
           seeds: the seeds of each trial.
+          read: returns those of some settings that a run with all of them reads.
 
         Raises:
           ConfigurationError: Optuna is not installed, a setting is wrong, or the folder holds another
             search.
           EnvironmentFailure: the storage does not answer.
         """
-        values = spaces.parse(space)
         # Optuna is not part of every installation, and takes a second to import.
         from vaeflow.commands.studies.search import optuna_parts, trials
 
@@ -85,15 +91,15 @@ class OptunaSearch:
         pruner = "NopPruner" if self.pruner is None else self.pruner
         known = trials.Trials(
             folder,
-            values,
+            space,
             self.storage,
             folder.resolve().name,
             self.direction,
             optuna_parts.KeyedSampler(maker, self.seed),
             optuna_parts.make("pruner", pruner, self.pruner_settings)(),
-            {"space": spaces.described(values), "metric": self.metric, "seeds": str(tuple(seeds))},
+            {"space": described(space), "metric": self.metric, "seeds": str(tuple(seeds))},
         )
-        return Search(known, self.num_trials, self.metric, seeds)
+        return Search(known, self.num_trials, self.metric, seeds, read)
 
 
 def _text(name: str, value: Any) -> str:

@@ -5,7 +5,7 @@ import dataclasses
 import math
 import pathlib
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from vaeflow import registry
@@ -18,6 +18,7 @@ from vaeflow.runs.workdir import WorkDir
 if TYPE_CHECKING:
     from vaeflow.commands.studies.search.trials import Trial, Trials
 
+ABANDONED = "its values were worse than those of other trials"
 # A line of the log with a figure of an evaluation has all figures of that evaluation.
 _EVALUATIONS = ("evaluation/", "validation/")
 
@@ -52,15 +53,29 @@ class Search:
       num_trials: how many there will be.
       metric: the name of the figure that is compared.
       seeds: of the runs of each trial.
+      read: returns those of some settings that a run with all of them reads.
     """
 
-    def __init__(self, trials: "Trials", num_trials: int, metric: str, seeds: Sequence[int]) -> None:
+    def __init__(
+        self,
+        trials: "Trials",
+        num_trials: int,
+        metric: str,
+        seeds: Sequence[int],
+        read: Callable[[dict[str, str]], dict[str, str]],
+    ) -> None:
         self._trials = trials
         self._num_trials = num_trials
         self._metric = metric
         self._seeds = seeds
+        self._read = read
         self._open: dict[int, _Open] = {}
         self._sizes: dict[str, int] = {}
+
+    @property
+    def num_runs(self) -> int:
+        """The number of runs of all trials."""
+        return self._num_trials * len(self._seeds)
 
     def runs(self) -> Iterator[PlannedRun]:
         """Yields the runs of one trial after the other, each trial proposed from the outcomes so far."""
@@ -74,9 +89,9 @@ class Search:
             self._end(opened)
 
     def all_runs(self) -> list[tuple[PlannedRun, bool]]:
-        """Lists the runs of all trials so far, of all processes, and whether their trial was abandoned."""
+        """Lists the runs of all trials so far, of all processes, and whether those not done are given up."""
         return [
-            (run, state == "pruned")
+            (run, state in ("pruned", "fail"))
             for number, (state, settings) in self._trials.known().items()
             for run in self._planned(number, settings)
         ]
@@ -95,7 +110,7 @@ class Search:
         if opened is None:
             return False
         # The other seeds get as far as the first.
-        if run == opened.runs[0]:
+        if run.seed == self._seeds[0]:
             with contextlib.suppress(FileNotFoundError):
                 size = (folder / "metrics.jsonl").stat().st_size
                 if size != self._sizes.get(run.name):
@@ -117,10 +132,10 @@ class Search:
           ConfigurationError: the record of a finished run does not hold the metric.
         """
         opened = self._open[outcome.run.index]
-        if outcome.state == "done" and outcome.run == opened.runs[0]:
+        if outcome.state == "done" and outcome.run.seed == self._seeds[0]:
             opened.trial.report(self._logged(outcome.run, folder), is_running=False)
         if outcome.state == "stopped" and opened.trial.is_abandoned:
-            outcome = dataclasses.replace(outcome, state="abandoned")
+            outcome = dataclasses.replace(outcome, state="abandoned", message=ABANDONED)
         opened.outcomes.append(outcome)
         self._end(opened)
         return outcome
@@ -142,8 +157,9 @@ class Search:
         else:
             opened.trial.leave()
 
-    def _planned(self, number, settings) -> list[PlannedRun]:
-        return [plan.planned_run(number, settings, seed) for seed in self._seeds]
+    def _planned(self, number: int, settings: dict[str, str]) -> list[PlannedRun]:
+        read = self._read(settings)
+        return [plan.planned_run(number, read, seed) for seed in self._seeds]
 
     def _logged(self, run: PlannedRun, folder: pathlib.Path) -> dict[int, float]:
         """Returns the values of the metric in a run's log: step -> value."""

@@ -1,10 +1,12 @@
 """The space of a search: the values that each setting of its runs may take."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any
 
-from vaeflow import registry, validation
+from vaeflow import config, registry, validation
+from vaeflow.commands.studies.plan import without_macro
 
 _FORMS = {
     "float": '("float", 0.1, 0.9) or with a step ("float", 0.1, 0.9, 0.1)',
@@ -63,12 +65,13 @@ class Choice:
 Values = Range | Choice
 
 
-def parse(space: Any) -> dict[str, Values]:
+def parse(space: Any, macros: Mapping[str, Any] | None = None) -> dict[str, Values]:
     """Checks a space.
 
     Args:
-      space: setting -> a tuple that begins with `"float"`, `"log"`, `"int"`, `"log_int"` or `"choice"`.
-        The values of a choice are written as gin text by `repr`.
+      space: setting -> a tuple that begins with `"float"`, `"log"`, `"int"`, `"log_int"` or `"choice"`, as
+        `config` reads it.
+      macros: name -> value.
 
     Returns:
       Setting -> its values, in the order of `space`.
@@ -76,11 +79,35 @@ def parse(space: Any) -> dict[str, Values]:
     Raises:
       ValueError: it is something else; the message names the setting and shows what was expected.
     """
-    if not isinstance(space, Mapping) or not space:
+    known = functools.partial(without_macro, macros=macros or {})
+    space = known(space)
+    if not isinstance(space, dict) or not space:
         raise ValueError(
-            f'`{_NAME}` must be a dict such as {{"BetaVAE.beta": {_FORMS["log"]}}}, got {space!r}'
+            f'`{_NAME}` must be a dict such as {{"BetaVAE.beta": {_FORMS["log"]}}}, got '
+            f"{config.format_value(space)}"
         )
-    return {setting: _values(setting, form) for setting, form in space.items()}
+    read = dict[str, Values]()
+    for setting, given in space.items():
+        form = known(given)
+        read[setting] = _values(setting, tuple(map(known, form)) if isinstance(form, (tuple, list)) else form)
+    return read
+
+
+def samples(space: Mapping[str, Values]) -> list[dict[str, str]]:
+    """Returns settings that together hold each choice and each bound once: setting -> gin text."""
+    texts = {
+        setting: values.values if isinstance(values, Choice) else (repr(values.lowest), repr(values.highest))
+        for setting, values in space.items()
+    }
+    return [
+        {setting: each[number % len(each)] for setting, each in texts.items()}
+        for number in range(max(map(len, texts.values())))
+    ]
+
+
+def described(space: Mapping[str, Values]) -> str:
+    """Describes a space; equal spaces have equal descriptions."""
+    return ", ".join(f"{setting}: {values.described}" for setting, values in space.items())
 
 
 def _values(setting: Any, form: Any) -> Values:
@@ -121,12 +148,7 @@ def _number(name: str, kind: str, value: Any) -> float:
 def _choice(name: str, form: Any, rest: list[Any]) -> Choice:
     if len(rest) != 1 or not isinstance(rest[0], (tuple, list)) or not rest[0]:
         raise ValueError(f"`{name}` must be such as {_FORMS['choice']}; got {form!r}")
-    texts = tuple(map(repr, rest[0]))
+    texts = tuple(map(config.format_value, rest[0]))
     if len(set(texts)) < len(texts):
         raise ValueError(f"`{name}` names a value twice: {form!r}")
     return Choice(texts)
-
-
-def described(space: Mapping[str, Values]) -> str:
-    """Describes a space; equal spaces have equal descriptions."""
-    return ", ".join(f"{setting}: {values.described}" for setting, values in space.items())

@@ -143,14 +143,18 @@ class Trials:
             return self._left() or self._new(num_trials)
 
     def known(self) -> dict[int, tuple[str, dict[str, str]]]:
-        """Returns all trials: number -> state in lower case, as Optuna names it, and settings as gin text."""
+        """Returns all trials: number -> state in lower case, as Optuna names it, and settings as gin text.
+
+        A trial that is being proposed is left out.
+        """
         with optuna_parts.storage_errors(self._storage):
             return {
                 trial.number: (
                     trial.state.name.lower(),
-                    {name: _as_gin(trial.params[name]) for name in self._space if name in trial.params},
+                    {name: _as_gin(trial.params[name]) for name in self._space},
                 )
                 for trial in self._study.get_trials(deepcopy=False)
+                if trial.params.keys() >= self._space.keys()
             }
 
     def _left(self) -> Trial | None:
