@@ -73,6 +73,11 @@ def test_a_perfect_code_has_1(of_perfect_code):
     assert of_perfect_code == pytest.approx(dict.fromkeys(names, 1.0), abs=1e-3)
 
 
+def test_fresh_images_train_and_others_test():
+    found = DCI().measure(factor_codes.fresh(factor_codes.perfect, 60, (2, 3)), 0)
+    assert found == pytest.approx(dict.fromkeys(found, 1.0), abs=1e-3)
+
+
 def test_a_rotated_code_has_less(of_rotated_code):
     assert 0 <= of_rotated_code["dci_disentanglement"] < 0.6
     assert 0 <= of_rotated_code["dci_completeness"] < 0.6

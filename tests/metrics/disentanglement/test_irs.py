@@ -37,6 +37,11 @@ def test_a_perfect_code_has_1():
     assert irs(PERFECT) == pytest.approx(1, abs=1e-12)
 
 
+def test_fresh_images_are_points_like_others():
+    found = IRS().measure(factor_codes.fresh(factor_codes.perfect, 500), 0)
+    assert found["irs"] == pytest.approx(1, abs=1e-12)
+
+
 def test_a_rotated_code_has_less():
     assert 0 <= irs(factor_codes.rotated(PERFECT)) < 0.7
 

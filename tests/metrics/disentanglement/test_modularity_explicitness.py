@@ -68,6 +68,13 @@ def test_a_perfect_code_is_modular():
     assert measured(factor_codes.perfect(FACTORS))["modularity"] == pytest.approx(1, abs=1e-12)
 
 
+def test_fresh_images_train_and_others_test():
+    """Of two values, a line through a latent separates both."""
+    found = ModularityExplicitness().measure(factor_codes.fresh(factor_codes.perfect, 400, (2, 2)), 0)
+    assert found["modularity"] == pytest.approx(1, abs=0.01)
+    assert found["explicitness"] == 1
+
+
 def test_a_latent_for_each_value_is_modular_and_explicit():
     factors = factor_codes.random_factors(300)
     columns = [factors[:, at] == value for at, size in enumerate(factor_codes.SIZES) for value in range(size)]

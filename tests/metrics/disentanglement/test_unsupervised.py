@@ -65,6 +65,11 @@ def test_independent_latents_have_0():
     assert measured(PERFECT) == pytest.approx(dict.fromkeys(NAMES, 0.0), abs=1e-12)
 
 
+def test_fresh_images_are_points_like_others():
+    fresh = factor_codes.fresh(factor_codes.perfect, 2000)
+    assert UnsupervisedScores().measure(fresh, 0) == pytest.approx(dict.fromkeys(NAMES, 0.0), abs=0.02)
+
+
 def test_a_rotated_code_has_more():
     found = measured(factor_codes.rotated(PERFECT))
     assert min(found.values()) > 0.1

@@ -13,7 +13,7 @@ _STUDY_QUANTILE = 0.99
 
 @registry.score
 class IRS(Score):
-    """The interventional robustness score (Suter et al. 2019, arXiv:1811.00007, section 4 and Eq. 8).
+    """The interventional robustness score (Suter et al. 2019, ICML, arXiv:1811.00007).
 
     `irs` is 1 if each latent depends on a single factor, whatever becomes of the others. While factor j
     keeps a value, latent i strays from its mean over these images by a largest deviation. The mean of

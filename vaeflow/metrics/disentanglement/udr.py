@@ -23,7 +23,8 @@ class UDR(Comparison):
         1 / (d_1 + d_2) · (Σ_b max_a R(a, b)² / Σ_a R(a, b) + Σ_a max_b R(a, b)² / Σ_b R(a, b))
 
     and `udr` of a run is the median over its pairs with all the others. It is 1 if each latent
-    of one run is one latent of the other, and 0 for a run whose latents are all unused. In a study:
+    of one run is one latent of the other, and 0 for a run whose latents are all unused. The authors' code
+    takes the mean of two means instead, which is the same if d_1 = d_2. In a study:
     `study.compare = [@UDR()]`.
 
     Args:

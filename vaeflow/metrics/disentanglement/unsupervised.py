@@ -14,7 +14,7 @@ REPRESENTATIONS = ("mean", "sampled")
 
 @registry.score
 class UnsupervisedScores(Score):
-    """How dependent the latents are, without factors (Locatello et al. 2019, arXiv:1811.12359, section 5.3).
+    """How dependent the latents are, without factors (Locatello et al. 2019, ICML, arXiv:1811.12359).
 
     All are 0 for independent latents and grow with their dependence; C is the covariance of the latents:
 
