@@ -214,8 +214,11 @@ def test_commands_after_a_run_come_again_if_their_settings_change(done):
     assert record_of(done, NAMES[0])["evaluation"]["num_examples"] == 2
     assert start(done, *few) == 0
     assert taken() == []
-    assert start(done, *few, "--gin_param=evaluate.num_examples = 3", ends(first=4, second=4)) == 4
-    assert taken() == NAMES[:1]
+    more = [*few, '--gin_param=study.after = ("evaluate", "sample")']
+    assert start(done, *more, ends(first=4)) == 4
+    assert [[name for name, *_ in job.commands] for job in study_places.taken] == [["sample"]]
+    assert start(done, *few, "--gin_param=evaluate.num_examples = 3", ends(first=4)) == 4
+    assert [[name for name, *_ in job.commands] for job in study_places.taken] == [["evaluate"]]
 
 
 def test_the_runs_of_a_point_are_compared_by_their_latents(done):

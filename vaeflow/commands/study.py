@@ -28,7 +28,7 @@ from vaeflow.runs import record
 from vaeflow.runs.escaping import printable
 
 # Commands on a finished run.
-AFTER = ("evaluate", "sample", "embed", "encode", "export")
+AFTER = ("evaluate", "sample", "embed", "encode", "export", "verify")
 # Flags that say how one start of a study goes on, and not which study it is.
 _ONLY_NOW = ("--part", "--retry", "--table")
 _FLAG_ADVICE = {
@@ -98,12 +98,12 @@ def study(
       source: what the user has given.
       macros: name -> value of the macros that the grid may refer to.
       part: the part of the runs that this process carries out; None for all.
-      retry: whether runs that failed for good, with code 2 or 3, are run again.
+      retry: whether runs that failed for good, with code 2, 3 or 5, are run again.
       table_only: whether to run nothing, and only write what the runs so far have measured.
 
     Returns:
       The exit code: 0 if all runs are done; 42 if a signal stopped the study, or some of its runs;
-      else the code of the first run that failed for good (2 or 3), or of the first that failed.
+      else the code of the first run that failed for good (2, 3 or 5), or of the first that failed.
 
     Raises:
       ConfigurationError: a setting is wrong, or a run would not read it; nothing was run.

@@ -40,7 +40,7 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_bool(
         "retry",
         False,
-        "Run again what failed for good before, with code 2 or 3.",
+        "Run again what failed for good before, with code 2, 3 or 5.",
         flag_values=values,
     )
     flags.DEFINE_bool(

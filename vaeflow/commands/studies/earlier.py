@@ -146,7 +146,7 @@ def _records(
     for path in _entries(folder):
         if path.suffix == ".json" and (names is None or path.stem in names):
             try:
-                yield path, json_files.read(path, _RECORD)
+                yield path, json_files.read(path, _RECORD, {"after": json_files.OBJECT})
             except (OSError, ValueError):
                 continue
 

@@ -86,7 +86,7 @@ class Session:
     def stale(self) -> list[str]:
         """Returns the names of runs whose record lacks what `study.after` asks for now."""
         records = {name: outcome.record for name, outcome in self._outcomes.items() if outcome.record}
-        return [name for name, record in records.items() if not _covers(record, self._by_name[name])]
+        return [name for name, record in records.items() if _left_of(record, self._by_name[name])]
 
     def run(self) -> int:
         """Carries out what is not done; call it in the main thread.
@@ -137,7 +137,7 @@ class Session:
 
     def _outcome_so_far(self, run: Configured) -> Outcome:
         found = self._earlier.of(run)
-        if found.record is not None and (found.folder is None or _covers(found.record, run)):
+        if found.record is not None and (found.folder is None or not _left_of(found.record, run)):
             return Outcome(run.run, "done", found.record, "", FINISHED, found.record["seconds"])
         failure = self._folder.failure(run.name, run.trained)
         if failure is not None:
@@ -161,7 +161,7 @@ class Session:
         found = self._earlier.of(run)
         target = f"--workdir={self.folder(run.name)}"
         commands = [] if found.is_finished else [_training(found, target, run, self._plugin_flags)]
-        commands += [(command, target, *run.flags[command]) for command in run.after]
+        commands += [(command, target, *run.flags[command]) for command in _left_of(found.record, run)]
         folder = target.partition("=")[2]
         return Job(run.run, tuple(commands), folder, str(self._folder.log(run.name)))
 
@@ -186,7 +186,8 @@ class Session:
         return Outcome(run.run, "failed", None, message, code, end.seconds)
 
     def _record(self, run: Configured, folder: str) -> Outcome:
-        path = record.write(folder, str(self._folder.results), run.name, {"after": dict(run.after)})
+        known = (self._earlier.of(run).record or {}).get("after", {})
+        path = record.write(folder, str(self._folder.results), run.name, {"after": {**known, **run.after}})
         try:
             content = json_files.read(path, {"seconds": json_files.NUMBER})
         except (OSError, ValueError) as error:
@@ -211,11 +212,14 @@ def _training(found: Found, target: str, run: Configured, plugin_flags: tuple[st
     return ("train", *run.flags["train"], target)
 
 
-def _covers(content: dict, run: Configured) -> bool:
-    """Whether a record was made after the commands of the plan, with the same settings."""
+def _left_of(content: dict | None, run: Configured) -> list[str]:
+    """Returns the commands after a run that its record does not hold with these settings."""
+    if content is None:
+        return list(run.after)
     if "after" in content:
-        return content["after"] == run.after
-    return "evaluate" not in run.after or content.get("evaluation") is not None
+        return [command for command, lines in run.after.items() if content["after"].get(command) != lines]
+    # `vaeflow record` has written it, which knows of the evaluation only.
+    return [each for each in run.after if each != "evaluate" or content.get("evaluation") is None]
 
 
 @dataclasses.dataclass(frozen=True)
