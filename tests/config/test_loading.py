@@ -111,6 +111,15 @@ def test_text_reads_back_as_the_same_values(toys):
         assert syntax.format_statements([], [read]) == text
 
 
+def test_the_part_of_the_text_that_a_command_reads_itself(toys):
+    others = "review.data = @ToyCorner()\nreview.limit = 2\nToyCorner.radius = 4\n"
+    load(toys, GIVEN + others)
+    assert (
+        config.text_of("review") == "review.data = @ToyCorner()\nreview.limit = 2\n\nToyCorner.radius = 4\n"
+    )
+    assert config.text_of("rehearse") == "rehearse.data = @ToyGrid()\n\nToyGrid.width = 3\n"
+
+
 def test_text_is_a_configuration_of_its_own(toys):
     (toys / "base.gin").write_text("ToyWideGrid.width = 1\nspeed = 2")
     first = load(

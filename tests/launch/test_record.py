@@ -106,6 +106,16 @@ def test_an_evaluation_is_part_of_it(copied):
     assert json.loads(written(copied))["evaluation"] == {"metrics": {"nll": None, "kl": 2.5}}
 
 
+def test_the_settings_of_an_evaluation_are_without_paths_too(copied):
+    evaluation = {
+        "metrics": {"kl": 2.5},
+        "configuration": "evaluate.seed = 1\nFeatureNet.file = '/me/net.keras'\n",
+    }
+    (copied / "evaluation.json").write_text(json.dumps(evaluation))
+    expected = ["evaluate.seed = 1", "FeatureNet.file = 'net.keras'"]
+    assert json.loads(written(copied))["evaluation"]["configuration"] == expected
+
+
 def test_an_evaluation_that_is_not_finite_is_refused(copied, capsys):
     (copied / "evaluation.json").write_text(json.dumps({"metrics": {"nll": math.nan}}))
     assert "evaluation.json is not what a run writes: it holds NaN" in refusal(capsys, copied)

@@ -100,7 +100,7 @@ def test_a_run_on_two_replicas_and_an_evaluation_that_was_edited(tmp_path):
     assert finished.code == 5, finished
     by_verdict, remarks = report(tmp_path / "run")
     assert by_verdict["differs"] == {"evaluation.json"}
-    assert remarks["evaluation.json"].startswith("kl_nats[none] was recorded as ")
+    assert remarks["evaluation.json"].startswith("kl_nats[none] recorded as ")
     assert by_verdict.keys() == {"verified", "differs"}
     for steps in ("0 to 5", "10 to 15"):
         assert remarks[f"steps {steps}, as it was run"].endswith("equal bits")

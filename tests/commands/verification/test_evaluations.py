@@ -107,7 +107,7 @@ def test_what_no_evaluation_writes_is_found(check):
 
 def test_an_edit_is_narrowed_down(check):
     made, _ = check(with_metric("nll_is50_nats[none]", 40.0), KNOWN)
-    assert made.remark == "nll_is50_nats[none] was recorded as 40.0, found 43.0"
+    assert made.remark == "nll_is50_nats[none] recorded as 40.0, found 43.0"
 
 
 def test_other_fixtures_are_of_an_honest_run(tmp_path):

@@ -101,7 +101,7 @@ def test_metrics_that_were_edited_in_the_record_are_found(folder):
     edit(record_of(folder, 10), metrics=content["metrics"] | {"train/loss": 1.5})
     checks = list(files.check_checkpoints(Recorded(folder), [10]))
     assert [check.verdict for check in checks] == [VERIFIED, DIFFERENT]
-    assert "train/loss was recorded as 1.5, found 43.33" in checks[1].remark
+    assert "train/loss recorded as 1.5, found 43.33" in checks[1].remark
 
 
 def test_the_metrics_of_a_loop_that_was_cut_short_are_those_of_its_totals(folder):

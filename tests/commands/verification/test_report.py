@@ -26,7 +26,7 @@ RUN = ENVIRONMENT | {"model": "VAE | *own*", "command": ["secret"]}
 
 def test_the_terminal_has_a_line_for_each_check():
     assert [report.line(check) for check in CHECKS] == [
-        "differs       the fingerprints of the data: train was recorded as 40 images, found 41 images",
+        "differs       the fingerprints of the data: train recorded as 40 images, found 41 images",
         "not verified  the line of step 25: no digest",
         "verified      steps 10 to 15, in float64: near",
     ]

@@ -105,7 +105,7 @@ def compared(part: str, subject: str, values: Iterable[Value], same: str = "the 
 def described(wrong: list[Value], most: int = 3) -> str:
     """Says of values how they differ, for people: the first few."""
     shown = [
-        f"{value.name} was recorded as {shown_value(value.recorded)}, found {shown_value(value.found)}"
+        f"{value.name} recorded as {shown_value(value.recorded)}, found {shown_value(value.found)}"
         for value in wrong[:most]
     ]
     more = len(wrong) - len(shown)

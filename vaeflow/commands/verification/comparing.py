@@ -123,14 +123,17 @@ class Comparison:
 def _of_state(state: Mapping[str, float], exact: bool, allowed: Tolerances) -> Value:
     """Returns how the state at the end differs from the checkpoint there."""
     if exact:
-        return Value(f"different variables of {state['variables']} in the checkpoint", 0, state["different"])
-    return Value("deviation of the weights", 0.0, state["deviation"], allowed.of_weights, scale=1.0)
+        name = f"variables of {state['variables']} that differ from the checkpoint"
+        return Value(name, 0, state["different"])
+    name = "distance of the weights from the checkpoint"
+    return Value(name, 0.0, state["deviation"], allowed.of_weights, scale=1.0)
 
 
 def _judged(subject: str, values: list[Value], exact: bool) -> Check:
     wrong = [value for value in values if not value.agrees]
     if wrong:
-        hint = "" if not exact or not _are_near(wrong) else "; all of it by rounding only"
+        hint = "; the same bits are expected here, and these differ by rounding only"
+        hint = hint if exact and _are_near(wrong) else ""
         return Check(_PART, subject, DIFFERENT, described(wrong) + hint, tuple(values))
     if not values:
         return Check(_PART, subject, NOT_VERIFIED, "there is no value to compare")
@@ -139,7 +142,7 @@ def _judged(subject: str, values: list[Value], exact: bool) -> Check:
     vague = [value for value in values if value.tolerance > tolerances.MEANINGLESS]
     worst = max(values, key=lambda value: (value.deviation or 0.0) / max(value.tolerance, 1e-300))
     remark = (
-        f"{_counted(values)}, within tolerance: {worst.name} deviates by {worst.deviation or 0.0:.1e}, "
+        f"{_counted(values)}, within tolerance: {worst.name} is off by {worst.deviation or 0.0:.1e}, "
         f"{worst.tolerance:.1e} is allowed"
     )
     if vague:

@@ -6,7 +6,9 @@ those in which latents come into use, multiply it by 100,000. So the tolerance o
 
 - `BASE`, for each 100 steps. Over 20 and 100 steps of the tests' tiny models (VAEs with Gaussian latents,
   flows, two levels and codes, WAE, β-TC-VAE, FactorVAE; after 20 and after 220 steps of training),
-  float32 was at most 5.9e-6 from float64 in any metric, 6.5e-7 in the loss and 1.0e-6 in the weights;
+  float32 was at most 5.9e-6 from float64 in any metric, 6.5e-7 in the loss and 1.0e-6 in the weights. In
+  50 steps of `conv_vae.gin` it was 6.8e-6, 4.2e-7 and 3.5e-5: where a gradient is nearly 0, rounding
+  chooses the direction of Adam's step. So weights are given `FOR_WEIGHTS` times as much;
 - `FACTOR` times what one rounding does to it: the distance, in float64, between the interval and
   the same from weights that are moved by up to half a unit in the last place of the run's precision. On
   the tiny models it was at most 1.2e-7, so the first rule held; float32 rounds in every operation of
@@ -22,6 +24,7 @@ from vaeflow.commands.verification.checks import Value
 from vaeflow.commands.verification.repeating import Repeated
 
 BASE = {"float32": 1e-4, "mixed_bfloat16": 2e-2, "float64": 1e-9}
+FOR_WEIGHTS = 10.0
 FACTOR = 100.0
 FLOOR = 1e-3
 # Half a unit in the last place.
@@ -51,7 +54,7 @@ class Tolerances:
         self._base = BASE[precision] * max(1.0, num_steps / _STEPS)
         self._plain = _by_step(doubled.lines if doubled else [])
         self._moved = _by_step(doubled.moved_lines if doubled else [])
-        self.of_weights = max(self._base, FACTOR * doubled.moved_weights if doubled else 0.0)
+        self.of_weights = max(FOR_WEIGHTS * self._base, FACTOR * doubled.moved_weights if doubled else 0.0)
 
     def value(self, step: int, name: str, recorded: float | None, found: float | None, loss: float) -> Value:
         """Returns a value of the line of a step, with its tolerance."""
