@@ -1,6 +1,6 @@
 """Checks what a dataset of the user's returns, before anything is trained on it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,10 @@ from vaeflow.datasets.base import Dataset, Split
 from vaeflow.errors import ConfigurationError, DataError, user_code
 
 _NUM_TRIED = 3
+# How many images, spread over a split, are searched for pixels that are no levels; and how far from
+# one, in levels, float32 pixels may be, which 2^20 levels need.
+_NUM_SEEN = 100
+_MOST_ROUNDING = 0.04
 # What a split may hold -> which datasets give it.
 _SOURCES = {
     "images": "a dataset of images",
@@ -61,8 +65,7 @@ def check_examples(split: Split) -> None:
         return
     count = min(_NUM_TRIED, split.num_examples)
     with user_code.running(split, "examples", DataError):
-        indices = tf.data.Dataset.from_tensors(tf.range(count, dtype=tf.int64))
-        images: Any = next(iter(indices.map(split.examples)))
+        images = _read(split.examples, np.arange(count))
     expected = (count, *split.shape)
     if not isinstance(images, tf.Tensor) or images.shape != expected or images.dtype != split.dtype:
         given = user_code.described(images)
@@ -96,8 +99,8 @@ def check_reads(model: Any, split: Split) -> None:
       split: the split.
 
     Raises:
-      ConfigurationError: it is of another content, has no labels, or the model was made for other
-        labels or codes.
+      ConfigurationError: it is of another content, has no labels, the model was made for other
+        labels or codes, or its likelihood for other pixels.
       DataError: as for `check_labels`.
     """
     own = type(model).__name__
@@ -113,6 +116,7 @@ def check_reads(model: Any, split: Split) -> None:
                 f"{own} was made for codes with {list(expected)} values, this data has {list(given)}; set "
                 f"`{own}.code_sizes = {list(given)}`"
             )
+    _check_levels(getattr(model, "likelihood", None), split)
     if "labels" not in model.reads:
         return
     if not split.factor_names:
@@ -129,6 +133,38 @@ def check_reads(model: Any, split: Split) -> None:
             f"`{own}.num_classes = {list(sizes)}`"
         )
     check_labels(split, split.factor_names, model.label_sizes)
+
+
+def _check_levels(likelihood: Any, split: Split) -> None:
+    """Raises `ConfigurationError` where a likelihood needs levels, and some images that it reads have none.
+
+    Of binarized pixels both values are levels, but no counts.
+    """
+    num_levels = getattr(likelihood, "num_levels", None)
+    if num_levels is None:
+        return
+    own, steps = type(likelihood).__name__, num_levels - 1
+    if split.binarization != "none":
+        if likelihood.of_counts and steps > 1:
+            raise ConfigurationError(
+                f"{own} is for counts of 0 to {steps}, and these pixels are binarized; set the dataset's "
+                "`binarization` to 'none', or train with @BernoulliLikelihood()"
+            )
+        return
+    if split.dtype == "uint8" and num_levels == 256:
+        return
+    indices = np.unique(np.linspace(0, split.num_examples - 1, _NUM_SEEN).astype(np.int64))
+    pixels = np.asarray(_read(split.examples, indices), np.float64) / (255 if split.dtype == "uint8" else 1)
+    off = np.abs(pixels * steps - np.round(pixels * steps))
+    if off.max() > _MOST_ROUNDING:
+        example, *place = np.unravel_index(np.argmax(off), off.shape)
+        setting = f"{own}.max_count = N" if likelihood.of_counts else f"{own}.num_levels = N + 1"
+        raise ConfigurationError(
+            f"{own} needs pixels that are whole multiples of 1/{steps}, and one of "
+            f"{split.describe(int(indices[example]))} is {pixels[example, *place]:g}; for whole numbers of 0 "
+            f"to N in files set `Arrays.pixel_range = (0, N)` and `{setting}`, or take a likelihood of other "
+            "pixels, such as @GaussianLikelihood()"
+        )
 
 
 def check_labels(split: Split, names: Sequence[str], sizes: Sequence[int]) -> None:
@@ -165,8 +201,7 @@ def _try_labels(split: Split) -> None:
     """Reads a few labels of a split of the user's own class, as training does: inside `tf.data`."""
     count = min(_NUM_TRIED, split.num_examples)
     with user_code.running(split, "labels", DataError):
-        indices = tf.data.Dataset.from_tensors(tf.range(count, dtype=tf.int64))
-        found: Any = next(iter(indices.map(split.labels)))
+        found = _read(split.labels, np.arange(count))
     expected = (count, len(split.factor_names))
     if not isinstance(found, tf.Tensor) or found.shape != expected or found.dtype != tf.int64:
         announced = f"an int64 tensor of the shape {expected} for {count} indices"
@@ -176,6 +211,11 @@ def _try_labels(split: Split) -> None:
         row, factor = row_and_factor[0]
         problem = f"returns {found[row, factor].numpy()} for {split.factor_names[factor]!r} of example {row}"
         raise _wrong(split, "labels", f"{problem}; expected 0 to {split.factor_sizes[factor] - 1}")
+
+
+def _read(method: Callable[[tf.Tensor], tf.Tensor], indices: np.ndarray) -> Any:
+    """Calls a method of a split for some examples, as training does: inside `tf.data`."""
+    return next(iter(tf.data.Dataset.from_tensors(tf.constant(indices, tf.int64)).map(method)))
 
 
 def _wrong(owner, doing, problem):

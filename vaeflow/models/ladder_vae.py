@@ -122,7 +122,7 @@ class LadderVAE(LatentModel):
         build_once(self.bottom_evidence, map_shape)
         self.prior.image_shape = image_shape
         self._build_downwards(self.posterior.latents_shape(features_shape), map_shape)
-        self.decoder.target_shape = (height, width, channels * self.likelihood.channels_per_channel)
+        self.decoder.target_shape = (height, width, self.likelihood.num_outputs(channels))
         outputs_shape = build_chain([self.decoder], map_shape)
         check_decoder(self, outputs_shape, image_shape)
         build_once(self.likelihood, outputs_shape)
@@ -142,9 +142,9 @@ class LadderVAE(LatentModel):
 
     def infer(self, batch: Batch, training: bool = False) -> Any:
         """Passes upwards: evidence of q(top|x), and the mean and log variance of the bottom Gaussian."""
-        height, width, channels = self.decoder.checked_target_shape()
+        height, width, outputs = self.decoder.checked_target_shape()
         images = batch["images"]
-        check_images(self, images, (height, width, channels // self.likelihood.channels_per_channel))
+        check_images(self, images, (height, width, self.likelihood.num_channels(outputs)))
         features = self.in_parts(self.encoder, images, training=training)
         top = self.posterior(self.in_parts(self.top_encoder, features, training=training))
         return {"top": top, "bottom": self.bottom_evidence(features)}

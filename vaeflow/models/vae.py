@@ -111,7 +111,7 @@ class VAE(LatentModel):
         build_once(self.posterior, features_shape)
         self.prior.image_shape = image_shape
         build_once(self.prior, latents_shape)
-        self.decoder.target_shape = (height, width, channels * self.likelihood.channels_per_channel)
+        self.decoder.target_shape = (height, width, self.likelihood.num_outputs(channels))
         decoder_shape = (*latents_shape[:-1], latents_shape[-1] + self.num_decoder_conditions)
         outputs_shape = build_chain([self.decoder], decoder_shape)
         check_decoder(self, outputs_shape, image_shape)
@@ -182,5 +182,5 @@ class VAE(LatentModel):
         return forward.prior.draw(num_rows, shared=self.scope == "global")[0]
 
     def _check_images(self, images):
-        height, width, channels = self.decoder.checked_target_shape()
-        check_images(self, images, (height, width, channels // self.likelihood.channels_per_channel))
+        height, width, outputs = self.decoder.checked_target_shape()
+        check_images(self, images, (height, width, self.likelihood.num_channels(outputs)))
