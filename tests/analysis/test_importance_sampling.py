@@ -23,7 +23,14 @@ from vaeflow.analysis.evaluator import Evaluator
 from vaeflow.analysis.examples import Examples
 from vaeflow.analysis.importance_sampling import ImportanceSampler, bits_per_dimension
 from vaeflow.datasets import InMemorySplit
-from vaeflow.layers import BernoulliLikelihood, DenseDecoder, DenseEncoder, GaussianLikelihood
+from vaeflow.layers import (
+    BernoulliLikelihood,
+    CategoricalLikelihood,
+    ContinuousBernoulliLikelihood,
+    DenseDecoder,
+    DenseEncoder,
+    GaussianLikelihood,
+)
 from vaeflow.models import VAE, Model
 
 SIGMA = 0.3
@@ -244,6 +251,19 @@ def test_bits_per_dimension_of_a_density():
 )
 def test_bits_per_dimension_without_meaning(likelihood, images):
     assert bits_per_dimension(10.0, images, likelihood.measure) is None
+
+
+@pytest.mark.parametrize("likelihood", [CategoricalLikelihood(), ContinuousBernoulliLikelihood()])
+def test_a_model_that_knows_nothing_of_bytes_needs_eight_bits_for_each(likelihood):
+    """Each of 256 levels is as likely, or the density over 0 to 1 is 1 everywhere."""
+    keras.utils.set_random_seed(0)
+    model = VAE(2, DenseEncoder((4,)), DenseDecoder((4,)), likelihood)
+    model.build((None, *SHAPE))
+    for variable in model.trainable_variables:
+        variable.assign(tf.zeros_like(variable))
+    images = images_of(range(0, 256, 5))
+    nats = ImportanceSampler(Examples(model, images, tf.distribute.get_strategy(), 2), (1,)).estimate()[1]
+    assert bits_per_dimension(nats, images, model.measure) == pytest.approx(8.0, abs=1e-5)
 
 
 def test_it_sees_the_binarization_that_the_evaluation_sees():

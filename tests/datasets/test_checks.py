@@ -1,4 +1,4 @@
-"""What is checked of labels before a model reads them."""
+"""What is checked of data before a model takes them."""
 
 import numpy as np
 import pytest
@@ -9,6 +9,8 @@ from vaeflow.datasets import InMemorySplit, Split
 from vaeflow.datasets.cache import CachedSplit
 from vaeflow.datasets.checks import check_labels, check_reads
 from vaeflow.errors import ConfigurationError, DataError
+from vaeflow.layers import CategoricalLikelihood, GaussianLikelihood, PoissonLikelihood
+from vaeflow.models import VAE
 from vaeflow.models.base import Model
 
 IMAGES = np.random.RandomState(0).randint(0, 256, (6, 3, 2, 1)).astype(np.uint8)
@@ -137,3 +139,69 @@ def test_a_model_takes_data_of_its_own_kind_only():
         check_reads(OfCodes(), InMemorySplit(IMAGES))
     with pytest.raises(ConfigurationError, match="Model takes images, and the data are codes"):
         check_reads(Model(), CodeSplit())
+
+
+def as_floats(values, white):
+    return InMemorySplit((np.asarray(values, np.float64) / white).astype(np.float32))
+
+
+DIGITS = IMAGES // 16  # 0 to 15.
+GREY = np.random.RandomState(1).random((6, 3, 2, 1)).astype(np.float32)
+
+
+class Streamed(Split):
+    """Float images that are not in memory."""
+
+    def __init__(self, images):
+        super().__init__(len(images), images.shape[1:], "float32")
+        self.images = tf.constant(images)
+
+    def examples(self, indices):
+        return tf.gather(self.images, indices)
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "split"),
+    [
+        (CategoricalLikelihood(), InMemorySplit(IMAGES)),
+        (CategoricalLikelihood(), as_floats(IMAGES, 255)),
+        (CategoricalLikelihood(16), as_floats(DIGITS, 15)),
+        (CategoricalLikelihood(), InMemorySplit(IMAGES, binarization="dynamic")),
+        (CategoricalLikelihood(2), InMemorySplit(255 * (IMAGES > 99).astype(np.uint8))),
+        (PoissonLikelihood(), InMemorySplit(IMAGES)),
+        (PoissonLikelihood(4000), as_floats(IMAGES * 15.0 + 7, 4000)),
+        (PoissonLikelihood(2**20 - 1), as_floats(np.floor(IMAGES * 4000.7), 2**20 - 1)),
+        (PoissonLikelihood(1), InMemorySplit(IMAGES, binarization="static")),
+        (GaussianLikelihood(), Streamed(GREY)),
+    ],
+)
+def test_pixels_that_a_likelihood_is_for_pass(likelihood, split):
+    check_reads(VAE(2, likelihood=likelihood), split)
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "split", "message"),
+    [
+        (
+            CategoricalLikelihood(),
+            as_floats(GREY, 1),
+            r"example \d is 0\.\d+; .*`Arrays.pixel_range = \(0, N\)` and `Categorical.*num_levels = N \+ 1`",
+        ),
+        (CategoricalLikelihood(), Streamed(GREY), "whole multiples of 1/255, and one of example"),
+        (CategoricalLikelihood(), as_floats(DIGITS, 16), "whole multiples of 1/255, and one of example"),
+        (CategoricalLikelihood(16), InMemorySplit(IMAGES), "whole multiples of 1/15, and one of example"),
+        (
+            PoissonLikelihood(),
+            as_floats(GREY, 1),
+            "PoissonLikelihood needs .*`PoissonLikelihood.max_count = N`",
+        ),
+        (
+            PoissonLikelihood(),
+            InMemorySplit(IMAGES, binarization="static"),
+            "counts of 0 to 255, and .*binarized",
+        ),
+    ],
+)
+def test_pixels_that_a_likelihood_is_not_for_are_refused(likelihood, split, message):
+    with pytest.raises(ConfigurationError, match=message):
+        check_reads(VAE(2, likelihood=likelihood), split)

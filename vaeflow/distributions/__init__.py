@@ -8,23 +8,35 @@ from vaeflow.distributions.base import Distribution, ImageDistribution, closed_k
 from vaeflow.distributions.bernoulli import Bernoulli
 from vaeflow.distributions.categorical import Categorical
 from vaeflow.distributions.codes import CodePoint, UniformOverCodes
+from vaeflow.distributions.continuous_bernoulli import ContinuousBernoulli
 from vaeflow.distributions.gaussian import Gaussian
 from vaeflow.distributions.laplace import Laplace
+from vaeflow.distributions.levels import CategoricalLevels
+from vaeflow.distributions.logistic_mixture import LogisticMixture
 from vaeflow.distributions.mixture import Mixture
+from vaeflow.distributions.negative_binomial import NegativeBinomial
 from vaeflow.distributions.point import Point
+from vaeflow.distributions.poisson import Poisson
+from vaeflow.distributions.student_t import StudentT
 from vaeflow.distributions.transformed import Flow, Transformed
 
 __all__ = [
     "Bernoulli",
     "Categorical",
+    "CategoricalLevels",
     "CodePoint",
+    "ContinuousBernoulli",
     "Distribution",
     "Flow",
     "Gaussian",
     "ImageDistribution",
     "Laplace",
+    "LogisticMixture",
     "Mixture",
+    "NegativeBinomial",
     "Point",
+    "Poisson",
+    "StudentT",
     "Transformed",
     "UniformOverCodes",
     "closed_kl",
