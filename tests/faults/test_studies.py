@@ -124,3 +124,31 @@ def test_a_signal_to_the_study_saves_its_run_and_a_second_study_is_refused(tmp_p
     assert finished.code == 42, finished
     assert f"{FIRST} stopped with code 42 (preempted)" in finished.out
     assert "0 of 3 runs are done" in finished.out
+
+
+def test_the_tasks_of_a_job_array_share_the_runs_and_a_later_start_makes_the_table(tmp_path):
+    """Each task trains in its own process: what counts is which runs it takes, beside the other."""
+    gin = Study(tmp_path).folder / "s.gin"
+    gin.write_text(
+        gin.read_text().replace(GRID, "study.grid = {'VAE.num_latents': (2, 3)}\nstudy.seeds = 2\n")
+    )
+    flags = ["--gin_file=s.gin", "--workdir=study", "--plugin=pause_plugin"]
+    flags += ["--plugin=tests.fixtures.study_places", "--gin_param=study.place = @InThisProcess()"]
+    array = {"SLURM_ARRAY_TASK_COUNT": "2", "SLURM_ARRAY_TASK_MIN": "1", "SLURM_ARRAY_TASK_MAX": "2"}
+    array |= {"SLURM_ARRAY_TASK_STEP": "1", "SLURM_JOB_ID": "7", "SLURM_NTASKS": "1"}
+
+    tasks = [
+        Command("launch.study", flags, tmp_path, {**array, "SLURM_ARRAY_TASK_ID": task})
+        for task in ("1", "2")
+    ]
+    ended = [task.finish() for task in tasks]
+    assert [each.code for each in ended] == [0, 0], ended
+    assert all("2 of 2 runs are done" in each.out for each in ended), ended
+    records = tmp_path / "study" / "records"
+    assert len(list(records.glob("00*.json"))) == 4
+    assert not (tmp_path / "study" / "study.md").exists()
+
+    finished = Command("launch.study", flags, tmp_path).finish()
+    assert finished.code == 0, finished
+    assert "4 of 4 runs are done" in finished.out
+    assert (tmp_path / "study" / "study.md").exists()
