@@ -138,6 +138,12 @@ def test_the_table_alone_has_all_trials(done):
     assert len((done / "runs" / "study_runs.csv").read_text().splitlines()) == 4
 
 
+def test_no_table_is_made_of_a_search_that_was_never_started(done, capsys):
+    assert start(done, "--table", workdir="elsewhere") == 2
+    assert "there is no search in" in capsys.readouterr().err
+    assert not (done / "elsewhere").exists()
+
+
 @pytest.mark.parametrize(
     ("parameter", "expected"),
     [

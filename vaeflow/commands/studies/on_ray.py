@@ -14,7 +14,7 @@ from absl import logging
 
 from vaeflow import registry, validation
 from vaeflow.commands.studies import ray_task
-from vaeflow.commands.studies.place import Job, JobEnd, Place
+from vaeflow.commands.studies.place import STOP_NOTICE, Job, JobEnd, Place
 from vaeflow.errors import EnvironmentFailure, Preempted, RunError
 from vaeflow.runs import ending, files
 from vaeflow.runs.signals import StopRequest
@@ -77,7 +77,7 @@ class OnRay(Place):
         setting = f"`OnRay.address` = {address!r}"
         with (
             ray_connection.connected(address, setting, "use `study.place = @Here()`"),
-            stop_request.listening(),  # Ray has taken the signals for itself.
+            stop_request.listening(STOP_NOTICE),  # Ray has taken the signals for itself.
         ):
             cpus = cores_each or (1 if self._gpus_each else _cpus_of_smallest())
             tasks = _Tasks(cpus, self._gpus_each, cores_each, self._max_retries)

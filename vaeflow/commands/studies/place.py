@@ -7,6 +7,8 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from vaeflow.commands.studies.plan import PlannedRun
 from vaeflow.runs.signals import StopRequest
 
+STOP_NOTICE = "the runs under way save their state and stop; a second signal stops them at once"
+
 
 @dataclasses.dataclass(frozen=True)
 class Job:

@@ -8,14 +8,13 @@ from vaeflow.commands.studies.configurations import Configured, Source
 from vaeflow.commands.studies.earlier import Earlier, Found
 from vaeflow.commands.studies.folder import StudyFolder
 from vaeflow.commands.studies.outcomes import Outcome
-from vaeflow.commands.studies.place import Job, JobEnd, Place
+from vaeflow.commands.studies.place import STOP_NOTICE, Job, JobEnd, Place
 from vaeflow.commands.studies.progress import StudyProgress
 from vaeflow.devices.slurm_array import Part
 from vaeflow.errors import FINAL_ENDS, FINISHED, EnvironmentFailure, Preempted, RunError
 from vaeflow.runs import json_files, record
 from vaeflow.runs.signals import StopRequest
 
-NOTICE = "the runs under way save their state and stop; a second signal stops them at once"
 # What a signal that arrives before a process can answer it, or in another command than `train`, ends with.
 _STOPPED = frozenset({Preempted.exit_code, 129, 130, 143})
 
@@ -99,7 +98,7 @@ class Session:
         stop_request = StopRequest()
         with (
             StudyProgress(self._num_runs(), num_done, self._num_left()) as progress,
-            stop_request.listening(NOTICE),
+            stop_request.listening(STOP_NOTICE),
         ):
 
             def watch(running: Sequence[Job]) -> Collection[Job]:

@@ -58,6 +58,8 @@ class SearchPlan:
 
     def session(self, folder: StudyFolder, way: Way, tell: Callable[[Sequence[Outcome]], None]) -> Session:
         """Opens the search, and makes the session that carries it out; see `Session`."""
+        if not folder.path.is_dir():
+            raise ConfigurationError(f"there is no search in {folder.path} yet; start it without --table")
         search = self._search.begin(folder.path, self._space, self._seeds, self._read)
         runs = [self._configure(run) for run, _ in search.all_runs()]
         earlier = Earlier(folder, runs, self._source.plugins)
