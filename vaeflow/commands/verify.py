@@ -54,7 +54,7 @@ def verify(
     """Verifies that a run is what its work folder says; changes nothing there but the report.
 
     From the start and from each kept checkpoint, the steps to the next line of the log are repeated: as
-    they were run, on another number of replicas, and in float64 (there twice, to see what rounding does).
+    they were run, on another number of replicas, and in float64.
     Their losses are compared with that line, and with a checkpoint where they end at one. On the machine
     of the run, with its versions, a repetition as it was run must give the same bits; all others must
     agree within a tolerance, which the report states.

@@ -158,8 +158,7 @@ class FactorVAE(VAE):
         if halves:
             ranks, num_permuted = ranks // 2, _num_odd(size)
         shape = (num_permuted, self.num_latents)
-        # In one precision for all, so that equal numbers are in the same order in each.
-        noise = random.uniform(shape, "float32", shared=self.scope == "global")
+        noise = random.uniform(shape, latents.dtype, shared=self.scope == "global")
         sources = tf.gather(tf.argsort(noise, axis=0), tf.minimum(ranks, num_permuted - 1))
         if halves:
             # The odd positions; the only image of a batch, where `fit` ends with one.

@@ -51,16 +51,6 @@ def test_the_distance_is_relative_to_the_first(folder):
     assert states.distance({"a": np.zeros(2)}, {"a": np.ones(2)}) == 1.0
 
 
-def test_weights_are_moved_by_no_more_than_they_may_be_and_alike_each_time():
-    one, other = state([np.full(1000, 2.0)], dtype=np.float64), state([np.full(1000, 2.0)], dtype=np.float64)
-    states.move(one, 1e-3)
-    states.move(other, 1e-3)
-    moved = np.abs(one.model[0].numpy() / 2.0 - 1.0)
-    assert 0.9e-3 < moved.max() <= 1e-3
-    np.testing.assert_array_equal(one.model[0].numpy(), other.model[0].numpy())
-    assert float(one.optimizer[0]) == 0.25
-
-
 def test_a_checkpoint_is_read_into_another_precision_only_where_that_is_asked_for(folder):
     double = state([[0.0], [0.0, 0.0]], step=0, dtype=np.float64)
     assert checkpoint_files.restore(double, folder, casts=True) is None

@@ -11,8 +11,8 @@ work folder, and changes nothing else there.
 
 It exits with 0 if nothing differs, and with 5 if something does. What could not be verified is named.
 
-Cost: each of these intervals is trained four times (once as it was run, once on other replicas, twice in
-float64, which is slower on a GPU), and each evaluation is repeated. --checkpoint=last, verify.replicas,
+Cost: each of these intervals is trained three times (as it was run, on other replicas, and in float64,
+which is slower), and each evaluation is repeated. --checkpoint=last, verify.replicas,
 verify.float64 and verify.evaluations leave parts of it out.
 """
 

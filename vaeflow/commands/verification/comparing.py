@@ -51,11 +51,11 @@ class Comparison:
           intervals: which were repeated.
           found: what each way gave, in their order; nothing where it cannot work.
         """
-        doubled: Sequence[Repeated] = next((each for way, each in found.items() if way.moved), [])
         for way, repeated in found.items():
             for index, (interval, one) in enumerate(zip(intervals, repeated, strict=False)):
                 length = (interval.end or interval.start) - interval.start
-                allowed = Tolerances(self.precision, length, doubled[index] if doubled else None)
+                repetitions = [each[index] for each in found.values() if each]
+                allowed = Tolerances(self.precision, length, repetitions)
                 for check in self._of_interval(way, interval, one, allowed):
                     if way.is_original and check.verdict == VERIFIED and interval.end is not None:
                         self.repeated_steps.add(interval.end)

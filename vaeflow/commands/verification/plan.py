@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 from vaeflow.commands.verification.recorded import Recorded
 from vaeflow.commands.verification.repeating import Interval, Way
-from vaeflow.commands.verification.tolerances import ROUNDING
 from vaeflow.errors import ConfigurationError
 
 _START = 0
@@ -61,7 +60,7 @@ def ways(recorded: Recorded, precision: str, on_others: bool, in_float64: bool) 
         other = 2 if count == 1 else 1
         found.append(Way(f"on {other} replica" + ("s" if other > 1 else ""), other, precision))
     if in_float64 and precision != "float64":
-        found.append(Way("in float64", 1, "float64", moved=ROUNDING[precision]))
+        found.append(Way("in float64", 1, "float64"))
     return found
 
 

@@ -15,6 +15,7 @@ import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from vaeflow import config
@@ -43,15 +44,12 @@ class Way:
       replicas: the number of replicas.
       precision: one of `making.PRECISIONS`.
       is_original: whether it is as the run did it.
-      moved: if not 0, each interval is repeated once more from weights that are moved by up to this,
-        relative to each; see `tolerances`.
     """
 
     name: str
     replicas: int
     precision: str
     is_original: bool = False
-    moved: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,9 +80,8 @@ class Repeated:
       at_start: what the callbacks measured there.
       lines: what was logged, with `step`.
       state: how the state at the end differs from the checkpoint there; None if there is none.
-      moved_lines: what was logged from moved weights, if the way asks for that.
-      moved_weights: how far the weights at the end were moved then: the Euclidean norm of the
-        difference, relative to that of the weights.
+      from_original: how far the weights at the end are from those of the repetition as it was run: the
+        Euclidean norm of the difference, relative to that of the weights.
       problem: why it ended early, or None.
     """
 
@@ -92,14 +89,13 @@ class Repeated:
     at_start: dict[str, float] = dataclasses.field(default_factory=dict)
     lines: list[dict[str, float]] = dataclasses.field(default_factory=list)
     state: dict[str, Any] | None = None
-    moved_lines: list[dict[str, float]] = dataclasses.field(default_factory=list)
-    moved_weights: float = 0.0
+    from_original: float = 0.0
     problem: str | None = None
 
 
 def from_json(content: Mapping[str, Any]) -> Repeated:
     """Makes a `Repeated` of what JSON holds of one: null is NaN."""
-    as_numbers = {name: _with_nan(content[name]) for name in ("at_start", "lines", "moved_lines")}
+    as_numbers = {name: _with_nan(content[name]) for name in ("at_start", "lines")}
     return Repeated(**{**content, **as_numbers})
 
 
@@ -190,19 +186,24 @@ def _repeated(
             return found
         lines = _train(context, interval.end, callbacks, watchdog)
         found = dataclasses.replace(found, lines=lines)
-        if interval.end_checkpoint is not None:
-            state = states.compare(trainer.checkpoint(), pathlib.Path(interval.end_checkpoint))
-            found = dataclasses.replace(found, state=state)
-        if not way.moved:
+        if interval.end_checkpoint is None:
             return found
-        weights = states.weights(trainer.checkpoint())
-        _restore(context, folder, interval.start, casts)
-        states.move(trainer.checkpoint(), way.moved)
-        moved_lines = _train(context, interval.end, callbacks, watchdog)
-        distance = states.distance(weights, states.weights(trainer.checkpoint()))
-        return dataclasses.replace(found, moved_lines=moved_lines, moved_weights=distance)
+        state = states.compare(trainer.checkpoint(), pathlib.Path(interval.end_checkpoint))
+        kept = context.workdir.path / f"weights-{interval.start}.npz"
+        distance = _from_original(states.weights(trainer.checkpoint()), kept, way)
+        return dataclasses.replace(found, state=state, from_original=distance)
     except (TrainingDiverged, _UnfitError) as error:
         return dataclasses.replace(found, problem=str(error))
+
+
+def _from_original(weights: Mapping[str, np.ndarray], kept: pathlib.Path, way: Way) -> float:
+    """Returns how far weights are from those of the original way, which keeps its own in a file."""
+    if way.is_original:
+        np.savez(kept, allow_pickle=False, **weights)
+    if not kept.exists():  # The original way failed.
+        return 0.0
+    with np.load(kept) as original:
+        return states.distance(original, weights)
 
 
 def _measured(context: RunContext, callbacks: Sequence[Callback]) -> dict[str, float]:

@@ -22,14 +22,6 @@ def weights(checkpoint: tf.train.Checkpoint) -> dict[str, np.ndarray]:
     }
 
 
-def move(checkpoint: tf.train.Checkpoint, size: float) -> None:
-    """Moves each weight by up to `size`, relative to it, at random."""
-    generator, variables = np.random.default_rng(0), checkpoint_files.variables_of(checkpoint)
-    for name, value in weights(checkpoint).items():
-        moved = value * (1 + size * generator.uniform(-1, 1, value.shape))
-        variables[name].assign(tf.cast(moved, variables[name].dtype))
-
-
 def distance(these: Mapping[str, np.ndarray], others: Mapping[str, np.ndarray]) -> float:
     """Returns the Euclidean norm of the difference of weights, relative to that of `these`."""
     difference = sum(float(np.sum((others[name] - value) ** 2)) for name, value in these.items())
