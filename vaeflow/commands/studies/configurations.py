@@ -37,8 +37,7 @@ class Configured:
     Attributes:
       run: the run.
       text: what `config.gin` of the run holds.
-      trained: the part of it that the training reads, without paths of this machine: two runs with the
-        same are the same run.
+      trained: the part of it that the training reads: two runs with the same are the same run.
       after: command of `study.after` -> the lines of what it reads.
       flags: command, `train` included -> its flags that give the configuration.
     """
@@ -53,6 +52,11 @@ class Configured:
     def name(self) -> str:
         """The name of the run."""
         return self.run.name
+
+    @property
+    def shown(self) -> str:
+        """What a record holds of `trained`: it has no paths of this machine."""
+        return record.without_paths(self.trained)
 
 
 def configure_grid(runs: Sequence[PlannedRun], source: Source, after: Sequence[str]) -> list[Configured]:
@@ -77,7 +81,7 @@ def configure_grid(runs: Sequence[PlannedRun], source: Source, after: Sequence[s
 
 def trained_text(files: Sequence[str], parameters: Sequence[str], plugins: Sequence[str]) -> str:
     """Returns what a training reads of a configuration; see `Configured.trained`."""
-    return record.without_paths(config.read("train", files, parameters, plugins).own_text)
+    return config.read("train", files, parameters, plugins).own_text
 
 
 def settings_read(settings: Mapping[str, str], source: Source) -> dict[str, str]:
@@ -117,7 +121,7 @@ def configure(run: PlannedRun, source: Source, after: Sequence[str]) -> Configur
     return Configured(
         run,
         read["train"].text,
-        record.without_paths(read["train"].own_text),
+        read["train"].own_text,
         {command: record.without_paths(read[command].own_text).strip().splitlines() for command in after},
         {command: _flags(run, source, configuration) for command, configuration in read.items()},
     )

@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import pathlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from vaeflow.commands.studies.configurations import Configured, trained_text
@@ -86,20 +86,24 @@ class Earlier:
           Name -> the runs whose work folder or record it is; None for one that is of none of these.
         """
         self._found |= {run.trained: Found() for run in planned}
-        texts = {run.text: run.trained for run in planned}
+        texts = {run.text: run for run in planned}
+        recorded = {record.without_paths(run.text): run.shown for run in planned}
+        shown: dict[str, list[Configured]] = {}
+        for run in planned:
+            shown.setdefault(run.shown, []).append(run)
         taken: dict[str, set[str | None]] = {}
         preferred = {run.name for run in planned}
         for path, text in sorted(
             _configurations(self._folder.runs, names), key=lambda each: each[0].name not in preferred
         ):
-            key = texts.get(text) or self._key_of([str(path / "config.gin")], [])
+            known = texts[text].trained if text in texts else self._trained([str(path / "config.gin")], [])
+            key = known if known in self._found else _key(shown, known, path.name)
             taken.setdefault(path.name, set()).add(key)
             if key is not None and self._found[key].folder is None:
                 self._found[key].folder, self._found[key].as_planned = path, text in texts
-        shown = {record.without_paths(text): key for text, key in texts.items()}
         for path, content in _records(self._folder.results, names):
             text = "\n".join(content["configuration"])
-            key = shown.get(f"{text}\n") or self._key_of([], [text])
+            key = _key(shown, recorded.get(f"{text}\n") or self._trained([], [text]), path.stem)
             taken.setdefault(path.stem, set()).add(key)
             if key is not None and self._found[key].record is None:
                 self._found[key].record = content
@@ -109,13 +113,19 @@ class Earlier:
         """Returns what there is of a run."""
         return self._found[run.trained]
 
-    def _key_of(self, names: Sequence[str], texts: Sequence[str]) -> str | None:
-        """Returns which run of the plan a configuration is of, though it is not word for word the same."""
+    def _trained(self, names: Sequence[str], texts: Sequence[str]) -> str:
+        """Returns what a training reads of a configuration that is none of the plan, word for word."""
         try:
-            key = trained_text(names, texts, self._plugins)
+            return trained_text(names, texts, self._plugins)
         except ConfigurationError:
-            return None  # Of another version, or of a plug-in that is not loaded.
-        return key if key in self._found else None
+            return ""  # Of another version, or of a plug-in that is not loaded.
+
+
+def _key(shown: Mapping[str, Sequence[Configured]], trained: str, name: str) -> str | None:
+    """Returns which run a configuration is of, but for its paths; if several differ in them, by its name."""
+    same = shown.get(record.without_paths(trained), ())
+    chosen = same if len(same) == 1 else [run for run in same if run.name == name]
+    return chosen[0].trained if chosen else None
 
 
 def _with_free_name(run: Configured, taken_by: set[str | None]) -> Configured:
