@@ -9,7 +9,8 @@ So the tolerance of a value is the larger of
   flows, two levels and codes, WAE, β-TC-VAE, and FactorVAE but for that interval; after 20 and after 220
   steps of training), float32 was at most 5.9e-6 from float64 in any metric, 6.5e-7 in the loss and 1.0e-6
   in the weights. In 50 steps of `conv_vae.gin` it was 6.8e-6, 4.2e-7 and 3.5e-5: where a gradient is nearly
-  0, rounding chooses the direction of Adam's step. So weights are given `FOR_WEIGHTS` times as much;
+  0, rounding chooses the direction of Adam's step. So weights are given more, `OF_WEIGHTS`. In
+  mixed_bfloat16 the first three of these models were at most 8.1e-3 off in any metric, 1.4e-2 in weights;
 - `FACTOR` times the spread of the repetitions of the interval, which start from one state and differ in
   nothing but rounding, and know nothing of the log.
 
@@ -22,8 +23,8 @@ from collections.abc import Mapping, Sequence
 from vaeflow.commands.verification.checks import Value
 from vaeflow.commands.verification.repeating import Repeated
 
-BASE = {"float32": 1e-4, "mixed_bfloat16": 2e-2, "float64": 1e-9}
-FOR_WEIGHTS = 10.0
+BASE = {"float32": 1e-4, "mixed_bfloat16": 3e-2, "float64": 1e-9}
+OF_WEIGHTS = {"float32": 1e-3, "mixed_bfloat16": 5e-2, "float64": 1e-8}
 FACTOR = 10.0
 FLOOR = 1e-3
 # A value whose tolerance is larger is not judged.
@@ -48,10 +49,11 @@ class Tolerances:
     """
 
     def __init__(self, precision: str, num_steps: int, repetitions: Sequence[Repeated] = ()) -> None:
-        self._base = BASE[precision] * max(1.0, num_steps / _STEPS)
+        times = max(1.0, num_steps / _STEPS)
+        self._base = BASE[precision] * times
         self._lines = [line for each in repetitions for line in each.lines]
         spread = max((each.from_original for each in repetitions), default=0.0)
-        self.of_weights = max(FOR_WEIGHTS * self._base, FACTOR * spread)
+        self.of_weights = max(OF_WEIGHTS[precision] * times, FACTOR * spread)
 
     def value(self, step: int, name: str, recorded: float | None, found: float | None, loss: float) -> Value:
         """Returns a value of the line of a step, with its tolerance."""
