@@ -11,6 +11,7 @@ from tests.fixtures import study_places, tiny_runs, trained_runs
 from vaeflow.commands import command_line
 from vaeflow.commands.programs import study
 
+pytestmark = pytest.mark.slow
 pytest.importorskip("optuna")
 
 SETTINGS = """
@@ -119,7 +120,7 @@ def test_more_trials_extend_a_search_and_stopped_runs_are_gone_on_with(done, mon
     assert [name[:3] for name in stopped] == ["003", "004"]
     assert start(done, more) == 0
     assert taken() == stopped
-    assert "2 of 2 runs are done" in capsys.readouterr().out
+    assert "5 of 5 runs are done" in capsys.readouterr().out
 
 
 def test_a_trial_that_fails_does_not_end_the_search_and_is_not_run_again(done, monkeypatch, capsys):
@@ -128,14 +129,27 @@ def test_a_trial_that_fails_does_not_end_the_search_and_is_not_run_again(done, m
     assert start(done, more) == 3
     assert "003_" in capsys.readouterr().err
     assert [name[:3] for name in taken()] == ["003", "004"]
-    assert start(done, more) == 0
+    assert start(done, more) == 3
     assert taken() == []
+    assert "3 of 5 runs are done" in capsys.readouterr().out
 
 
 def test_the_table_alone_has_all_trials(done):
     (done / "runs" / "study_runs.csv").unlink()
     assert start(done, "--table") == 0
     assert len((done / "runs" / "study_runs.csv").read_text().splitlines()) == 4
+
+
+def test_what_was_tried_before_is_not_run_again(done, monkeypatch):
+    """Six trials, two settings: what one came to counts for the others like it."""
+    monkeypatch.setattr(study_places, "_main", lambda job: 3)
+    parameters = ("study.space = {'VAE.num_latents': ('choice', (2, 3))}", "OptunaSearch.num_trials = 6")
+    flags = [f"--gin_param={parameter}" for parameter in parameters]
+    assert start(done, *flags, workdir="twins") == 3
+    assert sorted(name[4:] for name in taken()) == [f"VAE.num_latents={size}_seed=0" for size in (2, 3)]
+    assert len((done / "twins" / "study_runs.csv").read_text().splitlines()) == 7
+    assert start(done, *flags, workdir="twins") == 3
+    assert taken() == []
 
 
 def test_no_table_is_made_of_a_search_that_was_never_started(done, capsys):

@@ -95,7 +95,9 @@ class SearchSession(Session):
 
     @property
     def own_outcomes(self) -> list[Outcome]:
-        """Those of the runs that this process has taken."""
+        """Those of the runs that this process has taken; all if it searches alone."""
+        if self._way.part is None:
+            return self.outcomes
         return [self._outcomes[name] for name in self._taken]
 
     def run(self) -> int:
