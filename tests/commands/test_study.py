@@ -10,6 +10,8 @@ from vaeflow import config
 from vaeflow.commands import command_line
 from vaeflow.commands.programs import study
 
+pytestmark = pytest.mark.slow  # The study that all of them look at takes some seconds.
+
 SETTINGS = """
 study.place = @InThisProcess()
 study.seeds = 2

@@ -5,9 +5,9 @@
 
 From the start and from each kept checkpoint it repeats the steps to the next line of the log: as they were
 run, on another number of replicas, and in float64, and compares the values with the log. It compares
-checkpoints, log, result, data, code and versions with what the run recorded, and runs `vaeflow evaluate`
-again for each evaluation.json. It prints each check, writes verification.json and verification.md to the
-work folder, and changes nothing else there.
+checkpoints, log, result, data, code and versions with what the run recorded, and runs
+`vaeflow evaluate` again for each evaluation.json. It prints each check, writes verification.json and
+verification.md to the work folder, and changes nothing else there.
 
 It exits with 0 if nothing differs, and with 5 if something does. What could not be verified is named.
 
