@@ -88,6 +88,7 @@ class Dying(Callback):
             raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_each_checkpoint_covers_the_lines_up_to_its_step(tmp_path):
     """In the middle of a loop, with an evaluation that saves before its line, and over a resumption."""
     settings = {"steps_per_loop": 4}

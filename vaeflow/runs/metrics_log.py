@@ -64,8 +64,8 @@ class LogDigest:
 
 def _is_digest(value: Any) -> bool:
     return value is None or (
-        isinstance(value, dict)
-        and value.keys() == {"lines", "sha256"}
+        json_files.OBJECT.accepts(value)
+        and set(value) == {"lines", "sha256"}
         and json_files.WHOLE.accepts(value["lines"])
         and value["lines"] >= 0
         and json_files.TEXT.accepts(value["sha256"])

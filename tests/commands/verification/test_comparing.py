@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from tests.fixtures.recorded_runs import edit, recorded_folder
+from tests.fixtures.recorded_runs import edit, edit_log, recorded_folder
 from vaeflow.commands.verification.checks import DIFFERENT, NOT_VERIFIED, VERIFIED, Value
 from vaeflow.commands.verification.comparing import Comparison
 from vaeflow.commands.verification.recorded import Recorded
@@ -154,14 +154,35 @@ def test_a_repetition_that_failed_differs(folder):
     assert made[0].remark == "the repetition failed: it diverged"
 
 
+def with_elbo(folder, step):
+    """Adds an evaluation to the line of a step."""
+    edit_log(folder, step, "}", ', "elbo": 7.0}')
+
+
 def test_what_is_measured_at_the_checkpoint_itself(folder):
     interval = Interval(20, None, "step-00000020", measures_start=True)
-    with (folder / "metrics.jsonl").open() as log:
-        lines = log.read().splitlines()
-    (folder / "metrics.jsonl").write_text("\n".join([*lines[:-1], lines[-1][:-1] + ', "elbo": 7.0}']) + "\n")
+    with_elbo(folder, 20)
     for elbo, verdict in ((7.0, VERIFIED), (7.5, DIFFERENT)):
         found = Repeated(at_start={"elbo": elbo})
         assert one_check(folder, ORIGINAL, found, interval=interval).verdict == verdict
+
+
+def test_what_was_measured_at_the_step_of_the_resumption_was_measured_before_it(folder):
+    interval = Interval(10, None, "step-00000010", measures_start=True)
+    with_elbo(folder, 10)
+    near = Repeated(at_start={"elbo": 7.0 * (1 + 1e-6)})
+    assert one_check(folder, ORIGINAL, near, interval=interval).verdict == DIFFERENT
+    edit(folder / "environment.json", resumed_at=10)
+    assert one_check(folder, ORIGINAL, near, interval=interval).verdict == VERIFIED
+
+
+def test_a_measurement_that_agrees_does_not_make_the_steps_after_it_repeated(folder):
+    interval = Interval(10, 15, "step-00000010", measures_start=True)
+    with_elbo(folder, 10)
+    found = Repeated(at_start={"elbo": 7.0}, lines=[line(1.0)])
+    made, repeated = checks(folder, {ORIGINAL: found}, interval=interval)
+    assert [check.verdict for check in made] == [VERIFIED, DIFFERENT]
+    assert repeated == set()
 
 
 def test_nan_agrees_with_nan_only():

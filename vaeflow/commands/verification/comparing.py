@@ -56,20 +56,20 @@ class Comparison:
                 length = (interval.end or interval.start) - interval.start
                 repetitions = [each[index] for each in found.values() if each]
                 allowed = Tolerances(self.precision, length, repetitions)
-                for check in self._of_interval(way, interval, one, allowed):
-                    if way.is_original and check.verdict == VERIFIED and interval.end is not None:
-                        self.repeated_steps.add(interval.end)
-                    yield check
+                yield from self._of_interval(way, interval, one, allowed)
 
     def _of_interval(
         self, way: Way, interval: Interval, found: Repeated, allowed: Tolerances
     ) -> Iterator[Check]:
         """Yields the checks of one interval in one way, with the tolerances of it."""
-        exact = self.expects_bits and way.is_original and interval.start >= self.recorded.resumed_at
+        resumed_at = self.recorded.resumed_at
         if interval.measures_start and way.is_original:
+            # What was measured at the step of the resumption was measured before it.
+            exact = self.expects_bits and interval.start > resumed_at
             yield self._of_start(interval, found, exact, allowed)
         if interval.end is None:
             return
+        exact = self.expects_bits and way.is_original and interval.start >= resumed_at
         subject = f"steps {interval.start} to {interval.end}, {way.name}"
         if found.problem is not None:
             yield Check(_PART, subject, DIFFERENT, f"the repetition failed: {found.problem}")
@@ -85,7 +85,10 @@ class Comparison:
         values += [Value(f"the line of step {step}", None, "a line") for step in sorted(missing)]
         if found.state is not None:
             values.append(_of_state(found.state, exact, allowed))
-        yield _judged(subject, values, exact)
+        check = _judged(subject, values, exact)
+        if way.is_original and check.verdict == VERIFIED:
+            self.repeated_steps.add(interval.end)
+        yield check
 
     def _of_start(self, interval: Interval, found: Repeated, exact: bool, allowed: Tolerances) -> Check:
         subject = f"what was measured at step {interval.start}, from its checkpoint"
