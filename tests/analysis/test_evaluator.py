@@ -113,6 +113,7 @@ def test_it_is_repeatable_and_follows_the_weights(strategy):
     assert under_test.evaluate()["kl"] > 1.5 * first["kl"]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.processes
 def test_two_replicas_agree_with_one(strategy, tmp_path):

@@ -98,6 +98,7 @@ def test_the_sprites_are_whole_and_coloured(tmp_path, monkeypatch):
     assert sprites.array_path("small").stat().st_mtime_ns == before
 
 
+@pytest.mark.long
 @pytest.mark.processes
 def test_vaeflow_trains_in_windows_and_resumes(tmp_path):
     """The program of vaeflow from its start to its end, and once more from where it ended."""

@@ -110,6 +110,7 @@ def test_hyperparameters(tmp_path, configured):
     }
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_hyperparameters_are_those_of_the_newest_session(tmp_path, configured):
     """TensorBoard shows the first that it finds: those of before `--allow_config_change`."""

@@ -208,6 +208,7 @@ def test_a_worker_that_never_comes(job):
     assert re.search(r"worker 1 \(127\.0\.0\.1:\d+\) did not start within 2 s", message(finished))
 
 
+@pytest.mark.long
 def test_a_port_that_is_taken(job):
     """TensorFlow itself would wait for ever, in both processes."""
     with socket.create_server(("127.0.0.1", 0)) as server:

@@ -81,6 +81,7 @@ def test_a_good_command(tmp_path):
     assert "'num_steps': 7" in result.stdout
 
 
+@pytest.mark.long
 def test_both_spellings_of_a_parameter_keep_their_order(tmp_path):
     (tmp_path / "x.gin").write_text(GIVEN)
     result = rehearse_forked(

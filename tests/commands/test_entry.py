@@ -128,6 +128,7 @@ def test_the_current_folder_hides_no_library(script, poisoned):
         assert (done.returncode, done.stderr) == (0, ""), start
 
 
+@pytest.mark.long
 def test_a_plugin_is_found_in_the_current_folder_and_nothing_else_is(script, poisoned):
     for name in ("re", "importlib", "types", "pathlib"):  # `python -m` itself needs them.
         (poisoned / f"{name}.py").write_text(POISON)
@@ -143,6 +144,7 @@ def test_a_plugin_is_found_in_the_current_folder_and_nothing_else_is(script, poi
     assert "OwnGrid" in done.stdout
 
 
+@pytest.mark.long
 def test_a_library_has_precedence_over_a_plugin_of_its_name(script, poisoned):
     done = run(["-m", "vaeflow", "list", "OwnGrid", "--plugin=sklearn", "--plugin=own_plugin"], poisoned)
     assert (done.returncode, done.stderr) == (0, "")

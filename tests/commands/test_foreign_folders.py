@@ -126,6 +126,7 @@ def test_damaged_logs_do_not_hinder_an_export(folder, monkeypatch, caplog, conte
 LOGS = ("metrics.jsonl", "result.json", "environment.json", "evaluation.json", "operative_config.gin")
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_run_goes_on_without_its_own_words_and_without_its_logs(folder):
     for name in LOGS:

@@ -50,6 +50,7 @@ class Stop(vaeflow.callbacks.Callback):
             run.stop("the fifth step")
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_stopped_run_resumes_to_the_same_bits(tmp_path):
     whole = train(tmp_path / "whole", callbacks=[])

@@ -44,6 +44,7 @@ RESUMED = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("name", RESUMED)
 def test_a_run_that_broke_off_ends_with_the_same_bits(tmp_path, name):

@@ -15,7 +15,7 @@ from vaeflow.commands.studies.search.space import parse
 from vaeflow.errors import Preempted
 from vaeflow.runs.checkpoints import CheckpointStore
 
-pytestmark = [pytest.mark.processes, pytest.mark.slow, pytest.mark.long]
+pytestmark = [pytest.mark.processes, pytest.mark.slow, pytest.mark.roulette]
 pytest.importorskip("optuna")
 
 SPACE = {"Adam.learning_rate": ("choice", (1e-9, 1e-3)), "VAE.num_latents": ("int", 2, 40)}

@@ -201,6 +201,7 @@ def test_the_command_itself(folder):
     assert not (folder / "runs" / "tiny").exists()
 
 
+@pytest.mark.long
 @pytest.mark.processes
 def test_a_bad_value_is_told_by_the_first_process(folder):
     flags = ["--gin_file=tiny.gin", "--gin_param=train.batch_size = 9", "--virtual_devices=2"]

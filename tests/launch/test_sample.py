@@ -168,6 +168,7 @@ def test_samplers_draw_what_they_should(drawn):
     assert np.isfinite(drawn["samples_gaussian_mixture_latents"]).all()
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.processes
 def test_two_replicas_draw_the_same(folder, drawn, tmp_path):

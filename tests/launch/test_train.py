@@ -236,6 +236,7 @@ def test_two_virtual_devices(command, undisturbed):
         assert two[-1][name] == pytest.approx(one[-1][name], rel=1e-3, abs=1e-6), name
 
 
+@pytest.mark.long
 def test_a_bad_value_is_one_message_and_the_forked_command_says_the_same(command):
     plain = run_plainly(command, "bad", "--gin_param=VAE.num_latents = 0")
     assert (plain.code, plain.out) == (2, "")

@@ -118,6 +118,7 @@ def tiny():
     )
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float32", pytest.param("mixed_bfloat16", marks=pytest.mark.families)])
 def test_a_run_resumes_with_both_groups_and_logs_both_learning_rates(tmp_path, precision):

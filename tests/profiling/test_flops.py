@@ -107,6 +107,7 @@ def test_a_step_of_a_dense_net():
     assert flops.training_step_flops(tiny_runs.trainer(gradient_accumulation_steps=2)) == expected
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_step_of_a_convolutional_net():
     """8x8 images; 3 filters of 4x4 at 4x4 pixels, 5 units, 2 latents, and back; 4 images."""

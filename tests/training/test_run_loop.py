@@ -78,6 +78,7 @@ def test_the_log_has_the_same_bits_however_loops_are_cut(train, tmp_path):
     assert one["weights_sha256"] == other["weights_sha256"]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize(("parts", "step"), [((3, 2), 5), ((8, 1, 1, 2), 12)])
 def test_a_signal_stops_in_mid_loop_and_the_log_goes_on_where_it_was(train, tmp_path, parts, step):
@@ -126,6 +127,7 @@ class DyingEvaluation(callbacks.Evaluation):
             raise KeyboardInterrupt
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize(("step", "late"), [(10, False), (20, True)])
 def test_a_kill_in_an_evaluation_costs_no_step_and_the_evaluation_is_made_up_for(train, tmp_path, step, late):

@@ -99,6 +99,7 @@ def in_float32():
     return VAE(num_latents=3, **numpy_vae.blocks())
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("compile_mode", "resident_data"), [("none", True), ("step", True), ("loop", True), ("none", False)]
@@ -166,6 +167,7 @@ def test_a_checkpoint_leaves_the_learning_rate_to_the_configuration(tmp_path):
     assert int(slow.optimizer.iterations.numpy()) == 4
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_gradient_accumulation_gives_the_same_weights():
     whole = after(6, optimizer=adam)

@@ -75,7 +75,7 @@ class RayStudy:
         raise AssertionError("nothing trains")
 
 
-@pytest.mark.long
+@pytest.mark.roulette
 @pytest.mark.slow
 @pytest.mark.processes
 def test_a_study_is_stopped_and_loses_a_worker_and_ends_as_if_undisturbed(tmp_path):

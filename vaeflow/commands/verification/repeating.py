@@ -202,7 +202,7 @@ def _from_original(weights: Mapping[str, np.ndarray], kept: pathlib.Path, way: W
         np.savez(kept, allow_pickle=False, **weights)
     if not kept.exists():  # The original way failed.
         return 0.0
-    with np.load(kept) as original:
+    with np.load(kept, allow_pickle=False) as original:
         return states.distance(original, weights)
 
 
