@@ -83,7 +83,7 @@ def reports(out):
     return [json.loads(line[line.index("{") :]) for line in out.splitlines() if "(TrainController" in line]
 
 
-@pytest.mark.long
+@pytest.mark.roulette
 def test_a_signal_and_a_killed_worker_change_nothing(runs, cluster):
     undisturbed = runs.start("undisturbed", environment=ray_clusters.ENVIRONMENT)
     workdir = runs.workdir("disturbed")

@@ -25,6 +25,7 @@ def test_one_then_two_then_four_then_one_again(runs):
     assert abs(one[60]["evaluation/negative_elbo"] - one[10]["evaluation/negative_elbo"]) > 0.01
 
 
+@pytest.mark.tokenizers
 def test_a_gan_goes_on_too(tmp_path):
     """With its two optimizers, adaptive weight, codes that begin anew, averages and a frozen net."""
     one = goes_on(gan_runs.make(tmp_path), FLAGS + OF_GAN)
