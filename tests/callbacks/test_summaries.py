@@ -10,7 +10,7 @@ from tensorboard.plugins.hparams import metadata, plugin_data_pb2
 
 from tests.fixtures import tiny_runs
 from vaeflow import config
-from vaeflow.callbacks import Callback, Checkpoints, Evaluation, Summaries
+from vaeflow.callbacks import Checkpoints, Evaluation, Summaries
 
 CONFIGURATION = [
     "train.model = @VAE",
@@ -139,25 +139,13 @@ def test_a_resumed_run_goes_on_in_the_same_folder(tmp_path):
     assert list(scalars(tmp_path)["train/loss"]) == [5, 10, 15, 20]
 
 
-class Break(Callback):
-    """Fails after a step, as a kill would, where other callbacks have acted."""
-
-    def __init__(self, step):
-        super().__init__()
-        self.step = step
-
-    def on_log(self, run, metrics):
-        if run.step == self.step:
-            raise KeyboardInterrupt
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("step", [4, 8])
 def test_what_a_killed_run_wrote_after_its_last_checkpoint_is_forgotten(tmp_path, step):
     """Without the start of a session, steps up to `step` are there twice."""
     settings = {"steps_per_loop": 2, "num_steps": 12}
     with pytest.raises(KeyboardInterrupt):
-        tiny_runs.train(tmp_path, callbacks=[Summaries(), Checkpoints(6), Break(step)], **settings)
+        tiny_runs.train(tmp_path, callbacks=[Summaries(), Checkpoints(6), tiny_runs.Break(step)], **settings)
     tiny_runs.train(tmp_path, callbacks=[Summaries(), Checkpoints(6)], **settings)
     # What the page itself reads with.
     accumulator = plugin_event_accumulator.EventAccumulator(str(tmp_path / "tensorboard"))

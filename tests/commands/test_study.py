@@ -5,7 +5,8 @@ import shutil
 
 import pytest
 
-from tests.fixtures import study_places, tiny_runs, trained_runs
+from tests.fixtures import study_places, tiny_runs
+from tests.fixtures.study_places import names_taken, start
 from vaeflow import config
 from vaeflow.commands import command_line
 from vaeflow.commands.programs import study
@@ -18,7 +19,6 @@ study.seeds = 2
 study.grid = {"VAE.num_latents": %sizes}
 sizes = (2, 3)
 """
-PLUGINS = [f"--plugin={name}" for name in (trained_runs.PLUGIN, "tests.fixtures.study_places")]
 NAMES = [f"00{index}_VAE.num_latents={index + 2}_seed={seed}" for seed in (0, 1) for index in (0, 1)]
 
 
@@ -26,19 +26,9 @@ NAMES = [f"00{index}_VAE.num_latents={index + 2}_seed={seed}" for seed in (0, 1)
 def original(tmp_path_factory):
     """A folder with a gin file, and a study of two points and two seeds that is done, and what it said."""
     folder = tmp_path_factory.mktemp("study")
-    trained_runs.write_data(folder / "data", num_train=16, num_evaluation=4)
-    text = trained_runs.SETTINGS.format(model="VAE", data=folder / "data")
-    for before, after in (
-        ("VAE.num_latents = 3\n", ""),
-        ("Evaluation.every_steps = 10\n", ""),
-        ("num_steps = 20", "num_steps = 2"),
-        ("[@Evaluation(), @Checkpoints()]", "[@Checkpoints()]"),
-    ):
-        text = text.replace(before, after)
-    (folder / "s.gin").write_text(text + SETTINGS)
-    with tiny_runs.untraced():
-        assert start(folder) == 0
-    assert [job.run.name for job in study_places.taken] == NAMES
+    study_places.write(folder, SETTINGS)
+    assert start(folder) == 0
+    assert names_taken() == NAMES
     return folder
 
 
@@ -47,18 +37,6 @@ def done(original, tmp_path):
     """A copy of that folder."""
     shutil.copytree(original, tmp_path, dirs_exist_ok=True)
     return tmp_path
-
-
-def start(folder, *flags, workdir="runs"):
-    """Starts the study; returns its exit code."""
-    study_places.taken.clear()
-    arguments = [f"--gin_file={folder}/s.gin", f"--workdir={folder}/{workdir}", *PLUGINS, *flags]
-    with tiny_runs.configuration_of_its_own():
-        return command_line.main(study.COMMAND, arguments)
-
-
-def taken():
-    return [job.run.name for job in study_places.taken]
 
 
 def ends(**codes):
@@ -88,9 +66,10 @@ def test_the_study_itself_does_not_stand_in_the_configuration_of_a_run(original)
 
 
 def test_train_takes_the_same_gin_file_without_a_warning(original):
-    plugins = [flag.partition("=")[2] for flag in PLUGINS]
     with tiny_runs.configuration_of_its_own():
-        loaded = config.load("train", [str(original / "s.gin")], ["VAE.num_latents = 2"], plugins)
+        loaded = config.load(
+            "train", [str(original / "s.gin")], ["VAE.num_latents = 2"], study_places.PLUGINS
+        )
     assert loaded.warnings == ()
 
 
@@ -100,21 +79,21 @@ def test_the_table_has_all_runs(original):
 
 def test_what_is_done_is_not_run_again(done, capsys):
     assert start(done) == 0
-    assert taken() == []
+    assert names_taken() == []
     assert "4 of 4 runs are done" in capsys.readouterr().out
 
 
 def test_records_suffice_in_a_fresh_clone(done):
     shutil.move(done / "runs" / "records", done / "kept")
     assert start(done, f'--gin_param=study.results = "{done}/kept"', workdir="elsewhere") == 0
-    assert taken() == []
+    assert names_taken() == []
 
 
 def test_a_grid_that_grows_keeps_the_runs_whatever_their_names(done, capsys):
     """The new value comes first, so that every run of before has another index."""
     told = "--gin_param=InThisProcess.ends = {'000_VAE.num_latents=4': (4, 'no disk')}"
     assert start(done, "--gin_param=study.grid = {'VAE.num_latents': (4, 2, 3)}", told) == 4
-    assert taken() == [f"000_VAE.num_latents=4_seed={seed}" for seed in (0, 1)]
+    assert names_taken() == [f"000_VAE.num_latents=4_seed={seed}" for seed in (0, 1)]
     assert "000_VAE.num_latents=4_seed=1 failed with code 4 (environment): no disk" in capsys.readouterr().err
 
 
@@ -127,15 +106,15 @@ def test_runs_that_left_the_plan_are_named_and_left_alone(done, capsys):
 
 def test_a_name_that_another_configuration_has_taken_is_not_used(done):
     assert start(done, "--gin_param=train.batch_size = 4", ends(first=4, second=4)) == 4
-    assert taken() != NAMES
-    assert [name.rpartition("_")[0] for name in taken()] == NAMES
+    assert names_taken() != NAMES
+    assert [name.rpartition("_")[0] for name in names_taken()] == NAMES
 
 
 def test_a_failure_does_not_stop_the_others_and_a_final_one_decides(done, capsys):
     for name in ("runs", "records"):
         shutil.rmtree(done / "runs" / name)
     assert start(done, ends(first=4, second=3)) == 3
-    assert taken() == NAMES
+    assert names_taken() == NAMES
     said = capsys.readouterr().out
     assert f"{NAMES[0]} failed with code 4 (environment): as told" in said
     assert f"{NAMES[1]} failed with code 3 (diverged): as told" in said
@@ -147,10 +126,10 @@ def test_a_failure_of_the_environment_is_tried_again_and_a_final_one_if_asked(do
         shutil.rmtree(done / "runs" / name)
     start(done, ends(first=4, second=3))
     assert start(done, ends(first=4, second=3)) == 3
-    assert taken() == [NAMES[0], NAMES[2]]
+    assert names_taken() == [NAMES[0], NAMES[2]]
     assert f"{NAMES[1]} failed with code 3 (diverged): as told" in capsys.readouterr().out
     assert start(done, ends(first=4, second=4), "--retry") == 4
-    assert taken() == NAMES
+    assert names_taken() == NAMES
 
 
 def test_a_signal_ends_the_study_with_42_after_the_runs_under_way(done, capsys):
@@ -158,7 +137,7 @@ def test_a_signal_ends_the_study_with_42_after_the_runs_under_way(done, capsys):
         shutil.rmtree(done / "runs" / name)
     signal = f"--gin_param=InThisProcess.signal_after = '{NAMES[1]}'"
     assert start(done, signal, ends(first=42, second=143)) == 42
-    assert taken() == NAMES[:2]
+    assert names_taken() == NAMES[:2]
     said = capsys.readouterr().out
     assert f"{NAMES[0]} stopped with code 42 (preempted)" in said
     assert f"{NAMES[1]} stopped with code 143 (terminated)" in said
@@ -174,7 +153,7 @@ def test_a_run_that_was_stopped_is_no_failure_and_the_code_says_so(done):
     for name in ("runs", "records"):
         shutil.rmtree(done / "runs" / name)
     assert start(done, ends(first=42, second=42)) == 42
-    assert taken() == NAMES
+    assert names_taken() == NAMES
 
 
 def test_a_part_of_a_job_array_runs_its_own_runs(done, monkeypatch, capsys):
@@ -183,17 +162,17 @@ def test_a_part_of_a_job_array_runs_its_own_runs(done, monkeypatch, capsys):
     for name, value in {"ID": 5, "COUNT": 2, "MIN": 3, "MAX": 5, "STEP": 2}.items():
         monkeypatch.setenv(f"SLURM_ARRAY_TASK_{name}", str(value))
     assert start(done, ends(first=4, second=4)) == 4
-    assert taken() == [NAMES[1], NAMES[3]]
+    assert names_taken() == [NAMES[1], NAMES[3]]
     assert "0 of 2 runs are done" in capsys.readouterr().out
     assert start(done, ends(first=4, second=4), "--part=0/4") == 4
-    assert taken() == [NAMES[0]]
+    assert names_taken() == [NAMES[0]]
 
 
 def test_a_table_is_made_without_running_anything(done, capsys):
     (done / "runs" / "study_runs.csv").unlink()
     (done / "runs" / "records" / f"{NAMES[0]}.json").unlink()
     assert start(done, "--table") == 0
-    assert taken() == []
+    assert names_taken() == []
     assert len((done / "runs" / "study_runs.csv").read_text().splitlines()) == 5
 
 
@@ -202,7 +181,7 @@ def test_a_record_that_is_missing_is_written_again(done):
     before = record.read_bytes()
     record.unlink()
     assert start(done) == 0
-    assert taken() == []
+    assert names_taken() == []
     assert record.read_bytes() == before
 
 
@@ -210,12 +189,11 @@ def test_commands_after_a_run_come_again_if_their_settings_change(done):
     settings = ["--gin_param=sizes = (2,)", "--gin_param=study.seeds = (0,)"]
     few = [*settings, '--gin_param=study.after = ("evaluate",)']
     few += ["--gin_param=evaluate.num_samples = []", "--gin_param=evaluate.num_examples = 2"]
-    with tiny_runs.untraced():
-        assert start(done, *few) == 0
+    assert start(done, *few) == 0
     assert [[name for name, *_ in job.commands] for job in study_places.taken] == [["evaluate"]]
     assert record_of(done, NAMES[0])["evaluation"]["num_examples"] == 2
     assert start(done, *few) == 0
-    assert taken() == []
+    assert names_taken() == []
     more = [*few, '--gin_param=study.after = ("evaluate", "sample")']
     assert start(done, *more, ends(first=4)) == 4
     assert [[name for name, *_ in job.commands] for job in study_places.taken] == [["sample"]]
@@ -231,7 +209,7 @@ def test_the_runs_of_a_point_are_compared_by_their_latents(done):
         "study.compare = [@UDR()]",
     )
     assert start(done, *(f"--gin_param={setting}" for setting in settings)) == 0
-    names = taken()
+    names = names_taken()
     assert len(names) == 2
     first, second = (record_of(done, name)["compared"] for name in names)
     assert list(first) == list(second) == ["udr[none,seeds,runs=2,n=4,lasso]"]
@@ -259,7 +237,7 @@ def test_the_runs_of_a_point_are_compared_by_their_latents(done):
 def test_a_mistake_is_told_before_any_run_starts(done, capsys, parameter, said):
     assert start(done, f"--gin_param={parameter}", workdir="new") == 2
     assert said in capsys.readouterr().err
-    assert taken() == []
+    assert names_taken() == []
     assert not (done / "new").exists()
 
 

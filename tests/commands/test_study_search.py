@@ -7,9 +7,8 @@ import sys
 
 import pytest
 
-from tests.fixtures import study_places, tiny_runs, trained_runs
-from vaeflow.commands import command_line
-from vaeflow.commands.programs import study
+from tests.fixtures import study_places
+from tests.fixtures.study_places import names_taken, start
 
 pytestmark = pytest.mark.slow
 pytest.importorskip("optuna")
@@ -27,7 +26,6 @@ OptunaSearch.num_trials = 3
 OptunaSearch.storage = "journal"
 highest = 1e-1
 """
-PLUGINS = [f"--plugin={name}" for name in (trained_runs.PLUGIN, "tests.fixtures.study_places")]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -42,16 +40,7 @@ def without_traversals():
 def original(tmp_path_factory, without_traversals):
     """A folder with a gin file, and a study of three trials that is done."""
     folder = tmp_path_factory.mktemp("study")
-    trained_runs.write_data(folder / "data", num_train=16, num_evaluation=4)
-    text = trained_runs.SETTINGS.format(model="VAE", data=folder / "data")
-    for before, after in (
-        ("VAE.num_latents = 3\n", ""),
-        ("Evaluation.every_steps = 10\n", ""),
-        ("num_steps = 20", "num_steps = 2"),
-        ("[@Evaluation(), @Checkpoints()]", "[@Checkpoints()]"),
-    ):
-        text = text.replace(before, after)
-    (folder / "s.gin").write_text(text + SETTINGS)
+    study_places.write(folder, SETTINGS)
     assert start(folder) == 0
     return folder
 
@@ -61,18 +50,6 @@ def done(original, tmp_path):
     """A copy of that folder."""
     shutil.copytree(original, tmp_path, dirs_exist_ok=True)
     return tmp_path
-
-
-def start(folder, *flags, workdir="runs"):
-    """Starts the study; returns its exit code."""
-    study_places.taken.clear()
-    arguments = [f"--gin_file={folder}/s.gin", f"--workdir={folder}/{workdir}", *PLUGINS, *flags]
-    with tiny_runs.configuration_of_its_own(), tiny_runs.untraced():
-        return command_line.main(study.COMMAND, arguments)
-
-
-def taken():
-    return [job.run.name for job in study_places.taken]
 
 
 def records(folder):
@@ -99,7 +76,7 @@ def test_the_search_does_not_stand_in_the_configuration_of_a_run(original):
 
 def test_a_search_that_is_done_starts_nothing(done):
     assert start(done) == 0
-    assert taken() == []
+    assert names_taken() == []
 
 
 def test_records_replay_a_search_whose_storage_is_gone(done):
@@ -107,7 +84,7 @@ def test_records_replay_a_search_whose_storage_is_gone(done):
         path = done / "runs" / name
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     assert start(done) == 0
-    assert taken() == []
+    assert names_taken() == []
     assert (done / "runs" / "optuna.journal").exists()
 
 
@@ -116,10 +93,10 @@ def test_more_trials_extend_a_search_and_stopped_runs_are_gone_on_with(done, mon
     with monkeypatch.context() as stopping:
         stopping.setattr(study_places, "_main", lambda job: 42)
         assert start(done, more) == 42
-    stopped = taken()
+    stopped = names_taken()
     assert [name[:3] for name in stopped] == ["003", "004"]
     assert start(done, more) == 0
-    assert taken() == stopped
+    assert names_taken() == stopped
     assert "5 of 5 runs are done" in capsys.readouterr().out
 
 
@@ -128,9 +105,9 @@ def test_a_trial_that_fails_does_not_end_the_search_and_is_not_run_again(done, m
     monkeypatch.setattr(study_places, "_main", lambda job: 3)
     assert start(done, more) == 3
     assert "003_" in capsys.readouterr().err
-    assert [name[:3] for name in taken()] == ["003", "004"]
+    assert [name[:3] for name in names_taken()] == ["003", "004"]
     assert start(done, more) == 3
-    assert taken() == []
+    assert names_taken() == []
     assert "3 of 5 runs are done" in capsys.readouterr().out
 
 
@@ -146,10 +123,10 @@ def test_what_was_tried_before_is_not_run_again(done, monkeypatch):
     parameters = ("study.space = {'VAE.num_latents': ('choice', (2, 3))}", "OptunaSearch.num_trials = 6")
     flags = [f"--gin_param={parameter}" for parameter in parameters]
     assert start(done, *flags, workdir="twins") == 3
-    assert sorted(name[4:] for name in taken()) == [f"VAE.num_latents={size}_seed=0" for size in (2, 3)]
+    assert sorted(name[4:] for name in names_taken()) == [f"VAE.num_latents={size}_seed=0" for size in (2, 3)]
     assert len((done / "twins" / "study_runs.csv").read_text().splitlines()) == 7
     assert start(done, *flags, workdir="twins") == 3
-    assert taken() == []
+    assert names_taken() == []
 
 
 def test_no_table_is_made_of_a_search_that_was_never_started(done, capsys):
@@ -179,7 +156,7 @@ def test_mistakes_are_found_before_anything_runs(done, capsys, parameter, expect
     assert start(done, f"--gin_param={parameter}") == 2
     (message,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("vaeflow study:")]
     assert expected in message
-    assert taken() == []
+    assert names_taken() == []
 
 
 def test_without_optuna_it_says_what_to_install(done, capsys, monkeypatch):

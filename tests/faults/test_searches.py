@@ -54,14 +54,12 @@ class Search:
 
     def __init__(self, folder):
         self.folder = folder
-        trained_runs.write_data(folder / "data")
-        text = trained_runs.SETTINGS.format(model="VAE", data=folder / "data")
-        for before, after in (
+        text = trained_runs.settings(
+            folder,
             ("VAE.num_latents = 3\n", ""),
             ("num_steps = 20", "num_steps = 60"),
             ("@Checkpoints()]", "@Checkpoints(), @Pause()]"),
-        ):
-            text = text.replace(before, after)
+        )
         (folder / "s.gin").write_text(text + SEARCH)
 
     def start(self, pause_seconds):

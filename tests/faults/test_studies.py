@@ -24,14 +24,12 @@ class Study:
 
     def __init__(self, folder):
         self.folder = folder
-        trained_runs.write_data(folder / "data")
-        text = trained_runs.SETTINGS.format(model="VAE", data=folder / "data")
-        for before, after in (
+        text = trained_runs.settings(
+            folder,
             ("VAE.num_latents = 3\n", ""),
             ("num_steps = 20", "num_steps = 30"),
             ("@Checkpoints()]", "@Checkpoints(), @Pause()]"),
-        ):
-            text = text.replace(before, after)
+        )
         (folder / "s.gin").write_text(text + GRID)
 
     def start(self, pause_seconds):

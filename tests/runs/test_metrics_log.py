@@ -6,7 +6,7 @@ import json
 import pytest
 
 from tests.fixtures import tiny_runs
-from vaeflow.callbacks import Callback, Checkpoints, Evaluation
+from vaeflow.callbacks import Checkpoints, Evaluation
 from vaeflow.runs import json_files, metrics_log
 from vaeflow.runs.checkpoints import CheckpointStore
 from vaeflow.runs.metrics_log import LogDigest
@@ -76,25 +76,15 @@ def test_lines_that_a_checkpoint_does_not_cover_yet_are_added_on_resumption(tmp_
     assert folder.log_digest == chain(file_lines(tmp_path))
 
 
-class Dying(Callback):
-    """Dies after the line of a step is written."""
-
-    def __init__(self, step):
-        super().__init__()
-        self.step = step
-
-    def on_log(self, run, metrics):
-        if run.step == self.step:
-            raise KeyboardInterrupt
-
-
 @pytest.mark.slow
 def test_each_checkpoint_covers_the_lines_up_to_its_step(tmp_path):
     """In the middle of a loop, with an evaluation that saves before its line, and over a resumption."""
     settings = {"steps_per_loop": 4}
     with tiny_runs.untraced():
         with pytest.raises(KeyboardInterrupt):
-            tiny_runs.train(tmp_path, **settings, callbacks=[Evaluation(10), Dying(16), Checkpoints(10, 9)])
+            tiny_runs.train(
+                tmp_path, **settings, callbacks=[Evaluation(10), tiny_runs.Break(16), Checkpoints(10, 9)]
+            )
         tiny_runs.train(tmp_path, **settings, callbacks=[Evaluation(10), Checkpoints(10, 9)])
     lines = file_lines(tmp_path)
     steps = [json.loads(line)["step"] for line in lines]
