@@ -121,6 +121,15 @@ def test_two_workers_end_with_the_weights_of_one_process(undisturbed):
             assert found[metric] == pytest.approx(result[metric], rel=1e-9), metric
 
 
+@pytest.mark.long
+def test_two_workers_that_compile_their_steps_end_with_the_same_weights(undisturbed):
+    workers = undisturbed.start("compiled", "--gin_param=train.compile_mode = 'step'")
+    chief, other = [worker.finish(seconds=300) for worker in workers]
+    assert (chief.code, other.code) == (0, 0), (chief, other)
+    for one, two in zip(undisturbed.weights("resident"), undisturbed.weights("compiled"), strict=True):
+        assert np.abs(one - two).max() <= 1e-9 * np.abs(one).max()
+
+
 def test_only_the_chief_writes(undisturbed):
     """Fails when a second worker writes summaries, checkpoints or metrics beside the chief."""
     folder = undisturbed.workdir("streamed")

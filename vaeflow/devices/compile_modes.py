@@ -1,12 +1,17 @@
 """Which part of the training loop XLA compiles.
 
-With `none` TensorFlow runs its graph as it is. `step` compiles each step. `loop` compiles all
-steps of a loop together, which needs the data on the device. All three give the same weights,
-up to rounding.
+With `none` TensorFlow runs its graph as it is. `step` compiles each step, on several replicas what
+each of them computes between reading the weights and summing gradients; see `training.compiled_pass`.
+`loop` compiles all steps of a loop together, which needs one replica and the data on the device. All three
+give the same weights, up to rounding.
 
 On a CPU `auto` is `none`: XLA's convolutions are slower than oneDNN's, and XLA uses all cores
 for each operation, however small; see `cores`. The dense net (batch 128, 2 cores) trains at
 49,000 images/s, against 37,000 with `loop`.
+
+On several GPUs it is `none` until somebody has seen `step` give equal weights and a steady use of memory
+there. On GPUs of compute capability 10.0 and above (Blackwell) it is `none` on one too: XLA in TensorFlow
+2.21 is reported to abort the process there (tensorflow#111958, tensorflow#89272).
 """
 
 from typing import Any
@@ -20,6 +25,9 @@ MODES = ("auto", "none", "step", "loop")
 
 # A small part of one device's memory. Most arrays are far smaller (MNIST: 47 MB).
 _LARGEST_RESIDENT_BYTES = 1 << 30
+
+# The first compute capability for which TensorFlow 2.21 has no working XLA.
+_WITHOUT_XLA = (10, 0)
 
 
 def resolve_residency(resident_data: bool | str, split: Any) -> bool:
@@ -48,15 +56,14 @@ def check(mode: str, num_replicas: int, resident: bool) -> None:
     """Checks a mode against the number of replicas and the place of the data.
 
     Raises:
-      ConfigurationError: XLA cannot compile for several replicas, nor a loop over
-        streamed data.
+      ConfigurationError: XLA cannot compile a loop over several replicas, nor over streamed data.
       ValueError: `mode` is not one of `MODES`.
     """
     validation.one_of("train.compile_mode", mode, MODES)
-    if num_replicas > 1 and mode in ("step", "loop"):
+    if num_replicas > 1 and mode == "loop":
         raise ConfigurationError(
-            f"`train.compile_mode` {mode!r} works on one replica only, since XLA compiles for one device; "
-            f"there are {num_replicas}; set it to 'none' or 'auto'"
+            "`train.compile_mode` 'loop' works on one replica only, since XLA compiles for one device; "
+            f"there are {num_replicas}; set it to 'step', 'none' or 'auto'"
         )
     if mode == "loop" and not resident:
         raise ConfigurationError(
@@ -86,6 +93,12 @@ def resolve(mode: str, strategy: tf.distribute.Strategy, resident: bool) -> str:
 
 
 def _fastest(num_replicas: int, resident: bool) -> str:
-    if num_replicas > 1 or not tf.config.list_logical_devices("GPU"):
+    gpus = tf.config.get_visible_devices("GPU")
+    if num_replicas > 1 or not gpus or any(_capability(gpu) >= _WITHOUT_XLA for gpu in gpus):
         return "none"
     return "loop" if resident else "step"
+
+
+def _capability(gpu: Any) -> tuple[int, int]:
+    """Returns the compute capability of a GPU; 0.0 where TensorFlow does not know it, as of AMD's."""
+    return tf.config.experimental.get_device_details(gpu).get("compute_capability", (0, 0))

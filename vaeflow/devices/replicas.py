@@ -1,10 +1,16 @@
 """The replicas of a strategy: their number and their values."""
 
+import contextlib
 import functools
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import tensorflow as tf
+
+from vaeflow.errors import ConfigurationError
+
+_local = threading.local()
 
 
 def num_replicas() -> int:
@@ -37,8 +43,8 @@ def gather(value: tf.Tensor) -> tf.Tensor:
 
     It is differentiable: each replica's part gets its own gradient.
     """
-    context = tf.distribute.get_replica_context()
-    if context is None or context.num_replicas_in_sync == 1:
+    context = _context_of_several()
+    if context is None:
         return value
     gathered = context.all_gather(value, axis=0)
     if value.shape[0] is None:
@@ -49,10 +55,35 @@ def gather(value: tf.Tensor) -> tf.Tensor:
 
 def sum_over_replicas(values: Any) -> Any:
     """Sums each tensor of a structure over the replicas. Call it inside a replica."""
-    context = tf.distribute.get_replica_context()
-    if context is None or context.num_replicas_in_sync == 1:
+    context = _context_of_several()
+    if context is None:
         return values
     return context.all_reduce(tf.distribute.ReduceOp.SUM, values)
+
+
+@contextlib.contextmanager
+def compiling_for_one() -> Iterator[None]:
+    """Refuses `gather` and `sum_over_replicas` inside, in what XLA compiles for a single replica."""
+    before = getattr(_local, "compiles", False)
+    _local.compiles = True
+    try:
+        yield
+    finally:
+        _local.compiles = before
+
+
+def _context_of_several():
+    """Returns the context of this replica where there are several; None elsewhere."""
+    context = tf.distribute.get_replica_context()
+    if context is None or context.num_replicas_in_sync == 1:
+        return None
+    if getattr(_local, "compiles", False):
+        raise ConfigurationError(
+            "this gathers or sums over the replicas, in the middle of what XLA compiles for one of them; if "
+            "it couples the images of a batch, set `couples_examples = True` on the model's class, else set "
+            "`train.compile_mode` to 'none'"
+        )
+    return context
 
 
 def mean_over_workers(strategy: tf.distribute.Strategy, number: float) -> float:

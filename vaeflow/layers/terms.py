@@ -44,8 +44,8 @@ class Update(NamedTuple):
     Attributes:
       statistics: a tensor, or a nest of tensors: sums over this part's examples, of the dtype
         of the model's variables.
-      new_values: a function of the sums over the global batch, a nest like `statistics`; returns
-        pairs of a Keras variable that is not trainable, and its new value.
+      new_values: a function of the sums over the global batch, a nest like `statistics`, and of no other
+        tensor of the pass; returns pairs of a Keras variable that is not trainable, and its new value.
       metrics: a function of the same sums, which returns what of them is logged, name -> scalar.
 
     Example:

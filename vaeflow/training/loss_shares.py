@@ -1,10 +1,29 @@
 """How the terms of an objective are divided among the parts of a global batch, and reported."""
 
+from typing import NamedTuple
+
 import tensorflow as tf
 
 from vaeflow.layers.terms import Term
 from vaeflow.models.base import Model
 from vaeflow.models.terms import losses_by_group
+
+
+class Probe(NamedTuple):
+    """The facts about an objective that one pass of it shows.
+
+    Attributes:
+      metric_names: the names of the metrics that a step reports.
+      coupling: names what couples the examples of a batch, for people; None where nothing
+        does.
+      has_block_losses: whether blocks track losses of their own.
+      normalizes_over_batch: whether a block normalizes over the batch.
+    """
+
+    metric_names: list[str]
+    coupling: str | None
+    has_block_losses: bool
+    normalizes_over_batch: bool
 
 
 def share_of_loss(

@@ -1,5 +1,6 @@
 """One replica's part of a training step: its share of the loss, the gradients and the update."""
 
+import functools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -20,7 +21,8 @@ from vaeflow.models.terms import (
     check_terms,
     check_updated,
 )
-from vaeflow.training.loss_shares import coupling_of, norm_name, share_of_loss, weight_name
+from vaeflow.training.compiled_pass import CompiledPass
+from vaeflow.training.loss_shares import Probe, coupling_of, norm_name, share_of_loss, weight_name
 from vaeflow.training.settings import TrainingSettings
 
 _SKIPPED = "skipped"
@@ -44,23 +46,6 @@ class StepResult(NamedTuple):
     metrics: dict[str, tf.Tensor]
     finite: tf.Tensor
     applies: tf.Tensor
-
-
-class Probe(NamedTuple):
-    """The facts about an objective that one pass of it shows.
-
-    Attributes:
-      metric_names: the names of the metrics that a step reports.
-      coupling: names what couples the examples of a batch, for people; None where nothing
-        does.
-      has_block_losses: whether blocks track losses of their own.
-      normalizes_over_batch: whether a block normalizes over the batch.
-    """
-
-    metric_names: list[str]
-    coupling: str | None
-    has_block_losses: bool
-    normalizes_over_batch: bool
 
 
 class ReplicaStep:
@@ -102,6 +87,7 @@ class ReplicaStep:
         self.settings = settings
         self.parallel_parts = 1
         self._block_parts = 1
+        self._compiled_pass = None
         self.updated_variables: list[keras.Variable] = []
 
     def probe(self, batch: Mapping[str, tf.Tensor]) -> Probe:
@@ -154,6 +140,14 @@ class ReplicaStep:
             self.parallel_parts = num_parts
         elif not probe.has_block_losses:
             self._block_parts = num_parts
+
+    def compile_on_each(self, probe: Probe) -> None:
+        """Lets XLA compile what each of several replicas computes; see `CompiledPass`.
+
+        Args:
+          probe: what `probe` returned.
+        """
+        self._compiled_pass = CompiledPass(self.model, probe)
 
     def loss(
         self, batch: Mapping[str, tf.Tensor], step: int | tf.Tensor, first_position: int | tf.Tensor = 0
@@ -256,6 +250,9 @@ class ReplicaStep:
           The sums; and the updates, a dict, as the first part gave them.
         """
         size = batch.num_examples // self.settings.gradient_accumulation_steps
+        gradient_of = functools.partial(self._gradient_of, step)
+        if self._compiled_pass is not None:
+            gradient_of = self._compiled_pass.of(gradient_of)
         first_position = replicas.replica_index() * batch.num_examples
         bounds = cores.bounds(size, self.parallel_parts)
         totals: Any = None
@@ -265,7 +262,7 @@ class ReplicaStep:
                 parts = [batch.part(start + first, start + last) for first, last in bounds]
             results, updates = zip(
                 *[
-                    self._gradient_of(part, step, first_position + start + first)
+                    gradient_of(part, first_position + start + first)
                     for part, (first, _) in zip(parts, bounds, strict=True)
                 ],
                 strict=True,
@@ -274,8 +271,11 @@ class ReplicaStep:
             totals = tf.nest.map_structure(lambda *values: tf.add_n(values), *results)
         return totals, updates[0]
 
-    def _gradient_of(self, batch, step, first_position):
+    def _gradient_of(self, step, batch, first_position):
+        weights = [variable.value for group in self.groups.values() for variable in group.variables]
         with tf.GradientTape(persistent=len(self.groups) + len(self.joined) > 1) as tape:
+            # A tape watches variables by itself, but no tensors that stand in for them.
+            tape.watch([weight for weight in weights if isinstance(weight, tf.Tensor)])
             terms, updates, block_losses = self._pass(batch, step, first_position)
             losses, shares = self._shares(terms, block_losses)
         gradients = optimizers.gradients_of(tape, losses, self.groups, self.joined)

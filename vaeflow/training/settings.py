@@ -29,7 +29,8 @@ class TrainingSettings:
         initial weights with it.
       steps_per_loop: steps between two logs, run in one compiled call; slow models split
         them into calls of about 4 s so that signals are handled promptly.
-      compile_mode: `"none"`, `"step"`, `"loop"` or `"auto"`; see `compile_modes`.
+      compile_mode: what XLA compiles: `"none"`, `"step"`, `"loop"`, which needs one replica, or
+        `"auto"`; see `compile_modes`.
       resident_data: whether the devices hold the training split: True, False, or `"auto"`,
         which holds an array of at most 1 GiB.
       gradient_clip_norm: the largest global norm of the gradient, or None.

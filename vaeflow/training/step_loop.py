@@ -101,7 +101,8 @@ class StepLoop:
 
     def _compiled(self, compile_mode):
         one_step = self._one_resident_step if self._resident else self._one_streamed_step
-        if compile_mode == "step":
+        # On several replicas `ReplicaStep` has compiled what each computes by itself.
+        if compile_mode == "step" and self._strategy.num_replicas_in_sync == 1:
             one_step = tf.function(one_step, jit_compile=True, autograph=False)
 
         @tf.function(jit_compile=compile_mode == "loop", autograph=False)

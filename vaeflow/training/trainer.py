@@ -198,7 +198,7 @@ class Trainer:
         return optimizers.optimizers_of(self.model.all_parameter_groups(self.optimizer))
 
     def _try_one_step(self):
-        """Runs the objective once on blank images, and decides what each core computes.
+        """Runs the objective once on blank images, and decides what cores and XLA compute.
 
         Returns:
           The names of the metrics.
@@ -206,8 +206,10 @@ class Trainer:
         blank = stored_batches.blank_batch(self.split, _TRIED_IMAGES, self.model.reads)
         with _unchanged([variable.value for variable in self.model.non_trainable_variables]):
             probe = self.replica_step.probe(blank)
+        num_replicas = self.strategy.num_replicas_in_sync
+        if self.compile_mode == "step" and num_replicas > 1:
+            self.replica_step.compile_on_each(probe)
         if self.compile_mode == "none":
-            num_replicas = self.strategy.num_replicas_in_sync
             settings = self.settings
             examples = settings.batch_size // num_replicas // settings.gradient_accumulation_steps
             num_parts = cores.num_parts(examples, replicas.num_local_replicas(self.strategy))

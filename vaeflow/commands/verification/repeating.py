@@ -156,7 +156,7 @@ def repeat(
 def _settings_for(way: Way, values: Mapping[str, Any]) -> tuple[RunSettings, TrainingSettings]:
     plan, training = making.checked({**values, "precision": way.precision})
     if way.replicas > 1 and not way.is_original:
-        training = dataclasses.replace(training, compile_mode="auto")  # XLA compiles for one device.
+        training = dataclasses.replace(training, compile_mode="auto")  # 'loop' works on one only.
     return plan, training
 
 
