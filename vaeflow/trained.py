@@ -6,11 +6,11 @@ from typing import Any
 
 import tensorflow as tf
 
-from vaeflow import config
+from vaeflow import config, validation
 from vaeflow.datasets import pipeline
 from vaeflow.devices import strategies
 from vaeflow.errors import ConfigurationError, EnvironmentFailure
-from vaeflow.models import frozen_blocks
+from vaeflow.models import frozen_blocks, weight_names
 from vaeflow.models.base import Model
 from vaeflow.runs import frozen_files, watchdog
 from vaeflow.runs.checkpoints import CheckpointStore
@@ -139,6 +139,9 @@ def restore(workdir, checkpoint="best", strategy=strategies.mirrored):
         model: Any = making.make("train.model", given["model"], Model)
         making.follow_run(model, None, given["num_steps"])
         model.build((None, *image_shape))
+        # For the averages, which frozen weights have none of.
+        frozen = validation.texts("train.frozen", given["frozen"])
+        frozen_blocks.freeze(model, weight_names.chosen_variables(model, frozen, "train.frozen"))
     frozen_files.check(store.path(step), record, frozen_blocks.files(model))
     _assign_weights(model, store, step)
     num_replicas = made_strategy.num_replicas_in_sync

@@ -166,6 +166,14 @@ def positive_integers(name: str, values: object) -> tuple[int, ...]:
     return tuple(positive_integer(name, value) for value in values)
 
 
+def texts(name: str, values: object) -> tuple[str, ...]:
+    """Returns a tuple of a text, or of the texts in a list or tuple; an empty text is refused."""
+    found = (values,) if isinstance(values, str) else values
+    if not _is_list(found) or not all(isinstance(each, str) and each for each in found):
+        raise ValueError(f"`{name}` must be a text or a list of texts, got {values!r}")
+    return tuple(found)
+
+
 def size_or_sizes(name: str, value: Any) -> tuple[int, ...]:
     """Returns a tuple of a positive integer, or of those in a list of one or more."""
     if not _is_list(value):

@@ -70,7 +70,19 @@ def test_a_function_of_settings_names_each_in_its_signature():
         return settings
 
     parameters = inspect.signature(train).parameters
-    assert list(parameters)[:4] == ["folder", "quick", "num_steps", "stall_seconds"]
+    assert list(parameters)[:3] == ["folder", "quick", "num_steps"]
+    assert parameters["stall_seconds"].default == 900
     assert parameters["seed"].default == 0
     assert parameters["batch_size"].default is inspect.Parameter.empty
     assert train("runs", seed=3) == {"seed": 3}
+
+
+@pytest.mark.parametrize("given", ["encoder", ["encoder"], ("encoder",)])
+def test_patterns_are_a_text_or_a_list(given):
+    assert TrainingSettings(batch_size=8, frozen=given).frozen == ("encoder",)
+
+
+@pytest.mark.parametrize("given", ["", [""], 3, [3], None])
+def test_what_is_no_pattern_is_refused(given):
+    with pytest.raises(ValueError, match=r"`train\.frozen` must be a text or a list of texts"):
+        TrainingSettings(batch_size=8, frozen=given)

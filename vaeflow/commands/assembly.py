@@ -105,6 +105,7 @@ def make_context(
             image_shape=data.train.shape,
             frozen_files=frozen_blocks.files(parts.model),
             log_digest=lambda: workdir.log_digest,
+            weights=trainer.weight_names(),
         ),
         stop_request=stop_request,
         num_steps=plan.num_steps,

@@ -19,10 +19,11 @@ from vaeflow.runs import data_record, failures, provenance
 from vaeflow.runs.checkpoints import CheckpointStore
 from vaeflow.runs.escaping import printable
 from vaeflow.runs.finite import first_not_finite
+from vaeflow.runs.initial_weights import from_record
 from vaeflow.runs.signals import StopRequest
 from vaeflow.runs.watchdog import Watchdog
 from vaeflow.runs.workdir import WorkDir
-from vaeflow.training import making, run_loop
+from vaeflow.training import initial_weights, making, run_loop
 from vaeflow.training.settings import RunSettings, TrainingSettings
 
 
@@ -90,7 +91,11 @@ def run(
             making.follow_run(parts.model, parts.optimizer, plan.num_steps)
 
         stop_request = stack.enter_context(StopRequest().listening())
-        if _has_begun(workdir):
+        begun = _has_begun(workdir)
+        origin = None
+        if not begun and plan.initial_weights is not None:  # Before the data is read, which may take long.
+            origin = initial_weights.find(plan.initial_weights)
+        if begun:
             workdir.check_configuration(folder.configuration, folder.allow_change)
         if (result := workdir.result()) and result["step"] >= plan.num_steps:
             finished = f"this run is finished: {workdir.path}/result.json is of step {result['step']}"
@@ -100,19 +105,23 @@ def run(
         watchdog.progress(f"reading {source}")
         data = assembly.read_data(dataset)
         fingerprints = data.fingerprints()
-        if _has_begun(workdir):
+        if begun:
             data_record.check(workdir.path, fingerprints, folder.allow_change)
         num_workers = 1 if workers is None else workers.size
         context = assembly.make_context(
             parts, data, settings, workdir, stop_request, folder.configuration, num_workers
         )
         _resume(context)
+        if origin is not None:
+            context.checkpoints.initial_weights = initial_weights.start(context.trainer, origin, plan)
+        taken = _checked_initial_weights(context)
         described = {
             **context.facts,
             "placement": assembly.placement(context, num_workers),
             "resumed_at": context.step,
             "plugins": list(folder.plugins),
             "code_sha256": provenance.code_digests(folder.plugins),
+            "initial_weights": None if taken is None else taken.to_json(),
         }
         workdir.write_provenance(folder.configuration, folder.operative_text(), described)
         if workdir.writable:
@@ -150,6 +159,7 @@ def _resume(run):
             raise ConfigurationError(f"{run.workdir.path} holds a result but no checkpoint to go on from")
         run.workdir.start_metrics(0)
         return
+    run.checkpoints.initial_weights = from_record(record)
     run.trainer.resume_at(record["step"], record["totals"])
     run.facts["resumed"] = f"at step {record['step']}"
     # The line of a loop whose totals were saved is still to be written, or is written again.
@@ -167,12 +177,26 @@ def _check_agreement(run, step):
             f"see the same checkpoints; put {run.workdir.path} on a disk that all workers share"
         )
     for each in frozen_blocks.files(run.trainer.model):
-        number = int(each.sha256[:12], 16)  # Exact as a float.
-        if replicas.mean_over_workers(run.trainer.strategy, number) != number:
-            raise EnvironmentFailure(
-                f"this worker has read {each.file} with the SHA-256 {each.sha256}, others another file; "
-                "give all workers the same"
-            )
+        _check_same_on_workers(run, each.sha256, each.file)
+
+
+def _checked_initial_weights(run):
+    """Returns the `InitialWeights` of a run, if there are any, and adds them to its header."""
+    taken = run.checkpoints.initial_weights
+    if taken is not None:
+        _check_same_on_workers(run, taken.weights_sha256, f"weights of {taken.run}")
+        run.facts["initial weights"] = initial_weights.described(taken)
+    return taken
+
+
+def _check_same_on_workers(run, sha256, what):
+    """Refuses to go on when the workers have read different content."""
+    number = int(sha256[:12], 16)  # Exact as a float.
+    if replicas.mean_over_workers(run.trainer.strategy, number) != number:
+        raise EnvironmentFailure(
+            f"this worker has read {what} with the SHA-256 {sha256}, others something else; "
+            "give all workers the same"
+        )
 
 
 def _finish(run):

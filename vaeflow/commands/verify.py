@@ -102,6 +102,10 @@ def verify(
         stack.enter_context(temporary_files.kept_in(pathlib.Path(tempfile.gettempdir())))
         scratch = pathlib.Path(tempfile.mkdtemp(prefix="verify-"))
         intervals = plan.intervals(recorded, checkpoint, scratch)
+        started_from = list(files.check_initial_weights(recorded, values["initial_weights"]))
+        findings.add(started_from)
+        if any(check.verdict == NOT_VERIFIED for check in started_from):
+            intervals = [each for each in intervals if each.start]
         repetitions = _Repetitions(values, scratch, watchdog)
         findings.add([files.check_data(recorded, repetitions.data.fingerprints())])
         findings.add(files.check_checkpoints(recorded, recorded.store.steps()))

@@ -15,7 +15,7 @@ import tensorflow as tf
 from absl import logging
 
 from vaeflow.errors import ConfigurationError
-from vaeflow.runs import files, finite, frozen_files, json_files, metrics_log, reading
+from vaeflow.runs import files, finite, frozen_files, initial_weights, json_files, metrics_log, reading
 from vaeflow.runs.literal_paths import literal
 from vaeflow.runs.metrics_log import LogDigest
 from vaeflow.runs.totals import Totals
@@ -37,7 +37,14 @@ _OPTIONAL = {
     "best_metric": json_files.TEXT,
     "frozen_files": frozen_files.RECORDED,
     "log": metrics_log.RECORDED,
+    "weights": json_files.Kind("an object of lists of names", lambda value: _are_names(value)),
+    "initial_weights": initial_weights.RECORDED,
 }
+
+
+def _are_names(value: Any) -> bool:
+    lists = value.values() if isinstance(value, dict) else [None]
+    return all(isinstance(names, list) and all(isinstance(name, str) for name in names) for names in lists)
 
 
 def write_record(folder: pathlib.Path, record: Mapping[str, Any]) -> None:

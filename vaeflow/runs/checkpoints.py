@@ -17,6 +17,7 @@ from absl import logging
 from vaeflow.errors import ConfigurationError, EnvironmentFailure, RunError, TrainingDiverged
 from vaeflow.runs import checkpoint_files, files, frozen_files, paths
 from vaeflow.runs.frozen_files import FrozenFile
+from vaeflow.runs.initial_weights import InitialWeights
 from vaeflow.runs.literal_paths import literal
 from vaeflow.runs.metrics_log import LogDigest
 from vaeflow.runs.totals import Totals
@@ -31,10 +32,10 @@ class CheckpointStore:
 
     A checkpoint consists of TensorFlow's files (`variables.index`, `variables.data-…`) and a
     `record.json` with the step, the metrics, the totals of a loop that was cut short, the digest of
-    the log so far, and the SHA-256 of each file. It is written under another name, flushed to the disk
-    and then renamed; before it is removed, it is renamed again. So under its own name it is always intact.
-    Reading verifies it and falls back to the previous checkpoint. Anything else in the folder, such as
-    a copy that somebody made, is left alone.
+    the log so far, the names of the weights, and the SHA-256 of each file. It is written under another
+    name, flushed to the disk and then renamed; before it is removed, it is renamed again. So under its own
+    name it is always intact. Reading verifies it and falls back to the previous checkpoint. Anything else
+    in the folder, such as a copy that somebody made, is left alone.
 
     Args:
       folder: where checkpoints are kept; made when the first is saved.
@@ -47,6 +48,12 @@ class CheckpointStore:
         of their weights.
       log_digest: returns the `LogDigest` of the run's log so far, recorded with each checkpoint; None
         for a store that saves none.
+      weights: the names of the variables in each list of a checkpoint, recorded with each, so that other
+        runs can start from some of them.
+
+    Attributes:
+      initial_weights: the `InitialWeights` that the run started from, recorded with each checkpoint; None
+        if it started from none.
     """
 
     def __init__(
@@ -57,10 +64,13 @@ class CheckpointStore:
         image_shape: Sequence[int] | None = None,
         frozen_files: Sequence[FrozenFile] = (),
         log_digest: Callable[[], LogDigest] | None = None,
+        weights: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         self.folder = pathlib.Path(folder)
         self.image_shape = image_shape
         self.frozen_files = frozen_files
+        self.initial_weights: InitialWeights | None = None
+        self._weights = weights or {}
         self._log_digest = log_digest
         self._keep = keep
         self._best_metric = best_metric
@@ -271,6 +281,8 @@ class CheckpointStore:
             "step": step,
             "image_shape": self.image_shape,
             "frozen_files": frozen_files.to_json(self.frozen_files),
+            "weights": self._weights,
+            "initial_weights": None if self.initial_weights is None else self.initial_weights.to_json(),
             "best_metric": self.best_metric,
             "metrics": metrics,
             "totals": totals.to_json(),

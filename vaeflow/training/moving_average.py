@@ -43,6 +43,11 @@ class MovingAverage:
         for average, variable in zip(self.variables, self._averaged(), strict=True):
             strategy.extended.update(average, move, args=(variable,))
 
+    def restart(self) -> None:
+        """Takes the weights as they are for the average, outside the loop."""
+        for average, variable in zip(self.variables, self._averaged(), strict=True):
+            average.assign(variable.numpy())
+
     @contextlib.contextmanager
     def in_place_of_weights(self) -> Iterator[None]:
         """Replaces the weights with their average, if there is one, inside the `with` block."""

@@ -12,6 +12,7 @@ from vaeflow.datasets import Split, pipeline, stored_batches
 from vaeflow.devices import cores, replicas
 from vaeflow.errors import ConfigurationError, user_code
 from vaeflow.layers.terms import Update
+from vaeflow.models import weight_names
 from vaeflow.models.base import Model
 from vaeflow.models.terms import (
     check_forward,
@@ -89,6 +90,8 @@ class ReplicaStep:
         self._block_parts = 1
         self._compiled_pass = None
         self.updated_variables: list[keras.Variable] = []
+        frozen = weight_names.chosen_variables(model, settings.frozen, "train.frozen")
+        self._frozen = {id(variable) for variable in frozen}
 
     def probe(self, batch: Mapping[str, tf.Tensor]) -> Probe:
         """Runs the objective once, so that a faulty block is found before training starts.
@@ -239,6 +242,7 @@ class ReplicaStep:
         """Computes what the updates change, from sums over the global batch; notes the variables."""
         pairs = [pair for name, each in updates.items() for pair in each.new_values(statistics[name])]
         check_updated(pairs, self.groups)
+        pairs = [(variable, value) for variable, value in pairs if id(variable) not in self._frozen]
         # The same on every replica, each of which traces this.
         self.updated_variables = [variable for variable, _ in pairs]
         return [tf.cast(value, variable.dtype) for variable, value in pairs]

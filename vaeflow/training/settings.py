@@ -3,7 +3,7 @@
 import dataclasses
 import inspect
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from vaeflow import registry, validation
@@ -41,6 +41,10 @@ class TrainingSettings:
         memory; the gradient is still that of the global batch.
       ema_decay: the decay of a moving average of the weights, with which the model is
         evaluated, a codebook of it too; None for no average.
+      frozen: the weights that stay as they are, by name or pattern: `"encoder"` or `"encoder/*"` for a
+        block, `"decoder/blocks/0/kernel"` for one weight. No gradient and no update of the
+        model changes them, the optimizer and the moving average leave them out, and a
+        `BatchNormalization` among them normalizes by its moving statistics.
 
     Raises:
       ConfigurationError: a setting is out of range.
@@ -56,6 +60,7 @@ class TrainingSettings:
     skip_gradient_norm: float | None = None
     gradient_accumulation_steps: int = 1
     ema_decay: float | None = None
+    frozen: str | Sequence[str] = ()
 
     def __post_init__(self):
         validation.positive_integer("train.batch_size", self.batch_size, _LARGEST_BATCH)
@@ -75,14 +80,23 @@ class TrainingSettings:
         validation.positive_integer("train.gradient_accumulation_steps", self.gradient_accumulation_steps)
         if self.ema_decay is not None:
             validation.fraction("train.ema_decay", self.ema_decay)
+        _set(self, "frozen", validation.texts("train.frozen", self.frozen))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunSettings:
-    """How long a run goes on, and how long it waits.
+    """From where to where a run goes, and how long it waits.
 
     Args:
       num_steps: the number of steps to train.
+      initial_weights: the work folder of a run, or one of its checkpoints, from whose weights a new
+        run starts: of a folder those of the best checkpoint, else of the newest; of a run with
+        `ema_decay` the averages. A weight is taken by its name, such as
+        `encoder/blocks/1/kernel`; the optimizer starts anew. A run that resumes does not read it.
+      initial_weights_of: which weights are taken, by name or pattern, as for `frozen`; empty
+        for all.
+      initial_weights_except: which are not, by name or pattern, for instance since their shapes
+        differ.
       stall_seconds: end the run after this many seconds without progress; None disables it.
       start_seconds: how long several workers wait for one another at the start.
       peer_seconds: seconds of silence after which a worker counts as lost and the others
@@ -94,12 +108,24 @@ class RunSettings:
     """
 
     num_steps: int
+    initial_weights: str | None = None
+    initial_weights_of: str | Sequence[str] = ()
+    initial_weights_except: str | Sequence[str] = ()
     stall_seconds: float | None = 900
     start_seconds: float = 120
     peer_seconds: float = 30
 
     def __post_init__(self):
         validation.positive_count("train.num_steps", self.num_steps)
+        if self.initial_weights is not None:
+            validation.path("train.initial_weights", self.initial_weights)
+        for name in ("initial_weights_of", "initial_weights_except"):
+            patterns = validation.texts(f"train.{name}", getattr(self, name))
+            if patterns and self.initial_weights is None:
+                raise ConfigurationError(
+                    f"`train.{name}` says nothing without `train.initial_weights`; set it"
+                )
+            _set(self, name, patterns)
         if self.stall_seconds is not None:
             validation.positive_number("train.stall_seconds", self.stall_seconds)
         validation.positive_number("train.start_seconds", self.start_seconds)
@@ -109,6 +135,11 @@ class RunSettings:
     def longest_stall(self) -> float:
         """`stall_seconds`, infinite for None."""
         return math.inf if self.stall_seconds is None else self.stall_seconds
+
+
+def _set(settings: Any, name: str, value: Any) -> None:
+    """Gives a field of frozen settings the form in which it is used."""
+    object.__setattr__(settings, name, value)
 
 
 def taken_from(settings_class: type, values: dict[str, Any]) -> Any:

@@ -14,7 +14,7 @@ from vaeflow.datasets.checks import check_augmentations, check_examples, check_r
 from vaeflow.datasets.order import ExampleOrder
 from vaeflow.devices import compile_modes, cores, graph_rewrites, replicas
 from vaeflow.errors import ConfigurationError, TrainingDiverged, user_code
-from vaeflow.models import batches, frozen_blocks
+from vaeflow.models import batches, frozen_blocks, weight_names
 from vaeflow.models.base import Model
 from vaeflow.runs.totals import Totals
 from vaeflow.training.first_examples import start_from_examples
@@ -82,7 +82,7 @@ class Trainer:
                 settings.batch_size,
                 split.num_examples,
             )
-        _build(model, optimizer, split, settings.seed, self.strategy)
+        _build(model, optimizer, split, settings, self.strategy)
         with self.strategy.scope():
             self._average = MovingAverage(model, settings.ema_decay)
         self.resident = compile_modes.resolve_residency(settings.resident_data, split)
@@ -170,6 +170,17 @@ class Trainer:
             **states,
         )
 
+    def weight_names(self) -> dict[str, list[str]]:
+        """Names the variables of the lists `model` and `averages` of the checkpoint, in their order."""
+        named = weight_names.named_weights(self.model)
+        names = {id(variable): name for name, variable in named.items()}
+        averaged = self.model.averaged_variables() if self._average.variables else []
+        return {"model": list(named), "averages": [names[id(variable)] for variable in averaged]}
+
+    def restart_average(self) -> None:
+        """Lets the moving average of the weights, if there is one, begin with the weights as they are."""
+        self._average.restart()
+
     def learning_rates(self) -> dict[str, float]:
         """Returns the current learning rate of each parameter group."""
         return {
@@ -217,7 +228,7 @@ class Trainer:
         return probe.metric_names
 
 
-def _build(model, optimizer, split, seed, strategy):
+def _build(model, optimizer, split, settings, strategy):
     """Builds the model and its optimizers for images of a split, of which some blocks take a few."""
     with strategy.scope():
         batches.check_reads(model)
@@ -227,7 +238,8 @@ def _build(model, optimizer, split, seed, strategy):
             model.num_examples = split.num_examples
         with user_code.running(model, "build"):
             model.build((None, *split.shape))
-        start_from_examples(model, split, seed)
+        start_from_examples(model, split, settings.seed)
+        frozen_blocks.freeze(model, weight_names.chosen_variables(model, settings.frozen, "train.frozen"))
         for owner, variables in optimizers.optimizers_of(model.all_parameter_groups(optimizer)).values():
             optimizers.build_for_reduced_gradients(owner, variables)
         _refuse_dependence_on_replicas(model, strategy.num_replicas_in_sync)

@@ -12,7 +12,10 @@ from vaeflow.commands.verification.checks import (
     compared,
 )
 from vaeflow.commands.verification.recorded import Recorded
+from vaeflow.errors import RunError
+from vaeflow.runs.digest import arrays_sha256
 from vaeflow.runs.metrics_log import Line, LogDigest
+from vaeflow.training import initial_weights
 
 # What `result.json` holds besides the newest value of each metric.
 _OF_RESULT = ("step", "num_replicas", "weights_sha256")
@@ -33,6 +36,26 @@ def check_data(recorded: Recorded, found: Mapping[str, str]) -> Check:
     with_content = all("content " in str(value.recorded) for value in values)
     same = "the same" if with_content else "the same numbers and sizes; the content has no digest"
     return compared("data", "the fingerprints of the data", values, same)
+
+
+def check_initial_weights(recorded: Recorded, named: str | None) -> Iterator[Check]:
+    """Compares the weights that the run started from with those that its configuration names.
+
+    Args:
+      recorded: the run.
+      named: `train.initial_weights`.
+    """
+    if named is None:
+        return
+    subject = "the weights that the run started from"
+    try:
+        source = initial_weights.find(named)
+        found = arrays_sha256(source.store.read_weights(source.step)["model"])
+    except RunError as error:
+        yield Check("start", subject, NOT_VERIFIED, f"{error}; the steps from the start are not repeated")
+        return
+    known = recorded.environment.get("initial_weights") or {}
+    yield compared("start", subject, [Value("weights_sha256", known.get("weights_sha256"), found)])
 
 
 def check_checkpoints(recorded: Recorded, steps: Sequence[int]) -> Iterator[Check]:

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from vaeflow.runs import data_record, json_files, metrics_log
+from vaeflow.runs import data_record, initial_weights, json_files, metrics_log
 from vaeflow.runs.checkpoints import CheckpointStore
 from vaeflow.runs.json_files import Kind
 from vaeflow.runs.metrics_log import Line
@@ -17,6 +17,7 @@ _OPTIONAL = {
     "machine": json_files.OBJECT,
     "code_sha256": json_files.TEXT_BY_NAME,
     "resumed_at": json_files.WHOLE,
+    "initial_weights": initial_weights.RECORDED,
     "placement": Kind("replicas, workers and the kind of devices", lambda value: _is_placement(value)),
 }
 _RESULT = {"step": json_files.WHOLE, "weights_sha256": json_files.TEXT}

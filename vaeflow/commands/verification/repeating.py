@@ -31,7 +31,7 @@ from vaeflow.runs.checkpoints import CheckpointStore
 from vaeflow.runs.signals import StopRequest
 from vaeflow.runs.watchdog import Watchdog
 from vaeflow.runs.workdir import WorkDir
-from vaeflow.training import making, run_loop
+from vaeflow.training import initial_weights, making, run_loop
 from vaeflow.training.settings import RunSettings, TrainingSettings
 
 
@@ -150,6 +150,9 @@ def repeat(
             raise ConfigurationError(f"`train.strategy` makes {found} replicas here, not {way.replicas}")
         workdir = WorkDir(scratch, writable=False)
         context = assembly.make_context(parts, data, settings, workdir, StopRequest(), "")
+        if settings[0].initial_weights is not None and any(each.start == 0 for each in intervals):
+            source = initial_weights.find(settings[0].initial_weights)
+            initial_weights.start(context.trainer, source, settings[0])
         return [_repeated(way, each, context, callbacks, watchdog) for each in intervals]
 
 
