@@ -10,6 +10,7 @@ from vaeflow.datasets.in_memory import InMemorySplit
 from vaeflow.datasets.in_memory_codes import InMemoryCodes
 from vaeflow.datasets.mnist import MNIST, FashionMNIST
 from vaeflow.datasets.photographs import Photographs
+from vaeflow.datasets.random_access import RandomAccess
 from vaeflow.datasets.rendered_sprites import RenderedSprites
 from vaeflow.datasets.tfds import TFDS
 from vaeflow.datasets.tfrecords import TFRecords
@@ -28,6 +29,7 @@ __all__ = [
     "InMemorySplit",
     "Latents",
     "Photographs",
+    "RandomAccess",
     "RenderedSprites",
     "Split",
     "TFRecords",

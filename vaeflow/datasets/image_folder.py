@@ -8,13 +8,14 @@ from typing import Any
 
 from vaeflow import registry, validation
 from vaeflow.datasets import image_files
-from vaeflow.datasets.augmentations import RandomCrop, crop_of
 from vaeflow.datasets.base import SPLITS, VALIDATION, Dataset, Split
 from vaeflow.datasets.cache import CachedSplit
 from vaeflow.datasets.crop_decoding import CropDecoder
-from vaeflow.datasets.decoding import CHANNELS, checked_image_size, decode_image
-from vaeflow.datasets.file_split import FileSplit, FolderLabels, MixedFileSplit
+from vaeflow.datasets.decoded_split import DecodedSplit, MixedSplit
+from vaeflow.datasets.decoding import CHANNELS, decode_image
+from vaeflow.datasets.labelled_files import FolderLabels, LabelledFiles
 from vaeflow.datasets.regular_files import read_regular
+from vaeflow.datasets.sizing import checked_sizing
 from vaeflow.errors import ConfigurationError, DataError
 
 
@@ -69,19 +70,7 @@ class ImageFolder(Dataset):
         self.folder = validation.path("ImageFolder.folder", folder)
         if not self.folder.is_dir():
             raise ConfigurationError(f"`ImageFolder.folder` must be an existing folder, got {str(folder)!r}")
-        self.crop = crop_of(self.augmentations)
-        self.shorter_side = image_size if isinstance(image_size, int) else None
-        if self.shorter_side is None:
-            self.image_size = checked_image_size("ImageFolder.image_size", image_size)
-        else:
-            self.image_size = None
-            _check_shorter_side(self.shorter_side, self.crop)
-        if self.crop and self.image_size is None and self.binarization == "static":
-            raise ConfigurationError(
-                '`ImageFolder.binarization` must be "none" or "dynamic" for crops of images of mixed sizes, '
-                "whose pixels static binarization would draw anew for each; or set `ImageFolder.image_size` "
-                "to a pair (H, W)"
-            )
+        self.sizing = checked_sizing("ImageFolder", image_size, self.augmentations, self.binarization)
         self.channels = validation.one_of("ImageFolder.channels", channels, CHANNELS)
         self.evaluation_fraction = validation.fraction("ImageFolder.evaluation_fraction", evaluation_fraction)
         self.split_folders = _checked_folders(split_folders)
@@ -95,23 +84,23 @@ class ImageFolder(Dataset):
     def load(self, name: str) -> Split:
         """Lists the files of a split, whose images are read on demand; see `Dataset.load`."""
         validation.one_of("split", name, (*SPLITS, *self._files.paths))
-        mixed = self.crop if self.image_size is None else None
-        for split in ("train", name) if self.image_size is None else (name,):
+        size, shorter_side, mixed = self.sizing
+        for split in ("train", name) if size is None else (name,):
             self._check_not_empty(split)
-        least_size = mixed.size if mixed and self.shorter_side is None else None
+        least_size = mixed.size if mixed and shorter_side is None else None
         paths, digest = image_files.intact(self._files.paths[name], self.skips_damaged, least_size)
         if not paths:
             raise DataError(f"all files for the {name} split in {self.folder} are damaged; replace them")
-        labels = self._folder_labels(name, paths)
+        images = LabelledFiles(paths, self._folder_labels(name, paths), digest)
         if mixed:
-            decoder = CropDecoder(self.channels, self.shorter_side, mixed)
-            split = MixedFileSplit(paths, decoder, labels, digest)
+            split = MixedSplit(images, CropDecoder(self.channels, shorter_side, mixed))
         else:
-            reference, size = None, self.image_size
+            advice = None
             if size is None:
                 reference = self._files.paths["train"][0]
                 size = decode_image(read_regular(reference), reference, self.channels).shape[:2]
-            split = FileSplit(paths, (*size, self.channels), reference, labels, digest)
+                advice = f" as in {reference}; set `ImageFolder.image_size`"
+            split = DecodedSplit(images, (*size, self.channels), advice)
         return CachedSplit(split) if self.cache else split
 
     @functools.cached_property
@@ -146,21 +135,6 @@ class ImageFolder(Dataset):
         numbers = {folder: number for number, folder in enumerate(ordered)}
         root = self._roots.get(name, self.folder)
         return FolderLabels([numbers[_folder_name(path, root)] for path in paths], ordered, len(trained))
-
-
-def _check_shorter_side(shorter_side: int, crop: RandomCrop | None) -> None:
-    validation.positive_integer("ImageFolder.image_size", shorter_side)
-    if crop is None:
-        raise ConfigurationError(
-            f"`ImageFolder.image_size` = {shorter_side} scales the shorter side of the images; write "
-            f"({shorter_side}, {shorter_side}) for squares, or cut them with "
-            "`ImageFolder.augmentations = [@RandomCrop()]`"
-        )
-    if max(crop.size) > shorter_side:
-        raise ConfigurationError(
-            f"`RandomCrop.size` must be at most `ImageFolder.image_size`, the shorter side of the images, "
-            f"{shorter_side}; got {crop.size[0]}x{crop.size[1]}"
-        )
 
 
 def _checked_folders(folders: Any) -> dict[str, str]:

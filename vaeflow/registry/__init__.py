@@ -62,6 +62,7 @@ __all__ = [
     "schedule",
     "score",
     "search",
+    "source",
     "strategy",
 ]
 
@@ -131,6 +132,7 @@ likelihood = functools.partial(register, "likelihood")
 posterior = functools.partial(register, "posterior")
 prior = functools.partial(register, "prior")
 dataset = functools.partial(register, "dataset")
+source = functools.partial(register, "source")
 augmentation = functools.partial(register, "augmentation")
 optimizer = functools.partial(register, "optimizer")
 schedule = functools.partial(register, "schedule")

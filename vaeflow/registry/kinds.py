@@ -15,6 +15,7 @@ KINDS: dict[str, str | None] = {
     "posterior": "keras.layers.Layer",
     "prior": "keras.layers.Layer",
     "dataset": None,
+    "source": None,
     "augmentation": None,
     "optimizer": "keras.optimizers.Optimizer",
     "schedule": "keras.optimizers.schedules.LearningRateSchedule",
