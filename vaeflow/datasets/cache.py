@@ -1,6 +1,6 @@
 """A cache of decoded images in a temporary file, and of their factors."""
 
-import math
+import mmap
 import os
 import shutil
 import tempfile
@@ -11,14 +11,14 @@ import tensorflow as tf
 from absl import logging
 
 from vaeflow.datasets.base import Split
-from vaeflow.datasets.derived import DerivedSplit
+from vaeflow.datasets.kept import ImageStore, KeptSplit
 
 # Of the free space of the disk; the rest is left for checkpoints and other programs.
 _LARGEST_SHARE_OF_DISK = 0.5
 _UNREAD = np.iinfo(np.int64).min
 
 
-class CachedSplit(DerivedSplit):
+class CachedSplit(KeptSplit):
     """A split that decodes each image of another split once.
 
     The images are cached in an unnamed file in the folder for temporary files (`TMPDIR`),
@@ -32,14 +32,8 @@ class CachedSplit(DerivedSplit):
     """
 
     def __init__(self, source: Split):
-        super().__init__(source)
+        super().__init__(source, FileStore(source.num_examples, source.shape, source.dtype))
         self._factors = np.full((self.num_examples, len(self.factor_names)), _UNREAD)
-        self._bytes = math.prod(self.shape) * np.dtype(self.dtype).itemsize
-        room = _LARGEST_SHARE_OF_DISK * shutil.disk_usage(tempfile.gettempdir()).free
-        self._capacity = min(self.num_examples, int(room) // self._bytes)
-        self._kept = np.zeros(self._capacity, bool)
-        self._file = tempfile.TemporaryFile(prefix="vaeflow-", buffering=0)  # noqa: SIM115 Lives with the split.
-        weakref.finalize(self, self._file.close)
 
     def factors(self, indices: np.ndarray) -> np.ndarray | None:
         if not self.factor_names:
@@ -52,40 +46,47 @@ class CachedSplit(DerivedSplit):
     def labels(self, indices: tf.Tensor) -> tf.Tensor:
         return Split.labels(self, indices)  # From the factors here, not from those of the source.
 
-    def examples(self, indices: tf.Tensor) -> tf.Tensor:
-        missing = tf.numpy_function(self._missing, [indices], tf.int64)
-        decoded = self._source.examples(tf.ensure_shape(missing, (None,)))
-        images = tf.numpy_function(self._merged, [indices, missing, decoded], self.dtype)
-        return tf.ensure_shape(images, (None, *self.shape))
 
-    def _missing(self, indices: np.ndarray) -> np.ndarray:
-        """Returns those of the indices `[n]` whose images are not cached."""
-        return indices[[not self._is_kept(index) for index in indices]]
+class FileStore(ImageStore):
+    """Images in an unnamed temporary file; see `CachedSplit`.
 
-    def _merged(self, indices: np.ndarray, missing: np.ndarray, decoded: np.ndarray) -> np.ndarray:
-        """Caches the decoded images and merges them with those cached before: `[n, H, W, C]`."""
-        fresh = dict(zip(missing, decoded, strict=True))
-        for index, image in fresh.items():
-            self._keep(index, image)
-        images = np.empty((len(indices), *self.shape), self.dtype)
-        for place, index in zip(images, indices, strict=True):
-            place[:] = fresh[index] if index in fresh else self._read(index)
-        return images
+    Args:
+      num_images: the number of images of the split.
+      shape: `(H, W, C)` of an image.
+      dtype: of its pixels.
+    """
 
-    def _is_kept(self, index: int) -> bool:
-        return index < self._capacity and self._kept[index]
+    def __init__(self, num_images: int, shape: tuple[int, ...], dtype: str):
+        self._bytes = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+        room = _LARGEST_SHARE_OF_DISK * shutil.disk_usage(tempfile.gettempdir()).free
+        capacity = min(num_images, int(room) // self._bytes)
+        super().__init__(capacity)
+        self._accepts = capacity > 0
+        file = tempfile.TemporaryFile(prefix="vaeflow-", buffering=0)  # noqa: SIM115 Lives with the store.
+        self._descriptor = file.fileno()
+        weakref.finalize(self, file.close)
+        self._images = np.zeros((0, *shape), dtype)
+        if self._accepts:
+            # The file has this length and takes no space yet. It is written by calls that say when the disk
+            # is full, where a write to mapped memory would kill the process; only what is written is read.
+            os.ftruncate(self._descriptor, capacity * self._bytes)
+            mapped = mmap.mmap(self._descriptor, capacity * self._bytes, prot=mmap.PROT_READ)
+            self._images = np.frombuffer(mapped, dtype).reshape(capacity, *shape)
 
-    def _keep(self, index: int, image: np.ndarray) -> None:
-        if index >= self._capacity:
-            return
+    def read(self, indices: np.ndarray) -> np.ndarray:
+        return self._images[indices]
+
+    def _write(self, indices: np.ndarray, images: np.ndarray) -> np.ndarray:
+        for done, (index, image) in enumerate(zip(indices.tolist(), images, strict=True)):
+            if not self._accepts or not self._is_written(index, image):
+                return indices[:done]
+        return indices
+
+    def _is_written(self, index: int, image: np.ndarray) -> bool:
         try:
-            written = os.pwrite(self._file.fileno(), image.tobytes(), int(index) * self._bytes)
+            written = os.pwrite(self._descriptor, image.tobytes(), index * self._bytes)
         except OSError as error:
             logging.warning("decoded images are no longer cached: %s", error)
-            self._capacity = 0
-            return
-        self._kept[index] = written == self._bytes
-
-    def _read(self, index: int) -> np.ndarray:
-        data = os.pread(self._file.fileno(), self._bytes, int(index) * self._bytes)
-        return np.frombuffer(data, self.dtype).reshape(self.shape)
+            self._accepts = False
+            return False
+        return written == self._bytes

@@ -1,4 +1,4 @@
-"""White sprites on black, drawn on the fly from five factors: dSprites without a download."""
+"""White sprites on black, drawn from five factors: dSprites without a download."""
 
 import math
 from collections.abc import Sequence
@@ -10,12 +10,16 @@ import tensorflow as tf
 from vaeflow import registry, validation
 from vaeflow.datasets.base import SPLITS, Dataset, Split
 from vaeflow.datasets.held_out import held_out_split
+from vaeflow.datasets.kept import BitStore, KeptSplit
+from vaeflow.devices import memory
 from vaeflow.errors import ConfigurationError
 
 FACTOR_NAMES = ("shape", "scale", "orientation", "x_position", "y_position")
 FACTOR_SIZES = (3, 6, 40, 32, 32)
 SHAPES = ("square", "ellipse", "heart")
 _SMALLEST_IMAGE = 16
+# Of the free memory, for images that are drawn; the rest is left for the model and for other programs.
+_LARGEST_SHARE_OF_MEMORY = 0.25
 
 # As fractions of the image's side. A sprite extends less than the margin from its
 # centre, so it stays inside the image at every position and orientation.
@@ -36,14 +40,15 @@ _LIFT = _BEND * 4 / (3 * np.pi)
 
 @registry.dataset
 class RenderedSprites(Dataset):
-    """The factor grid of dSprites (Matthey et al. 2017), drawn on the fly: `[S, S, 1]`, uint8 0 or 255.
+    """The factor grid of dSprites (Matthey et al. 2017), drawn when first used: `[S, S, 1]`, uint8 0 or 255.
 
     The grid has squares, ellipses and hearts at 6 scales (0.5 to 1), 40 orientations (0 to
     2 pi, of which the last looks like the first), 32 x and 32 y positions: 737,280 images
     with hard edges. They resemble the published images but are not pixel-identical to them.
     `x_position` grows to the right and `y_position` downwards, both of the sprite's
     centroid. The factors of an example are its five indices on the published grid, also if
-    ranges are given.
+    ranges are given. Images that were drawn are kept in memory, a bit for each pixel (377 MB for the whole
+    grid at 64x64), up to a quarter of what is free at the start.
 
     Args:
       image_size: the side S in pixels, at least 16; sprites grow with it.
@@ -96,7 +101,7 @@ class RenderedSprites(Dataset):
             raise ConfigurationError("`RenderedSprites` needs a grid of at least two points; widen a range")
 
     def load(self, name: str) -> Split:
-        """Returns a split that draws its images on demand; see `Dataset.load`."""
+        """Returns a split that draws each image once; see `Dataset.load`."""
         validation.one_of("split", name, SPLITS)
         num_points = math.prod(map(len, self.grid))
         held_out = held_out_split(
@@ -105,7 +110,9 @@ class RenderedSprites(Dataset):
             max(1, min(self.num_evaluation, num_points // 10)),
             "RenderedSprites.num_evaluation",
         )
-        return SpriteSplit(self.image_size, self.grid, held_out, name)
+        split = SpriteSplit(self.image_size, self.grid, held_out, name)
+        room = int(_LARGEST_SHARE_OF_MEMORY * memory.available_bytes())
+        return KeptSplit(split, BitStore(split.num_examples, split.shape, room))
 
     def load_grid(self) -> Split:
         """Returns all points of the grid, row by row; see `Dataset.load_grid`."""
@@ -129,6 +136,7 @@ class SpriteSplit(Split):
         count = len(held_out) if name == "evaluation" else num_points - len(held_out)
         super().__init__(count, (image_size, image_size, 1), "uint8")
         self.factor_sizes = FACTOR_SIZES
+        self._starts, self._distances = _windows(image_size)
         self._grid = [np.array(places, np.int64) for places in grid]
         self._held_out = held_out if name == "evaluation" else None
         # There are h - k training points below the k-th held-out point h. That is enough to
@@ -145,11 +153,26 @@ class SpriteSplit(Split):
     def examples(self, indices: tf.Tensor) -> tf.Tensor:
         # An accelerator rounds differently; the images must not depend on it.
         with tf.device("CPU:0"):
-            return tf.ensure_shape(self._draw(indices), (None, *self.shape))
+            shape, scale, orientation, x, y = self._factors(indices)
+            inside = self._draw(shape, scale, orientation, x, y)
+            images = tf.numpy_function(self._placed, [inside, x, y], "uint8", stateful=False)
+            return tf.ensure_shape(images, (None, *self.shape))
 
-    def _draw(self, indices: tf.Tensor) -> tf.Tensor:
+    def _placed(self, inside: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Puts the windows of sprites, bool `[n, W, W]`, on black: uint8 `[n, S, S, 1]`."""
+        images = np.zeros((len(inside), *self.shape), np.uint8)
+        white = inside.astype(np.uint8) * np.uint8(255)
+        side = inside.shape[1]
+        corners = zip(self._starts[y].tolist(), self._starts[x].tolist(), strict=True)
+        for image, window, (row, column) in zip(images, white, corners, strict=True):
+            image[row : row + side, column : column + side, 0] = window
+        return images
+
+    def _draw(
+        self, shape: tf.Tensor, scale: tf.Tensor, orientation: tf.Tensor, x: tf.Tensor, y: tf.Tensor
+    ) -> tf.Tensor:
+        """Says which pixels of the window around each sprite are inside it: bool `[n, W, W]`."""
         size = self.shape[0]
-        shape, scale, orientation, x, y = self._factors(indices)
 
         def column(values):
             return values[:, None, None]
@@ -160,8 +183,8 @@ class SpriteSplit(Split):
         side = column(tf.gather(tf.constant(size * _SCALES, tf.float32), scale))
         cosine = column(tf.gather(tf.constant(np.cos(_ORIENTATIONS), tf.float32), orientation))
         sine = column(tf.gather(tf.constant(np.sin(_ORIENTATIONS), tf.float32), orientation))
-        across = tf.gather(tf.constant(_distances(size), tf.float32), x)[:, None, :]
-        down = tf.gather(tf.constant(_distances(size), tf.float32), y)[:, :, None]
+        distances = tf.constant(self._distances, tf.float32)
+        across, down = tf.gather(distances, x)[:, None, :], tf.gather(distances, y)[:, :, None]
         # From here on there are only elementwise sums, products and comparisons, which
         # round alike in every batch. They act on rows or columns as long as possible.
         width, height = shape_constant(_HALF_WIDTH) * side, shape_constant(_HALF_HEIGHT) * side
@@ -170,8 +193,7 @@ class SpriteSplit(Split):
         u_squared = tf.square(u)
         w_squared = tf.math.squared_difference(v, tf.abs(u) * -shape_constant(_BEND))
         rounding = tf.minimum(u_squared, w_squared) * shape_constant(_ROUND)
-        inside = tf.maximum(u_squared, w_squared) + rounding < 1
-        return tf.cast(inside, tf.uint8)[..., None] * 255
+        return tf.maximum(u_squared, w_squared) + rounding < 1
 
     def _factors(self, indices: tf.Tensor) -> list[tf.Tensor]:
         """Returns five int64 tensors `[n]`: the indices of the examples on the published grid."""
@@ -187,10 +209,18 @@ class SpriteSplit(Split):
         return places[::-1]
 
 
-def _distances(size: int) -> np.ndarray:
-    """Returns the signed distances `[32, S]` of the pixels' centres from each position, in pixels."""
+def _windows(size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Finds the W pixels of a row or column that a sprite at each position may reach.
+
+    Returns:
+      The first of them, int64 `[32]`; and the signed distances `[32, W]` of their centres from the
+      position, in pixels.
+    """
     positions = size * np.linspace(_MARGIN, 1 - _MARGIN, FACTOR_SIZES[3])
-    return (np.arange(size) + 0.5)[None, :] - positions[:, None]
+    side = math.ceil(2 * _MARGIN * size) + 1
+    starts = np.clip(np.floor(positions - _MARGIN * size), 0, size - side).astype(np.int64)
+    places = np.arange(size) + 0.5
+    return starts, places[starts[:, None] + np.arange(side)] - positions[:, None]
 
 
 def _checked_shapes(names: Sequence[str] | None) -> tuple[int, ...]:
