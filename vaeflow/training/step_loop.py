@@ -19,7 +19,7 @@ class CallResult(NamedTuple):
     Attributes:
       sums: each metric's new sum, name -> float.
       seconds: the time inside TensorFlow's call, until its results were there.
-      input_seconds: how much of it was spent waiting for input.
+      input_seconds: how much of it passed between the end of a step and the arrival of the next batch.
       first_bad_step: the first step whose loss or gradient was not finite, or None.
     """
 
@@ -107,29 +107,40 @@ class StepLoop:
 
         @tf.function(jit_compile=compile_mode == "loop", autograph=False)
         def loop(source, first_step, num_steps, sums):
-            def body(offset, sums, waited, first_bad):
+            def body(offset, sums, waited, ended, first_bad):
                 step = first_step + offset
-                batch, seconds = self._next_batch(source, offset)
+                batch, arrived = self._next_batch(source, offset)
                 metrics, finite = one_step(batch, step)
                 sums = {name: sums[name] + metrics[name] for name in sums}
                 first_bad = tf.where(finite | (first_bad >= 0), first_bad, step)
-                return offset + 1, sums, waited + seconds, first_bad
+                # TensorFlow asks for a batch while it computes the step before; that time is not lost.
+                waited += tf.maximum(arrived - ended, tf.constant(0.0, tf.float64))
+                return offset + 1, sums, waited, self._time_after(list(sums.values())), first_bad
 
             zero, none = tf.constant(0, tf.int64), tf.constant(-1, tf.int64)
-            start = (zero, sums, tf.constant(0.0, tf.float64), none)
-            return tf.while_loop(lambda offset, *_: offset < num_steps, body, start)[1:]
+            start = (zero, sums, tf.constant(0.0, tf.float64), self._time_after([]), none)
+            result = tf.while_loop(lambda offset, *_: offset < num_steps, body, start)
+            _, sums, waited, _, first_bad = result
+            return sums, waited, first_bad
 
         return loop
 
     def _next_batch(self, source, offset):
+        """Returns the next batch, and the time of its arrival."""
         if self._resident:
             arrays, indices = source
             return (arrays, indices[offset]), tf.constant(0.0, tf.float64)
-        before = tf.timestamp()
-        with tf.control_dependencies([before]):
-            batch = next(source)
+        batch = next(source)
         with tf.control_dependencies(tf.nest.flatten(batch, expand_composites=True)):
-            return batch, tf.timestamp() - before
+            return batch, tf.timestamp()
+
+    def _time_after(self, sums):
+        """Returns the time at which scalars are computed, in seconds; always 0 if no batch is waited for."""
+        if self._resident:  # XLA, which may compile the loop, knows no time.
+            return tf.constant(0.0, tf.float64)
+        # An accelerator is busy after its operations were started; a copy waits for their results.
+        with tf.device("CPU:0"), tf.control_dependencies([tf.identity(value) for value in sums]):
+            return tf.timestamp()
 
     def _one_streamed_step(self, batch, step):
         def compute(batch, step):
@@ -156,5 +167,6 @@ class StepLoop:
             self._average.update(strategy, replica_step.groups[None].optimizer.iterations)
             return True
 
-        tf.cond(applies, apply, lambda: False)
-        return metrics, finite
+        # The metrics come when the step is over, for the time of its end.
+        with tf.control_dependencies([tf.cond(applies, apply, lambda: False)]):
+            return tf.nest.map_structure(tf.identity, metrics), finite
