@@ -145,6 +145,7 @@ class Records:
 
     def _value(self, content: Any, key: Key, record: int, setting: str) -> Any:
         """Returns the part of a record at a key or position."""
+        holder: Any = content
         if isinstance(content, Mapping):
             known: Sequence[Any] = list(content)
         elif isinstance(content, (tuple, list)):
@@ -159,7 +160,7 @@ class Records:
                 f"{self.describe(record)} holds {', '.join(map(repr, known)) or 'nothing'}; set "
                 f"`RandomAccess.{setting}` to one of them, got {key!r}"
             )
-        return content[key]
+        return holder[key]
 
     def _label_parts(self, record: int, content: Any) -> list[np.ndarray]:
         parts = [np.asarray(self._value(content, key, record, "label_key")) for key in self.keys.labels]
