@@ -17,6 +17,11 @@ _toy_entries = {}
 _ONLY_IF_ASKED_FOR = ("long", "families", "tokenizers", "fuzz", "roulette", "bits")
 
 
+def pytest_xdist_auto_num_workers():
+    """Half as many processes again as there are cores: some tests wait, for other processes or for a clock."""
+    return os.cpu_count() * 3 // 2
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_collection_modifyitems(items):
     """Whatever runs only if asked for is no quick test; files with the most slow tests come first.

@@ -102,12 +102,14 @@ def test_every_room_has_a_row():
     assert {room(name) for name in MODULES} - {""} == LEVEL.keys()
 
 
+@pytest.mark.slow
 def test_rooms_import_from_above_only():
     for name, imported in imports():
         one, other = room(name), room(imported)
         assert one == other or LEVEL[other] < LEVEL[one], f"{name} imports {imported}, which is not above it"
 
 
+@pytest.mark.slow
 def test_the_files_of_a_room_import_one_another_in_no_circle():
     known = {name: set() for name in MODULES}
     for name, imported in imports():
@@ -116,6 +118,7 @@ def test_the_files_of_a_room_import_one_another_in_no_circle():
     list(graphlib.TopologicalSorter(known).static_order())
 
 
+@pytest.mark.slow
 def test_the_configuration_knows_little_and_few_know_it():
     for name, imported in imports():
         if room(name) == "config" != room(imported):
@@ -125,6 +128,7 @@ def test_the_configuration_knows_little_and_few_know_it():
             assert imported == "config", f"{name} imports {imported} past the door of the room"
 
 
+@pytest.mark.slow
 def test_gin_is_known_to_the_registry_and_the_configuration_only():
     users = {
         name
@@ -134,6 +138,7 @@ def test_gin_is_known_to_the_registry_and_the_configuration_only():
     assert users == {"registry.frameworks", "config.loading", "config.reading"}
 
 
+@pytest.mark.slow
 def test_nothing_imports_an_old_name():
     for name, imported in imports():
         assert imported not in OLD_NAMES, f"{name} imports {imported}"

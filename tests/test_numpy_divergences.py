@@ -146,6 +146,7 @@ def test_mmd_by_loops(kernel):
     np.testing.assert_allclose(same, 1.0 if kernel == "rbf" else 7.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shift", [0.0, 1.5])
 def test_mmd_of_normals_is_unbiased(shift):
     """With k = exp(-d^2 / c): MMD^2 = 2 (c / (c + 4))^(D / 2) (1 - exp(-|shift|^2 / (c + 4)))."""

@@ -84,6 +84,7 @@ def test_capacity_rises_in_a_line_and_stays():
     assert [objectives.capacity(step) for step in steps] == [0.0, 0.00025, 12.5, 25.0, 25.0, 25.0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("estimator", ["mws", "mss"])
 def test_beta_tc_vae_of_ones_is_the_vae_in_expectation(estimator):
     losses, mean, log_variance, _ = batch()

@@ -94,6 +94,7 @@ def test_half_precision_is_float32_rounded(dtype):
     np.testing.assert_array_equal(draw("normal", (50, 3), dtype), rounded)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_compiled_functions_draw_the_same_numbers(jit_compile):
     @tf.function(jit_compile=jit_compile)

@@ -180,6 +180,7 @@ def test_the_example_in_python(monkeypatch, tmp_path, readers_registry):
     np.testing.assert_allclose(keras.models.load_model("vae.keras")(images), names["vae"](images))
 
 
+@pytest.mark.slow
 def test_the_example_of_training_with_objects(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(datasets, "MNIST", tiny_runs.dataset)
     monkeypatch.chdir(tmp_path)

@@ -15,6 +15,8 @@ from vaeflow.analysis.examples import Examples
 from vaeflow.errors import ConfigurationError, EnvironmentFailure
 from vaeflow.runs.digest import weights_sha256
 
+pytestmark = pytest.mark.slow  # Each test has a trained run.
+
 
 @pytest.fixture(autouse=True)
 def own_configuration():
@@ -189,7 +191,6 @@ def test_precision_is_that_of_the_run_and_ends_with_it(tmp_path):
     assert (keras.config.floatx(), keras.config.dtype_policy().name) == ("float32", "float32")
 
 
-@pytest.mark.slow
 def test_a_run_from_python_cannot_be_read_back_without_its_configuration(tmp_path):
     tiny_runs.train(tmp_path)
     with pytest.raises(ConfigurationError, match=r"no config.gin that binds `train.model`"):

@@ -56,6 +56,7 @@ def test_it_equals_a_numpy_computation(subject, binarization):
     np.testing.assert_allclose(found.latents, latents, rtol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [1, 5, 17, 40])
 def test_it_does_not_depend_on_the_batch_size(subject, batch_size):
     one, other = codes(subject), codes(subject, batch_size=batch_size)

@@ -56,6 +56,7 @@ def numpy_evaluation(evaluator, binarization, batch_size):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("binarization", ["none", "dynamic"])
 @pytest.mark.parametrize("batch_size", [6, 17, 32])
 def test_it_equals_a_numpy_computation(strategy, binarization, batch_size):
@@ -76,7 +77,7 @@ def test_terms_add_up(strategy):
     assert results["negative_elbo"] == results["reconstruction_loss"] + results["kl"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("binarization", ["none", "dynamic"])
 def test_it_does_not_depend_on_the_batch_size(strategy, binarization):
     one = evaluator(strategy, binarization, batch_size=17).evaluate()
@@ -103,6 +104,7 @@ def test_metrics_are_averaged_over_the_examples(strategy):
     assert 0 < results["reconstructed"] < 64
 
 
+@pytest.mark.slow
 def test_it_is_repeatable_and_follows_the_weights(strategy):
     under_test = evaluator(strategy)
     first = under_test.evaluate()

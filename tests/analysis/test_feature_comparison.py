@@ -82,6 +82,7 @@ def scipy_distance(one, other):
     return means + np.trace(covariances[0] + covariances[1] - 2 * root.real)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [1, 6, 40])
 def test_the_features_are_those_of_the_whole_split_at_once(path, batch_size):
     metric = Kept(net(path))
@@ -95,7 +96,7 @@ def test_the_features_are_those_of_the_whole_split_at_once(path, batch_size):
     np.testing.assert_allclose(second, samples, rtol=1e-12)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_distances_do_not_depend_on_the_batch_size(path):
     def results(batch_size):
         shared = net(path)
@@ -139,6 +140,7 @@ def test_some_of_the_images(path):
     np.testing.assert_allclose(metric.sets[1][1], samples, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_metrics_with_equal_nets_share_the_features(path):
     """Two metrics of one net, one of another: the images pass two nets."""
     metrics = (
@@ -169,6 +171,7 @@ def test_samples_of_a_model_with_labels_have_those_of_the_images(path):
     np.testing.assert_allclose(metric.sets[0][1], net(path)(images), rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_both_see_one_dynamic_binarization(path):
     metric = Kept(net(path))
     given = examples(binarization="dynamic")

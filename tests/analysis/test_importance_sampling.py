@@ -77,6 +77,7 @@ def exact_likelihood(loadings, examples):
     return np.mean(0.5 * (distance + np.linalg.slogdet(2 * np.pi * covariance)[1]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-10), ("float32", 1e-4)])
 def test_the_exact_posterior_gives_the_exact_likelihood_from_any_number_of_samples(
     strategy, loadings, dtype, tolerance
@@ -88,6 +89,7 @@ def test_the_exact_posterior_gives_the_exact_likelihood_from_any_number_of_sampl
         assert nats == pytest.approx(exact_likelihood(loadings, split()), abs=tolerance)
 
 
+@pytest.mark.slow
 def test_another_posterior_gives_a_bound_that_tightens(strategy, loadings):
     model, examples = linear_model(strategy, loadings, "float64", widened=3.0), split(1000)
     estimate = ImportanceSampler(Examples(model, examples, strategy, 1), (1, 10, 100)).estimate()
@@ -126,6 +128,7 @@ def twin(under_test, num_samples):
     return {k: np.mean(np.log(k) - np.logaddexp.reduce(log_weights[:k])) for k in num_samples}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("binarization", ["none", "dynamic"])
 def test_it_equals_a_numpy_computation(strategy, binarization):
     under_test = sampler(strategy, "float64", binarization)
@@ -142,7 +145,7 @@ def test_it_does_not_depend_on_the_batch_size(strategy):
         assert under_test.estimate() == pytest.approx(expected, rel=1e-12), batch_size
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(("seconds", "num_calls"), [(0.0, 9), (1e9, 4)])
 def test_it_does_not_depend_on_how_the_samples_are_cut_into_calls(strategy, monkeypatch, seconds, num_calls):
     expected = sampler(strategy, "float64").estimate()
@@ -167,6 +170,7 @@ def test_it_is_repeatable_and_follows_the_seed_and_the_weights(strategy):
     assert under_test.estimate()[1] > first[1] + 1
 
 
+@pytest.mark.slow
 def test_improbable_images_do_not_underflow(strategy):
     under_test = sampler(strategy, likelihood=GaussianLikelihood(0.003))
     estimate = under_test.estimate()
@@ -253,6 +257,7 @@ def test_bits_per_dimension_without_meaning(likelihood, images):
     assert bits_per_dimension(10.0, images, likelihood.measure) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("likelihood", [CategoricalLikelihood(), ContinuousBernoulliLikelihood()])
 def test_a_model_that_knows_nothing_of_bytes_needs_eight_bits_for_each(likelihood):
     """Each of 256 levels is as likely, or the density over 0 to 1 is 1 everywhere."""
@@ -266,6 +271,7 @@ def test_a_model_that_knows_nothing_of_bytes_needs_eight_bits_for_each(likelihoo
     assert bits_per_dimension(nats, images, model.measure) == pytest.approx(8.0, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_it_sees_the_binarization_that_the_evaluation_sees():
     """Two draws differ by about a nat here; where the latents do not matter, one gives equal bounds."""
     keras.utils.set_random_seed(0)

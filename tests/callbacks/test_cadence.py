@@ -33,6 +33,7 @@ class Record(Callback):
         return [step for name, step in self.calls if name == "log"]
 
 
+@pytest.mark.slow
 def test_loops_are_cut_at_every_cadence(tmp_path):
     seven, nine, each = Record(7), Record(9), Record()
     tiny_runs.train(tmp_path, num_steps=25, steps_per_loop=10, callbacks=[seven, nine, each])
@@ -42,7 +43,7 @@ def test_loops_are_cut_at_every_cadence(tmp_path):
     assert [line["step"] for line in tiny_runs.metrics_lines(tmp_path)] == each.steps
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_cadences_count_from_the_first_step_of_the_run_after_a_resumption(tmp_path):
     tiny_runs.train(tmp_path, num_steps=12, callbacks=[Checkpoints(5)])
     record = Record(5)
@@ -52,6 +53,7 @@ def test_cadences_count_from_the_first_step_of_the_run_after_a_resumption(tmp_pa
     assert record.steps == [15, 20, 21]
 
 
+@pytest.mark.slow
 def test_everyone_measures_before_anyone_is_told(tmp_path):
     first, second = Record(10), Record(5)
     tiny_runs.train(tmp_path, num_steps=10, steps_per_loop=10, callbacks=[first, second])
@@ -64,6 +66,7 @@ def test_everyone_measures_before_anyone_is_told(tmp_path):
     assert tiny_runs.metrics_lines(tmp_path)[-1]["record/10"] == 10.0
 
 
+@pytest.mark.slow
 def test_evaluation_adds_its_metrics_when_due(tmp_path):
     result = tiny_runs.train(tmp_path, num_steps=12, callbacks=[Evaluation(5)])
     lines = {line["step"]: line for line in tiny_runs.metrics_lines(tmp_path)}
@@ -74,7 +77,7 @@ def test_evaluation_adds_its_metrics_when_due(tmp_path):
     assert {"evaluation/kl", "evaluation/active_units", "evaluation/kl_per_dimension/01"} <= lines[12].keys()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_evaluation_takes_the_averaged_weights_and_gives_the_others_back(tmp_path):
     class Compare(Callback):
         def measure(self, run):

@@ -50,9 +50,9 @@ def test_it_keeps_the_newest_and_the_best(tmp_path):
     ("best_metric", "advice"),
     [
         ("score/a", None),
-        ("score/b", "unlike score/a"),
+        pytest.param("score/b", "unlike score/a", marks=pytest.mark.long),
         ("scroe/a", "unlike score/a"),
-        ("evaluation/negative_elbo", None),
+        pytest.param("evaluation/negative_elbo", None, marks=pytest.mark.long),
     ],
 )
 def test_a_metric_that_nothing_measures_is_told_once(tmp_path, caplog, best_metric, advice):

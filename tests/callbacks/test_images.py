@@ -86,7 +86,7 @@ def test_sprites_and_a_limit_on_traversals(tmp_path):
     }
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_it_does_not_change_the_training(tmp_path):
     with_images = tiny_runs.train(tmp_path / "one", callbacks=[Images(5)])
     assert with_images["weights_sha256"] == tiny_runs.train(tmp_path / "other")["weights_sha256"]

@@ -36,7 +36,7 @@ def test_a_bar_in_a_terminal(tmp_path, monkeypatch):
     )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("columns", [40, 80])
 def test_every_number_is_whole_on_a_narrow_terminal(tmp_path, monkeypatch, columns):
     with terminal(monkeypatch, columns) as written:

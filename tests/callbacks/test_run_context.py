@@ -27,7 +27,7 @@ def test_a_callback_ends_the_run_with_its_reason_and_the_state_saved(tmp_path):
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-00000010"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_same_command_resumes_after_a_callback_ended_the_run(tmp_path):
     with pytest.raises(Preempted):
         tiny_runs.train(tmp_path, callbacks=[Checkpoints(), StopAt(10)])

@@ -139,7 +139,7 @@ def test_a_resumed_run_goes_on_in_the_same_folder(tmp_path):
     assert list(scalars(tmp_path)["train/loss"]) == [5, 10, 15, 20]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("step", [4, 8])
 def test_what_a_killed_run_wrote_after_its_last_checkpoint_is_forgotten(tmp_path, step):
     """Without the start of a session, steps up to `step` are there twice."""

@@ -52,7 +52,7 @@ def link(path, target):
     path.symlink_to(target)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("command", "name", "parameters"),
     [

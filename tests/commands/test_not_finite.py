@@ -32,7 +32,7 @@ def train(folder, *parameters):
     return run("train", f"--gin_file={folder}/tiny.gin", f"--workdir={folder}/run", *parameters)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("callbacks", "message"),
     [

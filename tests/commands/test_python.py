@@ -60,6 +60,7 @@ def test_a_stopped_run_resumes_to_the_same_bits(tmp_path):
     assert resumed["weights_sha256"] == whole["weights_sha256"]
 
 
+@pytest.mark.slow
 def test_a_strategy_and_an_optimizer_are_taken(tmp_path):
     strategy = tf.distribute.MirroredStrategy(["CPU:0"])
     with strategy.scope():
@@ -71,6 +72,7 @@ def test_a_strategy_and_an_optimizer_are_taken(tmp_path):
     assert any(np.any(old != new) for old, new in zip(before, model.weights, strict=True))
 
 
+@pytest.mark.slow
 def test_another_model_in_the_same_folder_is_refused_with_the_difference(tmp_path):
     train(tmp_path, callbacks=[])
     keras.utils.set_random_seed(0)
@@ -78,6 +80,7 @@ def test_another_model_in_the_same_folder_is_refused_with_the_difference(tmp_pat
         train(tmp_path, tiny_runs.model(num_latents=3), callbacks=[])
 
 
+@pytest.mark.slow
 def test_the_saved_configuration_is_a_description_in_comments(tmp_path):
     train(tmp_path, callbacks=[])
     lines = (tmp_path / "config.gin").read_text().splitlines()

@@ -88,6 +88,7 @@ def test_records_replay_a_search_whose_storage_is_gone(done):
     assert (done / "runs" / "optuna.journal").exists()
 
 
+@pytest.mark.long
 def test_more_trials_extend_a_search_and_stopped_runs_are_gone_on_with(done, monkeypatch, capsys):
     more = "--gin_param=OptunaSearch.num_trials = 5"
     with monkeypatch.context() as stopping:

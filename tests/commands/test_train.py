@@ -156,6 +156,7 @@ def test_a_file_among_the_images_that_is_none(run, split):
     assert "Traceback" not in error
 
 
+@pytest.mark.slow
 def test_another_configuration_is_refused(run):
     assert run()[0] == 0
     before = (WORKDIR / "config.gin").read_text()
@@ -184,6 +185,7 @@ def test_config_gin_is_a_whole_configuration(run, folder):
     assert json.loads(pathlib.Path("runs/again/result.json").read_text())["weights_sha256"] == sha
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compile_mode", ["none", "loop"])
 def test_divergence_names_step_and_term_and_keeps_the_last_checkpoint(run, compile_mode):
     code, _, error = run(
@@ -208,8 +210,8 @@ def test_divergence_names_step_and_term_and_keeps_the_last_checkpoint(run, compi
     ("kilobytes", "callback", "named"),
     [
         (0, "Checkpoints", "config.gin cannot be written"),
-        (2, "Images", "tensorboard cannot be written"),
-        (2, "Summaries", "tensorboard cannot be written"),
+        pytest.param(2, "Images", "tensorboard cannot be written", marks=pytest.mark.long),
+        pytest.param(2, "Summaries", "tensorboard cannot be written", marks=pytest.mark.long),
         (8, "Checkpoints", "checkpoints/step-00000010 cannot be written"),
     ],
 )
@@ -253,6 +255,7 @@ def test_a_number_that_cannot_be_meant_is_refused_with_its_place(run, parameter,
     assert expected in error
 
 
+@pytest.mark.slow
 def test_a_mirrored_run_ignores_the_other_processes_of_its_job(run, monkeypatch):
     # Without that the second process would wait for the first, and write nothing.
     content = {"cluster": {"worker": ["a:1", "b:2"]}, "task": {"type": "worker", "index": 1}}

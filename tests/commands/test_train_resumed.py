@@ -14,6 +14,8 @@ from vaeflow import callbacks
 from vaeflow.callbacks import Callback
 from vaeflow.errors import ConfigurationError, Preempted, TrainingDiverged
 
+pytestmark = pytest.mark.slow  # Each test has a trained run.
+
 
 class Stop(Callback):
     """Fails after a step, as a defect or a lost machine would."""
@@ -45,7 +47,6 @@ RESUMED = {
 
 
 @pytest.mark.long
-@pytest.mark.slow
 @pytest.mark.parametrize("name", RESUMED)
 def test_a_run_that_broke_off_ends_with_the_same_bits(tmp_path, name):
     settings = {"num_steps": 13} | RESUMED[name]
@@ -60,7 +61,6 @@ def test_a_run_that_broke_off_ends_with_the_same_bits(tmp_path, name):
     assert steps[-1] == 13
 
 
-@pytest.mark.slow
 def test_a_signal_saves_the_state_and_tells_the_callbacks(tmp_path):
     class Terminate(Callback):
         ended = False
@@ -125,6 +125,7 @@ def test_a_result_without_a_checkpoint_is_not_trained_over(tmp_path):
     assert json.loads((tmp_path / "result.json").read_text())["step"] == 20
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("precision", "dtype"), [("float32", "float32"), ("mixed_bfloat16", "float32"), ("float64", "float64")]
 )

@@ -10,6 +10,7 @@ from vaeflow.datasets import ImageFolder
 from vaeflow.errors import ConfigurationError, DataError
 
 
+@pytest.mark.slow
 def test_every_format_is_read(tmp_path):
     names = ("a.png", "b.jpg", "c.JPEG", "d.webp", "deep/er/e.png", "f.gif", "g.bmp", "h.tif", "i.TIFF")
     for name in names:

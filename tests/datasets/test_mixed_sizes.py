@@ -72,6 +72,7 @@ def test_each_image_is_cropped_somewhere_within_it(folder):
         assert np.all(np.max(corners, axis=0) >= largest - 2)
 
 
+@pytest.mark.slow
 def test_images_of_one_size_are_cropped_where_the_device_would(tmp_path):
     save(tmp_path, places.images(7))
     on_host, on_device = (augmented(dataset(tmp_path, image_size=size)) for size in (None, (8, 9)))
@@ -92,6 +93,7 @@ def test_a_stream_that_resumes_in_an_epoch_crops_as_one_that_never_stopped(folde
     np.testing.assert_array_equal(found, np.concatenate(list(batches(split, 8, 2)))[8:])
 
 
+@pytest.mark.slow
 def test_outside_of_training_the_middle_is_seen(folder):
     for name, numbers in (("train", range(1, 7)), ("evaluation", [0])):
         split = pipeline.read_split(dataset(folder), name)
@@ -102,6 +104,7 @@ def test_outside_of_training_the_middle_is_seen(folder):
             np.testing.assert_array_equal(image, expected)
 
 
+@pytest.mark.slow
 def test_a_part_held_out_for_validation_is_cropped_as_well(folder):
     source = dataset(folder, [RandomCrop(CROP)], validation_fraction=0.4)
     trained = augmented(source)
@@ -142,6 +145,7 @@ def peak_of_memory():
     thread.join()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [None, 64])
 def test_large_photographs_are_never_decoded_as_a_whole(tmp_path, size):
     """Each has 24 million pixels, 72 MB."""

@@ -14,6 +14,7 @@ def strategy():
     return tf.distribute.MirroredStrategy(["CPU:0"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("num_examples", "batch_size"), [(37, 8), (5, 16)])
 @pytest.mark.parametrize("first_step", [0, 1, 63, 64, 1000])
 def test_streamed_batches_follow_the_order(strategy, num_examples, batch_size, first_step):

@@ -78,6 +78,7 @@ def train(capsys, *parameters, plugin=PLUGIN):
     return code, lines[next(at for at, line in enumerate(lines) if ": error: " in line) :]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("binding", FAULTS)
 def test_a_fault_is_one_message_with_the_users_lines(capsys, binding):
     """Without the boundary, most are a traceback of TensorFlow's and code 1."""

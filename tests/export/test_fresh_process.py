@@ -11,6 +11,8 @@ from vaeflow import layers, models
 from vaeflow.errors import EnvironmentFailure
 from vaeflow.export import FORMATS, InferenceModule, check, modules_of, write
 
+pytestmark = pytest.mark.slow  # Each test has a trained run.
+
 SHAPE = (9, 7, 3)
 
 
@@ -36,7 +38,6 @@ def written(tmp_path_factory):
 
 
 @pytest.mark.long
-@pytest.mark.slow
 def test_what_was_written_is_the_model_and_a_changed_weight_is_found(written):
     model, module, folder = written
     assert check(module, folder, ("saved_model", "keras"), modules_of(model)) == {
@@ -102,7 +103,7 @@ def test_a_process_that_hangs(monkeypatch, written):
         check_with(monkeypatch, written[1], "import time; time.sleep(100)")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["tflite", "onnx"])
 def test_formats_of_other_runtimes(tmp_path, name):
     for package in FORMATS[name].packages:

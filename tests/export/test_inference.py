@@ -78,6 +78,7 @@ def test_a_saved_model_computes_what_the_model_does(tmp_path, name):
                 )
 
 
+@pytest.mark.slow
 def test_samples_are_decoded_from_the_prior_and_a_function_of_the_seed(tmp_path):
     model, module = make_module()
     loaded = saved(module, tmp_path)
@@ -103,6 +104,7 @@ class ShiftedPrior(layers.StandardNormalPrior):
         return Gaussian(standard.mean + 3.0, standard.log_variance)
 
 
+@pytest.mark.slow
 def test_samples_come_from_the_prior_of_the_model(tmp_path):
     model, _ = make_module()
     shifted = models.VAE(
@@ -117,6 +119,7 @@ def test_samples_come_from_the_prior_of_the_model(tmp_path):
     np.testing.assert_allclose(model.decode(latents).mean, samples, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_model_that_reads_labels_takes_them_in_all_functions():
     model = models.ConditionalVAE(
         [3, 2],

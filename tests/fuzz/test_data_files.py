@@ -142,6 +142,7 @@ def check_damage(folder, name, seed, count, clock):
             assert len(message.splitlines()) == 1, f"trial {trial} of seed {seed}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FORMATS)
 def test_damage_is_read_or_named(tmp_path, name, clock):
     check_damage(tmp_path, name, seed=0, count=12, clock=clock)

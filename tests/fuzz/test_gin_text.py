@@ -37,6 +37,7 @@ def loaded(name, parameters=()):
     return text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", COUNTS)
 def test_a_file_that_is_read_reads_back_as_it_was_written(toys, count):
     draw = random.Random(0)

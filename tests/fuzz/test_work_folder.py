@@ -62,6 +62,7 @@ def quick_disk(monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [60, pytest.param(4_000, marks=pytest.mark.fuzz)])
 def test_a_damaged_checkpoint_is_never_taken_for_another(saved, tmp_path, count):
     choice = random.Random(count)

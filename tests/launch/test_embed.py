@@ -14,6 +14,8 @@ from vaeflow.commands import command_line
 from vaeflow.commands.programs import embed
 from vaeflow.datasets import Dataset, InMemorySplit
 
+pytestmark = pytest.mark.slow  # Each test has a trained run.
+
 LATENTS = ["z00", "z01", "z02"]
 
 
@@ -154,7 +156,6 @@ def test_a_second_call_replaces_the_first(folder):
     assert len(table(folder)[1]) == 11
 
 
-@pytest.mark.slow
 def test_without_factors_and_in_double_precision(plain):
     assert run_embed(plain, "embed.seed = 5") == 0
     found = arrays(plain)
@@ -200,7 +201,6 @@ def test_a_bad_setting_is_refused(plain, capsys, monkeypatch, parameter, message
     assert "Traceback" not in error
 
 
-@pytest.mark.slow
 def test_a_full_disk_leaves_what_was_there(folder, capsys):
     assert run_embed(folder) == 0
     before = arrays(folder)
@@ -215,7 +215,6 @@ def test_a_full_disk_leaves_what_was_there(folder, capsys):
     assert (folder / "tensorboard" / "projector" / "evaluation" / "projector_config.pbtxt").exists()
 
 
-@pytest.mark.slow
 @pytest.mark.processes
 def test_the_command_on_two_replicas(plain):
     assert run_embed(plain) == 0

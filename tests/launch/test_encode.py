@@ -13,6 +13,8 @@ from vaeflow.commands import command_line
 from vaeflow.commands.programs import encode
 from vaeflow.datasets import Codes, Latents
 
+pytestmark = pytest.mark.slow  # Each test has a trained run.
+
 NUM_TRAIN, NUM_EVALUATION = 40, 11
 LABELS = "Arrays.labels_key = 'labels'"
 SMALL_SHARDS = "encode.examples_per_shard = 12"
@@ -79,7 +81,6 @@ def close(one, other):
     np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.slow
 def test_latents_are_those_of_the_model_with_exact_statistics(gaussian, tmp_path, capsys):
     assert run_encode(gaussian, tmp_path / "new" / "folder", SMALL_SHARDS) == 0
     folder = tmp_path / "new" / "folder"
@@ -104,7 +105,6 @@ def test_latents_are_those_of_the_model_with_exact_statistics(gaussian, tmp_path
     np.testing.assert_array_equal(Latents(str(folder)).load("train").array[:, 0, 0], shards(folder)["mean"])
 
 
-@pytest.mark.slow
 def test_codes_are_those_of_the_model_and_decode_to_its_reconstructions(codes, tmp_path):
     assert run_encode(codes, tmp_path) == 0
     split = Codes(str(tmp_path)).load("evaluation")
@@ -118,7 +118,6 @@ def test_codes_are_those_of_the_model_and_decode_to_its_reconstructions(codes, t
     assert (named["workdir"], named["weights_sha256"]) == (str(codes), result["weights_sha256"])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("latents", ["center", "sample"])
 def test_latents_depend_on_neither_the_shards_nor_the_batches(gaussian, tmp_path, latents):
     setting = f"encode.latents = '{latents}'"
@@ -139,7 +138,6 @@ def test_latents_depend_on_neither_the_shards_nor_the_batches(gaussian, tmp_path
     assert not (tmp_path / "other/evaluation").exists()
 
 
-@pytest.mark.slow
 def test_a_repeated_command_writes_only_what_is_missing_or_damaged(codes, tmp_path, caplog):
     assert run_encode(codes, tmp_path, SMALL_SHARDS) == 0
     before = contents(tmp_path)
@@ -157,7 +155,6 @@ def test_a_repeated_command_writes_only_what_is_missing_or_damaged(codes, tmp_pa
     assert caplog.messages == [said[0], said[2]]
 
 
-@pytest.mark.slow
 def test_another_encoding_in_the_folder_is_refused(codes, gaussian, tmp_path, capsys):
     assert run_encode(codes, tmp_path / "encoded", "encode.splits = ('evaluation',)") == 0
     before = contents(tmp_path / "encoded")

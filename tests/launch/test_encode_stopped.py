@@ -35,6 +35,7 @@ def contents(encoded):
 OTHERS = [pytest.param(name, marks=pytest.mark.families) for name in ("tfrecord", "array_record")]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("file_format", ["npz", *OTHERS])
 def test_after_a_kill_the_repeated_command_writes_what_an_unbroken_one_does(folder, tmp_path, file_format):
     flags = [
@@ -58,6 +59,7 @@ def test_after_a_kill_the_repeated_command_writes_what_an_unbroken_one_does(fold
     assert contents(encoded) == contents(tmp_path / "unbroken")
 
 
+@pytest.mark.long
 def test_two_replicas_write_what_one_does(folder, tmp_path):
     for name, flags in (("one", []), ("two", ["--virtual_devices=2"])):
         finished = start(folder, tmp_path / name, "--gin_param=encode.latents = 'sample'", *flags).finish()

@@ -15,6 +15,8 @@ from vaeflow.commands import command_line
 from vaeflow.commands.evaluate_report import _remarks
 from vaeflow.commands.programs import evaluate
 
+pytestmark = pytest.mark.slow  # Each test has a trained run.
+
 STANDARD = {
     "negative_elbo_nats", "reconstruction_loss_nats", "kl_nats", "active_units", "mutual_information_nats",
     "kl_per_dimension_nats/00", "kl_per_dimension_nats/01", "kl_per_dimension_nats/02",
@@ -52,7 +54,6 @@ def scalars(workdir):
     return found
 
 
-@pytest.mark.slow
 def test_what_it_writes(workdir, capsys):
     assert run_evaluate(workdir) == 0
     found = report(workdir)
@@ -90,7 +91,6 @@ def test_what_it_writes(workdir, capsys):
 
 
 @pytest.mark.long
-@pytest.mark.slow
 @pytest.mark.processes
 def test_four_replicas_agree_with_one(workdir):
     assert run_evaluate(workdir, "evaluate.num_samples = (1, 25)") == 0
@@ -114,7 +114,6 @@ def test_the_training_split_without_likelihood(workdir):
     assert found["metrics"].keys() == names | {"reconstruction_loss_nats[dynamic]"}
 
 
-@pytest.mark.slow
 def test_distances_of_features(workdir, tmp_path, capsys):
     frozen_nets.save(tmp_path / "net.keras", tiny_runs.SHAPE)
     digest = hashlib.sha256((tmp_path / "net.keras").read_bytes()).hexdigest()
@@ -138,7 +137,6 @@ def test_distances_of_features(workdir, tmp_path, capsys):
     assert f"evaluate/gfid[{key}]" in scalars(workdir)
 
 
-@pytest.mark.slow
 def test_some_examples_spread_over_the_split(workdir, tmp_path, capsys):
     """They give the figures of a split that has only them."""
     quick = ("evaluate.num_samples = 2", "evaluate.metrics = []")
@@ -155,7 +153,6 @@ def test_some_examples_spread_over_the_split(workdir, tmp_path, capsys):
     assert of_these == found
 
 
-@pytest.mark.slow
 def test_other_data_by_override(workdir, tmp_path):
     trained_runs.write_data(tmp_path, num_evaluation=5)
     assert (

@@ -16,6 +16,8 @@ from vaeflow.datasets import InMemoryCodes, InMemorySplit, RenderedSprites, pipe
 from vaeflow.errors import ConfigurationError
 from vaeflow.metrics.disentanglement import MIG, Score
 
+pytestmark = pytest.mark.slow  # Each test has a trained run.
+
 QUICK = ("evaluate.num_samples = []", "evaluate.metrics = []")
 SPRITES = (
     "train.dataset = @RenderedSprites()",
@@ -38,7 +40,7 @@ def scores(workdir):
     return {name: value for name, value in metrics.items() if name.startswith(("mig", "sap", "factor_vae"))}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_both_protocols(sprites, capsys):
     settings = [
         "evaluate.scores = [@MIG(), @published/MIG(), @few/MIG()]",
@@ -78,7 +80,6 @@ def measured(model, seed, protocol):
 
 
 @pytest.mark.long
-@pytest.mark.slow
 @pytest.mark.processes
 def test_four_replicas_give_the_same_bits(sprites):
     settings = ["evaluate.scores = [@MIG(), @FactorVAEScore(), @SAP()]"]
@@ -108,7 +109,6 @@ def test_what_a_score_of_ones_own_returns_is_checked():
         evaluate_scores._measured(Careless(), pool, 0)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("protocol", ["pool", "published"])
 def test_the_seed_chooses_the_images(protocol):
     keras.utils.set_random_seed(0)

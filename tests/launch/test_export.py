@@ -17,6 +17,8 @@ from vaeflow.commands.programs import encode, export
 from vaeflow.errors import EnvironmentFailure
 from vaeflow.export import FORMATS, model_card
 
+pytestmark = pytest.mark.slow  # Each test has a trained run.
+
 SETTINGS = ("train.optimizer = @Adam", "Adam.learning_rate = 0.002", "Arrays.binarization = 'static'")
 # Those whose packages are installed.
 POSSIBLE = [name for name in FORMATS if all(map(importlib.util.find_spec, FORMATS[name].packages))]

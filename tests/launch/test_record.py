@@ -13,6 +13,8 @@ from vaeflow.commands import command_line
 from vaeflow.commands.programs import record
 from vaeflow.runs import machine
 
+pytestmark = pytest.mark.slow  # Each test has a trained run.
+
 
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory):

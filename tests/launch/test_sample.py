@@ -10,6 +10,8 @@ from tests.fixtures.commands import Command
 from vaeflow import random, registry, trained
 from vaeflow.samplers import Sampler
 
+pytestmark = pytest.mark.slow  # Each test has a trained run.
+
 NAMES = ("prior", "aggregate_posterior", "gaussian_mixture")
 FILES = {
     *(f"samples-{name}.png" for name in NAMES),
@@ -66,7 +68,6 @@ def drawn(folder):
     return arrays(folder)
 
 
-@pytest.mark.slow
 def test_files_and_pictures(folder, drawn):
     samples = folder / "samples"
     assert {path.name for path in samples.iterdir()} == FILES
@@ -169,7 +170,6 @@ def test_samplers_draw_what_they_should(drawn):
 
 
 @pytest.mark.long
-@pytest.mark.slow
 @pytest.mark.processes
 def test_two_replicas_draw_the_same(folder, drawn, tmp_path):
     flags = [f"--workdir={folder}", "--virtual_devices=2"]
@@ -184,7 +184,6 @@ def test_two_replicas_draw_the_same(folder, drawn, tmp_path):
         np.testing.assert_allclose(again[name], array, rtol=1e-3, atol=1e-4, err_msg=name)
 
 
-@pytest.mark.slow
 def test_seeds_and_settings(folder, drawn):
     mixture = "sample.samplers = [@PriorSampler(), @GaussianMixtureSampler(), @a/GaussianMixtureSampler()]"
     settings = [
@@ -231,7 +230,7 @@ def test_a_samplers_of_ones_own(folder, capsys):
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_colour_odd_sizes_and_one_latent(tmp_path):
     folder = trained_runs.trained_folder(tmp_path, "VAE.num_latents = 1", shape=(7, 9, 3))
     assert trained_runs.call_sample(folder, "sample.num_samples = 3") == 0

@@ -12,6 +12,8 @@ from tests.fixtures import tiny_runs, trained_runs
 from vaeflow.commands import command_line
 from vaeflow.commands.programs import embed, encode, evaluate, export, sample
 
+pytestmark = pytest.mark.families
+
 
 @dataclasses.dataclass(frozen=True)
 class Structure:
@@ -90,17 +92,7 @@ STRUCTURES = {
 }
 
 
-# Whose latents or batches are of another form; those of the others are as a VAE's.
-OF_ANOTHER_FORM = {"labels", "codes", "ladder"}
-
-
-def structures():
-    for name in STRUCTURES:
-        marks = () if name in OF_ANOTHER_FORM else pytest.mark.families
-        yield pytest.param(name, marks=marks)
-
-
-@pytest.fixture(scope="module", params=structures())
+@pytest.fixture(scope="module", params=STRUCTURES)
 def structure(request):
     return STRUCTURES[request.param]
 
@@ -117,7 +109,6 @@ def run(command, workdir, *parameters):
         return command_line.main(command.COMMAND, [f"--workdir={workdir}", *given])
 
 
-@pytest.mark.slow
 def test_it_is_evaluated_and_what_is_left_out_is_named(structure, workdir, capsys):
     assert run(evaluate, workdir, "evaluate.num_examples = 5") == 0
     said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("left out")]
@@ -130,7 +121,6 @@ def test_it_is_evaluated_and_what_is_left_out_is_named(structure, workdir, capsy
     assert ("negative_elbo_nats[none]" in metrics) == structure.has_elbo
 
 
-@pytest.mark.slow
 def test_it_is_sampled_and_embedded(structure, workdir):
     small = ("sample.num_samples = 6", "sample.num_fit_examples = 20", "sample.num_reconstructions = 4")
     samplers = "sample.samplers = [@PriorSampler()]"
@@ -149,7 +139,6 @@ def test_it_is_sampled_and_embedded(structure, workdir):
         assert np.all(np.isfinite(drawn["samples_prior_images"]))
 
 
-@pytest.mark.slow
 def test_it_is_encoded(structure, workdir, tmp_path):
     with tiny_runs.configuration_of_its_own():
         assert command_line.main(encode.COMMAND, [f"--workdir={workdir}", f"--encoded={tmp_path}"]) == 0
@@ -163,7 +152,6 @@ def test_it_is_encoded(structure, workdir, tmp_path):
                 assert [encoded[f"{prefix}{name}"].shape for name in stored] == [(11, *shape)]
 
 
-@pytest.mark.families
 def test_it_is_exported_and_each_file_computes_what_the_model_does(structure, workdir, monkeypatch):
     assert run(export, workdir, "export.formats = ('saved_model', 'keras', 'tflite', 'onnx')") == 0
     monkeypatch.chdir(workdir / "export")

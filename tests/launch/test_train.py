@@ -121,6 +121,7 @@ def test_the_work_folder(undisturbed):
     assert "CosineDecay.alpha = 0.0" in (folder / "operative_config.gin").read_text()
 
 
+@pytest.mark.long
 def test_a_finished_run_says_so_and_changes_nothing(command, undisturbed):
     *_, folder = undisturbed
 
@@ -174,6 +175,7 @@ def test_stopped_at_120_and_resumed_it_ends_with_the_same_bits(command, undistur
     assert same_training(command, "halves", "tiny")
 
 
+@pytest.mark.long
 def test_signals_and_a_kill_lose_nothing(command, undisturbed):
     disturbed = command.workdir("disturbed")
 
@@ -216,6 +218,7 @@ def test_signals_and_a_kill_lose_nothing(command, undisturbed):
     assert not list(disturbed.rglob(".unfinished*"))
 
 
+@pytest.mark.long
 def test_two_virtual_devices(command, undisturbed):
     *_, folder = undisturbed
     code, _, error = command.run("two", "--virtual_devices=2", "--gin_param=train.batch_size = 9")

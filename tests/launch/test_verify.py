@@ -15,6 +15,8 @@ from vaeflow.commands.programs import verify
 from vaeflow.runs import checkpoint_files, metrics_log
 from vaeflow.runs.metrics_log import LogDigest
 
+pytestmark = pytest.mark.slow  # Each test has a trained run.
+
 # Lines of the steps 5, 10, 15; the checkpoints of 10 and 15 are kept. So 10 is repeated from nowhere.
 SETTINGS = (
     "train.num_steps = 15",
@@ -98,7 +100,6 @@ def forge_digests_of_log(folder):
         edit(path, log=digest.to_json())
 
 
-@pytest.mark.slow
 def test_an_honest_run_is_verified_and_only_the_report_is_written(run, capsys):
     before = contents(run)
     code, checks = verified(run, "--checkpoint=10", settings=HERE_ONLY)
@@ -185,7 +186,6 @@ def test_edits_of_a_line_of_result_and_record_and_of_one_image_are_found(run):
     }
 
 
-@pytest.mark.slow
 def test_another_version_of_the_code_differs_unless_it_is_accepted(run):
     digests = json.loads((run / "environment.json").read_text())["code_sha256"]
     edit(run / "environment.json", code_sha256=digests | {"vaeflow": "0" * 64})

@@ -75,7 +75,7 @@ def test_the_published_nets(factor, num_latents):
     assert counts == published_weights(factor, 2 * num_latents)
 
 
-@pytest.mark.slow
+@pytest.mark.families
 @pytest.mark.parametrize(("shape", "filters"), [((8, 12, 3), (3, 4, 5)), ((5, 7, 2), (4,))], ids=str)
 def test_maps_have_the_size_divided_by_the_factor_and_images_get_theirs_back(shape, filters):
     encoder, decoder = pair(shape, filters)
@@ -102,6 +102,7 @@ def kinds(block):
     return "".join({ResidualBlock: "r", MapAttention: "a"}.get(type(each), ".") for each in block.blocks)
 
 
+@pytest.mark.slow
 def test_attention_is_in_the_middle_and_in_the_stages_of_the_named_heights():
     encoder, decoder = pair((8, 12, 3), attention_sizes=(4,), num_residual_units=2)
     encoder.build((None, 8, 12, 3))
@@ -110,6 +111,7 @@ def test_attention_is_in_the_middle_and_in_the_stages_of_the_named_heights():
     assert kinds(decoder) == ".rarrr.rara.rr."
 
 
+@pytest.mark.slow
 def test_the_last_convolution_makes_the_asked_for_features():
     encoder = AttentionMapEncoder((4, 4), 1, num_features=3)
     assert encoder(np.zeros((1, 4, 4, 1), "float32")).shape == (1, 2, 2, 3)

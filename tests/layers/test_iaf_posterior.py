@@ -93,6 +93,7 @@ def test_the_density_integrates_to_one(num_latents):
     assert np.sum(np.exp(log_prob)) * width**num_latents == pytest.approx(1, abs=1e-9)
 
 
+@pytest.mark.slow
 def test_the_density_is_differentiable():
     distribution, _, value, _ = draw(made(3, activation="tanh"))
     with tf.GradientTape() as tape:

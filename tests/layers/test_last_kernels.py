@@ -22,6 +22,7 @@ DECODERS = [
 ]
 
 
+@pytest.mark.families
 @pytest.mark.parametrize(("decoder", "shape"), DECODERS, ids=lambda each: type(each).__name__)
 def test_the_image_is_linear_in_it(decoder, shape):
     decoder.target_shape = (8, 8, 2)

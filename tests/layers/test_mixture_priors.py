@@ -143,6 +143,7 @@ def test_the_gradient_of_the_loss_reaches_the_pseudo_inputs():
         assert gradient[place] == pytest.approx(difference, rel=1e-6, abs=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("factory", FACTORIES)
 def test_parts_of_the_batch_give_the_gradients_of_the_whole(factory):
     model = built(factory)
@@ -161,6 +162,7 @@ def test_parts_of_the_batch_give_the_gradients_of_the_whole(factory):
         assert float(cut.metrics[name]) == pytest.approx(float(value), rel=1e-11), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("check", [testing.check_terms, testing.check_saving])
 @pytest.mark.parametrize("factory", [small_priors.mixture, small_priors.vamp])
 def test_it_keeps_the_contract(factory, check):

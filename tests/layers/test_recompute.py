@@ -84,6 +84,7 @@ def test_loss_and_gradients_are_those_without_under_xla(blocks):
     check_equal(lambda *way: tf.function(lambda: loss_and_gradients(*way), **compiled)(), blocks)
 
 
+@pytest.mark.slow
 def test_loss_and_gradients_are_those_without_in_half_precision():
     """To the last bit: the same products of the same rounded weights."""
     check_equal(loss_and_gradients, made("mixed_bfloat16"), 0.0)

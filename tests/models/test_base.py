@@ -43,6 +43,7 @@ class Autoencoder(Model):
         return {"reconstruction_loss": Term(tf.reduce_sum(error, axis=[1, 2, 3]))}
 
 
+@pytest.mark.slow
 def test_it_trains():
     keras.utils.set_random_seed(0)
     split = InMemorySplit(tiny_runs.images(40))

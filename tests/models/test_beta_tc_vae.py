@@ -60,7 +60,7 @@ def test_the_parts_sum_to_the_sampled_kl(estimator):
     np.testing.assert_allclose(sum(terms[name].value for name in PARTS), sampled_kl, rtol=1e-10)
 
 
-@pytest.mark.slow
+@pytest.mark.families
 def test_with_weights_of_1_it_is_the_vae_in_expectation(estimator):
     model = make_model(BetaTCVAE, beta=1.0, estimator=estimator, num_examples=N)
     examples = tf.constant(images())
@@ -106,6 +106,7 @@ def gradient_of(**arguments):
     return np.concatenate([tf.reshape(g, -1) for g in tape.gradient(loss, model.trainable_variables)])
 
 
+@pytest.mark.slow
 def test_weighted_sampling_without_a_number_of_examples_has_the_same_gradient():
     """`fit` needs no number; the parts are shifted."""
     np.testing.assert_allclose(gradient_of(), gradient_of(num_examples=N), rtol=1e-9, atol=1e-12)
@@ -114,6 +115,7 @@ def test_weighted_sampling_without_a_number_of_examples_has_the_same_gradient():
     np.testing.assert_allclose(values - shifted, np.full(6, np.log(N)), rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_stratified_sampling_needs_the_number_of_examples():
     with pytest.raises(
         ConfigurationError, match=r"`BetaTCVAE.num_examples` must be the size.*elsewhere set it"

@@ -160,6 +160,7 @@ def test_encode_decode_sample_and_call(model, images, labels):
     assert model.sample(5, **labels).shape == (5, *SHAPE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["float64", "mixed_bfloat16"])
 def test_precision_reaches_every_layer_also_after_loading(small, images, labels, tmp_path, policy):
     """Given as an argument; `check_terms` gives it by Keras' global policy."""

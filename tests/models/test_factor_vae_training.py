@@ -65,6 +65,7 @@ def test_each_loss_has_its_own_gradient_for_its_own_variables_only(same_batch):
         assert crossed > 1e-3  # There was something to keep apart.
 
 
+@pytest.mark.slow
 def test_the_discriminator_is_clipped_by_its_own_norm():
     free, metrics = gradients_of(replica_step(make_factor_vae()))
     norms = [np.sqrt(sum(np.sum(gradient**2) for gradient in of_group)) for of_group in free]
@@ -78,7 +79,7 @@ def test_the_discriminator_is_clipped_by_its_own_norm():
             np.testing.assert_allclose(one, factor * other, rtol=1e-10)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("batch_size", [1, 2, 5])
 def test_fit_ends_in_a_batch_of_any_size(batch_size):
     model = FactorVAE(num_latents=2, discriminator_units=(4,), **numpy_vae.blocks())

@@ -96,7 +96,7 @@ def integrated(model, images):
     return -np.logaddexp.reduce(joint, axis=1) - 2 * np.log(width)
 
 
-@pytest.mark.slow
+@pytest.mark.families
 @FACTORIES
 def test_importance_sampling_gives_the_likelihood_that_an_integral_gives(factory):
     strategy = tf.distribute.MirroredStrategy(["CPU:0"])
@@ -111,6 +111,7 @@ def test_importance_sampling_gives_the_likelihood_that_an_integral_gives(factory
     assert estimate == pytest.approx(exact, abs=0.05)
 
 
+@pytest.mark.slow
 @FACTORIES
 def test_a_step_in_parts_is_that_of_the_whole_batch(factory, monkeypatch):
     model = made(factory)
@@ -127,6 +128,7 @@ def test_a_step_in_parts_is_that_of_the_whole_batch(factory, monkeypatch):
         np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.slow
 @FACTORIES
 def test_a_saved_model_comes_back(factory, tmp_path):
     model = made(factory)

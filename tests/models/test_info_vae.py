@@ -61,7 +61,7 @@ def test_prior_samples_are_not_the_noise_of_the_posterior():
     assert not np.array_equal(prior_samples, draws(step=8)[1])
 
 
-@pytest.mark.slow
+@pytest.mark.families
 def test_the_mmd_of_posteriors_that_are_the_prior_is_0_in_the_mean(kernel):
     model = make_model(InfoVAE, kernel=kernel)
     same, shifted = [], []

@@ -48,6 +48,7 @@ def loss_of(model, images):
     return sum(tf.reduce_mean(term.value) * term.weight for term in terms.values())
 
 
+@pytest.mark.families
 @pytest.mark.parametrize("name", FEWER)
 def test_a_few_steps_lower_the_loss(name):
     keras.utils.set_random_seed(0)
@@ -77,6 +78,7 @@ def name_of(check):
 CHECKS = [testing.check_parts, testing.check_saving, testing.check_gradients]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FEWER)
 def test_its_terms_in_each_precision(name):
     testing.check_terms(maker(name), SHAPE)

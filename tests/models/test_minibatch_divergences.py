@@ -88,7 +88,7 @@ def test_mmd_of_the_parts_of_a_batch(kernel):
         np.testing.assert_allclose(estimate(samples, others, kernel, rows), whole[rows], rtol=1e-12)
 
 
-@pytest.mark.slow
+@pytest.mark.families
 @pytest.mark.parametrize("kernel", minibatch_divergences.KERNELS)
 def test_mmd_of_one_law_is_0_and_of_shifted_laws_is_not(kernel):
     """In the mean: one estimate may be negative."""

@@ -55,6 +55,7 @@ WRONG = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("loop", ["fit", "evaluate", "predict"])
 def test_each_loop_refuses_them_in_each_form(model, loop, form):

@@ -114,6 +114,7 @@ def test_evaluate_averages_over_examples_not_batches(monkeypatch, batch_size):
     assert model.evaluate(images, batch_size=batch_size, verbose=0, return_dict=True) == results
 
 
+@pytest.mark.slow
 def test_fit_takes_the_step_of_the_gradient(monkeypatch):
     """By finite differences of the twin's loss."""
     numpy_vae.silence(monkeypatch)

@@ -215,6 +215,7 @@ def test_the_perceptual_distance_counts_once_for_each_number_of_an_image(tmp_pat
     assert term.group is None
 
 
+@pytest.mark.slow
 def test_the_adaptive_weight_counts_the_perceptual_part_too(tmp_path):
     model = with_perceptual(tmp_path, weight=2.0)
     result = step_of(model).compute(stored(tf.constant(PIXELS)), 5)

@@ -110,6 +110,7 @@ def test_a_deterministic_encoder_trains_all_it_has():
         assert np.any(gradient), variable.path
 
 
+@pytest.mark.slow
 def test_what_a_deterministic_encoder_does_not_define_is_left_out():
     model = WAE(deterministic=True, num_latents=3, **numpy_vae.blocks())
     model.build((None, 4, 3, 2))

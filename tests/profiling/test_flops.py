@@ -71,6 +71,7 @@ def test_one_operation(function, shapes, expected):
     assert count(function, *shapes) == expected
 
 
+@pytest.mark.slow
 def test_what_nobody_reads_is_not_counted():
     """The gradient of a nested function computes both gradients, of which one is used."""
     nested = tf.function(convolve, autograph=False)

@@ -80,7 +80,7 @@ def test_the_backward_pass_holds_what_each_layer_kept():
     assert kept + 4 * rows * width < found <= kept + 4 * rows * width * 2 + 4 * count * width**2
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_recompute_holds_little_more_than_the_input_of_each_block():
     blocks = [ResidualBlock(4) for _ in range(3)]
     for block in blocks:
@@ -105,6 +105,7 @@ def test_recompute_holds_little_more_than_the_input_of_each_block():
     assert 3 * size < again < plain / 1.5
 
 
+@pytest.mark.slow
 def test_a_training_step_counts_weights_and_both_moments_of_adam():
     trainer = tiny_runs.trainer(batch_size=8)
     found = memory.training_step_memory(trainer.replica_step)

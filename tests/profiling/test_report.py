@@ -78,6 +78,7 @@ def colours(picture):
     return set(map(tuple, picture.reshape(-1, 3)))
 
 
+@pytest.mark.slow
 def test_picture(found):
     picture = chart.draw(found)
     assert picture.shape == (800, 1000, 3)

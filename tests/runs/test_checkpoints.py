@@ -278,6 +278,7 @@ def test_another_model_is_refused(store, other):
         store.restore(OTHERS[other]())
 
 
+@pytest.mark.slow
 def test_another_optimizer_is_refused(store):
     trainer = tiny_runs.trainer()
     store.save(trainer.checkpoint(), 1)

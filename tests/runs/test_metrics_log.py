@@ -94,6 +94,7 @@ def test_each_checkpoint_covers_the_lines_up_to_its_step(tmp_path):
         assert store(tmp_path).record(step)["log"] == chain(covered)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_before_the_line_of_its_step_covers_the_lines_before(tmp_path):
     class Lost(Evaluation):
         def measure(self, run):
@@ -107,6 +108,7 @@ def test_a_checkpoint_before_the_line_of_its_step_covers_the_lines_before(tmp_pa
     assert record["log"].lines == 1
 
 
+@pytest.mark.slow
 def test_a_record_without_a_digest_is_of_an_older_version(tmp_path):
     with tiny_runs.untraced():
         tiny_runs.train(tmp_path, num_steps=5, callbacks=[Checkpoints(5)])

@@ -57,6 +57,7 @@ def test_where_the_folder_is_gone_the_stacks_go_to_stderr(tmp_path):
     assert "in busy" in error
 
 
+@pytest.mark.slow
 def test_progress_keeps_it_quiet(tmp_path):
     code, out, error = run(
         tmp_path,
@@ -74,6 +75,7 @@ def test_progress_keeps_it_quiet(tmp_path):
     assert (code, out, error) == (0, "done\n", "")
 
 
+@pytest.mark.slow
 def test_time_in_which_the_process_was_stopped_does_not_count(tmp_path):
     process = start(
         tmp_path,
@@ -119,6 +121,7 @@ def test_two_workers_meet_and_end(tmp_path):
         assert (last_beat(tmp_path, index)["ended"], last_beat(tmp_path, index)["doing"]) == (0, "step 5")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 def test_a_killed_or_frozen_worker_ends_the_other_in_a_long_call(tmp_path, number):
     stays, goes = started_pair(tmp_path, "busy()")
@@ -138,6 +141,7 @@ def test_a_killed_or_frozen_worker_ends_the_other_in_a_long_call(tmp_path, numbe
     assert last_beat(tmp_path, 0)["reason"].startswith("worker 1 (b:2) has not been heard of")
 
 
+@pytest.mark.slow
 def test_the_main_thread_may_explain_its_own_failure(tmp_path):
     # As with TensorFlow's UnavailableError: it comes long before the other is known to be lost.
     body = """
@@ -154,6 +158,7 @@ def test_the_main_thread_may_explain_its_own_failure(tmp_path):
     assert (code, error) == (1, "worker 1 (b:2) has not been heard of for 1 s\n")
 
 
+@pytest.mark.slow
 def test_a_failure_without_a_lost_worker_has_no_explanation(tmp_path):
     pair = started_pair(tmp_path, "print(dog.explain_failure(), flush=True)\nsys.stdin.readline()")
     for process in pair:
@@ -229,6 +234,7 @@ def test_the_last_beat_says_how_it_ended(tmp_path, error, code, reason):
     assert (last["ended"], last["reason"]) == (code, reason)
 
 
+@pytest.mark.slow
 def test_without_its_own_chief_a_worker_writes_nothing(tmp_path):
     """The chief of a second job is refused; the first job would take the other worker for its own."""
     first = worker(tmp_path, 0, "busy()")
@@ -242,6 +248,7 @@ def test_without_its_own_chief_a_worker_writes_nothing(tmp_path):
     assert [path.name for path in (tmp_path / "workers").iterdir()] == ["0.json"]
 
 
+@pytest.mark.slow
 def test_a_command_reports_to_the_watchdog_that_was_started_last(tmp_path):
     """The outer one, which hears nothing, must not end the process."""
     code, out, error = run(

@@ -83,7 +83,7 @@ def test_a_run_saves_the_digest_of_the_file_in_place_of_its_weights(tmp_path, ne
     assert result["weights_sha256"] == weights_sha256([tf.Variable(value) for value in held])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_resumed_run_ends_with_the_same_bits(tmp_path, net):
     write_data(tmp_path / "data")
     assert [run(tmp_path, 2), run(tmp_path, 4), run(tmp_path, 4, "whole")] == [0, 0, 0]

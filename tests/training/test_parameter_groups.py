@@ -111,7 +111,7 @@ def test_a_group_without_an_optimizer_is_updated_by_the_run_s_own():
     assert int(step.groups[None].optimizer.iterations) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("own_optimizer", [True, False])
 @pytest.mark.parametrize("compile_mode", ["none", "loop"])
 def test_a_group_is_updated_from_its_first_step_on_and_in_its_rhythm(own_optimizer, compile_mode):

@@ -59,6 +59,7 @@ def global_norm(gradients):
     return np.sqrt(sum(np.sum(gradient.numpy() ** 2) for gradient in gradients))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("factor", [0.01, 0.5, 2.0])
 def test_clipping_by_the_global_norm(factor):
     result = make_step().compute(stored(images()), 5)
@@ -98,6 +99,7 @@ class Noisy(DenseEncoder):
         return features + random.normal((tf.shape(features)[0], 6), "float64")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parts", [2, 4])
 @pytest.mark.parametrize("accumulated", [1, 2])
 def test_gradients_of_parts_side_by_side_are_those_of_the_whole_batch(parts, accumulated):

@@ -31,6 +31,7 @@ def after(num_steps, **settings):
     return weights(trainer)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compile_mode", ["none", "loop"])
 def test_plain_gradient_descent_equals_a_hand_written_loop(compile_mode):
     """Over 11 steps, which straddle epochs, in loops of 4, 4 and 3."""
@@ -49,6 +50,7 @@ def test_plain_gradient_descent_equals_a_hand_written_loop(compile_mode):
     assert trainer.step == 11
 
 
+@pytest.mark.slow
 def test_schedules_read_the_global_step():
     schedule = LinearSchedule(0.0, 1.0, 8)
     trainer = make_trainer(
@@ -61,6 +63,7 @@ def test_schedules_read_the_global_step():
     np.testing.assert_allclose(reported, [2 * 1.5 / 8, 2 * 5.5 / 8, 2.0], rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_learning_rate_schedules_read_the_steps_taken():
     trainer = make_trainer(lambda: keras.optimizers.SGD(LinearSchedule(0.05, 0.0, 4)))
     trainer.train_and_report(4)
@@ -85,6 +88,7 @@ def test_streamed_and_resident_data_give_the_same_weights():
     assert_same(after(9, split=stream), resident)
 
 
+@pytest.mark.slow
 def test_how_the_steps_are_cut_into_loops_does_not_matter():
     whole = after(8)
     trainer = make_trainer()
@@ -117,6 +121,7 @@ def test_means_have_the_same_bits_however_a_loop_is_cut(compile_mode, resident_d
     assert cut._loop._loop.experimental_get_tracing_count() == 1
 
 
+@pytest.mark.slow
 def test_time_is_added_up_over_the_parts_of_a_loop():
     trainer = make_trainer(resident_data=False)
     seconds = trainer.train(1) + trainer.train(2)
@@ -130,6 +135,7 @@ def test_time_is_added_up_over_the_parts_of_a_loop():
     assert trainer.totals == Totals()
 
 
+@pytest.mark.slow
 def test_totals_are_carried_over_where_the_same_is_measured():
     one, other = make_trainer(), make_trainer()
     one.train(3)
@@ -175,6 +181,7 @@ def test_gradient_accumulation_gives_the_same_weights():
         assert_same(after(6, optimizer=adam, gradient_accumulation_steps=parts), whole)
 
 
+@pytest.mark.slow
 def test_clipping_shortens_the_step_to_the_norm():
     start = weights(make_trainer())
     trainer = make_trainer(gradient_clip_norm=0.5)
@@ -193,6 +200,7 @@ def test_a_batch_that_cannot_be_divided_is_refused(batch_size, parts, advice):
         make_trainer(batch_size=batch_size, gradient_accumulation_steps=parts)
 
 
+@pytest.mark.long
 def test_a_batch_may_be_larger_than_the_dataset():
     trainer = make_trainer(batch_size=50)
     assert np.isfinite(trainer.train_and_report(2)["loss"])

@@ -61,6 +61,7 @@ def test_a_step_that_is_not_finite_changes_nothing(good, compile_mode):
         assert_same(weights(trainer), good[1])
 
 
+@pytest.mark.slow
 def test_good_steps_after_a_bad_one_are_taken_and_the_first_bad_one_is_named():
     split = split_with_a_bad_image(step=1)
     trainer = make_trainer(split=split)
@@ -71,6 +72,7 @@ def test_good_steps_after_a_bad_one_are_taken_and_the_first_bad_one_is_named():
     assert_same(twin_weights(trainer), expected, 1e-10)
 
 
+@pytest.mark.slow
 def test_a_loss_that_overflows_is_named():
     """The KL is what overflows: log variances of 800."""
     trainer = make_trainer()

@@ -259,6 +259,7 @@ def test_another_search_in_the_same_folder_is_refused(tmp_path, changed, expecte
         Study(tmp_path / "a", **changed)
 
 
+@pytest.mark.slow
 def test_a_search_in_sqlite_and_a_folder_of_any_name(tmp_path):
     folder = tmp_path / "a[*]?{x}%#"
     names = Study(folder, num_trials=2, storage="sqlite").carry_out()

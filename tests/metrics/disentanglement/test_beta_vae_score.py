@@ -43,6 +43,7 @@ def by_hand(codes, factors, batch_size):
     return np.mean(np.argmax(test @ found[:-1] + found[-1], axis=1) == wanted)
 
 
+@pytest.mark.slow
 def test_it_is_the_accuracy_of_the_paper():
     """Two estimates from 600 batches differ by less than 0.09 in 998 of 1,000 cases."""
     factors = factor_codes.random_factors(300)

@@ -83,12 +83,14 @@ def test_a_rotated_code_has_less(of_rotated_code):
     assert 0 <= of_rotated_code["dci_completeness"] < 0.6
 
 
+@pytest.mark.slow
 def test_the_order_of_the_latents_does_not_matter(of_rotated_code):
     """Up to the splits that are equally good, between which scikit-learn draws."""
     reordered = measured(factor_codes.rotated(PERFECT)[:, [2, 0, 1]])
     assert reordered == pytest.approx(of_rotated_code, abs=0.02)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bits(of_rotated_code):
     assert measured(factor_codes.rotated(PERFECT)) == of_rotated_code
 
