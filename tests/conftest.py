@@ -18,7 +18,7 @@ _ONLY_IF_ASKED_FOR = ("long", "families", "tokenizers", "fuzz", "roulette", "bit
 
 
 def pytest_xdist_auto_num_workers():
-    """Half as many processes again as there are cores: some tests wait, for other processes or for a clock."""
+    """Half as many processes again as there are cores: some tests wait for other processes or for a clock."""
     return os.cpu_count() * 3 // 2
 
 
