@@ -9,9 +9,9 @@ import pytest
 import tensorflow as tf
 
 from tests.fixtures import numpy_vae, tiny_runs, trained_runs
-from tests.fixtures.numpy_iwae import BOUND, K, gradients, log_mean_exp, log_weights, noise
+from tests.fixtures.numpy_iwae import BOUND, K, gradients, log_mean_exp, log_weights, loss, noise
 from tests.fixtures.replica_steps import stored
-from tests.fixtures.small_objectives import NUM_LATENTS, images, make_model, terms_of
+from tests.fixtures.small_objectives import NUM_LATENTS, images, loss_of, make_model, terms_of
 from vaeflow import random, testing
 from vaeflow.analysis.evaluator import Evaluator
 from vaeflow.analysis.examples import Examples
@@ -36,6 +36,26 @@ def test_the_bound_is_the_log_mean_weight(estimator):
     model = make_model(IWAE, num_samples=K, estimator=estimator)
     expected = -log_mean_exp(log_weights(model, images(), noise()))
     np.testing.assert_allclose(terms_of(model, images())[BOUND].value, expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+@pytest.mark.parametrize(
+    ("num_samples", "num_bounds", "elbo_weight"), [(2, 3, 0.0), (6, 1, 0.3), (2, 2, 1.0)]
+)
+def test_bounds_are_averaged_and_mixed_with_the_elbo(estimator, num_samples, num_bounds, elbo_weight):
+    settings = {"num_bounds": num_bounds, "elbo_weight": elbo_weight}
+    model = make_model(IWAE, num_samples=num_samples, estimator=estimator, **settings)
+    count = num_samples * num_bounds
+    expected = loss(log_weights(model, images(), noise(count), count), **settings)
+    assert loss_of(terms_of(model, images())) == pytest.approx(expected.mean(), rel=1e-10)
+
+
+def test_a_pass_with_another_number_of_samples_has_one_bound():
+    model = make_model(IWAE, num_samples=2, num_bounds=2)
+    with random.keyed(0, "train", 7):
+        terms = model.objective(model.forward(tf.constant(images()), num_samples=3), 7)
+    expected = -log_mean_exp(log_weights(model, images(), noise(3), 3))
+    np.testing.assert_allclose(terms[BOUND].value, expected, rtol=1e-10)
 
 
 def test_reconstruction_and_kl_are_logged_as_means_over_the_samples():
@@ -74,7 +94,7 @@ def test_parts_and_accumulation_give_the_step_of_the_whole_batch():
     pixels = tf.constant(np.random.default_rng(0).integers(0, 256, (12, 4, 3, 2)), tf.uint8)
     found = []
     for parts, accumulated in ((1, 1), (3, 2)):
-        model = make_model(IWAE, num_samples=3, estimator="dreg")
+        model = make_model(IWAE, num_samples=3, estimator="dreg", num_bounds=2, elbo_weight=0.3)
         settings = TrainingSettings(batch_size=12, gradient_accumulation_steps=accumulated)
         step = ReplicaStep(model, keras.optimizers.SGD(0.1), InMemorySplit(pixels.numpy()), settings)
         step.use_cores(parts, step.probe({"images": pixels}))
@@ -105,10 +125,11 @@ def test_a_traced_step_has_the_gradient_of_an_eager_one():
 
 @pytest.mark.slow
 def test_a_saved_model_comes_back(tmp_path):
-    model = make_model(IWAE, num_samples=K, estimator="dreg")
+    settings = {"num_samples": K, "estimator": "dreg", "num_bounds": 2, "elbo_weight": 0.3}
+    model = make_model(IWAE, **settings)
     model.save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras")
-    assert (again.num_samples, again.estimator) == (K, "dreg")
+    assert {name: getattr(again, name) for name in settings} == settings
     one, other = (terms_of(each, images())[BOUND].value for each in (again, model))
     np.testing.assert_array_equal(one, other)
 
@@ -117,14 +138,14 @@ def test_a_saved_model_comes_back(tmp_path):
 def test_an_evaluation_reports_the_bound_by_which_the_best_checkpoint_is_chosen():
     strategy = tf.distribute.MirroredStrategy(["CPU:0"])
     with strategy.scope():
-        model = make_model(IWAE, num_samples=50)
+        model = make_model(IWAE, num_samples=25, num_bounds=2)
     split = InMemorySplit(np.random.default_rng(0).integers(0, 256, (5, 4, 3, 2)).astype(np.uint8))
     with tiny_runs.untraced():
         results = Evaluator(Examples(model, split, strategy, batch_size=5, seed=3)).evaluate()
     with random.keyed(3, "evaluation", 0):
         random.normal((5, NUM_LATENTS))  # The one sample of the ELBO.
         epsilon = random.normal((250, NUM_LATENTS), "float64").numpy()
-    expected = -log_mean_exp(log_weights(model, split.array / 255, epsilon, 50)).mean()
+    expected = loss(log_weights(model, split.array / 255, epsilon, 50), num_bounds=2).mean()
     assert results[BOUND] == pytest.approx(expected, rel=1e-10)
     assert results[BOUND] < results["negative_elbo"] - 0.1
     assert model.selection_score(results) == results[BOUND]
@@ -135,6 +156,8 @@ def test_an_evaluation_reports_the_bound_by_which_the_best_checkpoint_is_chosen(
     [
         ({"num_samples": 0}, "`IWAE.num_samples` must be a positive integer, got 0"),
         ({"num_samples": 2.5}, "`IWAE.num_samples` must be a positive integer, got 2.5"),
+        ({"num_bounds": 0}, "`IWAE.num_bounds` must be a positive integer, got 0"),
+        ({"elbo_weight": 1.1}, r"`IWAE.elbo_weight` must be .* in \[0, 1\], got 1.1"),
         ({"estimator": "vimco"}, "`IWAE.estimator` must be .*'standard'"),
         ({"free_bits": 0.1}, "`IWAE.free_bits` must be left at 0.0, got 0.1: an IWAE has no KL term"),
         ({"kl_weight": LinearSchedule()}, "`IWAE.kl_weight` must be left at 1.0, got <"),
@@ -184,10 +207,14 @@ def stl_with_vamp_prior():
     return IWAE(num_latents=3, num_samples=2, estimator="stl", prior=VampPrior(4))
 
 
+def several_bounds_and_the_elbo():
+    return IWAE(num_latents=3, num_samples=2, estimator="dreg", num_bounds=2, elbo_weight=0.3)
+
+
 @pytest.mark.families
 @pytest.mark.slow
 @pytest.mark.processes
-@pytest.mark.parametrize("factory", [dreg, stl_with_vamp_prior])
+@pytest.mark.parametrize("factory", [dreg, stl_with_vamp_prior, several_bounds_and_the_elbo])
 def test_each_estimator_passes_the_checks(factory):
     testing.check_model(factory, (4, 3, 2))
 
@@ -197,6 +224,7 @@ def test_each_estimator_passes_the_checks(factory):
 @pytest.mark.processes
 def test_every_command_takes_it(tmp_path):
     settings = ("IWAE.estimator = 'dreg'", "IWAE.num_samples = 3", "Arrays.binarization = 'dynamic'")
+    settings += ("IWAE.num_bounds = 2", "IWAE.elbo_weight = 0.3")
     workdir = trained_runs.trained_folder(tmp_path, *settings, model="IWAE")
     evaluated = tiny_runs.metrics_lines(workdir)[-1]
     assert evaluated[f"evaluation/{BOUND}"] < evaluated["evaluation/negative_elbo"]

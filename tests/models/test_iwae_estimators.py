@@ -43,7 +43,10 @@ def test_the_standard_gradient_is_that_of_the_bound_by_finite_differences():
 
 
 def gradient_through_latents(model, examples, power):
-    """Σ_k w̃_k^power ∂ log w_k / ∂z_k · ∂z_k for mean and log variance, by finite differences at z."""
+    """1/M Σ_mk ((1 − β) w̃_mk^power + β/K) ∂ log w_mk / ∂z_mk · ∂z_mk for mean and log variance.
+
+    By finite differences at z; M · K is `numpy_iwae.K`.
+    """
     epsilon = noise(num_examples=len(examples))
     rows = np.repeat(examples, K, axis=0)
     mean, log_variance, latents, _ = numpy_vae.forward(model, rows, epsilon)
@@ -55,16 +58,20 @@ def gradient_through_latents(model, examples, power):
     slopes = np.zeros_like(latents)
     for unit, step in enumerate(1e-5 * np.eye(NUM_LATENTS)):
         slopes[:, unit] = (log_weight(latents + step) - log_weight(latents - step)) / 2e-5
-    weights = normalized(log_weights(model, examples, epsilon)).reshape(-1, 1) ** power
+    by_bound = log_weights(model, examples, epsilon).reshape(-1, model.num_samples)
+    weights = (1 - model.elbo_weight) * normalized(by_bound) ** power + model.elbo_weight / model.num_samples
+    weights = weights.reshape(-1, 1) / model.num_bounds
     of_log_variance = 0.5 * np.exp(0.5 * log_variance) * epsilon
     return [
         (weights * slopes * path).reshape(-1, K, NUM_LATENTS).sum(axis=1) for path in (1.0, of_log_variance)
     ]
 
 
+@pytest.mark.parametrize(("num_bounds", "elbo_weight"), [(1, 0.0), (2, 0.0), (2, 0.3)])
 @pytest.mark.parametrize(("estimator", "power"), [("dreg", 2), ("stl", 1)])
-def test_the_gradient_of_q_goes_through_the_latents_alone(estimator, power):
-    model = make_model(IWAE, num_samples=K, estimator=estimator)
+def test_the_gradient_of_q_goes_through_the_latents_alone(estimator, power, num_bounds, elbo_weight):
+    settings = {"num_bounds": num_bounds, "elbo_weight": elbo_weight}
+    model = make_model(IWAE, num_samples=K // num_bounds, estimator=estimator, **settings)
     found = gradients_at_evidence(model, images())
     for one, expected in zip(found, gradient_through_latents(model, images(), power)):
         np.testing.assert_allclose(one, expected, rtol=1e-6, atol=1e-8)

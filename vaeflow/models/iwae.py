@@ -1,4 +1,4 @@
-"""The importance weighted autoencoder."""
+"""The importance weighted autoencoder, with several bounds (MIWAE) or a part of the ELBO (CIWAE)."""
 
 import dataclasses
 import math
@@ -38,29 +38,47 @@ class IWAE(VAE):
       arXiv:1703.09194): the first without the score ∂ log q(z_k|x), whose mean is 0 for K = 1.
       For K > 1 it is biased. Where q is the exact posterior it is 0 without noise.
 
-    Outside of training one sample is drawn, and the term is the negative ELBO. An evaluation reports
-    the bound of K samples too, by which the best checkpoint is chosen. The KL has no part in the bound:
+    The larger K, the better the gradient of p(x|z), and the noisier that of q(z|x). Two settings trade
+    one for the other (Rainforth et al. 2018, arXiv:1802.04537, section 5), with every estimator:
+
+    - MIWAE: `num_bounds` M averages the bounds of M times K samples, 1/M Σ_m log 1/K Σ_k w_mk;
+    - CIWAE: `elbo_weight` β mixes them with the ELBO of the same samples,
+      β 1/(M K) Σ_mk log w_mk + (1 − β) L_K. Its term is `negative_elbo`.
+
+    Outside of training one sample is drawn, and the bound is the ELBO. An evaluation reports
+    the bound of all samples too, by which the best checkpoint is chosen. The KL has no part in the bound:
     `kl_weight` and `free_bits` are refused.
 
     Args:
-      num_samples: K.
+      num_samples: K, the number of samples of a bound.
       estimator: `"standard"`, `"dreg"` or `"stl"`. The last two need a posterior that knows the
         density of any value, and has no variables of its own beyond its evidence.
+      num_bounds: M.
+      elbo_weight: β, from 0 to 1.
       **kwargs: as for `VAE`.
 
     Raises:
       ValueError: `num_samples` is no positive integer, or a setting is out of range.
     """
 
-    def __init__(self, num_samples: int = 5, estimator: str = "standard", **kwargs: Any):
+    def __init__(
+        self,
+        num_samples: int = 5,
+        estimator: str = "standard",
+        num_bounds: int = 1,
+        elbo_weight: float = 0.0,
+        **kwargs: Any,
+    ):
         super().__init__(**kwargs)
         self.num_samples = validation.positive_integer("IWAE.num_samples", num_samples)
         self.estimator = validation.one_of("IWAE.estimator", estimator, ESTIMATORS)
+        self.num_bounds = validation.positive_integer("IWAE.num_bounds", num_bounds)
+        self.elbo_weight = validation.probability("IWAE.elbo_weight", elbo_weight)
         self.refuse_kl_settings("an IWAE has no KL term; its bound has a weight of 1")
 
     @property
     def num_training_samples(self) -> int:
-        return self.num_samples
+        return self.num_bounds * self.num_samples
 
     def forward_rows(
         self,
@@ -78,9 +96,9 @@ class IWAE(VAE):
             return super().forward_rows(rows, evidence, step, training, num_samples)
         constant = tf.nest.map_structure(tf.stop_gradient, evidence)
         if self.estimator == "dreg":
-            # A second factor w̃_k, for each path from q to the bound; they are called when all is known.
+            # A factor for each path from q to the objective; it is called when all is known.
             evidence = tf.nest.map_structure(
-                lambda value: _with_weighted_gradient(value, lambda: _normalized_weights(forward)), evidence
+                lambda value: _with_weighted_gradient(value, lambda: self._dreg_factors(forward)), evidence
             )
         forward = super().forward_rows(rows, evidence, step, training, num_samples)
         # Without the score: q's parameters act through z alone.
@@ -91,17 +109,20 @@ class IWAE(VAE):
         return forward
 
     def objective(self, forward: Forward, step: int | tf.Tensor) -> dict[str, Term]:
-        return {
-            "negative_iwae_bound": Term(-_bound(forward)),
+        terms = {
+            "negative_iwae_bound": Term(-self._bound(forward), 1.0 - self.elbo_weight),
             "reconstruction_loss": Term(forward.reconstruction_loss, 0.0),
             "kl": Term(forward.kl, 0.0),
-            **self.posterior.terms(forward.draw, step),
         }
+        if self.elbo_weight:
+            terms["negative_elbo"] = Term(-tf.reduce_mean(forward.log_weight, axis=1), self.elbo_weight)
+        return terms | self.posterior.terms(forward.draw, step)
 
     def evaluated(self, forward: Forward) -> dict[str, tf.Tensor]:
-        rows, evidence = batches.repeated((forward.batch, forward.evidence), self.num_samples)
-        weighted = self.forward_rows(rows, evidence, num_samples=self.num_samples)
-        return {"negative_iwae_bound": -_bound(weighted)}
+        count = self.num_training_samples
+        rows, evidence = batches.repeated((forward.batch, forward.evidence), count)
+        weighted = self.forward_rows(rows, evidence, num_samples=count)
+        return {"negative_iwae_bound": -self._bound(weighted)}
 
     def selection_score(self, results: dict[str, float]) -> float:
         return results["negative_iwae_bound"]
@@ -120,15 +141,34 @@ class IWAE(VAE):
             )
         return log_posterior
 
+    def _bound(self, forward):
+        """Returns 1/M Σ_m log 1/K Σ_k w_mk of each example, in nats, `[b]`."""
+        log_weights = self._by_bound(forward)
+        bounds = tf.reduce_logsumexp(log_weights, axis=1) - math.log(log_weights.shape[1])
+        return tf.reduce_mean(tf.reshape(bounds, (-1, self._num_bounds(forward))), axis=1)
 
-def _bound(forward):
-    """Returns log 1/K Σ_k w_k of each example, in nats, `[b]`."""
-    return tf.reduce_logsumexp(forward.log_weight, axis=1) - math.log(forward.num_samples)
+    def _dreg_factors(self, forward):
+        """Returns what the gradient of q is multiplied by, of each row, as constants, `[r]`.
 
+        That of log w_mk is ((1 − β) w̃_mk + β/K) / M, where w̃_mk = w_mk / Σ_j w_mj; it becomes
+        ((1 − β) w̃_mk² + β/K) / M.
+        """
+        log_weights = self._by_bound(forward)
+        weights: Any = tf.stop_gradient(tf.reshape(tf.nn.softmax(log_weights), [-1]))
+        if not self.elbo_weight:
+            return weights
+        of_bound = (1.0 - self.elbo_weight) * weights
+        of_elbo = self.elbo_weight / log_weights.shape[1]
+        return (of_bound * weights + of_elbo) / (of_bound + of_elbo)
 
-def _normalized_weights(forward):
-    """Returns w̃_k of each row, `[r]`, as constants."""
-    return tf.stop_gradient(tf.reshape(tf.nn.softmax(forward.log_weight), [-1]))
+    def _by_bound(self, forward) -> Any:
+        """Returns log w of the samples of each bound, `[b M, K]`."""
+        num_samples = forward.num_samples // self._num_bounds(forward)
+        return tf.reshape(forward.log_weight, (-1, num_samples))
+
+    def _num_bounds(self, forward):
+        """Returns M; 1 for a pass with another number of samples, which are those of one bound."""
+        return self.num_bounds if forward.num_samples == self.num_training_samples else 1
 
 
 def _with_weighted_gradient(value: tf.Tensor, weights: Callable[[], tf.Tensor]) -> tf.Tensor:
