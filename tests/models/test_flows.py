@@ -13,7 +13,7 @@ from vaeflow.analysis.examples import Examples
 from vaeflow.analysis.importance_sampling import ImportanceSampler
 from vaeflow.datasets import InMemorySplit
 from vaeflow.devices import cores
-from vaeflow.layers import FlowPrior, IAFPosterior
+from vaeflow.layers import FlowPrior, IAFPosterior, PlanarPosterior, SplinePosterior
 from vaeflow.models import VAE
 from vaeflow.training.replica_step import ReplicaStep
 from vaeflow.training.settings import TrainingSettings
@@ -30,6 +30,18 @@ def iaf_vae(num_latents=3, dtype=None):
 def flow_prior_vae(num_latents=3, dtype=None):
     prior = FlowPrior(2, (7,), dtype=dtype)
     return VAE(num_latents, prior=prior, dtype=dtype, **numpy_vae.blocks(dtype=dtype))
+
+
+def planar_vae():
+    return VAE(3, posterior=PlanarPosterior(num_flows=2), **numpy_vae.blocks())
+
+
+def spline_vae():
+    """With a posterior and a prior of splines."""
+    posterior = SplinePosterior(num_flows=2, hidden_units=(7,), num_bins=4)
+    return VAE(
+        3, posterior=posterior, prior=FlowPrior(2, (7,), coupling="spline", num_bins=4), **numpy_vae.blocks()
+    )
 
 
 FACTORIES = pytest.mark.parametrize("factory", [iaf_vae, flow_prior_vae])
@@ -149,6 +161,6 @@ def test_a_saved_model_comes_back(factory, tmp_path):
 @pytest.mark.families
 @pytest.mark.slow
 @pytest.mark.processes
-@FACTORIES
+@pytest.mark.parametrize("factory", [iaf_vae, flow_prior_vae, planar_vae, spline_vae])
 def test_the_whole_contract(factory):
     testing.check_model(factory, SHAPE)

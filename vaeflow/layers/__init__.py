@@ -28,6 +28,7 @@ from vaeflow.layers.likelihoods import (
 from vaeflow.layers.mixture_priors import MixturePrior, VampPrior
 from vaeflow.layers.patch_discriminator import PatchDiscriminator
 from vaeflow.layers.perceptual import PerceptualDistance
+from vaeflow.layers.planar_posterior import PlanarPosterior
 from vaeflow.layers.posteriors import DeterministicPosterior, GaussianPosterior, Posterior
 from vaeflow.layers.priors import Prior, StandardNormalPrior
 from vaeflow.layers.quantizers import (
@@ -40,6 +41,7 @@ from vaeflow.layers.quantizers import (
 )
 from vaeflow.layers.residual_maps import ResidualMapDecoder, ResidualMapEncoder
 from vaeflow.layers.resnet import ResNetDecoder, ResNetEncoder
+from vaeflow.layers.spline_posterior import SplinePosterior
 
 __all__ = [
     "FSQ",
@@ -79,6 +81,7 @@ __all__ = [
     "PatchDiscriminator",
     "PerceptualDistance",
     "PixelCNN",
+    "PlanarPosterior",
     "PoissonLikelihood",
     "Posterior",
     "Prior",
@@ -88,6 +91,7 @@ __all__ = [
     "ResidualMapDecoder",
     "ResidualMapEncoder",
     "ResidualQuantizer",
+    "SplinePosterior",
     "StandardNormalPrior",
     "StudentTLikelihood",
     "UniformCodes",
