@@ -33,7 +33,13 @@ NEEDED = {"num_classes": 3}
 
 
 # Whose own tests stand for them in the default suite, where these would take too long.
-FAMILIES = {"AutoencoderKL", "LadderVAE", "VQGAN", "VQVAE"}
+FAMILIES = {
+    "AutoencoderKL",
+    "LadderVAE",
+    "RAE",
+    "VQGAN",
+    "VQVAE",
+}
 
 # Those whose default blocks are large, or not for images of 8x7.
 BLOCKS = {
@@ -41,6 +47,9 @@ BLOCKS = {
     VQVAE: small_codes.blocks,
     AutoencoderKL: small_maps.blocks,
 }
+
+# How many rows an example has in training: one for each class, or image of a pair.
+NUM_ROWS = {"M2": 3, "AdaGVAE": 2}
 
 
 @pytest.fixture(
@@ -122,7 +131,7 @@ def test_a_vae_fits_and_resumes(check):
 
 
 @pytest.mark.families
-def test_parts_for_the_cores_give_the_gradients_of_the_whole_batch(small, monkeypatch):
+def test_parts_for_the_cores_give_the_gradients_of_the_whole_batch(kind, small, monkeypatch):
     keras.utils.set_random_seed(0)
     model = small(dtype="float64")
     if getattr(model, "num_examples", 0) is None:
@@ -137,7 +146,7 @@ def test_parts_for_the_cores_give_the_gradients_of_the_whole_batch(small, monkey
     monkeypatch.setattr(cores, "operations_at_a_time", lambda: 2)
     sizes = note_batch_sizes(model.encoder)
     cut = step.compute(stored_batches.StoredBatch(batch), 3)
-    assert sizes == [4, 4, 4]
+    assert sizes == [4 * NUM_ROWS.get(kind.__name__, 1)] * 3
     for one, other in zip(*map(tf.nest.flatten, (cut.gradients, whole.gradients)), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-8, atol=1e-11)
     assert cut.metrics.keys() == whole.metrics.keys()

@@ -2,6 +2,7 @@
 
 from vaeflow.layers.terms import Term, Update
 from vaeflow.models.annealed_vae import AnnealedVAE
+from vaeflow.models.autoencoder import Autoencoder
 from vaeflow.models.autoencoder_kl import AutoencoderKL
 from vaeflow.models.base import Model
 from vaeflow.models.beta_tc_vae import BetaTCVAE
@@ -16,6 +17,7 @@ from vaeflow.models.info_vae import InfoVAE
 from vaeflow.models.iwae import IWAE
 from vaeflow.models.ladder_vae import LadderVAE
 from vaeflow.models.latent_model import LatentModel
+from vaeflow.models.rae import RAE
 from vaeflow.models.tokenizer import Tokenizer
 from vaeflow.models.vae import VAE
 from vaeflow.models.vq_vae import VQVAE
@@ -25,11 +27,13 @@ from vaeflow.models.wae import WAE
 __all__ = [
     "DIPVAE",
     "IWAE",
+    "RAE",
     "VAE",
     "VQGAN",
     "VQVAE",
     "WAE",
     "AnnealedVAE",
+    "Autoencoder",
     "AutoencoderKL",
     "BetaTCVAE",
     "BetaVAE",

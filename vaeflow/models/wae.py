@@ -5,16 +5,14 @@ from typing import Any
 import tensorflow as tf
 
 from vaeflow import registry, schedules, validation
-from vaeflow.layers import DeterministicPosterior, Posterior
 from vaeflow.layers.terms import Term
 from vaeflow.models import minibatch_divergences
+from vaeflow.models.autoencoder import Autoencoder
 from vaeflow.models.forward import Forward
-from vaeflow.models.passes import Pass
-from vaeflow.models.vae import VAE
 
 
 @registry.model
-class WAE(VAE):
+class WAE(Autoencoder):
     """The WAE-MMD (Tolstikhin et al. 2018, arXiv:1711.01558, Alg. 2).
 
     Minimizes E[c(x, x̂)] + λ MMD(q(z), p(z)), where x̂ is the mean of p(x|z) and c the sum
@@ -37,6 +35,7 @@ class WAE(VAE):
     """
 
     couples_examples = True
+    without_kl = "a WAE has no KL; the MMD has the weight WAE.mmd_weight"
 
     def __init__(
         self,
@@ -50,34 +49,14 @@ class WAE(VAE):
         super().__init__(**kwargs)
         self.mmd_weight = validation.weight("WAE.mmd_weight", mmd_weight)
         self.kernel = validation.one_of("WAE.kernel", kernel, minibatch_divergences.KERNELS)
-        self.refuse_kl_settings("a WAE has no KL; the MMD has the weight WAE.mmd_weight")
-
-    def selection_score(self, results: dict[str, float]) -> float:
-        return results["reconstruction_loss"]
-
-    def default_posterior(self) -> Posterior:
-        if not self.deterministic:
-            return super().default_posterior()
-        return DeterministicPosterior(self.num_latents, dtype=self.variable_dtype)
-
-    def likelihood_of(self, latents: tf.Tensor, one_pass: Pass) -> Any:
-        # The mean of a Bernoulli would be rounded to 1 early in half precision, with no gradient left.
-        outputs = self.in_parts(self.decoder, latents, training=one_pass.training)
-        return self.likelihood.distribution(tf.cast(outputs, self.variable_dtype))
 
     def objective(self, forward: Forward, step: int | tf.Tensor) -> dict[str, Term]:
-        images, reconstruction = forward.images, forward.reconstruction.mean
-        cost = tf.reduce_sum(tf.math.squared_difference(images, reconstruction), axis=[1, 2, 3])
         mmd = minibatch_divergences.mmd(
             self.gather(forward.latents),
             self.prior_samples(forward),
             self.positions(forward.num_examples),
             self.kernel,
         )
-        terms = {
-            "reconstruction_loss": Term(cost),
-            "mmd": Term(mmd, schedules.value_at(self.mmd_weight, step)),
+        return super().objective(forward, step) | {
+            "mmd": Term(mmd, schedules.value_at(self.mmd_weight, step))
         }
-        if forward.has_kl:
-            terms["kl"] = Term(forward.kl, 0.0)
-        return terms
