@@ -229,10 +229,19 @@ def check(optimizer: keras.optimizers.Optimizer) -> None:
       ValueError: one of them would make the training meaningless, e.g. a negative learning rate.
     """
     validation.check_attributes(optimizer)
-    rate: Any = optimizer._learning_rate  # noqa: SLF001 -- the public one is the schedule's value
-    is_schedule = isinstance(rate, keras.optimizers.schedules.LearningRateSchedule)
+    rate = _learning_rate(optimizer)
     name = f"{type(optimizer).__name__}.learning_rate"
-    validation.weight(name, rate if is_schedule else float(np.asarray(keras.ops.convert_to_numpy(rate))))
+    number = rate if is_scheduled(optimizer) else float(np.asarray(keras.ops.convert_to_numpy(rate)))
+    validation.weight(name, number)
+
+
+def is_scheduled(optimizer: keras.optimizers.Optimizer) -> bool:
+    """Whether a schedule decides on the learning rate of an optimizer."""
+    return isinstance(_learning_rate(optimizer), keras.optimizers.schedules.LearningRateSchedule)
+
+
+def _learning_rate(optimizer) -> Any:
+    return optimizer._learning_rate  # noqa: SLF001 -- the public one is the schedule's value
 
 
 def build_for_reduced_gradients(

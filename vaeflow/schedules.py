@@ -83,12 +83,12 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
         return {"start": self.start, "end": self.end, "num_steps": self.num_steps}
 
 
-def follow_run(owners: Iterable[Any], num_steps: int) -> None:
+def follow_run(owners: Iterable[Any], num_steps: int | None) -> None:
     """Gives the length of a run to the schedules that have none of their own.
 
     Args:
       owners: layers and optimizers, in whose attributes the schedules are.
-      num_steps: the number of steps of the run.
+      num_steps: the number of steps of the run; None if it is not known yet.
     """
     for owner in owners:
         for value in vars(owner).values():

@@ -137,7 +137,8 @@ def restore(workdir, checkpoint="best", strategy=strategies.mirrored):
     made_strategy = making.make("strategy", strategy, tf.distribute.Strategy)
     with config.values_checked(), making.precision(given["precision"]), made_strategy.scope():
         model: Any = making.make("train.model", given["model"], Model)
-        making.follow_run(model, None, given["num_steps"])
+        # At the end of time, where a model in use is, any length will do.
+        making.follow_run(model, None, given["num_steps"] or max(1, step))
         model.build((None, *image_shape))
         # For the averages, which frozen weights have none of.
         frozen = validation.texts("train.frozen", given["frozen"])

@@ -182,6 +182,24 @@ def test_signals_and_losses(undisturbed):
     assert shas[0] == shas[1]
 
 
+@pytest.mark.long
+def test_two_workers_end_early_at_one_step_though_each_measures_another_value(job):
+    """Each has a rate of its own: did each decide by it, one would wait for the other for ever."""
+    settings = [
+        "train.callbacks = [@EarlyStopping(), @Checkpoints()]",
+        "EarlyStopping.monitor = 'examples_per_second'",
+        "EarlyStopping.mode = 'max'",
+        "EarlyStopping.patience = 2",
+        "EarlyStopping.restore_best_weights = True",
+    ]
+    workers = job.start("early", *(f"--gin_param={setting}" for setting in settings))
+    chief, other = [worker.finish() for worker in workers]
+    assert (chief.code, other.code) == (0, 0), (chief, other)
+    result = job.result("early")
+    assert result["ended_by"].startswith("EarlyStopping: examples_per_second has not improved in 2 ")
+    assert result["step"] == result.get("restored_step", 0) + 10
+
+
 def expect_refusal_of_another_job(job, name):
     """Where it writes before it holds the lock, the first job loses a worker that was "restarted"."""
     chief, other = job.start(name, STREAMED, "--gin_param=train.start_seconds = 3", pause_seconds=0.1)

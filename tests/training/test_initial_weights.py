@@ -9,7 +9,7 @@ import pytest
 from tests.fixtures import tiny_runs
 from vaeflow.callbacks import Checkpoints
 from vaeflow.errors import ConfigurationError
-from vaeflow.models.weight_names import named_weights
+from vaeflow.models.weight_names import named_weights, names_in_checkpoints
 from vaeflow.runs.checkpoints import CheckpointStore
 from vaeflow.runs.digest import weights_sha256
 from vaeflow.training import initial_weights
@@ -20,12 +20,16 @@ def values(trainer):
     return {name: variable.numpy() for name, variable in named_weights(trainer.model).items()}
 
 
+def store_of(folder, trainer):
+    folder.mkdir(exist_ok=True)
+    averages = trainer.settings.ema_decay is not None
+    return CheckpointStore(folder / "checkpoints", weights=names_in_checkpoints(trainer.model, averages))
+
+
 def saved(folder, step=20, **settings):
     """Saves a new trainer of the tiny model as the checkpoint of a run; returns it."""
     trainer = tiny_runs.trainer(seed=7, **settings)
-    folder.mkdir(exist_ok=True)
-    store = CheckpointStore(folder / "checkpoints", weights=trainer.weight_names())
-    store.save(trainer.checkpoint(), step)
+    store_of(folder, trainer).save(trainer.checkpoint(), step)
     return trainer
 
 
@@ -49,7 +53,7 @@ def test_all_weights_are_taken_and_the_average_begins_with_them(tmp_path):
 def test_of_a_run_with_averages_these_are_taken(tmp_path):
     source = saved(tmp_path, ema_decay=0.9)
     source.model.encoder.blocks[1].kernel.assign_add(np.ones((64, 8), np.float32))  # The average stays.
-    CheckpointStore(tmp_path / "checkpoints", weights=source.weight_names()).save(source.checkpoint(), 30)
+    store_of(tmp_path, source).save(source.checkpoint(), 30)
     trainer = tiny_runs.trainer()
     assert start(trainer, tmp_path).averaged
     name = "encoder/blocks/1/kernel"

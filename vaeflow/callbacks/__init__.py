@@ -2,11 +2,24 @@
 
 from vaeflow.callbacks.base import Callback, RunContext
 from vaeflow.callbacks.checkpoints import Checkpoints
+from vaeflow.callbacks.early_stopping import EarlyStopping
 from vaeflow.callbacks.evaluation import Evaluation
 from vaeflow.callbacks.images import Images
 from vaeflow.callbacks.progress import Progress
+from vaeflow.callbacks.reduce_lr_on_plateau import ReduceLROnPlateau
 from vaeflow.callbacks.summaries import Summaries
 
 Run = RunContext  # Its name in plug-ins written before it was renamed.
 
-__all__ = ["Callback", "Checkpoints", "Evaluation", "Images", "Progress", "Run", "RunContext", "Summaries"]
+__all__ = [
+    "Callback",
+    "Checkpoints",
+    "EarlyStopping",
+    "Evaluation",
+    "Images",
+    "Progress",
+    "ReduceLROnPlateau",
+    "Run",
+    "RunContext",
+    "Summaries",
+]

@@ -18,6 +18,7 @@ from vaeflow.datasets.base import Split
 from vaeflow.runs import files
 from vaeflow.runs.checkpoints import CheckpointStore
 from vaeflow.runs.signals import StopRequest
+from vaeflow.runs.time_limit import TimeLimit
 from vaeflow.runs.workdir import WorkDir
 
 if TYPE_CHECKING:
@@ -42,6 +43,12 @@ class RunContext:
       evaluated: its name: `"validation"` if there is such a split, else `"evaluation"`.
       metrics: the newest value of every metric that was reported so far, with `step`,
         `examples_seen` and `wall_seconds` (of training, over all resumptions).
+      states: the states of callbacks in the checkpoint from which the run resumes; see `Callback.state`.
+      time_limit: the `TimeLimit` of this start; None if it has all the time.
+      ended_by: why a callback has ended the run before `num_steps`, or None; see `finish`.
+      restored_step: the step whose weights the run ends with; None for those of its last.
+      save_requested: whether the state is saved after this loop whatever `Checkpoints` says; see
+        `keep_checkpoint`.
     """
 
     trainer: Trainer
@@ -56,11 +63,36 @@ class RunContext:
     facts: dict[str, str]
     evaluated: str = "evaluation"
     metrics: dict[str, float] = dataclasses.field(default_factory=dict)
+    states: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
+    time_limit: TimeLimit | None = None
+    ended_by: str | None = None
+    restored_step: int | None = None
+    save_requested: bool = False
 
     @property
     def step(self) -> int:
         """The number of steps trained so far."""
         return self.trainer.step
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether nothing is left to do, or a callback has ended the run."""
+        # Totals without a step to come: the run was ended in what follows its last step.
+        is_at_end = self.step >= self.num_steps and not self.trainer.totals.num_steps
+        return is_at_end or self.ended_by is not None
+
+    def finish(self, reason: str) -> None:
+        """Ends the run after the current loop, as its last step would: with its result and exit code 0.
+
+        Args:
+          reason: for the last line and for `result.json`, e.g. `"EarlyStopping: no better …"`.
+        """
+        self.ended_by = self.ended_by or reason
+
+    def keep_checkpoint(self, owner: str) -> None:
+        """Saves the state after this loop, and keeps that checkpoint until `owner` asks for a newer one."""
+        self.checkpoints.held[owner] = self.step
+        self.save_requested = True
 
     def stop(self, reason: str) -> None:
         """Ends the run after the current loop, with its state saved and exit code 42.
@@ -111,6 +143,9 @@ class Callback:
     the other methods, with their effects, run on the chief only, unless `on_every_worker` is True.
 
     Attributes:
+      state: what a resumed run must know again: plain JSON, a dict that is empty when a run begins. Each
+        checkpoint keeps it in its record, and `on_train_begin` finds it as it was. List a callback with a
+        state before `Checkpoints`.
       on_every_worker: True if every worker calls all methods.
       takes_long: True if it may take long; a run with `Checkpoints` then saves its state before
         the callbacks act.
@@ -128,6 +163,7 @@ class Callback:
         if every_steps is not None:
             validation.positive_count(f"{type(self).__name__}.every_steps", every_steps)
         self.every_steps = every_steps
+        self.state: dict[str, Any] = {}
 
     def is_due(self, run: RunContext) -> bool:
         """Whether this callback acts after the loop that just ended."""

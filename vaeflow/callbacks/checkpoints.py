@@ -1,11 +1,8 @@
 """Saves checkpoints."""
 
-import difflib
-
-from absl import logging
-
 from vaeflow import registry, validation
 from vaeflow.callbacks.base import Callback, RunContext
+from vaeflow.callbacks.monitored import warn_of_a_typo
 
 
 @registry.callback
@@ -33,20 +30,6 @@ class Checkpoints(Callback):
         self._warned = False
 
     def on_log(self, run: RunContext, metrics: dict[str, float]) -> None:
-        self._warn_of_a_typo(run.metrics)
+        setting = "Checkpoints.best_metric"
+        self._warned = self._warned or warn_of_a_typo(setting, self.best_metric, run.metrics)
         run.checkpoints.save(run.trainer.checkpoint(), run.step, metrics)
-
-    def _warn_of_a_typo(self, known: dict[str, float]) -> None:
-        # Not an error: another callback may measure it, less often than this one saves.
-        if self._warned or self.best_metric in known:
-            return
-        kind = self.best_metric.rpartition("/")[0] + "/"
-        measured = [name for name in known if name.startswith(kind)]
-        near = difflib.get_close_matches(self.best_metric, known, n=1, cutoff=0.8)
-        if measured or near:
-            self._warned = True
-            logging.warning(
-                "`Checkpoints.best_metric` is %r, which nothing has measured yet, unlike %s",
-                self.best_metric,
-                ", ".join(near or measured[:5]),
-            )

@@ -57,11 +57,13 @@ class Progress(Callback):
         if not run.metrics:
             return
         seconds, examples = run.metrics["wall_seconds"], run.metrics["examples_seen"]
-        end = "finished" if run.step >= run.num_steps else "stopped"
+        end = "finished" if run.is_finished else "stopped"
         parts = [f"{end} at step {run.step:,}", f"epoch {_epochs(run)}", f"{_duration(seconds)} in all"]
         if seconds > 0:
             parts.append(f"{examples / seconds:,.0f} images/s")
         self._line.print_parts([*parts, *_evaluated(run, run.metrics)])
+        if run.ended_by is not None:
+            self._line.print(run.ended_by)
 
 
 def _epochs(run: RunContext) -> str:

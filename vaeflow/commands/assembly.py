@@ -12,11 +12,13 @@ from vaeflow.callbacks import RunContext
 from vaeflow.datasets import Dataset, Split, pipeline
 from vaeflow.models import frozen_blocks
 from vaeflow.models.base import Model
+from vaeflow.models.weight_names import names_in_checkpoints
 from vaeflow.runs import failures
 from vaeflow.runs.checkpoints import CheckpointStore
 from vaeflow.runs.digest import weights_sha256
 from vaeflow.runs.signals import StopRequest
 from vaeflow.runs.workdir import WorkDir
+from vaeflow.training import making
 from vaeflow.training.settings import RunSettings, TrainingSettings
 from vaeflow.training.trainer import Trainer
 
@@ -76,7 +78,7 @@ def make_context(
     configuration: str,
     num_workers: int = 1,
 ) -> RunContext:
-    """Makes the trainer and the evaluator of a run, at step 0.
+    """Makes the trainer and the evaluator of a run, at step 0; its schedules learn the length of the run.
 
     Args:
       parts: the `Parts`.
@@ -91,6 +93,8 @@ def make_context(
       ConfigurationError: the parts do not fit together.
     """
     plan, training = settings
+    num_steps = plan.steps_for(data.train.num_examples, training.batch_size)
+    making.follow_run(parts.model, parts.optimizer, num_steps)
     with config.values_checked(), failures.weights_checked():
         trainer = Trainer(parts.model, parts.optimizer, data.train, training, parts.strategy)
     examples = Examples(parts.model, data.evaluation, parts.strategy, training.batch_size, training.seed)
@@ -105,10 +109,10 @@ def make_context(
             image_shape=data.train.shape,
             frozen_files=frozen_blocks.files(parts.model),
             log_digest=lambda: workdir.log_digest,
-            weights=trainer.weight_names(),
+            weights=names_in_checkpoints(parts.model, training.ema_decay is not None),
         ),
         stop_request=stop_request,
-        num_steps=plan.num_steps,
+        num_steps=num_steps,
         configuration=configuration,
         source=data.source,
         facts=_facts(data, trainer, num_workers),

@@ -3,6 +3,7 @@
 import contextlib
 import math
 import shlex
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -21,9 +22,10 @@ from vaeflow.runs.escaping import printable
 from vaeflow.runs.finite import first_not_finite
 from vaeflow.runs.initial_weights import from_record
 from vaeflow.runs.signals import StopRequest
+from vaeflow.runs.time_limit import TimeLimit
 from vaeflow.runs.watchdog import Watchdog
 from vaeflow.runs.workdir import WorkDir
-from vaeflow.training import initial_weights, making, run_loop
+from vaeflow.training import initial_weights, run_loop
 from vaeflow.training.settings import RunSettings, TrainingSettings
 
 
@@ -73,6 +75,7 @@ def run(
       TrainingDiverged: the loss or gradient is not finite.
       Preempted: a signal asked to stop, and the state is saved.
     """
+    started = time.monotonic()
     plan, training = settings
     workdir = WorkDir(folder.path, writable=workers is None or workers.is_chief)
     source = type(dataset).__name__
@@ -88,7 +91,6 @@ def run(
         cores.divide(training.batch_size // (1 if workers is None else workers.size), training.compile_mode)
         with config.values_checked(), failures.weights_checked():
             parts = make_parts()
-            making.follow_run(parts.model, parts.optimizer, plan.num_steps)
 
         stop_request = stack.enter_context(StopRequest().listening())
         begun = _has_begun(workdir)
@@ -97,10 +99,10 @@ def run(
             origin = initial_weights.find(plan.initial_weights)
         if begun:
             workdir.check_configuration(folder.configuration, folder.allow_change)
-        if (result := workdir.result()) and result["step"] >= plan.num_steps:
-            finished = f"this run is finished: {workdir.path}/result.json is of step {result['step']}"
-            print(printable(finished))
-            return result
+        result = workdir.result()
+        is_same = workdir.has_configuration(folder.configuration)
+        if result is not None and _is_finished(result, plan.num_steps, is_same):
+            return _said_finished(workdir, result)
 
         watchdog.progress(f"reading {source}")
         data = assembly.read_data(dataset)
@@ -111,18 +113,14 @@ def run(
         context = assembly.make_context(
             parts, data, settings, workdir, stop_request, folder.configuration, num_workers
         )
+        if result is not None and _is_finished(result, context.num_steps, is_same):
+            return _said_finished(workdir, result)
+        if plan.max_seconds is not None:
+            context.time_limit = TimeLimit(plan.max_seconds, started)
         _resume(context)
         if origin is not None:
             context.checkpoints.initial_weights = initial_weights.start(context.trainer, origin, plan)
-        taken = _checked_initial_weights(context)
-        described = {
-            **context.facts,
-            "placement": assembly.placement(context, num_workers),
-            "resumed_at": context.step,
-            "plugins": list(folder.plugins),
-            "code_sha256": provenance.code_digests(folder.plugins),
-            "initial_weights": None if taken is None else taken.to_json(),
-        }
+        described = _described(context, folder, num_workers)
         workdir.write_provenance(folder.configuration, folder.operative_text(), described)
         if workdir.writable:
             data_record.write(workdir.path, fingerprints)
@@ -150,6 +148,25 @@ def _has_begun(workdir):
     return bool(CheckpointStore(workdir.checkpoints).steps()) or (workdir.path / "result.json").exists()
 
 
+def _is_finished(result, num_steps, is_same):
+    """Whether a run with a result has nothing to do.
+
+    Args:
+      result: the content of its `result.json`.
+      num_steps: the number of steps to train; None if only the data will say.
+      is_same: whether the folder's configuration is the one that is asked for: with another, a run that a
+        callback has ended may go on.
+    """
+    ended_early = is_same and "ended_by" in result
+    return ended_early or (num_steps is not None and result["step"] >= num_steps)
+
+
+def _said_finished(workdir, result):
+    """Says that a run is finished; returns its result."""
+    print(printable(f"this run is finished: {workdir.path}/result.json is of step {result['step']}"))
+    return result
+
+
 def _resume(run):
     """Restores the newest intact checkpoint, if there is one."""
     record = run.checkpoints.restore(run.trainer.checkpoint())
@@ -160,6 +177,7 @@ def _resume(run):
         run.workdir.start_metrics(0)
         return
     run.checkpoints.initial_weights = from_record(record)
+    run.states = record.get("callbacks", {})
     run.trainer.resume_at(record["step"], record["totals"])
     run.facts["resumed"] = f"at step {record['step']}"
     # The line of a loop whose totals were saved is still to be written, or is written again.
@@ -180,13 +198,20 @@ def _check_agreement(run, step):
         _check_same_on_workers(run, each.sha256, each.file)
 
 
-def _checked_initial_weights(run):
-    """Returns the `InitialWeights` of a run, if there are any, and adds them to its header."""
+def _described(run, folder, num_workers):
+    """Returns what `environment.json` says of a run; adds what it started from to its header."""
     taken = run.checkpoints.initial_weights
     if taken is not None:
         _check_same_on_workers(run, taken.weights_sha256, f"weights of {taken.run}")
         run.facts["initial weights"] = initial_weights.described(taken)
-    return taken
+    return {
+        **run.facts,
+        "placement": assembly.placement(run, num_workers),
+        "resumed_at": run.step,
+        "plugins": list(folder.plugins),
+        "code_sha256": provenance.code_digests(folder.plugins),
+        "initial_weights": None if taken is None else taken.to_json(),
+    }
 
 
 def _check_same_on_workers(run, sha256, what):
@@ -202,6 +227,10 @@ def _check_same_on_workers(run, sha256, what):
 def _finish(run):
     """Writes `result.json` and prints where everything is."""
     model = run.trainer.model
+    early = {} if run.ended_by is None else {"ended_by": run.ended_by}
+    if run.restored_step is not None:
+        run.metrics.update(_restored(run))
+        early["restored_step"] = run.restored_step
     weights = frozen_blocks.without(model, model.weights)
     if bad := first_not_finite((weight.path, weight.numpy()) for weight in weights):
         raise TrainingDiverged(
@@ -213,14 +242,28 @@ def _finish(run):
         "step": run.step,
         "num_replicas": run.trainer.strategy.num_replicas_in_sync,
         "weights_sha256": assembly.weights_digest(model),
+        **early,
     }
     if not run.workdir.writable:
         return result
     run.workdir.write_json("result.json", result)
     lines = [f"checkpoints  {run.workdir.checkpoints}"]
+    if run.restored_step is not None:
+        lines.append(f"weights      those of step {run.restored_step:,}")
     if run.workdir.images.exists():
         lines.append(f"images       {run.workdir.images}")
     lines.append(f"result       {run.workdir.path / 'result.json'}")
     lines.append(f"to see it    tensorboard --logdir {shlex.quote(str(run.workdir.path.parent))}")
     print(printable("\n".join(lines)))
     return result
+
+
+def _restored(run):
+    """Gives the model the weights of `run.restored_step`; returns the metrics of that step."""
+    store, step, model = run.checkpoints, run.restored_step, run.trainer.model
+    # Until the first worker has saved all.
+    replicas.mean_over_workers(run.trainer.strategy, 0)
+    variables = frozen_blocks.without(model, model.variables)
+    for variable, value in zip(variables, store.read_weights(step)["model"], strict=True):
+        variable.assign(value)
+    return store.record(step)["metrics"]

@@ -176,12 +176,17 @@ def _training(run: Trained, configuration: str) -> dict[str, Any]:
     optimizer = getattr(run.settings["optimizer"], "__name__", str(run.settings["optimizer"]))
     bound = re.findall(rf"^{re.escape(optimizer)}\.(\w+) = (.+)$", configuration, re.MULTILINE)
     return {
-        "steps": f"{run.step:,} of {run.settings['num_steps']:,}",
+        "steps": f"{run.step:,} of {_length(run.settings)}",
         "batch size": f"{run.batch_size} (global)",
         "optimizer": optimizer + "".join(f", {name} {markdown(value)}" for name, value in bound),
         "seed": run.seed,
         "precision": run.settings["precision"],
     }
+
+
+def _length(settings: Mapping[str, Any]) -> str:
+    epochs, steps = settings["num_epochs"], settings["num_steps"]
+    return f"{steps:,}" if epochs is None else f"those of {epochs:,} epochs"
 
 
 def _evaluation(run: Trained, evaluation: Mapping[str, Any]) -> str:

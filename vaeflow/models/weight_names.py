@@ -40,6 +40,19 @@ def named_weights(model: Model) -> dict[str, keras.Variable]:
     return found
 
 
+def names_in_checkpoints(model: Model, averages: bool) -> dict[str, list[str]]:
+    """Names the variables of the lists `model` and `averages` in the checkpoints of a model, in order.
+
+    Args:
+      model: a built model.
+      averages: whether the run keeps a moving average of the weights.
+    """
+    named = named_weights(model)
+    names = {id(variable): name for name, variable in named.items()}
+    averaged = model.averaged_variables() if averages else []
+    return {"model": list(named), "averages": [names[id(variable)] for variable in averaged]}
+
+
 def matching(names: Iterable[str], patterns: Sequence[str], setting: str) -> set[str]:
     """Chooses names by patterns.
 

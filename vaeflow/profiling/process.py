@@ -48,12 +48,12 @@ def make_trainer(values):
       EnvironmentFailure: the data cannot be read.
     """
     with config.values_checked():
-        _, settings = making.checked(values)
+        plan, settings = making.checked(values)
         cores.divide(settings.batch_size, settings.compile_mode)
         factories = (values[name] for name in ("strategy", "model", "optimizer"))
         strategy, model, optimizer = making.make_all(settings.seed, values["precision"], *factories)
-        making.follow_run(model, optimizer, values["num_steps"])
     split = pipeline.read_split(values["dataset"], "train", augmented=True)
+    making.follow_run(model, optimizer, plan.steps_for(split.num_examples, settings.batch_size))
     with config.values_checked():
         return Trainer(model, optimizer, split, settings, strategy)
 

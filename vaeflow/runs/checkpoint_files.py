@@ -37,6 +37,7 @@ _OPTIONAL = {
     "best_metric": json_files.TEXT,
     "frozen_files": frozen_files.RECORDED,
     "log": metrics_log.RECORDED,
+    "callbacks": json_files.OBJECT_BY_NAME,
     "weights": json_files.Kind("an object of lists of names", lambda value: _are_names(value)),
     "initial_weights": initial_weights.RECORDED,
 }

@@ -52,6 +52,8 @@ class CheckpointStore:
         runs can start from some of them.
 
     Attributes:
+      held: checkpoints that are kept besides: who needs one -> its step.
+      states: returns the states of the run's callbacks, recorded with each checkpoint.
       initial_weights: the `InitialWeights` that the run started from, recorded with each checkpoint; None
         if it started from none.
     """
@@ -69,6 +71,8 @@ class CheckpointStore:
         self.folder = pathlib.Path(folder)
         self.image_shape = image_shape
         self.frozen_files = frozen_files
+        self.held: dict[str, int] = {}
+        self.states: Callable[[], dict[str, Any]] = dict
         self.initial_weights: InitialWeights | None = None
         self._weights = weights or {}
         self._log_digest = log_digest
@@ -285,6 +289,7 @@ class CheckpointStore:
             "initial_weights": None if self.initial_weights is None else self.initial_weights.to_json(),
             "best_metric": self.best_metric,
             "metrics": metrics,
+            "callbacks": self.states(),
             "totals": totals.to_json(),
             "log": None if self._log_digest is None else self._log_digest().to_json(),
         }
@@ -292,7 +297,7 @@ class CheckpointStore:
 
     def _prune(self, saved: int) -> None:
         # Damaged checkpoints of later steps must not displace the one just saved.
-        kept = {*self.steps()[-self._keep :], self.best_step(), saved}
+        kept = {*self.steps()[-self._keep :], self.best_step(), saved, *self.held.values()}
         for step in self.steps():
             if step not in kept:
                 try:

@@ -156,6 +156,13 @@ class WorkDir:
                 + "\nchoose another folder with `--workdir`, or resume with `--allow_config_change`"
             )
 
+    def has_configuration(self, text: str) -> bool:
+        """Whether the folder was made with this configuration; False if it cannot be read."""
+        try:
+            return reading.read_text(self.path / "config.gin") == text
+        except (OSError, ValueError):
+            return False
+
     def write_provenance(
         self, configuration: str, operative_configuration: str, facts: Mapping[str, Any]
     ) -> None:

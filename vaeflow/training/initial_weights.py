@@ -130,19 +130,15 @@ def _named(
 
 def _names_of_equal_model(source, arrays, trainer):
     """Returns the names for a checkpoint of an older version, which has none, if it is of an equal model."""
-    own = weight_names.named_weights(trainer.model)
-    names = {id(variable): name for name, variable in own.items()}
-    averaged = [names[id(variable)] for variable in trainer.model.averaged_variables()]
-    shapes = [tuple(variable.shape) for variable in own.values()]
-    if [value.shape for value in arrays["model"]] != shapes or len(arrays["averages"]) not in (
-        0,
-        len(averaged),
-    ):
+    names = weight_names.names_in_checkpoints(trainer.model, bool(arrays["averages"]))
+    shapes = [tuple(variable.shape) for variable in weight_names.named_weights(trainer.model).values()]
+    is_equal = [value.shape for value in arrays["model"]] == shapes
+    if not is_equal or len(arrays["averages"]) != len(names["averages"]):
         raise ConfigurationError(
             f"an older version wrote {source.described}, without the names of its weights, so only the same "
             "model can start from it; resume that run for a step first, which names them"
         )
-    return {"model": list(own), "averages": averaged if arrays["averages"] else []}
+    return names
 
 
 def _wanted(found, own, plan):

@@ -75,13 +75,13 @@ def check_factories(strategy: Any, model: Any, optimizer: Any) -> None:
     check_factory("train.optimizer", optimizer, keras.optimizers.Optimizer)
 
 
-def follow_run(model: Model, optimizer: keras.optimizers.Optimizer | None, num_steps: int) -> None:
+def follow_run(model: Model, optimizer: keras.optimizers.Optimizer | None, num_steps: int | None) -> None:
     """Gives the length of the run to the schedules of its model and optimizers that have none of their own.
 
     Args:
       model: built or not.
       optimizer: of the model's own group; None for a model that is not trained.
-      num_steps: the number of steps of the run.
+      num_steps: the number of steps of the run; None if only the data will say.
     """
     layers = model.all_layers()
     values = [value for layer in layers for value in vars(layer).values()]

@@ -90,8 +90,8 @@ class ReplicaStep:
         self._block_parts = 1
         self._compiled_pass = None
         self.updated_variables: list[keras.Variable] = []
-        frozen = weight_names.chosen_variables(model, settings.frozen, "train.frozen")
-        self._frozen = {id(variable) for variable in frozen}
+        chosen = weight_names.chosen_variables(model, settings.frozen, "train.frozen")
+        self._frozen = {id(variable) for variable in chosen}
 
     def probe(self, batch: Mapping[str, tf.Tensor]) -> Probe:
         """Runs the objective once, so that a faulty block is found before training starts.

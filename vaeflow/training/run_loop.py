@@ -1,14 +1,22 @@
 """The outer loop of a run: train for a while, measure, log, save, and again."""
 
+import contextlib
+import functools
 import time
 from collections.abc import Sequence
 
-from vaeflow.callbacks import Callback, Checkpoints, RunContext
+from vaeflow.callbacks import Callback, Checkpoints, RunContext, states
 from vaeflow.devices import replicas
 from vaeflow.errors import Preempted, user_code
+from vaeflow.runs.time_limit import SAVE
 from vaeflow.runs.watchdog import Watchdog
 from vaeflow.training.pace import Pace
 from vaeflow.training.trainer import Trainer
+
+# Kinds of work, for the time limit.
+_PART = "part of a loop"
+_SHORT_WORK = "what follows a loop"
+_LONG_WORK = "what follows a loop and takes long"
 
 
 def train_to_end(run: RunContext, callbacks: Sequence[Callback], watchdog: Watchdog) -> None:
@@ -20,47 +28,70 @@ def train_to_end(run: RunContext, callbacks: Sequence[Callback], watchdog: Watch
       watchdog: a `Watchdog`, which hears of each part of a loop.
 
     Raises:
-      Preempted: a signal asked to stop, and the state is saved.
+      Preempted: a signal, a callback or the time limit asked to stop, and the state is saved.
       TrainingDiverged: the loss or gradient is not finite.
       EnvironmentFailure: the disk or the data failed.
     """
-    trainer = run.trainer
     acting = [each for each in callbacks if run.workdir.writable or each.on_every_worker]
+    states.give(callbacks, run.states)
+    run.checkpoints.states = functools.partial(states.collected, callbacks)
     for callback in acting:
         _call(callback, "on_train_begin", run)
+    states.collected(callbacks)  # Refuses early what no checkpoint could hold.
+    _train_loops(run, callbacks, acting, watchdog)
+    for callback in acting:
+        _call(callback, "on_train_end", run)
+    if not run.is_finished:
+        asked_by = run.stop_request.name or "a signal to another worker"
+        raise Preempted(f"{asked_by} at step {run.step}: the state is saved; run the same command to go on")
+
+
+def _train_loops(run, callbacks, acting, watchdog):
+    """Trains, with what the callbacks do after each loop, until the end or until something asks to stop."""
+    trainer = run.trainer
     begun = time.monotonic() - run.metrics.get("wall_seconds", 0.0) - trainer.totals.seconds
     pace = Pace(trainer.strategy)
-    # Totals without a step to come: the run was ended in what follows its last step.
-    while trainer.step < run.num_steps or trainer.totals.num_steps:
+    _agree_on_end(run)
+    while not run.is_finished:
         if not _train_to(next_stop(trainer, run.num_steps, callbacks), run, pace, watchdog):
             break
         metrics = _metrics(trainer, trainer.totals)
         due = [callback for callback in callbacks if _call(callback, "is_due", run)]
+        work = _LONG_WORK if any(callback.takes_long for callback in due) else _SHORT_WORK
+        if _is_out_of_time(run, work):  # A resumed run makes up for what follows the loop.
+            _save(run, metrics)
+            break
         _save_before_long_work(run, callbacks, due, metrics)
         trainer.take_totals()
-        for callback in due:
-            watchdog.progress(f"{type(callback).__name__} after step {trainer.step}")
-            metrics |= measured(callback, run)
-        progress = {
-            "step": trainer.step,
-            "examples_seen": trainer.step * trainer.settings.batch_size,
-            "wall_seconds": round(time.monotonic() - begun, 3),
-        }
-        run.metrics.update(progress | metrics)
-        run.workdir.append_metrics(progress | metrics)
-        for callback in acting:
-            if callback in due:
-                watchdog.progress(f"{type(callback).__name__} after step {trainer.step}")
-                _call(callback, "on_log", run, metrics)
+        with _timed(run, work):
+            _follow_loop(run, due, acting, metrics, begun, watchdog)
+        _agree_on_end(run)
+        if run.ended_by is not None or run.save_requested:
+            _save_besides(run, callbacks, due, metrics)
+        if not run.is_finished and _is_out_of_time(run, _PART):
+            _save(run, metrics)
+            break
         if _save_if_asked_to_stop(run, metrics):
             break
+
+
+def _follow_loop(run, due, acting, metrics, begun, watchdog):
+    """Lets the callbacks measure, writes the line of the log, and lets them act; adds to `metrics`."""
+    trainer = run.trainer
+    for callback in due:
+        watchdog.progress(f"{type(callback).__name__} after step {trainer.step}")
+        metrics |= measured(callback, run)
+    progress = {
+        "step": trainer.step,
+        "examples_seen": trainer.step * trainer.settings.batch_size,
+        "wall_seconds": round(time.monotonic() - begun, 3),
+    }
+    run.metrics.update(progress | metrics)
+    run.workdir.append_metrics(progress | metrics)
     for callback in acting:
-        _call(callback, "on_train_end", run)
-    if trainer.step < run.num_steps:
-        asked_by = run.stop_request.name or "a signal to another worker"
-        raise Preempted(
-            f"{asked_by} at step {trainer.step}: the state is saved; run the same command to go on"
-        )
+        if callback in due:
+            watchdog.progress(f"{type(callback).__name__} after step {trainer.step}")
+            _call(callback, "on_log", run, metrics)
 
 
 def next_stop(trainer: Trainer, num_steps: int, callbacks: Sequence[Callback]) -> int:
@@ -104,8 +135,12 @@ def _train_to(stop, run, pace, watchdog):
     while trainer.step < stop:
         num_steps = pace.next_part(stop - trainer.step)
         watchdog.progress(f"steps {trainer.step} to {trainer.step + num_steps}, with input from {run.source}")
-        seconds = trainer.train(num_steps)
+        with _timed(run, _PART):
+            seconds = trainer.train(num_steps)
         pace.note(num_steps, seconds)
+        if trainer.step < stop and _is_out_of_time(run, _PART):
+            _save(run, _metrics(trainer, trainer.totals))
+            return False
         if trainer.step < stop and _save_if_asked_to_stop(run, _metrics(trainer, trainer.totals)):
             return False
     return True
@@ -118,7 +153,7 @@ def _save_before_long_work(run, callbacks, due, metrics):
     evaluation. Once it is done, `Checkpoints` adds its metrics to the record.
     """
     saves = any(isinstance(callback, Checkpoints) for callback in callbacks)
-    if saves and any(callback.takes_long for callback in due) and run.workdir.writable:
+    if saves and any(callback.takes_long for callback in due):
         _save(run, metrics)
     _save_if_asked_to_stop(run, metrics)
 
@@ -128,13 +163,45 @@ def _save_if_asked_to_stop(run, metrics):
     asked = replicas.mean_over_workers(run.trainer.strategy, run.stop_request.name is not None)
     if not asked or run.step >= run.num_steps:
         return False
-    if run.workdir.writable:
-        _save(run, metrics)
+    _save(run, metrics)
     return True
 
 
+def _agree_on_end(run):
+    """Ends the run on every worker where a callback has ended it on any."""
+    if replicas.mean_over_workers(run.trainer.strategy, run.ended_by is not None):
+        run.ended_by = run.ended_by or "a callback of another worker"
+
+
+def _is_out_of_time(run, work):
+    """Whether some work would take any worker longer than its time limit allows; asks to stop if so."""
+    limit = run.time_limit
+    if limit is None:
+        return False
+    if replicas.mean_over_workers(run.trainer.strategy, not limit.leaves_time_for(work)):
+        run.stop(f"the time limit of {limit.max_seconds:,g} s (`train.max_seconds`)")
+        return True
+    return False
+
+
+def _timed(run, work):
+    """Notes for the time limit how long the work inside takes."""
+    return contextlib.nullcontext() if run.time_limit is None else run.time_limit.timing(work)
+
+
+def _save_besides(run, callbacks, due, metrics):
+    """Saves at a step where a callback asked for it, or has ended the run, unless `Checkpoints` just has."""
+    saves = any(isinstance(callback, Checkpoints) for callback in callbacks)
+    if (saves or run.save_requested) and not any(isinstance(callback, Checkpoints) for callback in due):
+        _save(run, metrics)
+    run.save_requested = False
+
+
 def _save(run, metrics):
-    run.checkpoints.save(run.trainer.checkpoint(), run.step, metrics, run.trainer.totals)
+    """Saves the state, on the chief."""
+    if run.workdir.writable:
+        with _timed(run, SAVE):
+            run.checkpoints.save(run.trainer.checkpoint(), run.step, metrics, run.trainer.totals)
 
 
 def _metrics(trainer, totals):

@@ -11,7 +11,7 @@ from vaeflow.devices import compile_modes
 from vaeflow.errors import ConfigurationError
 
 _EXAMPLES = {
-    "num_steps": "in a gin file write for instance train.num_steps = 10000",
+    "num_steps": "in a gin file write for instance train.num_steps = 10000, or train.num_epochs = 10",
     "batch_size": "in a gin file write for instance train.batch_size = 64",
 }
 _LARGEST_BATCH = 2**24
@@ -89,6 +89,11 @@ class RunSettings:
 
     Args:
       num_steps: the number of steps to train.
+      num_epochs: in its place, how often each training image is seen: the run ends with the step that
+        completes the last epoch, whatever the batch size. Schedules of the run's length have that many steps.
+      max_seconds: the run stops with its state saved, and exit code 42, so that it has ended this many
+        seconds after it was started or resumed: for queues with a time limit. It stops before
+        what would take longer, judged by the last time; None for no limit.
       initial_weights: the work folder of a run, or one of its checkpoints, from whose weights a new
         run starts: of a folder those of the best checkpoint, else of the newest; of a run with
         `ema_decay` the averages. A weight is taken by its name, such as
@@ -107,7 +112,9 @@ class RunSettings:
       ValueError: likewise.
     """
 
-    num_steps: int
+    num_steps: int | None = None
+    num_epochs: int | None = None
+    max_seconds: float | None = None
     initial_weights: str | None = None
     initial_weights_of: str | Sequence[str] = ()
     initial_weights_except: str | Sequence[str] = ()
@@ -116,7 +123,19 @@ class RunSettings:
     peer_seconds: float = 30
 
     def __post_init__(self):
-        validation.positive_count("train.num_steps", self.num_steps)
+        if self.num_steps is not None and self.num_epochs is not None:
+            raise ConfigurationError(
+                f"`train.num_steps` is {self.num_steps!r} and `train.num_epochs` {self.num_epochs!r}; set "
+                "one of them, and the other to None"
+            )
+        if self.num_epochs is not None:
+            validation.positive_integer("train.num_epochs", self.num_epochs)
+        elif self.num_steps is None:
+            raise ConfigurationError(f"`train.num_steps` must be set; {_EXAMPLES['num_steps']}")
+        else:
+            validation.positive_count("train.num_steps", self.num_steps)
+        if self.max_seconds is not None:
+            validation.positive_number("train.max_seconds", self.max_seconds)
         if self.initial_weights is not None:
             validation.path("train.initial_weights", self.initial_weights)
         for name in ("initial_weights_of", "initial_weights_except"):
@@ -130,6 +149,18 @@ class RunSettings:
             validation.positive_number("train.stall_seconds", self.stall_seconds)
         validation.positive_number("train.start_seconds", self.start_seconds)
         validation.positive_number("train.peer_seconds", self.peer_seconds)
+
+    def steps_for(self, num_examples: int, batch_size: int) -> int:
+        """Returns the number of steps to train.
+
+        Args:
+          num_examples: of the training split.
+          batch_size: of the global batch.
+        """
+        if self.num_epochs is None:
+            assert self.num_steps is not None  # Checked above.
+            return self.num_steps
+        return -(-self.num_epochs * num_examples // batch_size)
 
     @property
     def longest_stall(self) -> float:

@@ -18,6 +18,7 @@ from vaeflow.models import batches, frozen_blocks, weight_names
 from vaeflow.models.base import Model
 from vaeflow.runs.totals import Totals
 from vaeflow.training.first_examples import start_from_examples
+from vaeflow.training.learning_rates import LearningRates
 from vaeflow.training.moving_average import MovingAverage
 from vaeflow.training.replica_step import ReplicaStep
 from vaeflow.training.settings import TrainingSettings
@@ -47,6 +48,7 @@ class Trainer:
       call_seconds: the time spent inside TensorFlow's calls so far.
       compile_mode: `"none"`, `"step"` or `"loop"`, as it was chosen.
       resident: whether the devices hold the split.
+      rates: the `LearningRates` of the optimizers.
 
     Raises:
       ConfigurationError: settings that do not fit together.
@@ -90,6 +92,8 @@ class Trainer:
         self.replica_step = ReplicaStep(model, optimizer, split, settings)
         self._metric_names = self._try_one_step()
         self._order = ExampleOrder(split.num_examples, settings.batch_size, settings.seed)
+        owners = self._optimizers().items()
+        self.rates = LearningRates({name: optimizer for name, (optimizer, _) in owners})
         self._loop = None
         self.step = 0
         self.totals = _NOTHING_YET
@@ -170,26 +174,18 @@ class Trainer:
             **states,
         )
 
-    def weight_names(self) -> dict[str, list[str]]:
-        """Names the variables of the lists `model` and `averages` of the checkpoint, in their order."""
-        named = weight_names.named_weights(self.model)
-        names = {id(variable): name for name, variable in named.items()}
-        averaged = self.model.averaged_variables() if self._average.variables else []
-        return {"model": list(named), "averages": [names[id(variable)] for variable in averaged]}
-
     def restart_average(self) -> None:
         """Lets the moving average of the weights, if there is one, begin with the weights as they are."""
         self._average.restart()
 
     def learning_rates(self) -> dict[str, float]:
         """Returns the current learning rate of each parameter group."""
-        return {
-            "learning_rate" if name is None else f"{name}_learning_rate": _as_float(optimizer.learning_rate)
-            for name, (optimizer, _) in self._optimizers().items()
-        }
+        return self.rates.current()
 
     def resume_at(self, step: int, totals: Totals = _NOTHING_YET) -> None:
         """Continues at `step`, after the checkpoint was read: its batch is the next.
+
+        The learning rates are those of the configuration again; a callback may have others to set.
 
         Args:
           step: the number of steps that were trained.
@@ -197,6 +193,7 @@ class Trainer:
             configuration measures something else, they are left out of the next log.
         """
         self.step = step
+        self.rates.reset()
         self.totals = totals if totals.sums.keys() == set(self._metric_names) else _NOTHING_YET
         if not self.resident:  # Streamed batches come in their order only.
             self._loop = None
@@ -252,10 +249,6 @@ def _unchanged(variables):
     yield
     for variable, value in zip(variables, kept, strict=True):
         variable.assign(value)
-
-
-def _as_float(value) -> float:
-    return float(np.asarray(keras.ops.convert_to_numpy(value)))
 
 
 def _state(optimizer):

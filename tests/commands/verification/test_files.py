@@ -8,6 +8,7 @@ from tests.fixtures.recorded_runs import edit, edit_log, recorded_folder
 from vaeflow.commands.verification import files
 from vaeflow.commands.verification.checks import DIFFERENT, NOT_VERIFIED, VERIFIED
 from vaeflow.commands.verification.recorded import Placement, Recorded
+from vaeflow.runs.workdir import WorkDir
 
 DIGESTS = {10: "b" * 64, 20: "a" * 64}
 
@@ -42,6 +43,18 @@ def test_an_honest_run_passes(folder):
     assert {check.verdict for check in checks} == {VERIFIED}
     assert len(checks) == 8
     assert covered == {5, 10, 15, 20}
+
+
+def test_a_run_that_ended_with_the_weights_of_an_earlier_step_passes(folder):
+    earlier = WorkDir(folder, writable=False).read_metrics()[1]
+    restored = {"restored_step": 10, "ended_by": "EarlyStopping: …", "weights_sha256": DIGESTS[10]}
+    edit(folder / "result.json", **restored, **{"train/loss": earlier["train/loss"]})
+    checks = list(files.check_result(Recorded(folder), DIGESTS))
+    assert [check.verdict for check in checks] == [DIFFERENT, VERIFIED]  # The rate is that of step 20.
+    edit(folder / "result.json", examples_per_second=earlier["examples_per_second"])
+    checks = list(files.check_result(Recorded(folder), DIGESTS))
+    assert [check.verdict for check in checks] == [VERIFIED, VERIFIED]
+    assert checks[1].remark == "that of the checkpoint of step 10"
 
 
 def test_an_edit_of_a_covered_line_is_found_by_the_digest_and_narrowed_down(folder):

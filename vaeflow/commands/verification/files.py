@@ -18,7 +18,10 @@ from vaeflow.runs.metrics_log import Line, LogDigest
 from vaeflow.training import initial_weights
 
 # What `result.json` holds besides the newest value of each metric.
-_OF_RESULT = ("step", "num_replicas", "weights_sha256")
+_OF_RESULT = ("step", "num_replicas", "weights_sha256", "ended_by", "restored_step")
+
+# What a line holds besides metrics: `result.json` has it of the last line.
+_OF_PROGRESS = ("step", "examples_seen", "wall_seconds")
 
 
 def check_readable(recorded: Recorded) -> Iterator[Check]:
@@ -147,9 +150,13 @@ def check_result(recorded: Recorded, digests: Mapping[int, str]) -> Iterator[Che
     newest: dict[str, float] = {}
     for line in recorded.lines:
         newest |= line.metrics
+    newest_step = newest.get("step")
+    restored = recorded.line_of(result.get("restored_step", result["step"]))
+    if restored is not None:
+        newest |= {name: value for name, value in restored.metrics.items() if name not in _OF_PROGRESS}
     newest = {name: value for name, value in newest.items() if math.isfinite(value)}
     named = {name: value for name, value in result.items() if name not in _OF_RESULT}
-    newest_step = newest.pop("step", None)
+    newest.pop("step", None)
     values = [Value("step", result["step"], newest_step)]
     values += [
         Value(name, named.get(name), newest.get(name)) for name in sorted(named.keys() | newest.keys())
@@ -158,12 +165,13 @@ def check_result(recorded: Recorded, digests: Mapping[int, str]) -> Iterator[Che
         values.append(Value("num_replicas", result["num_replicas"], recorded.placement.replicas))
     yield compared("result", "the metrics in result.json", values, "the newest of each in the log")
     subject = "the SHA-256 of the weights in result.json"
-    if result["step"] not in digests:
-        remark = f"no intact checkpoint of step {result['step']} was compared"
+    step = result.get("restored_step", result["step"])
+    if step not in digests:
+        remark = f"no intact checkpoint of step {step} was compared"
         yield Check("result", subject, NOT_VERIFIED, remark)
         return
-    weights = Value("weights_sha256", result["weights_sha256"], digests[result["step"]])
-    yield compared("result", subject, [weights], f"that of the checkpoint of step {result['step']}")
+    weights = Value("weights_sha256", result["weights_sha256"], digests[step])
+    yield compared("result", subject, [weights], f"that of the checkpoint of step {step}")
 
 
 def _digest_of(lines: Sequence[Line]) -> LogDigest:

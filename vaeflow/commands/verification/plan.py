@@ -38,7 +38,8 @@ def intervals(recorded: Recorded, checkpoint: str, scratch: pathlib.Path) -> lis
         )
         for step in chosen
     ]
-    last = (recorded.result or {}).get("step")
+    result = recorded.result or {}
+    last = result.get("restored_step", result.get("step"))
     if last in kept and last not in chosen:  # Whose weights `result.json` names.
         found.append(Interval(last, None, kept[last]))
     return found

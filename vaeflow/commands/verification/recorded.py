@@ -21,6 +21,7 @@ _OPTIONAL = {
     "placement": Kind("replicas, workers and the kind of devices", lambda value: _is_placement(value)),
 }
 _RESULT = {"step": json_files.WHOLE, "weights_sha256": json_files.TEXT}
+_MAYBE_IN_RESULT = {"ended_by": json_files.TEXT, "restored_step": json_files.WHOLE}
 
 
 def _is_placement(value: Any) -> bool:
@@ -71,7 +72,7 @@ class Recorded:
         self.environment = self._read("environment.json", _ENVIRONMENT, _OPTIONAL) or {}
         data = self._read(data_record.NAME, data_record.PARTS)
         self.data: dict[str, str] | None = data and data["splits"]
-        self.result = self._read("result.json", _RESULT)
+        self.result = self._read("result.json", _RESULT, _MAYBE_IN_RESULT)
         self.placement = self._placement()
         self.resumed_at: int = self.environment.get("resumed_at", 0)
 

@@ -144,7 +144,6 @@ def repeat(
                     settings[1].seed, way.precision, strategy, values["model"], values["optimizer"]
                 )
             )
-            making.follow_run(parts.model, parts.optimizer, settings[0].num_steps)
         found = parts.strategy.num_replicas_in_sync
         if found != way.replicas:
             raise ConfigurationError(f"`train.strategy` makes {found} replicas here, not {way.replicas}")
@@ -231,6 +230,7 @@ def _restore(context: RunContext, folder: pathlib.Path, step: int, casts: bool) 
     if problem is not None:
         raise EnvironmentFailure(f"the checkpoint {folder} cannot be read: {problem}")
     trainer.resume_at(step, record["totals"])
+    context.states = record.get("callbacks", {})
 
 
 def _train(
