@@ -37,6 +37,7 @@ FAMILIES = {
     "AutoencoderKL",
     "LadderVAE",
     "RAE",
+    "SWAE",
     "VQGAN",
     "VQVAE",
 }

@@ -18,6 +18,7 @@ from vaeflow.models.iwae import IWAE
 from vaeflow.models.ladder_vae import LadderVAE
 from vaeflow.models.latent_model import LatentModel
 from vaeflow.models.rae import RAE
+from vaeflow.models.swae import SWAE
 from vaeflow.models.tokenizer import Tokenizer
 from vaeflow.models.vae import VAE
 from vaeflow.models.vq_vae import VQVAE
@@ -28,6 +29,7 @@ __all__ = [
     "DIPVAE",
     "IWAE",
     "RAE",
+    "SWAE",
     "VAE",
     "VQGAN",
     "VQVAE",

@@ -1,6 +1,6 @@
 """How a minibatch's latents are distributed: differentiable estimates, for objectives.
 
-Each of `b` examples is compared with all `B` of the batch and gets a value of its own,
+Where each of `b` examples is compared with all `B` of the batch, it gets a value of its own,
 so that a replica computes the rows of its examples only: `[b, B, D]`, not `[B, B, D]`.
 The functions get the posteriors or latents of the whole batch, gathered, and
 `positions`, int32 `[b]`: where in the batch the own examples are.
@@ -82,6 +82,26 @@ def mmd(samples, others, positions, kernel):
         within = _kernel_values(tf.gather(law, positions), law, kernel)
         values += tf.reduce_sum(tf.where(own, tf.zeros_like(within), within), axis=1) / num_pairs
     return values
+
+
+def sliced_wasserstein(samples, others, directions):
+    """Estimates the squared sliced Wasserstein distance between two laws from as many samples of each.
+
+    Kolouri et al. 2019 (arXiv:1804.01947, Eq. 11): on a line, the best transport takes the samples in
+    their order, so W₂² is the mean squared difference of the sorted ones; the estimate is the mean over the
+    lines along `directions`.
+
+    Args:
+      samples: of one law, `[B, D]`, of the whole batch.
+      others: of the other law, `[B, D]`.
+      directions: `[L, D]`, of any length but 0.
+
+    Returns:
+      A scalar.
+    """
+    units = directions / tf.norm(directions, axis=1, keepdims=True)
+    one, other = (tf.sort(tf.matmul(units, each, transpose_b=True), axis=1) for each in (samples, others))
+    return tf.reduce_mean(tf.math.squared_difference(one, other))
 
 
 def check_batch_size(size: int | None) -> None:
