@@ -1,6 +1,7 @@
 """Models: what is trained."""
 
 from vaeflow.layers.terms import Term, Update
+from vaeflow.models.adversarial_autoencoder import AdversarialAutoencoder
 from vaeflow.models.annealed_vae import AnnealedVAE
 from vaeflow.models.autoencoder import Autoencoder
 from vaeflow.models.autoencoder_kl import AutoencoderKL
@@ -34,6 +35,7 @@ __all__ = [
     "VQGAN",
     "VQVAE",
     "WAE",
+    "AdversarialAutoencoder",
     "AnnealedVAE",
     "Autoencoder",
     "AutoencoderKL",

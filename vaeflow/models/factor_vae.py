@@ -1,25 +1,20 @@
 """The FactorVAE, with a discriminator that estimates the total correlation."""
 
-from collections.abc import Sequence
 from typing import Any
 
-import keras
 import tensorflow as tf
 
 from vaeflow import random, registry, schedules, validation
 from vaeflow.devices import replicas
 from vaeflow.errors import ConfigurationError
-from vaeflow.layers.base import Shape, build_once
-from vaeflow.layers.discriminator import Discriminator
 from vaeflow.layers.terms import Term
 from vaeflow.models.forward import Forward
+from vaeflow.models.latent_discriminator import LatentDiscriminator
 from vaeflow.models.passes import Inferred
-from vaeflow.models.vae import VAE
-from vaeflow.optimizers import Adam, ParameterGroup
 
 
 @registry.model
-class FactorVAE(VAE):
+class FactorVAE(LatentDiscriminator):
     """A VAE whose latents are made independent (Kim & Mnih 2018, arXiv:1802.05983, Eq. 2, Alg. 2).
 
     Minimizes E[−log p(x|z) + KL(q(z|x) ‖ p(z))] + γ E[log D(z) − log(1 − D(z))]. The last
@@ -39,58 +34,16 @@ class FactorVAE(VAE):
 
     Args:
       gamma: γ, a float or a schedule.
-      discriminator_units: widths of D's hidden layers.
-      discriminator_optimizer: a Keras optimizer for D alone, in gin
-        `@discriminator/Adam()`; None for Adam with 1e-4, 0.5 and 0.9.
-      discriminator_gradient_clip_norm: the largest global norm of D's gradient, or None.
       same_batch: whether the whole batch is used for both.
-      **kwargs: as for `VAE`.
+      **kwargs: as for `LatentDiscriminator`.
     """
 
     couples_examples = True
 
-    def __init__(
-        self,
-        gamma: validation.Weight = 35.0,
-        discriminator_units: Sequence[int] = (1000,) * 6,
-        discriminator_optimizer: keras.optimizers.Optimizer | None = None,
-        discriminator_gradient_clip_norm: float | None = None,
-        same_batch: bool = False,
-        **kwargs: Any,
-    ):
+    def __init__(self, gamma: validation.Weight = 35.0, same_batch: bool = False, **kwargs: Any):
         super().__init__(**kwargs)
         self.gamma = validation.weight("FactorVAE.gamma", gamma)
-        units = validation.positive_integers("FactorVAE.discriminator_units", discriminator_units)
-        self.discriminator = Discriminator(units, dtype=self.dtype_policy)
-        if discriminator_optimizer is None:
-            discriminator_optimizer = Adam(1e-4, beta_1=0.5, beta_2=0.9)
-        if not isinstance(discriminator_optimizer, keras.optimizers.Optimizer):
-            raise ConfigurationError(
-                "`FactorVAE.discriminator_optimizer` must be a Keras optimizer, got "
-                f"{discriminator_optimizer!r}; in a gin file write @discriminator/Adam() with parentheses"
-            )
-        self.discriminator_optimizer = discriminator_optimizer
-        if discriminator_gradient_clip_norm is not None:
-            name = "FactorVAE.discriminator_gradient_clip_norm"
-            validation.positive_number(name, discriminator_gradient_clip_norm)
-        self.discriminator_gradient_clip_norm = discriminator_gradient_clip_norm
         self.same_batch = validation.boolean("FactorVAE.same_batch", same_batch)
-
-    def build(self, input_shape: Shape) -> None:
-        super().build(input_shape)
-        build_once(self.discriminator, (None, self.num_latents))
-        # Here, so that a saved model comes back with the optimizer's state.
-        if not self.discriminator_optimizer.built:
-            self.discriminator_optimizer.build(self.discriminator.trainable_variables)
-
-    def parameter_groups(self) -> dict[str, ParameterGroup]:
-        return {
-            "discriminator": ParameterGroup(
-                self.discriminator.trainable_variables,
-                self.discriminator_optimizer,
-                self.discriminator_gradient_clip_norm,
-            )
-        }
 
     def forward(
         self,
