@@ -15,6 +15,7 @@ from typing import Any
 from benchmarks import report as comparison
 from results import records, tables
 from results.families import run as families
+from results.hierarchy import run as hierarchy
 from results.paper_scale import run as paper_scale
 from results.records import Group
 from vaeflow.commands.studies.report import page, spreads
@@ -32,7 +33,12 @@ _PACKAGES = {
     "keras": "Keras",
     "numpy": "NumPy",
 }
-_TITLES = {"": "Trainings", "families": "Families of models", "tokenizers": "Tokenizers"}
+_TITLES = {
+    "": "Trainings",
+    "families": "Families of models",
+    "hierarchy": "Depth of a hierarchy",
+    "tokenizers": "Tokenizers",
+}
 
 _OPENING = f"""\
 # Results
@@ -85,11 +91,15 @@ def models_page(text: str, results: pathlib.Path) -> str:
     written = {
         "runs": tables.runs_table(records.groups(results)),
         "families": _NOTHING,
+        "hierarchy": _NOTHING,
         "tokenizers": _NOTHING,
     }
     if "families" in found:
         runs = [record for group in records.groups(found["families"]) for record in group.records]
         written["families"] = families.table(runs)
+    if "hierarchy" in found:
+        runs = [record for group in records.groups(found["hierarchy"]) for record in group.records]
+        written["hierarchy"] = hierarchy.table(runs)
     if "tokenizers" in found:
         written["tokenizers"] = tables.tokenizers_table(records.groups(found["tokenizers"]))
     for name, table in written.items():

@@ -100,13 +100,15 @@ class PriorSampler(Sampler):
     It serves every model, whatever its latents.
 
     Args:
-      temperature: scales how far the draws spread; 1 for the prior itself.
+      temperature: scales how far the draws spread; 1 for the prior itself. With several groups of
+        latents also a dict, such as {'8x8_1': 0.8}, with 1 for groups that it does not name.
     """
 
-    def __init__(self, temperature: float = 1.0):
-        self.temperature = validation.positive_number("PriorSampler.temperature", temperature)
+    def __init__(self, temperature: validation.Temperature = 1.0):
+        self.temperature = validation.temperature("PriorSampler.temperature", temperature)
 
-    def fit(self, model: Any, embedding: Embedding, seed: int) -> None:
+    def fit(self, model: Any, embedding: Embedding | None, seed: int) -> None:
+        """Takes the model; the prior needs no latents of images."""
         self._model = model
 
     def sample(self, num_samples: int, seed: int) -> np.ndarray:

@@ -6,7 +6,7 @@ arrived. It returns the value, or raises a `ValueError` that names both.
 
 import numbers
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeGuard, TypeVar
 
 from vaeflow.runs import paths
@@ -21,6 +21,8 @@ LARGEST_NUMBER = 3.4028234e38
 
 # The weight of a term: a number, or a function of the step (an int or a scalar tensor).
 Weight = float | Callable[[Any], Any]
+# How far draws of latents spread: a number, or one for each group of latents that a dict names.
+Temperature = float | Mapping[str, float]
 
 
 def boolean(name: str, value: object) -> bool:
@@ -62,6 +64,13 @@ def positive_number(name: str, value: object) -> float:
     if not _is_number(value) or not value > 0:
         raise ValueError(f"`{name}` must be a number above 0, got {_said(value)}")
     return float(value)
+
+
+def temperature(name: str, value: Any) -> Temperature:
+    """Returns `value` if it is a number above 0, or a dict of such numbers, group of latents -> number."""
+    if _is_mapping(value):
+        return {group: positive_number(f"{name}[{group!r}]", each) for group, each in value.items()}
+    return positive_number(name, value)
 
 
 def non_negative_number(name: str, value: object) -> float:
@@ -252,6 +261,10 @@ def _shown(value: object) -> str:
 
 def _is_list(values: object) -> TypeGuard[Sequence[Any]]:
     return isinstance(values, (list, tuple))
+
+
+def _is_mapping(value: object) -> TypeGuard[Mapping[Any, Any]]:
+    return isinstance(value, Mapping)
 
 
 def _is_integer(value: object) -> TypeGuard[int]:

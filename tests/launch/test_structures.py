@@ -89,6 +89,19 @@ STRUCTURES = {
         (NO_MUTUAL_INFORMATION,),
         latents=(("top", (3,)), ("bottom", (2, 2, 4))),
     ),
+    "hierarchy": Structure(
+        "HierarchicalVAE",
+        (
+            "HierarchicalVAE.encoder = @BottleneckEncoder()",
+            "HierarchicalVAE.decoder = @TopDownDecoder()",
+            "BottleneckEncoder.filters = 4",
+            "BottleneckEncoder.num_blocks = 1",
+            "BottleneckEncoder.strides = (4,)",
+            "TopDownDecoder.num_groups = (1, 1)",
+        ),
+        (NO_MUTUAL_INFORMATION,),
+        latents=(("2x2_1", (2, 2, 3)), ("8x8_1", (8, 8, 3))),
+    ),
 }
 
 
@@ -137,6 +150,13 @@ def test_it_is_sampled_and_embedded(structure, workdir):
             assert (f"{prefix}mean" in embedded) != (f"{prefix}center" in embedded)
             assert drawn[f"samples_prior_latents{suffix}"].shape == (6, *shape)
         assert np.all(np.isfinite(drawn["samples_prior_images"]))
+        has_several = len(structure.latents) > 1
+        assert (workdir / "samples/reconstructions-groups.png").exists() == has_several
+        if has_several:
+            by_groups = drawn["reconstruction_group_images"]
+            assert by_groups.shape[:2] == (4, len(structure.latents))
+            np.testing.assert_allclose(by_groups[:, -1], drawn["reconstruction_images"], atol=1e-6)
+            assert np.abs(by_groups[:, 0] - by_groups[:, -1]).max() > 1e-4
 
 
 def test_it_is_encoded(structure, workdir, tmp_path):

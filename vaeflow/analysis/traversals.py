@@ -50,9 +50,20 @@ def read_batch(
         return batch
 
 
-def reconstruct(model: LatentModel, batch: Batch) -> np.ndarray:
-    """Returns the reconstructions of a batch of n images, clipped to [0, 1], NumPy float32 `[n, H, W, C]`."""
-    return np.clip(_in_batches(model, batch), 0.0, 1.0)
+def reconstruct(model: LatentModel, batch: Batch, num_groups: int | None = None) -> np.ndarray:
+    """Reconstructs a batch of n images.
+
+    Args:
+      model: a built model.
+      batch: as `read_batch` gives it.
+      num_groups: from how many groups of latents, the first ones; None for all. See
+        `LatentModel.reconstruct`.
+
+    Returns:
+      The means of p(x|z), clipped to [0, 1], NumPy float32 `[n, H, W, C]`.
+    """
+    function = model if num_groups is None else lambda part: model.reconstruct(part, num_groups)
+    return np.clip(_in_batches(function, batch), 0.0, 1.0)
 
 
 def posterior_centers(model: LatentModel, batch: Batch) -> dict[str, np.ndarray]:

@@ -33,6 +33,7 @@ def sample(
     labels: int | Sequence[Any] | None = None,
     num_fit_examples: int = 10000,
     num_reconstructions: int = 32,
+    max_groups: int = 8,
     num_interpolations: int = 8,
     num_interpolation_steps: int = 10,
     traverse_from: str = "data",
@@ -48,7 +49,9 @@ def sample(
     `samples-<name>.png`: new images, a file for each sampler. `reconstructions.png`: rows of
     held-out images, each above the row of their reconstructions.
     `interpolations-linear.png` and `-spherical.png`: a row for each pair of held-out images,
-    between the centers of their posteriors. `traversals.png`: a row for each latent, moved
+    between the centers of their posteriors. `reconstructions-groups.png`, of a model with several groups of
+    latents: a row for each of the same images, first the image, then what its first groups say of it, the
+    other groups at the centers of p. `traversals.png`: a row for each latent, moved
     alone and labelled with its index and its mean KL in nats, the largest first; where the
     KL has no closed form, the latent whose center varies most comes first. The `.gif`
     files show the same in motion, forwards and backwards. What has no meaning for the
@@ -61,6 +64,8 @@ def sample(
       samples_labels int64 `[n, F]`, of a model that reads labels
       reconstruction_indices int64 `[r]` in the evaluation split, reconstruction_inputs,
         reconstruction_latents `[r, D]` (centers), reconstruction_images `[r, H, W, C]`
+      reconstruction_num_groups int64 `[g]`, reconstruction_group_images `[r, g, H, W, C]`, of a model
+        with several groups of latents
       interpolation_indices int64 `[p, 2]`, interpolation_inputs `[p, 2, H, W, C]`,
         interpolation_<path>_latents `[p, s, D]`, interpolation_<path>_images
         `[p, s, H, W, C]`; <path> is linear or spherical
@@ -87,6 +92,8 @@ def sample(
       num_fit_examples: the largest number of training images to fit the samplers on, and of
         held-out images to average the KL over.
       num_reconstructions: the number of reconstructions, spread over the evaluation split.
+      max_groups: into how many columns of `reconstructions-groups.png` the numbers of groups are spread, at
+        most.
       num_interpolations: the number of pairs; fewer if the evaluation split is smaller.
       num_interpolation_steps: images on each path, including both ends.
       traverse_from: `"data"`, the posterior's center of a held-out image; or `"prior"`,
@@ -110,6 +117,7 @@ def sample(
             num_samples=num_samples,
             num_fit_examples=num_fit_examples,
             num_reconstructions=num_reconstructions,
+            max_groups=max_groups,
             num_interpolations=num_interpolations,
             max_traversals=max_traversals,
         )
@@ -137,6 +145,7 @@ def sample(
         arrays = {
             **sample_arrays.draw(source, named_samplers, num_samples, chosen),
             **sample_arrays.reconstruct(source, num_reconstructions),
+            **sample_arrays.reconstruct_by_groups(source, num_reconstructions, max_groups),
             **sample_arrays.interpolate(source, num_interpolations, num_interpolation_steps),
             **sample_arrays.traverse(source, traverse_from, max_traversals, values),
         }

@@ -11,8 +11,10 @@ from vaeflow.analysis import traversals
 from vaeflow.analysis.embedding import Embedding, embed
 from vaeflow.analysis.examples import Examples, spread_indices
 from vaeflow.commands.sample_files import Arrays
+from vaeflow.distributions import is_discrete
 from vaeflow.errors import ConfigurationError, user_code
 from vaeflow.models.batches import Batch
+from vaeflow.models.passes import Draw
 from vaeflow.runs import watchdog
 from vaeflow.samplers import AggregatePosteriorSampler, GaussianMixtureSampler, PriorSampler, Sampler
 
@@ -50,11 +52,16 @@ class Source:
         """The embedding of held-out images, group -> `Embedding`."""
         return self._embedded(self.evaluation)
 
+    @functools.cached_property
+    def draws(self) -> dict[str, Draw]:
+        """The latents of one held-out image, group -> `Draw`, which show of what form they are."""
+        return self.model.centred(self.batch(self.order[:1])).draws
+
     @property
     def has_one_vector(self) -> bool:
         """Whether the latents are one vector of numbers."""
-        groups = list(self.evaluation_embedding.values())
-        return len(groups) == 1 and groups[0].is_vector
+        first, *others = self.draws.values()
+        return not others and first.value.shape.rank == 2 and not is_discrete(first.posterior)
 
     @property
     def can_fit(self) -> bool:
@@ -113,7 +120,7 @@ def _drawn_latents(
     model, seed = source.model, source.seed
     watchdog.progress(f"the fit of {type(sampler).__name__}")
     if isinstance(sampler, PriorSampler):
-        sampler.fit(model, next(iter(source.train_embedding.values())), seed)
+        sampler.fit(model, None, seed)
         return sampler.sample_latents(num_samples, seed, labels)
     if not source.can_fit:
         raise ConfigurationError(
@@ -144,6 +151,20 @@ def reconstruct(source: Source, num_reconstructions: int) -> Arrays:
     }
 
 
+def reconstruct_by_groups(source: Source, num_reconstructions: int, most_groups: int) -> Arrays:
+    """Reconstructs the same images from their first groups of latents, of a model with several.
+
+    The others are the centers of p given these. Of many groups some numbers of them are chosen, evenly.
+    """
+    count = len(source.draws)
+    if count == 1:
+        return {}
+    chosen = spread_indices(count, most_groups) + 1
+    batch = source.batch(spread_indices(source.evaluation.num_examples, num_reconstructions))
+    drawn = [traversals.reconstruct(source.model, batch, int(number)) for number in chosen]
+    return {"reconstruction_num_groups": chosen, "reconstruction_group_images": np.stack(drawn, axis=1)}
+
+
 def interpolate(source: Source, num_pairs: int, num_steps: int) -> Arrays:
     """Interpolates between the centers of pairs of held-out images, with the labels of the first."""
     if not _can_interpolate(source):
@@ -167,7 +188,7 @@ def interpolate(source: Source, num_pairs: int, num_steps: int) -> Arrays:
 
 
 def _can_interpolate(source: Source) -> bool:
-    return all("codes" not in group.parameters for group in source.evaluation_embedding.values())
+    return not any(is_discrete(draw.posterior) for draw in source.draws.values())
 
 
 def _paths(ends: np.ndarray, pairs: np.ndarray, num_steps: int, path: str) -> np.ndarray:

@@ -44,6 +44,10 @@ def _pictures(arrays: Arrays) -> dict[str, np.ndarray | list[np.ndarray]]:
         inputs, images = arrays["reconstruction_inputs"], arrays["reconstruction_images"]
         rows = grids.in_pairs_of_rows(inputs, images, _COLUMNS)
         pictures["reconstructions.png"] = grids.grid(grids.enlarge(rows, _COLUMNS), _COLUMNS)
+    if "reconstruction_group_images" in arrays:
+        inputs = arrays["reconstruction_inputs"][:, None]
+        rows = np.concatenate([inputs, arrays["reconstruction_group_images"]], axis=1)
+        pictures["reconstructions-groups.png"] = grids.rows(rows)
     for path in traversals.PATHS if "interpolation_indices" in arrays else ():
         drawn = arrays[f"interpolation_{path}_images"]
         pictures[f"interpolations-{path}.png"] = grids.rows(drawn)

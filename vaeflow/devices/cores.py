@@ -96,18 +96,18 @@ def compiling_blocks() -> Iterator[None]:
         _local.compiles = False
 
 
-def in_parts(block: Callable[..., tf.Tensor], examples: tf.Tensor, **arguments: Any) -> tf.Tensor:
+def in_parts(block: Callable[..., Any], examples: tf.Tensor, **arguments: Any) -> Any:
     """Calls a block on parts of the examples concurrently, inside `cutting_blocks`.
 
     Inside `compiling_blocks` it calls the block as XLA compiles it, on all examples.
 
     Args:
-      block: a function of `[b, …]` that returns a tensor `[b, …]`.
+      block: a function of `[b, …]` that returns a tensor `[b, …]`, or a nest of them.
       examples: `[B, …]`.
       **arguments: further arguments of `block`.
 
     Returns:
-      The tensor `[B, …]` of `block(examples, **arguments)`.
+      What `block(examples, **arguments)` returns, of all examples.
     """
     if getattr(_local, "compiles", False):
         return _compiled(block, arguments)(examples)
@@ -115,7 +115,8 @@ def in_parts(block: Callable[..., tf.Tensor], examples: tf.Tensor, **arguments: 
     if count == 1 or size is None:
         return block(examples, **arguments)
     parts = random.in_parts(bounds(size, count))
-    return tf.concat([block(examples[first:last], **arguments) for first, last in parts], axis=0)
+    outputs = [block(examples[first:last], **arguments) for first, last in parts]
+    return tf.nest.map_structure(lambda *of_parts: tf.concat(of_parts, axis=0), *outputs)
 
 
 def _compiled(block, arguments):

@@ -3,6 +3,7 @@
 from vaeflow.layers.adversary import Adversary
 from vaeflow.layers.attention_maps import AttentionMapDecoder, AttentionMapEncoder
 from vaeflow.layers.base import Decoder, Layer
+from vaeflow.layers.bottlenecks import BottleneckEncoder
 from vaeflow.layers.code_nets import CausalTransformer, CodeNet, PixelCNN
 from vaeflow.layers.conditional_prior import ConditionalGaussianPrior, ConditionalPrior
 from vaeflow.layers.conv import ConvDecoder, ConvEncoder
@@ -42,6 +43,7 @@ from vaeflow.layers.quantizers import (
 from vaeflow.layers.residual_maps import ResidualMapDecoder, ResidualMapEncoder
 from vaeflow.layers.resnet import ResNetDecoder, ResNetEncoder
 from vaeflow.layers.spline_posterior import SplinePosterior
+from vaeflow.layers.top_down import TopDownDecoder
 
 __all__ = [
     "FSQ",
@@ -50,6 +52,7 @@ __all__ = [
     "AttentionMapDecoder",
     "AttentionMapEncoder",
     "BernoulliLikelihood",
+    "BottleneckEncoder",
     "CategoricalLikelihood",
     "CausalTransformer",
     "CodeNet",
@@ -94,6 +97,7 @@ __all__ = [
     "SplinePosterior",
     "StandardNormalPrior",
     "StudentTLikelihood",
+    "TopDownDecoder",
     "UniformCodes",
     "VampPrior",
     "VectorQuantizer",

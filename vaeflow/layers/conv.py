@@ -30,13 +30,16 @@ def checked_filters(name: str, filters: Sequence[int]) -> tuple[int, ...]:
     return filters
 
 
-def per_layer(name: str, value: int | Sequence[int], num_layers: int) -> tuple[int, ...]:
+def per_layer(
+    name: str, value: int | Sequence[int], num_layers: int, each: str = "of `filters`"
+) -> tuple[int, ...]:
     """Returns one positive integer for each layer, from a single one or from a list.
 
     Args:
       name: the setting as a user writes it, for the error.
       value: a positive integer, or a list of `num_layers` of them.
       num_layers: the number of layers.
+      each: of what each number is one, for the error.
 
     Raises:
       ValueError: `value` is neither.
@@ -46,7 +49,7 @@ def per_layer(name: str, value: int | Sequence[int], num_layers: int) -> tuple[i
     values = validation.positive_integers(name, value)
     if len(values) != num_layers:
         raise ValueError(
-            f"`{name}` must be an integer or a list of {num_layers} integers (one for each of `filters`), "
+            f"`{name}` must be an integer or a list of {num_layers} integers (one for each {each}), "
             f"got {value!r}"
         )
     return values

@@ -14,6 +14,7 @@ from vaeflow.models.conv_vae import ConvVAE
 from vaeflow.models.dip_vae import DIPVAE
 from vaeflow.models.factor_vae import FactorVAE
 from vaeflow.models.forward import Forward
+from vaeflow.models.hierarchical_vae import HierarchicalVAE
 from vaeflow.models.info_vae import InfoVAE
 from vaeflow.models.iwae import IWAE
 from vaeflow.models.ladder_vae import LadderVAE
@@ -46,6 +47,7 @@ __all__ = [
     "ConvVAE",
     "FactorVAE",
     "Forward",
+    "HierarchicalVAE",
     "InfoVAE",
     "LadderVAE",
     "LatentModel",

@@ -139,11 +139,12 @@ class Model(ConstructorConfig, CheckedPixels, keras.Model):  # pyright: ignore[r
         added = [variable for layer in self.all_layers() for variable in getattr(layer, "averaged_with", ())]
         return [*self.trainable_variables, *added]
 
-    def in_parts(self, block: Callable, examples: tf.Tensor, **arguments: Any) -> tf.Tensor:
+    def in_parts(self, block: Callable, examples: tf.Tensor, **arguments: Any) -> Any:
         """Calls a block, on the cores of a CPU side by side where that is quicker; same numbers.
 
         Args:
-          block: a function of `[b, …]` that treats each example alone and returns `[b, …]`.
+          block: a function of `[b, …]` that treats each example alone and returns `[b, …]`, or a nest of
+            such tensors.
           examples: `[b, …]`.
           **arguments: passed on.
         """

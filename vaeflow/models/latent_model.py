@@ -195,39 +195,53 @@ class LatentModel(Model):
         for value in given.values():
             batches.check_num_labels(batch.get("labels"), value.shape[0])
         one_pass = Generated(given=given, training=training, labels=batch.get("labels"))
-        decoded = self._generate(one_pass, None)
-        if unknown := given.keys() - one_pass.draws.keys():
-            raise ConfigurationError(
-                f"{type(self).__name__} has no latents {', '.join(sorted(unknown))}; its groups are "
-                f"{', '.join(one_pass.draws)}"
-            )
-        return decoded
+        latents = self.draw_latents(one_pass, None)
+        one_pass.check_names(self, given)
+        return self.likelihood_of(latents, one_pass)
 
     def sample_latents(
-        self, num_samples: int | tf.Tensor, labels: Any = None, temperature: float = 1.0
+        self, num_samples: int | tf.Tensor, labels: Any = None, temperature: validation.Temperature = 1.0
     ) -> dict[str, tf.Tensor]:
         """Draws z ~ p(z): group -> `[n, …]`; arguments as for `sample`."""
-        self._check_built("sample")
-        one_pass = self._generated(num_samples, labels, temperature)
-        self.draw_latents(one_pass, None)
+        one_pass, _ = self._drawn(num_samples, labels, temperature)
         return {name: draw.value for name, draw in one_pass.draws.items()}
 
-    def sample(self, num_samples: int | tf.Tensor, labels: Any = None, temperature: float = 1.0) -> tf.Tensor:
+    def sample(
+        self, num_samples: int | tf.Tensor, labels: Any = None, temperature: validation.Temperature = 1.0
+    ) -> tf.Tensor:
         """Returns the means of p(x|z) for z ~ p(z), `[n, H, W, C]`.
 
         Args:
           num_samples: n.
           labels: integers `[n, F]`, for a model that reads them.
-          temperature: scales how far the draws of z spread, above 0; 1 for p itself.
+          temperature: scales how far the draws of z spread, above 0; 1 for p itself. With several groups
+            also a dict, group -> temperature, with 1 for groups that it does not name.
+
+        Raises:
+          ConfigurationError: the model is not built, or has no group of a temperature.
         """
-        self._check_built("sample")
-        return self._generate(self._generated(num_samples, labels, temperature), None).mean
+        one_pass, latents = self._drawn(num_samples, labels, temperature)
+        return self.likelihood_of(latents, one_pass).mean
+
+    def reconstruct(self, inputs: Any, num_groups: int | None = None) -> tf.Tensor:
+        """Returns the means of p(x|z), `[b, H, W, C]`, of what the first groups of latents say of images.
+
+        Args:
+          inputs: a batch, or images `[b, H, W, C]` in [0, 1].
+          num_groups: how many groups, 1 or more, are the centers of q(z|x); those after them are the
+            centers of p given these. None for all.
+        """
+        batch = self._checked(inputs)
+        one_pass = Centred(num_groups, labels=batch.get("labels"))
+        return self._generate(one_pass, self.infer(batch)).mean
 
     def call(self, inputs: Any, training: bool = False) -> tf.Tensor:
         """Reconstructs: the mean of p(x|z) at the center of q(z|x); at a draw in training."""
+        if not training:
+            return self.reconstruct(inputs)
         batch = self._checked(inputs)
-        one_pass = (Inferred if training else Centred)(training=training, labels=batch.get("labels"))
-        return self._generate(one_pass, self.infer(batch, training)).mean
+        one_pass = Inferred(training=True, labels=batch.get("labels"))
+        return self._generate(one_pass, self.infer(batch, True)).mean
 
     def _centred(self, batch, evidence):
         one_pass = Centred(labels=batch.get("labels"))
@@ -237,11 +251,16 @@ class LatentModel(Model):
     def _generate(self, one_pass, evidence):
         return self.likelihood_of(self.draw_latents(one_pass, evidence), one_pass)
 
-    def _generated(self, num_samples, labels, temperature):
+    def _drawn(self, num_samples, labels, temperature):
+        """Draws z ~ p(z): the pass, and what `draw_latents` returned."""
+        self._check_built("sample")
         labels = self._checked_labels(labels).get("labels")
         batches.check_num_labels(labels, num_samples)
-        validation.positive_number("temperature", temperature)
-        return Generated(num_samples, temperature=temperature, labels=labels)
+        temperature = validation.temperature("temperature", temperature)
+        one_pass = Generated(num_samples, temperature=temperature, labels=labels)
+        latents = self.draw_latents(one_pass, None)
+        one_pass.check_names(self, temperature if isinstance(temperature, Mapping) else ())
+        return one_pass, latents
 
     def _free_bits_deficit(self, forward):
         """Returns Σ relu(λ − k) over the units of all groups, a scalar."""
@@ -261,9 +280,7 @@ class LatentModel(Model):
         return batches.checked_for(self, batches.as_batch({}, labels))
 
     def _named(self, latents):
-        if isinstance(latents, Mapping):
-            return latents
-        return {self.sole_group: latents}
+        return latents if isinstance(latents, Mapping) else {self.sole_group: latents}
 
     @property
     def sole_group(self) -> str:

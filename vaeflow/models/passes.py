@@ -7,12 +7,12 @@ center for reconstructions and embeddings (`Centred`), or drawn from p, or given
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import tensorflow as tf
 
-from vaeflow import schedules
+from vaeflow import schedules, validation
 from vaeflow.distributions import Distribution, closed_kl, has_density
 from vaeflow.errors import ConfigurationError
 
@@ -153,11 +153,28 @@ class Inferred(Pass):
 
 
 class Centred(Pass):
-    """z = the center of q(z|x): reconstructions and embeddings, without noise."""
+    """z = the center of q(z|x): reconstructions and embeddings, without noise.
+
+    Args:
+      num_inferred: how many groups, 1 or more, come from q; those after them are the centers of p given
+        these. None for all.
+      **kwargs: as for `Pass`.
+    """
+
+    def __init__(self, num_inferred: int | None = None, **kwargs: Any):
+        super().__init__(**kwargs)
+        if num_inferred is not None:
+            validation.positive_integer("num_inferred", num_inferred)
+        self.num_inferred = num_inferred
 
     def _decided(self, name, prior, posterior, conditional):
-        distribution: Any = posterior()
-        return Draw(distribution.center, prior, distribution)
+        if self.num_inferred is None or len(self.draws) < self.num_inferred:
+            distribution: Any = posterior()
+            return Draw(distribution.center, prior, distribution)
+        center = prior().center
+        if not conditional:
+            center = tf.repeat(center[None], tf.shape(next(iter(self.draws.values())).value)[0], axis=0)
+        return Draw(center, prior)
 
 
 class Generated(Pass):
@@ -166,7 +183,8 @@ class Generated(Pass):
     Args:
       num_rows: how many rows, an int or scalar tensor; those that are given, if None.
       given: the latents of groups that are not drawn, group -> `[r, …]`.
-      temperature: scales how far the draws spread; 1 for p itself.
+      temperature: scales how far the draws spread, 1 for p itself; or a dict, group -> temperature,
+        with 1 for groups that it does not name.
       **kwargs: as for `Pass`.
     """
 
@@ -174,7 +192,7 @@ class Generated(Pass):
         self,
         num_rows: Any = None,
         given: Mapping[str, tf.Tensor] | None = None,
-        temperature: float = 1.0,
+        temperature: validation.Temperature = 1.0,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -186,14 +204,24 @@ class Generated(Pass):
         if name in self.given:
             return Draw(self.given[name], prior)
         distribution: Any = prior()
-        if self.temperature != 1.0:
+        each = self.temperature
+        temperature = each.get(name, 1.0) if isinstance(each, Mapping) else each
+        if temperature != 1.0:
             if not hasattr(distribution, "tempered"):
                 raise ConfigurationError(
                     f"the prior {type(distribution).__name__} of {name!r} knows no temperature, got "
-                    f"{self.temperature}; leave it at 1"
+                    f"{temperature}; leave it at 1"
                 )
-            distribution = distribution.tempered(self.temperature)
+            distribution = distribution.tempered(temperature)
         return Draw(distribution.draw(None if conditional else self._rows(name))[0], lambda: distribution)
+
+    def check_names(self, model: Any, names: Iterable[str]) -> None:
+        """Raises `ConfigurationError` where one of some names is not that of a group of the model."""
+        if unknown := set(names) - self.draws.keys():
+            raise ConfigurationError(
+                f"{type(model).__name__} has no latents {', '.join(sorted(unknown))}; its groups are "
+                f"{', '.join(self.draws)}"
+            )
 
     def _rows(self, name):
         if self.num_rows is None and not self.given:
