@@ -11,8 +11,8 @@ import tensorflow as tf
 
 from tests.runs.test_checkpoints import DATA, INDEX, RECORD, box, flipped, names, saved, truncated, value_of
 from vaeflow.errors import ConfigurationError, EnvironmentFailure, TrainingDiverged
-from vaeflow.runs import checkpoint_files
 from vaeflow.runs.checkpoints import CheckpointStore
+from vaeflow.runs.snapshot import Snapshot
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ def test_what_is_not_finite_in_few_bits_is_found(tmp_path):
 def test_a_checkpoint_of_an_earlier_version_that_is_not_finite_is_refused(store, monkeypatch):
     saved(store, 1)
     with monkeypatch.context() as patched:
-        patched.setattr(checkpoint_files, "not_finite", lambda folder: None)
+        patched.setattr(Snapshot, "first_not_finite", lambda self: None)
         store.save(box(np.nan), 2)
     assert store.problem_with(2) == "model/0 is not finite"
     assert store.restore(box(0))["step"] == 1

@@ -253,3 +253,18 @@ def test_a_removed_folder_loses_its_name_first(tmp_path, monkeypatch):
     files.remove_folder(tmp_path / "export")
     assert not (tmp_path / "export").exists()
     assert names(seen[0]) == ["old"]
+
+
+def test_a_folder_that_is_being_removed_cannot_take_its_final_name(tmp_path, monkeypatch):
+    """A process that ends removes what its threads write: one of them would move what is left of it."""
+    rmtree = files.shutil.rmtree
+
+    def remove_late(path, **more):
+        with pytest.raises(EnvironmentFailure):
+            files.move(folder, tmp_path / "export")
+        rmtree(path, **more)
+
+    monkeypatch.setattr(files.shutil, "rmtree", remove_late)
+    with files.staging(tmp_path, "export") as folder:
+        (folder / "content").touch()
+    assert names(tmp_path) == []

@@ -224,7 +224,11 @@ def test_all_workers_stop_at_one_step(monkeypatch):
                 request.name = "SIGTERM"
 
         workdir = types.SimpleNamespace(writable=index == 0)
-        store = types.SimpleNamespace(save=lambda *state: saved.append((state[1], state[3].num_steps)))
+        store = types.SimpleNamespace(
+            save=lambda *state: saved.append((state[1], state[3].num_steps)),
+            check_saving=lambda: None,
+            finish_saving=lambda: None,
+        )
         trainer = Steps(index, after_steps)
         run = Run(trainer, None, None, workdir, store, request, 1000, "", "", {})
         watchdog = types.SimpleNamespace(progress=lambda doing: None)

@@ -9,6 +9,9 @@ from vaeflow.callbacks.monitored import warn_of_a_typo
 class Checkpoints(Callback):
     """Saves everything the run's future depends on; the newest and the best are kept.
 
+    The training waits until its state is copied, into memory that is kept: one more state, on the
+    host. A thread writes the checkpoint from the copy while the training goes on.
+
     Args:
       every_steps: how often; also after the last step, and when a signal stops the run.
       keep: how many of the newest are kept.
@@ -32,4 +35,4 @@ class Checkpoints(Callback):
     def on_log(self, run: RunContext, metrics: dict[str, float]) -> None:
         setting = "Checkpoints.best_metric"
         self._warned = self._warned or warn_of_a_typo(setting, self.best_metric, run.metrics)
-        run.checkpoints.save(run.trainer.checkpoint(), run.step, metrics)
+        run.checkpoints.save(run.trainer.checkpoint(), run.step, metrics, wait=False)

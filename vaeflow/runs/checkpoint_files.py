@@ -177,17 +177,27 @@ def _disagreement(checkpoint: tf.train.Checkpoint, found: Mapping[str, Sequence[
 
 def variables_of(checkpoint: tf.train.Checkpoint) -> dict[str, Any]:
     """Returns the variables of a checkpoint that holds lists of them, by TensorFlow's names."""
-    view = tf.train.TrackableView
     return {
         key(f"{part}/{index}"): variable
-        for part, variables in view.children(checkpoint).items()
-        for index, variable in view.children(variables).items()
+        for part, variables in lists_of(checkpoint).items()
+        for index, variable in enumerate(variables)
     }
+
+
+def lists_of(checkpoint: tf.train.Checkpoint) -> dict[str, list[Any]]:
+    """Returns the lists of variables that a checkpoint holds, by the names of its parts."""
+    view = tf.train.TrackableView
+    return {part: list(view.children(held).values()) for part, held in view.children(checkpoint).items()}
 
 
 def key(name: str) -> str:
     """Returns the key of a variable in a checkpoint, e.g. of `model/3`."""
     return name + _SUFFIX
+
+
+def name_of(key: str) -> str:
+    """Returns the name of a variable, e.g. `model/3`, whose key in a checkpoint is given."""
+    return key.removesuffix(_SUFFIX)
 
 
 def some(steps: Sequence[int], near: int | None) -> str:
@@ -208,7 +218,7 @@ def _values(variables: Any) -> Iterator[tuple[str, Any]]:
         # What is no number is read too, to see that it can be.
         value = variables.get_tensor(name)
         if dtype.is_floating or dtype.is_complex:
-            yield name.removesuffix(_SUFFIX), value
+            yield name_of(name), value
 
 
 def _check_coverage(names: set[str]) -> None:

@@ -1,41 +1,37 @@
-"""Checkpoints that are intact or absent, and verified before use."""
+"""Checkpoints that are intact or absent, and that do not stop the training while they are written."""
 
 from __future__ import annotations
 
-import contextlib
-import math
+import functools
 import os
 import pathlib
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from vaeflow.errors import ConfigurationError, EnvironmentFailure, RunError, TrainingDiverged
+from vaeflow.errors import RunError, TrainingDiverged
 from vaeflow.runs import checkpoint_files, files, frozen_files, paths
+from vaeflow.runs.background import Background
+from vaeflow.runs.checkpoint_folder import CheckpointFolder
 from vaeflow.runs.frozen_files import FrozenFile
 from vaeflow.runs.initial_weights import InitialWeights
 from vaeflow.runs.literal_paths import literal
 from vaeflow.runs.metrics_log import LogDigest
+from vaeflow.runs.snapshot import Snapshot
 from vaeflow.runs.totals import Totals
 
-_STANDARD_METRIC = "evaluation/negative_elbo"
-_NAME = re.compile(r"step-([0-9]{8,18})")
 _NO_STEPS = Totals()
 
 
-class CheckpointStore:
-    """The folder of a run's checkpoints, one sub-folder each: `step-00001200/`.
+class CheckpointStore(CheckpointFolder):
+    """Saves the checkpoints of a run, and keeps the newest and the best.
 
-    A checkpoint consists of TensorFlow's files (`variables.index`, `variables.data-…`) and a
-    `record.json` with the step, the metrics, the totals of a loop that was cut short, the digest of
-    the log so far, the names of the weights, and the SHA-256 of each file. It is written under another
-    name, flushed to the disk and then renamed; before it is removed, it is renamed again. So under its own
-    name it is always intact. Reading verifies it and falls back to the previous checkpoint. Anything else
-    in the folder, such as a copy that somebody made, is left alone.
+    `save` copies the state. A thread then checks that it is finite, writes it under another name,
+    computes the digests, flushes all to the disk and renames it; before a checkpoint is removed, it is
+    renamed again. So under its own name a checkpoint is always intact, whenever the process is killed.
+    At most one save is under way.
 
     Args:
       folder: where checkpoints are kept; made when the first is saved.
@@ -68,30 +64,20 @@ class CheckpointStore:
         log_digest: Callable[[], LogDigest] | None = None,
         weights: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
-        self.folder = pathlib.Path(folder)
+        super().__init__(folder, best_metric, frozen_files)
         self.image_shape = image_shape
-        self.frozen_files = frozen_files
         self.held: dict[str, int] = {}
         self.states: Callable[[], dict[str, Any]] = dict
         self.initial_weights: InitialWeights | None = None
         self._weights = weights or {}
         self._log_digest = log_digest
         self._keep = keep
-        self._best_metric = best_metric
+        self._snapshot = Snapshot()
+        self._saving = Background("checkpoint")
 
     def retain(self, keep: int, best_metric: str) -> None:
         """Keeps the `keep` newest checkpoints from now on, and the best by `best_metric`."""
         self._keep, self._best_metric = keep, best_metric
-
-    @property
-    def best_metric(self) -> str:
-        """The metric by which a checkpoint is the best: the lowest."""
-        if self._best_metric is not None:
-            return self._best_metric
-        for step in reversed(self.steps()):
-            with contextlib.suppress(OSError, ValueError):
-                return self.record(step).get("best_metric", _STANDARD_METRIC)
-        return _STANDARD_METRIC
 
     def save(
         self,
@@ -99,14 +85,17 @@ class CheckpointStore:
         step: int,
         metrics: Mapping[str, float] | None = None,
         totals: Totals = _NO_STEPS,
+        wait: bool = True,
     ) -> pathlib.Path:
-        """Writes a checkpoint of `step` and removes those no longer kept.
+        """Writes a checkpoint of `step` and removes those no longer kept, after the save under way.
 
         Args:
           checkpoint: what to write.
           step: the number of steps trained so far.
           metrics: the last known metrics.
           totals: the `Totals` of the steps since the last log.
+          wait: False to return as soon as the state is copied, into memory that the store keeps. What
+            the save then fails with is raised by the next call of this, `check_saving` or `finish_saving`.
 
         Returns:
           The checkpoint's folder.
@@ -115,172 +104,8 @@ class CheckpointStore:
           EnvironmentFailure: it could not be written; nothing half-written remains.
           TrainingDiverged: a variable is not finite; nothing is saved or removed.
         """
-        paths.inside(self.folder.parent, self.folder.name)  # Refuses a link that leads elsewhere.
-        final = self.path(step)
-        if step in self.steps() and self.problem_with(step) is None:
-            # Saved already, before an evaluation or because of a signal; now more may be known.
-            self._complete_record(step, metrics or {}, totals)
-            self._prune(step)
-            return final
-        self.remove_unfinished()
-        try:
-            files.make_folder(self.folder)
-            with files.staging(self.folder, final.name) as unfinished:
-                with literal(unfinished) as safe:
-                    checkpoint.write(str(safe / checkpoint_files.VARIABLES))
-                if bad := checkpoint_files.not_finite(unfinished):
-                    raise TrainingDiverged(
-                        f"training diverged: after step {step}, {bad} is not finite; it was not saved. Try a "
-                        "lower learning rate or `train.gradient_clip_norm`"
-                    )
-                self._write_record(unfinished, step, metrics or {}, totals)
-                checkpoint_files.make_way(final)
-                files.move(unfinished, final)
-        except RunError:
-            raise
-        except Exception as error:  # TensorFlow raises its own, of several classes.
-            raise files.failure(final, error) from error
-        self._prune(step)
-        return final
-
-    def restore(self, checkpoint: tf.train.Checkpoint) -> dict[str, Any] | None:
-        """Reads the newest intact checkpoint into `checkpoint`.
-
-        Args:
-          checkpoint: a `tf.train.Checkpoint` of the same variables.
-
-        Returns:
-          Its record, a dict with `step`, `metrics` and `totals`; None if there is no checkpoint.
-
-        Raises:
-          EnvironmentFailure: there are checkpoints, but none of them is intact.
-          ConfigurationError: the variables or the frozen blocks are not those of the checkpoint.
-        """
-        steps = self.steps()
-        for step in reversed(steps):
-            path = self.path(step)
-            problem = self.problem_with(step)
-            if problem is None:
-                record = self.record(step)
-                frozen_files.check(path, record, self.frozen_files)
-                problem = checkpoint_files.restore(checkpoint, path)
-            if problem is None:
-                return record
-            logging.warning("refused the checkpoint %s: %s; trying the previous one", path, problem)
-        if steps:
-            raise EnvironmentFailure(
-                f"none of the {len(steps)} checkpoints in {self.folder} is intact; to start over, choose "
-                "another `--workdir` or remove the folder"
-            )
-        return None
-
-    def find(self, wanted: str | int | os.PathLike[str]) -> int:
-        """Finds an intact checkpoint.
-
-        Args:
-          wanted: `"best"` (by `best_metric`; the newest if none was evaluated), `"last"`, a
-            step, or the path of a checkpoint in this folder.
-
-        Returns:
-          Its step.
-
-        Raises:
-          ConfigurationError: there is no checkpoint, or not that one.
-          EnvironmentFailure: it is damaged; for `"best"` and `"last"`, all are.
-        """
-        steps = self.steps()
-        if not steps:
-            raise ConfigurationError(f"there is no checkpoint in {self.folder}; train first")
-        if wanted not in ("best", "last"):
-            return self._find_one(wanted, steps)
-        for step in self._by_preference(steps) if wanted == "best" else reversed(steps):
-            problem = self.problem_with(step)
-            if problem is None:
-                return step
-            logging.warning("refused the checkpoint %s: %s", self.path(step), problem)
-        raise EnvironmentFailure(f"none of the {len(steps)} checkpoints in {self.folder} is intact")
-
-    def _find_one(self, wanted: str | int | os.PathLike[str], steps: list[int]) -> int:
-        path = pathlib.Path(str(wanted))
-        digits = path.name.removeprefix("step-")
-        step = int(digits) if re.fullmatch("[0-9]{1,18}", digits) else None
-        elsewhere = len(path.parts) > 1 and path.parent.resolve() != self.folder.resolve()
-        if elsewhere or step not in steps:
-            raise ConfigurationError(
-                f"there is no checkpoint {wanted} in {self.folder}; give best, last, or one of the steps "
-                + checkpoint_files.some(steps, step)
-            )
-        if problem := self.problem_with(step):
-            raise EnvironmentFailure(f"the checkpoint {self.path(step)} is damaged: {problem}")
-        return step
-
-    def read_weights(self, step: int) -> dict[str, list[np.ndarray]]:
-        """Reads a checkpoint's weights, without its optimizer.
-
-        Returns:
-          Lists of arrays in the order of the variables: `model`, and `averages` of the
-          averaged ones, which is empty if the run kept no averages.
-        """
-        weights: dict[str, list[np.ndarray]] = {"model": [], "averages": []}
-        with checkpoint_files.reader(self.path(step)) as reader:
-            for name, found in weights.items():
-                while reader.has_tensor(key := checkpoint_files.key(f"{name}/{len(found)}")):
-                    found.append(reader.get_tensor(key))
-        return weights
-
-    def steps(self) -> list[int]:
-        """Lists the steps of the checkpoints, ascending."""
-        found = [path for path in self.folder.glob("step-*") if _NAME.fullmatch(path.name)]
-        folders = {path.name for path in found if path.is_dir() and not path.is_symlink()}
-        steps = sorted(int(name.removeprefix("step-")) for name in folders)
-        return [step for step in steps if self.path(step).name in folders]
-
-    def record(self, step: int) -> dict[str, Any]:
-        """Returns the record of the checkpoint of `step`.
-
-        Metrics recorded as null are NaN; `totals` are `Totals`, of no steps if none were recorded.
-
-        Raises:
-          OSError: it cannot be read.
-          ValueError: it is damaged, or belongs to another step.
-        """
-        return checkpoint_files.read_record(self.path(step), step)
-
-    def problem_with(self, step: int) -> str | None:
-        """Says what is wrong with the files of a checkpoint; None if it is intact."""
-        return checkpoint_files.problem(self.path(step), step)
-
-    def best_step(self) -> int | None:
-        """Returns the step whose checkpoint has the lowest `best_metric`, or None."""
-        return next(iter(self._by_score(self.steps())), None)
-
-    def _by_score(self, steps: Sequence[int]) -> list[int]:
-        """Returns the steps with a `best_metric`, the lowest first."""
-        scores, best_metric = {}, self.best_metric
-        for step in steps:
-            with contextlib.suppress(OSError, ValueError):
-                scores[step] = self.record(step)["metrics"].get(best_metric, math.nan)
-        finite = [step for step, score in scores.items() if math.isfinite(score)]
-        return sorted(finite, key=scores.__getitem__)
-
-    def _by_preference(self, steps: Sequence[int]) -> list[int]:
-        """Returns all steps: the best first, and last the newest of those that were not evaluated."""
-        return list(dict.fromkeys([*self._by_score(steps), *reversed(steps)]))
-
-    def path(self, step: int) -> pathlib.Path:
-        """Returns the folder of the checkpoint of `step`."""
-        return self.folder / f"step-{step:08d}"
-
-    def _complete_record(self, step: int, metrics: Mapping[str, float], totals: Totals) -> None:
-        """Records what is known now of a checkpoint that was saved before what follows its loop."""
-        known = self.record(step)
-        is_complete = not known["totals"].num_steps and known["metrics"].keys() >= metrics.keys()
-        if not is_complete and not totals.num_steps:
-            self._write_record(self.path(step), step, metrics, totals)
-
-    def _write_record(
-        self, folder: pathlib.Path, step: int, metrics: Mapping[str, float], totals: Totals
-    ) -> None:
+        self.finish_saving()
+        self._snapshot.take(checkpoint)
         record = {
             "step": step,
             "image_shape": self.image_shape,
@@ -288,22 +113,23 @@ class CheckpointStore:
             "weights": self._weights,
             "initial_weights": None if self.initial_weights is None else self.initial_weights.to_json(),
             "best_metric": self.best_metric,
-            "metrics": metrics,
+            "metrics": dict(metrics or {}),
             "callbacks": self.states(),
             "totals": totals.to_json(),
             "log": None if self._log_digest is None else self._log_digest().to_json(),
         }
-        checkpoint_files.write_record(folder, record)
+        self._saving.start(functools.partial(self._write, record, frozenset(self.held.values())))
+        if wait:
+            self.finish_saving()
+        return self.path(step)
 
-    def _prune(self, saved: int) -> None:
-        # Damaged checkpoints of later steps must not displace the one just saved.
-        kept = {*self.steps()[-self._keep :], self.best_step(), saved, *self.held.values()}
-        for step in self.steps():
-            if step not in kept:
-                try:
-                    files.remove_folder(self.path(step))
-                except OSError as error:
-                    logging.warning("%s, no longer kept, cannot be removed: %s", self.path(step), error)
+    def check_saving(self) -> None:
+        """Raises what a save failed with that has ended since the last call; see `save`."""
+        self._saving.check()
+
+    def finish_saving(self) -> None:
+        """Waits for the save under way, if there is one, and raises what it failed with; see `save`."""
+        self._saving.wait()
 
     def remove_unfinished(self) -> None:
         """Removes what a run left that was killed while it saved or removed a checkpoint.
@@ -312,3 +138,52 @@ class CheckpointStore:
           EnvironmentFailure: the folder is a link that leads out of the work folder. Reading follows it.
         """
         files.remove_unfinished(paths.inside(self.folder.parent, self.folder.name))
+
+    def _write(self, record: Mapping[str, Any], held: Set[int]) -> None:
+        """Writes what was copied, and removes what is not kept beside the `held` steps; in the thread."""
+        step = record["step"]
+        paths.inside(self.folder.parent, self.folder.name)  # Refuses a link that leads elsewhere.
+        if step in self.steps() and self.problem_with(step) is None:
+            # Saved already, before an evaluation or because of a signal; now more may be known.
+            self._complete_record(step, record)
+        else:
+            self.remove_unfinished()
+            self._write_new(step, record)
+        self._prune(step, held)
+
+    def _write_new(self, step: int, record: Mapping[str, Any]) -> None:
+        if bad := self._snapshot.first_not_finite():
+            raise TrainingDiverged(
+                f"training diverged: after step {step}, {bad} is not finite; it was not saved. Try a "
+                "lower learning rate or `train.gradient_clip_norm`"
+            )
+        final = self.path(step)
+        try:
+            files.make_folder(self.folder)
+            with files.staging(self.folder, final.name) as unfinished:
+                with literal(unfinished) as safe:
+                    self._snapshot.write(str(safe / checkpoint_files.VARIABLES))
+                checkpoint_files.write_record(unfinished, record)
+                checkpoint_files.make_way(final)
+                files.move(unfinished, final)
+        except RunError:
+            raise
+        except Exception as error:  # TensorFlow raises its own, of several classes.
+            raise files.failure(final, error) from error
+
+    def _complete_record(self, step: int, record: Mapping[str, Any]) -> None:
+        """Records what is known now of a checkpoint that was saved before what follows its loop."""
+        known = self.record(step)
+        is_complete = not known["totals"].num_steps and known["metrics"].keys() >= record["metrics"].keys()
+        if not is_complete and record["totals"] is None:
+            checkpoint_files.write_record(self.path(step), record)
+
+    def _prune(self, saved: int, held: Set[int]) -> None:
+        # Damaged checkpoints of later steps must not displace the one just saved.
+        kept = {*self.steps()[-self._keep :], self.best_step(), saved, *held}
+        for step in self.steps():
+            if step not in kept:
+                try:
+                    files.remove_folder(self.path(step))
+                except OSError as error:
+                    logging.warning("%s, no longer kept, cannot be removed: %s", self.path(step), error)

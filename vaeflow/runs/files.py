@@ -128,7 +128,7 @@ def staging(parent: Path, name: str) -> Generator[Path]:
         _recover(parent, name)
         folder = _free_name(parent, name)
         folder.mkdir()
-        with ending.cleaned_up(functools.partial(_remove, folder)), being_written.marked(folder):
+        with ending.cleaned_up(functools.partial(_discard, folder)), being_written.marked(folder):
             yield folder
 
 
@@ -264,6 +264,16 @@ def _remove(path: Path) -> None:
     else:
         with contextlib.suppress(OSError):
             path.unlink()
+
+
+def _discard(folder: Path) -> None:
+    """Removes an unfinished folder; it is renamed first, so that no thread moves it when it is half gone."""
+    leaving = _free_name(folder.parent, _OURS.sub(r"\1", folder.name))
+    try:
+        folder.rename(leaving)
+    except OSError:  # It has been moved, or nothing can be renamed here.
+        leaving = folder
+    _remove(leaving)
 
 
 def _flush_all(path: Path) -> None:

@@ -29,7 +29,7 @@ def train_to_end(run: RunContext, callbacks: Sequence[Callback], watchdog: Watch
 
     Raises:
       Preempted: a signal, a callback or the time limit asked to stop, and the state is saved.
-      TrainingDiverged: the loss or gradient is not finite.
+      TrainingDiverged: the loss, the gradient or what was to be saved is not finite.
       EnvironmentFailure: the disk or the data failed.
     """
     acting = [each for each in callbacks if run.workdir.writable or each.on_every_worker]
@@ -38,7 +38,11 @@ def train_to_end(run: RunContext, callbacks: Sequence[Callback], watchdog: Watch
     for callback in acting:
         _call(callback, "on_train_begin", run)
     states.collected(callbacks)  # Refuses early what no checkpoint could hold.
-    _train_loops(run, callbacks, acting, watchdog)
+    try:
+        _train_loops(run, callbacks, acting, watchdog)
+    finally:
+        # Also if something else has failed since: what ends a save came first, and says more.
+        run.checkpoints.finish_saving()
     for callback in acting:
         _call(callback, "on_train_end", run)
     if not run.is_finished:
@@ -133,6 +137,7 @@ def _train_to(stop, run, pace, watchdog):
     """Trains to a step, in parts; returns False where a signal stopped it before, with the state saved."""
     trainer = run.trainer
     while trainer.step < stop:
+        run.checkpoints.check_saving()
         num_steps = pace.next_part(stop - trainer.step)
         watchdog.progress(f"steps {trainer.step} to {trainer.step + num_steps}, with input from {run.source}")
         with _timed(run, _PART):
