@@ -19,6 +19,7 @@ from vaeflow.distributions.point import Point
 from vaeflow.distributions.poisson import Poisson
 from vaeflow.distributions.student_t import StudentT
 from vaeflow.distributions.transformed import Flow, Transformed
+from vaeflow.distributions.von_mises_fisher import UniformOnSphere, VonMisesFisher
 
 __all__ = [
     "Bernoulli",
@@ -38,7 +39,9 @@ __all__ = [
     "Poisson",
     "StudentT",
     "Transformed",
+    "UniformOnSphere",
     "UniformOverCodes",
+    "VonMisesFisher",
     "closed_kl",
     "has_density",
     "is_discrete",

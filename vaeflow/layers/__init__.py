@@ -44,6 +44,7 @@ from vaeflow.layers.residual_maps import ResidualMapDecoder, ResidualMapEncoder
 from vaeflow.layers.resnet import ResNetDecoder, ResNetEncoder
 from vaeflow.layers.spline_posterior import SplinePosterior
 from vaeflow.layers.top_down import TopDownDecoder
+from vaeflow.layers.von_mises_fisher import UniformSpherePrior, VonMisesFisherPosterior
 
 __all__ = [
     "FSQ",
@@ -99,6 +100,8 @@ __all__ = [
     "StudentTLikelihood",
     "TopDownDecoder",
     "UniformCodes",
+    "UniformSpherePrior",
     "VampPrior",
     "VectorQuantizer",
+    "VonMisesFisherPosterior",
 ]
