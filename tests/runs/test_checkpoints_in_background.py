@@ -107,6 +107,31 @@ def test_the_best_is_kept_by_saves_that_nobody_waits_for(tmp_path):
     assert store.find("best") == 2
 
 
+def test_a_checkpoint_that_is_needed_until_another_is_saved_is_kept_so_long(store, slow_disk):
+    """Pruned by the save under way, it would be gone before the other one is there."""
+    store.retain(1, "score")
+    store.held["best"] = 1
+    store.save(box(2), 2, wait=False)
+    store.held["best"] = 3
+    slow_disk.release()
+    store.finish_saving()
+    assert store.steps() == [1, 2]
+    store.save(box(3), 3)
+    assert store.steps() == [3]
+
+
+def test_a_save_is_expected_to_take_as_long_as_the_last_after_one_under_way(store, monkeypatch):
+    assert store.expected_seconds() == 0.0
+    saved(store, 1)
+    seconds = store.expected_seconds()
+    assert seconds > 0.0
+    slow_disk = SlowDisk(monkeypatch)
+    store.save(box(2), 2, wait=False)
+    assert store.expected_seconds() == 2 * seconds
+    slow_disk.release()
+    store.finish_saving()
+
+
 def test_a_save_of_other_variables_follows_one_under_way(store, slow_disk):
     store.save(box(2), 2, wait=False)
     slow_disk.release()

@@ -30,8 +30,12 @@ class Background:
 
     def check(self) -> None:
         """Raises what the work raised, if it is done."""
-        if self._thread is not None and not self._thread.is_alive():
+        if not self.is_busy():
             self.wait()
+
+    def is_busy(self) -> bool:
+        """Whether work is being done."""
+        return self._thread is not None and self._thread.is_alive()
 
     def wait(self) -> None:
         """Waits until the work is done; raises what it raised."""

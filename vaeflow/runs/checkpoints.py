@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import pathlib
+import time
 from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any
 
@@ -74,6 +75,7 @@ class CheckpointStore(CheckpointFolder):
         self._keep = keep
         self._snapshot = Snapshot()
         self._saving = Background("checkpoint")
+        self._seconds = 0.0
 
     def retain(self, keep: int, best_metric: str) -> None:
         """Keeps the `keep` newest checkpoints from now on, and the best by `best_metric`."""
@@ -105,6 +107,7 @@ class CheckpointStore(CheckpointFolder):
           TrainingDiverged: a variable is not finite; nothing is saved or removed.
         """
         self.finish_saving()
+        begun = time.monotonic()
         self._snapshot.take(checkpoint)
         record = {
             "step": step,
@@ -118,7 +121,9 @@ class CheckpointStore(CheckpointFolder):
             "totals": totals.to_json(),
             "log": None if self._log_digest is None else self._log_digest().to_json(),
         }
-        self._saving.start(functools.partial(self._write, record, frozenset(self.held.values())))
+        # What is held now: who asks for another checkpoint needs the one before until it is written.
+        held = frozenset(self.held.values())
+        self._saving.start(functools.partial(self._write, record, held, begun))
         if wait:
             self.finish_saving()
         return self.path(step)
@@ -131,6 +136,13 @@ class CheckpointStore(CheckpointFolder):
         """Waits for the save under way, if there is one, and raises what it failed with; see `save`."""
         self._saving.wait()
 
+    def expected_seconds(self) -> float:
+        """Returns how long a save would take now: as long as the last, or twice if one is under way.
+
+        It is 0.0 before the first has ended.
+        """
+        return self._seconds * (2 if self._saving.is_busy() else 1)
+
     def remove_unfinished(self) -> None:
         """Removes what a run left that was killed while it saved or removed a checkpoint.
 
@@ -139,7 +151,7 @@ class CheckpointStore(CheckpointFolder):
         """
         files.remove_unfinished(paths.inside(self.folder.parent, self.folder.name))
 
-    def _write(self, record: Mapping[str, Any], held: Set[int]) -> None:
+    def _write(self, record: Mapping[str, Any], held: Set[int], begun: float) -> None:
         """Writes what was copied, and removes what is not kept beside the `held` steps; in the thread."""
         step = record["step"]
         paths.inside(self.folder.parent, self.folder.name)  # Refuses a link that leads elsewhere.
@@ -149,6 +161,7 @@ class CheckpointStore(CheckpointFolder):
         else:
             self.remove_unfinished()
             self._write_new(step, record)
+            self._seconds = time.monotonic() - begun
         self._prune(step, held)
 
     def _write_new(self, step: int, record: Mapping[str, Any]) -> None:

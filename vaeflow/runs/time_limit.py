@@ -28,10 +28,14 @@ class TimeLimit:
 
     @contextlib.contextmanager
     def timing(self, work: str) -> Generator[None]:
-        """Notes how long the work inside takes, of a kind such as `SAVE`."""
+        """Notes how long the work inside takes, of a kind that has a name."""
         began = time.monotonic()
         yield
-        self._last[work] = time.monotonic() - began
+        self.note(work, time.monotonic() - began)
+
+    def note(self, work: str, seconds: float) -> None:
+        """Notes how long work of a kind took, or would take."""
+        self._last[work] = seconds
 
     def leaves_time_for(self, *works: str) -> bool:
         """Whether work of some kinds, one after the other, and then a save, would end in time."""

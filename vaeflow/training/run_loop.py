@@ -183,6 +183,7 @@ def _is_out_of_time(run, work):
     limit = run.time_limit
     if limit is None:
         return False
+    limit.note(SAVE, run.checkpoints.expected_seconds())
     if replicas.mean_over_workers(run.trainer.strategy, not limit.leaves_time_for(work)):
         run.stop(f"the time limit of {limit.max_seconds:,g} s (`train.max_seconds`)")
         return True
@@ -205,8 +206,7 @@ def _save_besides(run, callbacks, due, metrics):
 def _save(run, metrics):
     """Saves the state, on the chief."""
     if run.workdir.writable:
-        with _timed(run, SAVE):
-            run.checkpoints.save(run.trainer.checkpoint(), run.step, metrics, run.trainer.totals)
+        run.checkpoints.save(run.trainer.checkpoint(), run.step, metrics, run.trainer.totals)
 
 
 def _metrics(trainer, totals):
