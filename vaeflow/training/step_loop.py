@@ -110,7 +110,7 @@ class StepLoop:
             def body(offset, sums, waited, ended, first_bad):
                 step = first_step + offset
                 batch, arrived = self._next_batch(source, offset)
-                metrics, finite = one_step(batch, step)
+                metrics, finite = one_step(batch, step, arrived)
                 sums = {name: sums[name] + metrics[name] for name in sums}
                 first_bad = tf.where(finite | (first_bad >= 0), first_bad, step)
                 # TensorFlow asks for a batch while it computes the step before; that time is not lost.
@@ -142,13 +142,16 @@ class StepLoop:
         with tf.device("CPU:0"), tf.control_dependencies([tf.identity(value) for value in sums]):
             return tf.timestamp()
 
-    def _one_streamed_step(self, batch, step):
-        def compute(batch, step):
-            return self._replica_step.compute(stored_batches.StoredBatch(batch), step)
+    def _one_streamed_step(self, batch, step, arrived):
+        def compute(batch, step, arrived):
+            # The time is taken before the step begins: with all cores busy, it would be taken much later.
+            with tf.control_dependencies([arrived]):
+                batch = stored_batches.StoredBatch(tf.nest.map_structure(tf.identity, batch))
+            return self._replica_step.compute(batch, step)
 
-        return self._carry_out(self._strategy.run(compute, (batch, step)), step)
+        return self._carry_out(self._strategy.run(compute, (batch, step, arrived)), step)
 
-    def _one_resident_step(self, source, step):
+    def _one_resident_step(self, source, step, _):
         def compute(arrays, indices, step):
             batch = stored_batches.ResidentBatch(arrays, replicas.own_part(indices))
             return self._replica_step.compute(batch, step)
