@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from vaeflow import config, validation
 from vaeflow.datasets import pipeline
-from vaeflow.devices import strategies
+from vaeflow.devices import cores, strategies
 from vaeflow.errors import ConfigurationError, EnvironmentFailure
 from vaeflow.models import frozen_blocks, weight_names
 from vaeflow.models.base import Model
@@ -104,6 +104,16 @@ def load(workdir, checkpoint="best", plugins=()):
     """
     config.load_trained("train", workdir, plugins=plugins)
     return restore(workdir, checkpoint, tf.distribute.get_strategy).model
+
+
+def share_cores(batch_size=None):
+    """Lets the cores of a CPU work on an example each, as in training; call it before `restore`.
+
+    Args:
+      batch_size: the global batch size of what follows; None for that of the configuration in force.
+    """
+    own = config.values_of("train")["batch_size"]
+    cores.divide(own if batch_size is None else batch_size, "none")
 
 
 def restore(workdir, checkpoint="best", strategy=strategies.mirrored):

@@ -145,6 +145,16 @@ def test_it_does_not_depend_on_the_batch_size(strategy):
         assert under_test.estimate() == pytest.approx(expected, rel=1e-12), batch_size
 
 
+@pytest.mark.slow
+def test_it_does_not_depend_on_the_cores_that_share_a_batch(strategy, monkeypatch):
+    """Five examples in three parts, each with its own posterior and noise."""
+    whole = sampler(strategy, "float64", batch_size=5).estimate()
+    asked = []
+    monkeypatch.setattr(importance_sampling.cores, "parts_at_a_time", lambda *sizes: asked.append(sizes) or 3)
+    assert sampler(strategy, "float64", batch_size=5).estimate() == pytest.approx(whole, rel=1e-12)
+    assert set(asked) == {(50, 1)}
+
+
 @pytest.mark.long
 @pytest.mark.parametrize(("seconds", "num_calls"), [(0.0, 9), (1e9, 4)])
 def test_it_does_not_depend_on_how_the_samples_are_cut_into_calls(strategy, monkeypatch, seconds, num_calls):

@@ -186,7 +186,7 @@ class _Group:
             yield self._local(compiled(own, tf.constant(first, tf.int64)))[: num_samples - first]
 
     def _features(self, images):
-        return self.net(tf.clip_by_value(images, 0.0, 1.0))
+        return cores.in_parts(self.net, tf.clip_by_value(images, 0.0, 1.0))
 
     def _local(self, value):
         return np.concatenate(

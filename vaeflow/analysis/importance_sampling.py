@@ -10,7 +10,7 @@ import tensorflow as tf
 from vaeflow import random, validation
 from vaeflow.analysis.examples import Examples
 from vaeflow.datasets import Split
-from vaeflow.devices import replicas
+from vaeflow.devices import cores, replicas
 from vaeflow.errors import ConfigurationError
 from vaeflow.models import batches
 from vaeflow.runs import watchdog
@@ -124,11 +124,19 @@ class ImportanceSampler:
         rows, evidence = inputs
         num_examples = rows["images"].shape[0] // _BLOCK_SAMPLES
         first = self.examples.first_position_here(first_position, num_examples)
+        num_replicas = replicas.num_local_replicas(self.strategy)
+        # Each core of a CPU has examples of its own.
+        num_parts = min(num_examples, cores.parts_at_a_time(num_examples * _BLOCK_SAMPLES, num_replicas))
+
+        def log_weights_of(first, last):
+            own = slice(first * _BLOCK_SAMPLES, last * _BLOCK_SAMPLES)
+            part = tf.nest.map_structure(lambda value: value[own], (rows, evidence))
+            return self.model.forward_rows(*part, num_samples=_BLOCK_SAMPLES).log_weight
 
         def add_block(block, sums):
             with random.keyed(self.examples.seed, "importance_sampling/latents", block, first):
-                forward = self.model.forward_rows(rows, evidence, num_samples=_BLOCK_SAMPLES)
-                log_weights = forward.log_weight[..., None]
+                parts = random.in_parts(cores.bounds(num_examples, num_parts))
+                log_weights = tf.concat([log_weights_of(*part) for part in parts], axis=0)[..., None]
             sample = block * _BLOCK_SAMPLES + tf.range(_BLOCK_SAMPLES, dtype=tf.int64)
             counts = sample[:, None] < tf.constant(self.num_samples, tf.int64)
             zero_weight = tf.constant(-math.inf, log_weights.dtype)

@@ -67,6 +67,7 @@ def embed(
     """
     with config.values_checked():
         _check_settings(split, num_examples, max_projector_examples, batch_size, seed)
+    trained.share_cores(batch_size)
     run = trained.restore(workdir, checkpoint)
     if not isinstance(run.model, LatentModel):
         raise ConfigurationError(

@@ -83,6 +83,7 @@ def encode(
     path = paths.inside(workdir, "encoded") if encoded is None else pathlib.Path(encoded)
     with contextlib.ExitStack() as stack:
         _join(stack, path, workers, waits)
+        trained.share_cores(batch_size)
         run = trained.restore(workdir, checkpoint)
         encode_plan.check_model(run.model)
         size = run.checked_batch_size("encode.batch_size", batch_size)

@@ -91,6 +91,7 @@ def evaluate(
         num_samples, metrics, scores = _checked(
             split, num_samples, metrics, scores, num_examples, batch_size, seed
         )
+    trained.share_cores(batch_size)
     run = trained.restore(workdir, checkpoint)
     images = run.split(split)
     batch_size = run.checked_batch_size("evaluate.batch_size", batch_size)

@@ -20,7 +20,7 @@ from vaeflow.runs import watchdog
 
 SUFFIXES = (".npy", ".npz", ".h5", ".hdf5")
 _MOST_LINKS = 16
-_ON_DEMAND = "use ImageFolder or TFRecords, which are not held in memory"
+ON_DEMAND = "save it with numpy.save as a .npy file, whose rows are read when they are used"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,12 +28,14 @@ class StoredArray:
     """An array in an open file.
 
     Attributes:
+      path: the file.
       place: the file, and the array's name if there are several, for messages.
       shape: of the array; the first size counts the rows.
       dtype: of the array.
       read_rows: reads the next rows: takes their number, returns an array `[n, …]`.
     """
 
+    path: pathlib.Path
     place: str
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
@@ -64,7 +66,7 @@ def opened(path: pathlib.Path, key: str | None, setting: str) -> Generator[Store
         with readable(path):
             if path.suffix.lower() == ".npy":
                 file = stack.enter_context(open_regular(path))
-                found = _npy_array(file, check_regular(path).st_size, str(path))
+                found = _npy_array(file, check_regular(path).st_size, path, str(path))
             elif path.suffix.lower() == ".npz":
                 archive = stack.enter_context(opened_archive(path))
                 found = archive_member(stack, archive, path, _chosen_name(archive, path, key, setting))
@@ -73,7 +75,12 @@ def opened(path: pathlib.Path, key: str | None, setting: str) -> Generator[Store
         yield found
 
 
-def check_memory(num_bytes: int, place: object, advice: str = _ON_DEMAND) -> None:
+def memory_bytes() -> int:
+    """Returns the bytes of memory of this machine, free or not."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def check_memory(num_bytes: int, place: object, advice: str = ON_DEMAND) -> None:
     """Checks that an array may fit into memory, before it is allocated.
 
     Args:
@@ -84,7 +91,7 @@ def check_memory(num_bytes: int, place: object, advice: str = _ON_DEMAND) -> Non
     Raises:
       DataError: it is larger than the memory of this machine.
     """
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    memory = memory_bytes()
     if num_bytes > memory:
         raise DataError(
             f"{place} would take {num_bytes / 2**30:,.1f} GiB of memory, of which this machine has "
@@ -122,7 +129,8 @@ def archive_member(
 ) -> StoredArray:
     """Opens the array of a name in a `.npz` file, which stays open as long as the stack."""
     member = archive.getinfo(f"{name}.npy")
-    return _npy_array(stack.enter_context(archive.open(member)), member.file_size, f"{path}, array {name}")
+    stream = stack.enter_context(archive.open(member))
+    return _npy_array(stream, member.file_size, path, f"{path}, array {name}")
 
 
 def _chosen_name(archive: zipfile.ZipFile, path: pathlib.Path, key: str | None, setting: str) -> str:
@@ -141,7 +149,7 @@ def _chosen(path: pathlib.Path, key: str | None, names: list[str], setting: str)
     return key
 
 
-def _npy_array(stream: IO[bytes], num_bytes: int, place: str) -> StoredArray:
+def _npy_array(stream: IO[bytes], num_bytes: int, path: pathlib.Path, place: str) -> StoredArray:
     """Reads the header of an array in NumPy's format; `num_bytes` is the length of the whole stream."""
     version = np.lib.format.read_magic(stream)
     if version not in ((1, 0), (2, 0)):
@@ -166,11 +174,11 @@ def _npy_array(stream: IO[bytes], num_bytes: int, place: str) -> StoredArray:
 
     if column_major:
         check_memory(math.prod(shape) * dtype.itemsize, place)
-        return _whole(place, read(shape[0]).reshape(-1).reshape(shape, order="F"))
-    return StoredArray(place, shape, dtype, read)
+        return _whole(path, place, read(shape[0]).reshape(-1).reshape(shape, order="F"))
+    return StoredArray(path, place, shape, dtype, read)
 
 
-def _whole(place: str, array: Any) -> StoredArray:
+def _whole(path: pathlib.Path, place: str, array: Any) -> StoredArray:
     """Makes a `StoredArray` of something with a shape and a dtype that can be sliced."""
     next_row = 0
 
@@ -179,7 +187,7 @@ def _whole(place: str, array: Any) -> StoredArray:
         next_row += num_rows
         return np.asarray(array[next_row - num_rows : next_row])
 
-    return StoredArray(place, tuple(array.shape), array.dtype, read)
+    return StoredArray(path, place, tuple(array.shape), array.dtype, read)
 
 
 def _hdf5_array(
@@ -219,7 +227,7 @@ def _hdf5_array(
         raise DataError(
             f"{path}: the array {array.name} was declared with shape {array.shape}, but never written"
         )
-    return _whole(f"{path}, array {array.name}" if len(names) > 1 else str(path), array)
+    return _whole(path, f"{path}, array {array.name}" if len(names) > 1 else str(path), array)
 
 
 def _hdf5_node(file: Any, name: str, path: pathlib.Path) -> Any:

@@ -1,8 +1,9 @@
 """Images, and their labels, from arrays in .npy, .npz or HDF5 files."""
 
+import hashlib
 import math
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,14 +15,18 @@ from vaeflow.datasets.array_labels import ArrayLabels
 from vaeflow.datasets.base import SPLITS, Dataset, Split
 from vaeflow.datasets.held_out import held_out_split, num_held_out
 from vaeflow.datasets.in_memory import InMemorySplit
+from vaeflow.datasets.mapped import MappedSplit
 from vaeflow.errors import ConfigurationError, DataError
 
 _CHUNK_BYTES = 64 * 2**20
+_MAPPED_SUFFIX = ".npy"
+# Of this machine; an array that takes more is not held, so that the model has room.
+_LARGEST_SHARE_OF_MEMORY = 0.5
 
 
 @registry.dataset
 class Arrays(Dataset):
-    """Images from arrays `[N, H, W]` or `[N, H, W, C]` in files, held in memory.
+    """Images from arrays `[N, H, W]` or `[N, H, W, C]` in files, held in memory or read when they are used.
 
     Pixels are uint8 in 0 … 255, or floats in [0, 1] (held as float32), unless `pixel_range`
     gives another range. Python objects are never unpickled, and links from an HDF5 file to
@@ -51,12 +56,16 @@ class Arrays(Dataset):
       train_labels_key: the same for the training images; None takes `labels_key`.
       evaluation_labels_key: the same for the images of the evaluation; None takes `labels_key`.
       label_names: the names of the F factors; None takes `label`, or `label_0`, `label_1`, ….
+      in_memory: True holds the images in memory. False, for a `.npy` file, reads and checks them once at the
+        start, and then reads those of each batch from the file, which must not change. `"auto"` does that
+        with `.npy` files that would take more than half of this machine's memory; arrays in `.npz` and HDF5
+        files are always held.
       **kwargs: see `Dataset`.
 
     Raises:
-      ConfigurationError: a file does not exist or has another suffix, both splits would be
-        the same array, only one of them has labels, or `pixel_range` is not an increasing
-        pair.
+      ConfigurationError: a file does not exist or has another suffix, `in_memory` is False for a file other
+        than `.npy`, both splits would be the same array, only one of them has labels, or `pixel_range` is not
+        an increasing pair.
       ValueError: another setting is out of range.
     """
 
@@ -76,6 +85,7 @@ class Arrays(Dataset):
         train_labels_key: str | None = None,
         evaluation_labels_key: str | None = None,
         label_names: Sequence[str] | None = None,
+        in_memory: bool | str = "auto",
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -93,6 +103,10 @@ class Arrays(Dataset):
         self.description = pixels.Description("Arrays", layout, pixel_range)
         self.evaluation_fraction = validation.fraction("Arrays.evaluation_fraction", evaluation_fraction)
         self._check_splits_differ()
+        self.in_memory = (
+            in_memory if in_memory == "auto" else validation.boolean("Arrays.in_memory", in_memory)
+        )
+        self._check_can_be_mapped()
         images = {"train": self.train} | ({} if self.evaluation is None else {"evaluation": self.evaluation})
         self.labels = ArrayLabels(
             images,
@@ -113,7 +127,7 @@ class Arrays(Dataset):
             layout = self._checked_layout(source)
             if own_file:
                 self._check_same_images(source, layout)
-            self._check_memory(source)
+            is_held = self._is_held(source)
             factors = None
             if self.labels.is_given:
                 factors = self.labels.read(
@@ -123,13 +137,26 @@ class Arrays(Dataset):
             if self.evaluation is None:
                 num_evaluation = num_held_out(len(indices), self.evaluation_fraction)
                 indices = held_out_split(name, len(indices), num_evaluation, "Arrays.evaluation_fraction")
-            images = self._read(source, layout, indices)
+            labelled = None if factors is None else (factors[indices], self.labels.names, self.labels.sizes)
+            if not is_held:
+                return self._mapped(source, layout, indices, labelled)
+            images = np.empty((len(indices), *pixels.image_shape(source.shape, layout)), self._dtype(source))
+            for place, chunk in self._checked_chunks(source, layout, indices):
+                images[place] = chunk
         as_it_is: dict[str, Any] = {"layout": "NHWC", "pixel_range": pixels.NATIVE_RANGES[images.dtype.name]}
-        if factors is None:
+        if labelled is None:
             return InMemorySplit(images, **as_it_is)
-        return InMemorySplit(
-            images, factors[indices], self.labels.names, factor_sizes=self.labels.sizes, **as_it_is
-        )
+        found, names, sizes = labelled
+        return InMemorySplit(images, found, names, factor_sizes=sizes, **as_it_is)
+
+    def _mapped(self, source: StoredArray, layout: str, indices: np.ndarray, labelled: Any) -> MappedSplit:
+        """Reads the images once, to check them and for their digest, and returns those on the disk."""
+        digest = hashlib.sha256()
+        for _, chunk in self._checked_chunks(source, layout, indices):
+            digest.update(np.ascontiguousarray(chunk).data)
+        with array_files.readable(source.place):
+            array = np.load(source.path, mmap_mode="r", allow_pickle=False)
+        return MappedSplit(array, indices, self.description, layout, labelled, digest.hexdigest())
 
     def _opened(self, split: str) -> Any:
         path = self.evaluation if split == "evaluation" and self.evaluation is not None else self.train
@@ -162,23 +189,46 @@ class Arrays(Dataset):
                     f"{train.dtype} images {expected}; expected the same in both files"
                 )
 
-    def _check_memory(self, source: StoredArray) -> None:
-        itemsize = np.dtype(self.description.stored_dtype(source.dtype)).itemsize
-        array_files.check_memory(math.prod(source.shape) * itemsize, source.place)
+    def _dtype(self, source: StoredArray) -> str:
+        return self.description.stored_dtype(source.dtype)
 
-    def _read(self, source: StoredArray, layout: str, indices: np.ndarray) -> np.ndarray:
-        """Reads the images at increasing `indices`: `[n, H, W, C]`, uint8 or float32."""
-        shape = pixels.image_shape(source.shape, layout)
-        dtype = self.description.stored_dtype(source.dtype)
-        images = np.empty((len(indices), *shape), dtype)
+    def _check_can_be_mapped(self) -> None:
+        for path in (self.train, self.evaluation):
+            if self.in_memory is False and path is not None and path.suffix.lower() != _MAPPED_SUFFIX:
+                raise ConfigurationError(
+                    f"`Arrays.in_memory` must not be False for {path}: arrays in .npz and HDF5 files are "
+                    "held in memory; save the array with numpy.save as a .npy file, or leave the setting out"
+                )
+
+    def _is_held(self, source: StoredArray) -> bool:
+        """Decides whether the images are held in memory, and checks that they fit there."""
+        num_bytes = math.prod(source.shape) * np.dtype(self._dtype(source)).itemsize
+        can_be_mapped = source.path.suffix.lower() == _MAPPED_SUFFIX
+        if self.in_memory is False or (
+            self.in_memory == "auto"
+            and can_be_mapped
+            and num_bytes > _LARGEST_SHARE_OF_MEMORY * array_files.memory_bytes()
+        ):
+            return False
+        advice = "set `Arrays.in_memory` to 'auto' or False" if can_be_mapped else array_files.ON_DEMAND
+        array_files.check_memory(num_bytes, source.place, advice)
+        return True
+
+    def _checked_chunks(
+        self, source: StoredArray, layout: str, indices: np.ndarray
+    ) -> Iterator[tuple[slice, np.ndarray]]:
+        """Reads the images at increasing `indices` in chunks, and checks the pixels of all images.
+
+        Yields:
+          Pairs: which of the indices, and their images `[n, H, W, C]`, uint8 or float32.
+        """
         seen = pixels.PixelRange(self.description, source.place)
-        rows = max(1, _CHUNK_BYTES // (source.dtype.itemsize * math.prod(shape)))
+        rows = max(1, _CHUNK_BYTES // (source.dtype.itemsize * math.prod(source.shape[1:])))
         for start, chunk in source.chunks(rows):
             seen.see(chunk, start)
             first, last = np.searchsorted(indices, (start, start + len(chunk)))
-            images[first:last] = self.description.images(chunk[indices[first:last] - start], layout)
+            yield slice(first, last), self.description.images(chunk[indices[first:last] - start], layout)
         seen.check()
-        return images
 
 
 def _checked_file(setting: str, value: str | None) -> pathlib.Path | None:

@@ -66,6 +66,11 @@ def num_parts(num_examples: int, num_replicas: int) -> int:
     return max((count for count in range(1, most + 1) if num_examples % count == 0), default=1)
 
 
+def parts_at_a_time(num_examples: int, num_replicas: int) -> int:
+    """Chooses as `num_parts` does if a single operation leaves cores idle, see `divide`; 1 otherwise."""
+    return num_parts(num_examples, num_replicas) if operations_at_a_time() > 1 else 1
+
+
 def bounds(num_examples: int, count: int) -> list[tuple[int, int]]:
     """Lists for each of `count` parts its first example and the one after its last."""
     edges = [num_examples * part // count for part in range(count + 1)]
