@@ -18,6 +18,11 @@ _CAPTION_HEIGHT = 18
 _LABEL_WIDTH = 76
 
 
+def can_show(shape: Sequence[int]) -> bool:
+    """Whether an example `[H, W, C]` makes a picture; a row of a table, or vector, of one place does not."""
+    return tuple(shape[:2]) != (1, 1)
+
+
 def grid(
     images: npt.ArrayLike,
     columns: int,

@@ -45,7 +45,7 @@ def write(
     indices: np.ndarray,
     factors: np.ndarray,
     factor_names: Sequence[str],
-    sprites: SpriteSheet,
+    sprites: SpriteSheet | None,
 ) -> None:
     """Writes the projector's files to a folder, which `announce` turns into a run.
 
@@ -58,7 +58,7 @@ def write(
       indices: int64 `[n]`, where the examples are in their split.
       factors: int64 `[n, F]`; F may be 0.
       factor_names: the F names.
-      sprites: a `SpriteSheet` of the examples.
+      sprites: a `SpriteSheet` of the examples; None where they are no pictures.
 
     Raises:
       EnvironmentFailure, OSError, tf.errors.OpError: a file could not be written.
@@ -66,7 +66,6 @@ def write(
     if points.shape[1] == 1:
         points = np.pad(points, [(0, 0), (0, 1)])  # TensorBoard shows nothing for a single dimension.
     folder.mkdir(parents=True, exist_ok=True)
-    grids.write_png(folder / "sprites.png", sprites.pixels)
     write_table(folder / "points.tsv", [points], delimiter="\t")
     # The factors first: TensorBoard shows the first column next to a point. In a file of one
     # column it reads the first line as an example, not as a header.
@@ -77,8 +76,10 @@ def write(
     embedding = config.embeddings.add(
         tensor_name="latents", tensor_path="points.tsv", metadata_path="metadata.tsv"
     )
-    embedding.sprite.image_path = "sprites.png"
-    embedding.sprite.single_image_dim.extend([sprites.width, sprites.height])
+    if sprites is not None:
+        grids.write_png(folder / "sprites.png", sprites.pixels)
+        embedding.sprite.image_path = "sprites.png"
+        embedding.sprite.single_image_dim.extend([sprites.width, sprites.height])
     projector.visualize_embeddings(str(folder), config)
 
 

@@ -27,7 +27,7 @@ class Images(Callback):
     `traversals`: a row for each latent, moved from −3 to 3 around one example's
     posterior mean; the latents with the largest KL first, or with the largest variance
     where the KL has no closed form; of a model whose latents are one vector. A model without
-    latents has none of these pictures, and a line says so.
+    latents has none of these pictures, nor have the rows of a table, and a line says so.
 
     Args:
       every_steps: how often; also after the last step.
@@ -43,7 +43,8 @@ class Images(Callback):
         self.max_traversals = validation.positive_integer("Images.max_traversals", max_traversals, _MOST)
 
     def is_due(self, run: RunContext) -> bool:
-        return isinstance(run.trainer.model, LatentModel) and super().is_due(run)
+        is_shown = grids.can_show(run.evaluation_split.shape) and isinstance(run.trainer.model, LatentModel)
+        return is_shown and super().is_due(run)
 
     def on_train_begin(self, run: RunContext) -> None:
         if not isinstance(run.trainer.model, LatentModel):
@@ -51,6 +52,12 @@ class Images(Callback):
             print(f"left out for this {kind}: `Images`, which shows what latents stand for", file=sys.stderr)
             return
         split = run.evaluation_split
+        if not grids.can_show(split.shape):
+            print(
+                "left out for rows of a table: `Images`, whose pictures would be single pixels",
+                file=sys.stderr,
+            )
+            return
         # Spread over the split, since neighbours may look alike.
         chosen = spread_indices(split.num_examples, self.num_examples)
         model = run.trainer.model

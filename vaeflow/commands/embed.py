@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from vaeflow import config, registry, trained, validation
-from vaeflow.analysis import embedding, projector
+from vaeflow.analysis import embedding, grids, projector
 from vaeflow.analysis.examples import Examples, spread_indices
 from vaeflow.datasets.base import ALL_SPLITS, Split
 from vaeflow.errors import ConfigurationError
@@ -81,7 +81,7 @@ def embed(
     indices = next(iter(embedded.values())).indices
     factors, factor_names = _factors(source, indices)
     shown = spread_indices(len(indices), max_projector_examples)
-    sprites = projector.sprite_sheet(source, indices[shown])
+    sprites = projector.sprite_sheet(source, indices[shown]) if grids.can_show(source.shape) else None
     columns, points = _points(embedded)
     description = (
         f"{len(shown):,} of {source.num_examples:,} images of the {split} split of "

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from vaeflow import config, registry, trained, validation
+from vaeflow.analysis import grids
 from vaeflow.analysis.labels import labels_of_samples
 from vaeflow.commands import sample_arrays, sample_codes, sample_files
 from vaeflow.commands.sample_files import Arrays
@@ -142,6 +143,8 @@ def sample(
         values = np.linspace(-traversal_range, traversal_range, num_traversal_steps, dtype=np.float32)
         chosen = labels_of_samples(run.model, source.evaluation, num_samples, labels)
         _say_left_out(run, sample_arrays.what_is_left_out(source))
+        if not grids.can_show(run.image_shape):
+            _say_left_out(run, ["pictures: the examples are rows of a table"])
         arrays = {
             **sample_arrays.draw(source, named_samplers, num_samples, chosen),
             **sample_arrays.reconstruct(source, num_reconstructions),

@@ -33,7 +33,11 @@ def write(workdir: pathlib.Path, arrays: Arrays, seconds_per_frame: float) -> li
 
 
 def _pictures(arrays: Arrays) -> dict[str, np.ndarray | list[np.ndarray]]:
-    """Draws the grids: file name -> pixels, or a list of frames for an animation."""
+    """Draws the grids: file name -> pixels, or a list of frames for an animation; nothing of a table."""
+    if not all(
+        grids.can_show(drawn.shape[-3:]) for name, drawn in arrays.items() if name.endswith("_images")
+    ):
+        return {}
     pictures = {}
     for name, drawn in arrays.items():
         if name.startswith("samples_") and name.endswith("_images"):

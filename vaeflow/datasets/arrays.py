@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from vaeflow import registry, validation
-from vaeflow.datasets import array_files, pixels
+from vaeflow.datasets import array_files, pixels, tables
 from vaeflow.datasets.array_files import StoredArray
 from vaeflow.datasets.array_labels import ArrayLabels
 from vaeflow.datasets.base import SPLITS, Dataset, Split
@@ -41,11 +41,14 @@ class Arrays(Dataset):
         `"group/images"`. None needs a file with one array only.
       train_key: the same for the training images; None takes `key`.
       evaluation_key: the same for the images of the evaluation; None takes `key`.
-      layout: `"NHW"`, `"NHWC"` or `"NCHW"`, where C stands for the channels; None expects the
-        channels at the end, and refuses a shape that looks otherwise.
+      layout: `"NHW"`, `"NHWC"` or `"NCHW"`, where C stands for the channels; `"NF"` for a table, of which
+        each row becomes an example `[1, 1, F]`; None expects images with the channels at the end, and refuses
+        a shape that looks otherwise.
       pixel_range: the numbers of black and white, e.g. `(0, 16)` or `(-1, 1)`; the pixels are
         scaled to [0, 1]. None expects `(0, 255)` of uint8 and `(0, 1)` of floats, and refuses
         what looks like another range.
+      scale_columns: True scales each column of a table, so that its smallest and largest number in the
+        training rows become 0 and 1, and clips what lies outside. False expects numbers as for pixels.
       evaluation_fraction: the part of `train` that is held out.
       train_labels: a file as for `train` with the labels of its images, in the same order: an
         array `[N]` or `[N, F]` of integers from 0 on, of bools (False is 0, True is 1), or of
@@ -86,6 +89,7 @@ class Arrays(Dataset):
         evaluation_labels_key: str | None = None,
         label_names: Sequence[str] | None = None,
         in_memory: bool | str = "auto",
+        scale_columns: bool = False,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -107,6 +111,12 @@ class Arrays(Dataset):
             in_memory if in_memory == "auto" else validation.boolean("Arrays.in_memory", in_memory)
         )
         self._check_can_be_mapped()
+        self.scale_columns = validation.boolean("Arrays.scale_columns", scale_columns)
+        if self.scale_columns and (layout != tables.LAYOUT or pixel_range is not None or in_memory is False):
+            raise ConfigurationError(
+                "`Arrays.scale_columns` is for tables in memory, whose ranges it finds; set `Arrays.layout` "
+                'to "NF", and leave `Arrays.pixel_range` and `Arrays.in_memory` out'
+            )
         images = {"train": self.train} | ({} if self.evaluation is None else {"evaluation": self.evaluation})
         self.labels = ArrayLabels(
             images,
@@ -127,7 +137,7 @@ class Arrays(Dataset):
             layout = self._checked_layout(source)
             if own_file:
                 self._check_same_images(source, layout)
-            is_held = self._is_held(source)
+            is_held = self._is_held(source) or self.scale_columns
             factors = None
             if self.labels.is_given:
                 factors = self.labels.read(
@@ -140,14 +150,33 @@ class Arrays(Dataset):
             labelled = None if factors is None else (factors[indices], self.labels.names, self.labels.sizes)
             if not is_held:
                 return self._mapped(source, layout, indices, labelled)
+            if self.scale_columns:
+                return self._split_of(self._scaled_table(source, indices, own_file), labelled)
             images = np.empty((len(indices), *pixels.image_shape(source.shape, layout)), self._dtype(source))
             for place, chunk in self._checked_chunks(source, layout, indices):
                 images[place] = chunk
+        return self._split_of(images, labelled)
+
+    def _split_of(self, images: np.ndarray, labelled: Any) -> InMemorySplit:
         as_it_is: dict[str, Any] = {"layout": "NHWC", "pixel_range": pixels.NATIVE_RANGES[images.dtype.name]}
         if labelled is None:
             return InMemorySplit(images, **as_it_is)
         found, names, sizes = labelled
         return InMemorySplit(images, found, names, factor_sizes=sizes, **as_it_is)
+
+    def _scaled_table(self, source: StoredArray, indices: np.ndarray, own_file: bool) -> np.ndarray:
+        """Reads the rows at `indices`, and scales them by the ranges of the training rows."""
+        rows = tables.read_rows(source)
+        if own_file:
+            with self._opened("train") as train:
+                training = tables.read_rows(train)
+        elif self.evaluation is not None:
+            training = rows
+        else:
+            num_evaluation = num_held_out(len(rows), self.evaluation_fraction)
+            setting = "Arrays.evaluation_fraction"
+            training = rows[held_out_split("train", len(rows), num_evaluation, setting)]
+        return tables.scaled(rows[indices], training, source.place)
 
     def _mapped(self, source: StoredArray, layout: str, indices: np.ndarray, labelled: Any) -> MappedSplit:
         """Reads the images once, to check them and for their digest, and returns those on the disk."""
@@ -165,7 +194,8 @@ class Arrays(Dataset):
 
     def _checked_layout(self, source: StoredArray) -> str:
         layout = self.description.layout_of(source.shape, source.place)
-        self.description.check_dtype(source.dtype, source.place)
+        if not self.scale_columns:
+            self.description.check_dtype(source.dtype, source.place)
         return layout
 
     def _check_splits_differ(self) -> None:

@@ -10,10 +10,6 @@ from vaeflow.datasets import decoding
 from vaeflow.datasets.augmentations import RandomCrop
 from vaeflow.errors import DataError
 
-# JPEG decodes at these parts of its size for less time and memory.
-_REDUCTIONS = (1, 2, 4, 8)
-# An image is reduced so far only that this many times the wanted size remains.
-_LEAST_REMAINING = 2
 # At its border, a decoded rectangle has other colours than in the whole image: libjpeg interpolates them.
 _MARGIN = 2
 
@@ -102,9 +98,8 @@ class CropDecoder:
                 lambda: self._cut(_turned(_jpeg(data), orientation), scaled, corner),
             )
         else:
-            remaining = tf.reduce_min(own) // (_LEAST_REMAINING * self.shorter_side)
-            number = tf.reduce_sum(tf.cast(remaining >= tf.constant(_REDUCTIONS[1:]), tf.int32))
-            reduced = tf.switch_case(number, [lambda r=r: _jpeg(data, r) for r in _REDUCTIONS])
+            most = tf.reduce_min(own) // (decoding.LEAST_REMAINING * self.shorter_side)
+            reduced = decoding.reduced_jpeg(data, most)
             image = self._cut(_turned(reduced, orientation), scaled, corner)
         return tf.image.rgb_to_grayscale(image) if self.channels == 1 else image
 
@@ -148,8 +143,8 @@ def prepared(data: bytes) -> tuple[bytes, np.int64]:
     return data, np.int64(decoding.orientation(data))
 
 
-def _jpeg(data, reduction=1):
-    return tf.io.decode_jpeg(data, channels=3, ratio=reduction)
+def _jpeg(data):
+    return tf.io.decode_jpeg(data, channels=3)
 
 
 def _rectangle_of_jpeg(data, own, corner, size):

@@ -2,6 +2,7 @@
 
 import abc
 import functools
+import hashlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -85,11 +86,24 @@ class DecodedSplit(IndexedSplit):
       shape: `(H, W, C)` of the results.
       size_advice: what to do about an image of another size, for the error; None scales it
         instead, see `decode_image`.
+      dct_scaling: as for `decode_image`.
     """
 
-    def __init__(self, images: EncodedImages, shape: tuple[int, ...], size_advice: str | None):
+    def __init__(
+        self,
+        images: EncodedImages,
+        shape: tuple[int, ...],
+        size_advice: str | None,
+        dct_scaling: bool = False,
+    ):
         super().__init__(images, shape)
         self._size_advice = size_advice
+        self._dct_scaling = dct_scaling
+
+    def content_digest(self) -> str:
+        digest = super().content_digest()
+        # Such pixels are others; the files are the same.
+        return hashlib.sha256(f"{digest} dct_scaling".encode()).hexdigest() if self._dct_scaling else digest
 
     def examples(self, indices: tf.Tensor) -> tf.Tensor:
         def retry():
@@ -97,7 +111,7 @@ class DecodedSplit(IndexedSplit):
 
         contents = tf.numpy_function(self._contents, [indices], tf.string, stateful=False)
         fits = self._size_advice is None
-        return decode_images(tf.ensure_shape(contents, (None,)), self.shape, fits, retry)
+        return decode_images(tf.ensure_shape(contents, (None,)), self.shape, fits, retry, self._dct_scaling)
 
     def _contents(self, indices: np.ndarray) -> np.ndarray:
         """Returns the encoded images, `[n]` bytes."""
@@ -111,7 +125,7 @@ class DecodedSplit(IndexedSplit):
     def _image(self, index: int, content: bytes) -> np.ndarray:
         place = self.describe(index)
         size = self.shape[:2] if self._size_advice is None else None
-        image = decode_image(content, place, self.shape[2], size)
+        image = decode_image(content, place, self.shape[2], size, self._dct_scaling)
         if image.shape != self.shape:
             raise DataError(
                 f"{place} is {image.shape[0]}x{image.shape[1]} pixels, expected "

@@ -15,7 +15,7 @@ from absl import logging
 from vaeflow import validation
 from vaeflow.errors import ConfigurationError, DataError
 
-LAYOUTS = ("NHW", "NHWC", "NCHW")
+LAYOUTS = ("NHW", "NHWC", "NCHW", "NF")
 NATIVE_RANGES = {"uint8": (0.0, 255.0), "float32": (0.0, 1.0)}
 
 _MOST_CHANNELS = 4
@@ -31,7 +31,7 @@ class Description:
 
     Args:
       owner: the class whose settings these are, for messages: `Arrays` for `Arrays.layout`.
-      layout: `"NHW"`, `"NHWC"` or `"NCHW"`; None recognizes it by the shape.
+      layout: `"NHW"`, `"NHWC"` or `"NCHW"`, or `"NF"` for a table; None recognizes images by the shape.
       pixel_range: the numbers of black and white; None expects 0 and 255 of uint8, and 0
         and 1 of floats, and refuses what looks like another range.
 
@@ -73,10 +73,13 @@ class Description:
           DataError: the array has no such layout, or certainly not the one that its shape suggests.
         """
         shape = tuple(shape)
-        if len(shape) not in (3, 4) or any(size < 1 for size in shape):
+        ranks = (len(self.layout),) if self.layout == "NF" else (3, 4)
+        if len(shape) not in ranks or any(size < 1 for size in shape):
+            expected = "[N, F]" if self.layout == "NF" else "[N, H, W] or [N, H, W, C]"
+            advice = f'; set `{self.owner}.layout` to "NF" for a table' if len(shape) == 2 else ""
             raise DataError(
-                f"{place} holds an array of shape {shape}; expected [N, H, W] or [N, H, W, C] with sizes of "
-                "at least 1"
+                f"{place} holds an array of shape {shape}; expected {expected} with sizes of at least "
+                f"1{advice}"
             )
         if self.layout is not None:
             if len(shape) != len(self.layout):
@@ -141,6 +144,8 @@ class Description:
             chunk = np.moveaxis(chunk, 1, 3)
         elif layout == "NHW":
             chunk = chunk[..., None]
+        elif layout == "NF":
+            chunk = chunk[:, None, None, :]
         if self.stored_dtype(chunk.dtype) == "uint8":
             return chunk
         low, high = self.pixel_range or NATIVE_RANGES["float32"]
@@ -155,6 +160,7 @@ def image_shape(shape: Sequence[int], layout: str) -> tuple[int, ...]:
     return {
         "NHW": lambda: (*sizes, 1),
         "NHWC": lambda: tuple(sizes),
+        "NF": lambda: (1, 1, *sizes),
         "NCHW": lambda: (*sizes[1:], sizes[0]),
     }[layout]()
 

@@ -20,7 +20,7 @@ from vaeflow.datasets.in_memory import with_factors_of
 from vaeflow.datasets.pipeline import readable_errors
 from vaeflow.datasets.record_splits import RecordArrays, RecordImages
 from vaeflow.datasets.records import Key, RecordKeys, Records, own_channels
-from vaeflow.datasets.sizing import checked_sizing
+from vaeflow.datasets.sizing import checked_dct_scaling, checked_sizing
 from vaeflow.errors import ConfigurationError, DataError, user_code
 from vaeflow.runs import watchdog
 
@@ -80,6 +80,8 @@ class RandomAccess(Dataset):
       in_memory: True reads all images at the start, and holds them.
       cache: True caches images in a temporary file, see `CachedSplit`; crops of images of mixed sizes
         are read each time.
+      dct_scaling: True decodes a JPEG at a half, a quarter or an eighth of its size where at least twice
+        `image_size`, a pair, remains: sooner, with slightly other pixels.
       **kwargs: see `Dataset`.
 
     Raises:
@@ -103,6 +105,7 @@ class RandomAccess(Dataset):
         thread_safe: bool = False,
         in_memory: bool = False,
         cache: bool = True,
+        dct_scaling: bool = False,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -126,6 +129,7 @@ class RandomAccess(Dataset):
             None if num_classes is None else validation.size_or_sizes("RandomAccess.num_classes", num_classes)
         )
         self.sizing = checked_sizing("RandomAccess", image_size, self.augmentations, self.binarization)
+        self.dct_scaling = checked_dct_scaling("RandomAccess", dct_scaling, self.sizing)
         self.description = pixels.Description("RandomAccess", layout, pixel_range)
         self.evaluation_fraction = validation.fraction(
             "RandomAccess.evaluation_fraction", evaluation_fraction
@@ -216,7 +220,8 @@ class RandomAccess(Dataset):
         if mixed is not None:
             return MixedSplit(images, CropDecoder(channels, shorter_side, mixed))
         advice = " as the first of `RandomAccess.train`; set `RandomAccess.image_size`"
-        return DecodedSplit(images, (*(size or shape[:2]), channels), None if size else advice)
+        own = (*(size or shape[:2]), channels)
+        return DecodedSplit(images, own, None if size else advice, self.dct_scaling)
 
     def _check_channels(self, channels: int) -> None:
         if self._keys.channels not in (None, channels):

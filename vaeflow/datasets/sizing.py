@@ -55,6 +55,22 @@ def checked_sizing(
     return sizing
 
 
+def checked_dct_scaling(owner: str, dct_scaling: Any, sizing: Sizing) -> bool:
+    """Checks whether JPEGs are to be scaled in their DCT; see `decode_image`.
+
+    Raises:
+      ConfigurationError: images are not scaled to a size.
+      ValueError: it is neither True nor False.
+    """
+    validation.boolean(f"{owner}.dct_scaling", dct_scaling)
+    if dct_scaling and sizing.size is None:
+        raise ConfigurationError(
+            f"`{owner}.dct_scaling` needs `{owner}.image_size` = (H, W), to which all images are scaled; "
+            "JPEGs of mixed sizes whose shorter side is scaled are always decoded so"
+        )
+    return dct_scaling
+
+
 def _check_shorter_side(owner: str, shorter_side: int, crop: RandomCrop | None) -> None:
     validation.positive_integer(f"{owner}.image_size", shorter_side)
     if crop is None:

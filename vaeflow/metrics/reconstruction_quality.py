@@ -24,7 +24,8 @@ class ReconstructionQuality(Metric):
     ratio of the mean MSE. `reconstruction_ssim` is the structural similarity, averaged
     over pixels and channels, 1 for equal images (Wang, Bovik, Sheikh & Simoncelli 2004,
     IEEE TIP 13(4), Eq. 13). Its Gaussian window of 11 pixels shrinks to the largest odd
-    size that fits a smaller image. Reconstructions are neither clipped to 0 … 1 nor rounded to 8 bits.
+    size that fits a smaller image; rows of a table have none. Reconstructions are neither clipped to 0 … 1
+    nor rounded to 8 bits.
     """
 
     needs_latents = True
@@ -33,11 +34,14 @@ class ReconstructionQuality(Metric):
         images = forward.images
         reconstruction = tf.cast(model.at_center(forward).reconstruction.mean, images.dtype)
         squared_error = tf.reduce_mean(tf.square(images - reconstruction), axis=[1, 2, 3])
+        similarity = {}
+        if tuple(images.shape[1:3]) != (1, 1):
+            similarity = {"reconstruction_ssim": _structural_similarity(images, reconstruction)}
         return {
             "reconstruction_l1": tf.reduce_mean(tf.abs(images - reconstruction), axis=[1, 2, 3]),
             "reconstruction_mse": squared_error,
             "reconstruction_psnr_db": _decibels(squared_error),
-            "reconstruction_ssim": _structural_similarity(images, reconstruction),
+            **similarity,
         }
 
 
