@@ -134,6 +134,6 @@ def test_a_range_is_an_increasing_pair(pixel_range):
         Description("X", pixel_range=pixel_range)
 
 
-def test_a_layout_is_one_of_three():
-    with pytest.raises(ValueError, match=r"`X.layout` must be one of 'NHW', 'NHWC', 'NCHW'; got 'CHW'"):
+def test_a_layout_is_one_of_four():
+    with pytest.raises(ValueError, match=r"`X.layout` must be one of 'NHW', 'NHWC', 'NCHW', 'NF'; got 'CHW'"):
         Description("X", layout="CHW")

@@ -136,7 +136,7 @@ class ImportanceSampler:
         def add_block(block, sums):
             with random.keyed(self.examples.seed, "importance_sampling/latents", block, first):
                 parts = random.in_parts(cores.bounds(num_examples, num_parts))
-                log_weights = tf.concat([log_weights_of(*part) for part in parts], axis=0)[..., None]
+                log_weights = tf.expand_dims(tf.concat([log_weights_of(*part) for part in parts], axis=0), -1)
             sample = block * _BLOCK_SAMPLES + tf.range(_BLOCK_SAMPLES, dtype=tf.int64)
             counts = sample[:, None] < tf.constant(self.num_samples, tf.int64)
             zero_weight = tf.constant(-math.inf, log_weights.dtype)

@@ -1,6 +1,7 @@
 """Turns the bytes of images into arrays: PNG, JPEG, WebP, GIF (its first frame), BMP and TIFF."""
 
 import contextlib
+import functools
 import io
 import os
 import warnings
@@ -210,12 +211,12 @@ def decode_in_graph(
     def whole():
         return tf.io.decode_image(data, channels=decoded_channels, expand_animations=False)
 
-    def reduced():
+    def reduced(wanted):
         own = tf.io.extract_jpeg_shape(data)[:2]
-        return reduced_jpeg(data, tf.reduce_min(own // (LEAST_REMAINING * tf.constant(size))))
+        return reduced_jpeg(data, tf.reduce_min(own // (LEAST_REMAINING * tf.constant(wanted))))
 
     if dct_scaling and size is not None and channels != 4:  # Which no JPEG has, as the error says.
-        image = tf.cond(tf.io.is_jpeg(data), reduced, whole)
+        image = tf.cond(tf.io.is_jpeg(data), functools.partial(reduced, size), whole)
     else:
         image = whole()
     image = tf.ensure_shape(image, (None, None, decoded_channels))
