@@ -7,6 +7,15 @@ import pytest
 import tensorflow as tf
 
 from tests.fixtures import small_code_priors, tiny_runs
+from tests.fixtures.mixture_latents import (
+    CENTRES,
+    DEVIATION,
+    WEIGHTS,
+    fit_sampler,
+    gaussian_embedding,
+    make_embedding,
+    make_model,
+)
 from vaeflow import random, registry, samplers
 from vaeflow.analysis.embedding import Embedding
 from vaeflow.distributions import Gaussian
@@ -15,44 +24,12 @@ from vaeflow.layers import StandardNormalPrior
 from vaeflow.models import VAE
 from vaeflow.samplers import CodeSampler
 
-CENTRES = np.array([[-6.0, 0.0], [0.0, 5.0], [6.0, -1.0]])
-WEIGHTS = np.array([0.2, 0.3, 0.5])
-DEVIATION = np.array([0.5, 1.0])
-
 
 class WidePrior(StandardNormalPrior):
     """N(1, 4)."""
 
     def distribution(self, model):
         return Gaussian(tf.ones(self.latents_shape), tf.fill(self.latents_shape, math.log(4.0)))
-
-
-def make_model(num_latents=2, prior=None):
-    model = VAE(num_latents, prior=prior)
-    model.build((None, 4, 4, 1))
-    return model
-
-
-def make_embedding(count=3000, seed=0):
-    """Posteriors of variance 0.04, 0.36 around means whose latents are a mixture of three Gaussians."""
-    generator = np.random.default_rng(seed)
-    variance = np.array([0.04, 0.36])
-    centres = CENTRES[generator.choice(3, count, p=WEIGHTS)]
-    mean = centres + np.sqrt(DEVIATION**2 - variance) * generator.normal(size=(count, 2))
-    latents = mean + np.sqrt(variance) * generator.normal(size=(count, 2))
-    log_variance = np.broadcast_to(np.log(variance), mean.shape)
-    return gaussian_embedding(*(part.astype(np.float32) for part in (mean, log_variance, latents)))
-
-
-def gaussian_embedding(mean, log_variance, latents):
-    """The embedding of Gaussian posteriors."""
-    return Embedding(np.arange(len(mean)), mean, latents, {"mean": mean, "log_variance": log_variance})
-
-
-def fit_sampler(sampler, *, model=None, embedding=None, seed=0):
-    """Fits a sampler on a model and an embedding, by default those above."""
-    sampler.fit(model or make_model(), embedding or make_embedding(), seed)
-    return sampler
 
 
 ALL = [samplers.PriorSampler, samplers.AggregatePosteriorSampler, samplers.GaussianMixtureSampler]
