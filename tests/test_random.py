@@ -34,6 +34,14 @@ def test_uniform_is_philox(width):
     np.testing.assert_allclose(draw("uniform", (5, width), first_position=3), expected, rtol=1e-15)
 
 
+def test_gumbel_is_the_double_logarithm_of_philox_in_every_precision():
+    expected = -np.log(-np.log(uniforms_by_hand(5, 7, "1/train/0", step=4, first_position=3)))
+    for dtype, tolerance in (("float64", 1e-12), ("float32", 1e-6)):
+        found = draw("gumbel", (5, 7), dtype, first_position=3)
+        assert found.dtype == dtype
+        np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance)
+
+
 @pytest.mark.parametrize("width", [1, 2, 7])
 def test_normal_is_box_and_muller_of_philox(width):
     half = math.ceil(width / 2)

@@ -12,7 +12,13 @@ from tests.fixtures.commands import REPOSITORY
 from vaeflow import registry, schedules
 from vaeflow.errors import ConfigurationError
 from vaeflow.models import VAE, FactorVAE
-from vaeflow.schedules import CosineSchedule, CyclicalSchedule, LinearSchedule, SigmoidSchedule
+from vaeflow.schedules import (
+    CosineSchedule,
+    CyclicalSchedule,
+    ExponentialSchedule,
+    LinearSchedule,
+    SigmoidSchedule,
+)
 from vaeflow.training import making
 
 SCHEDULES = (LinearSchedule, CosineSchedule, SigmoidSchedule, CyclicalSchedule)
@@ -25,6 +31,14 @@ SCHEDULES = (LinearSchedule, CosineSchedule, SigmoidSchedule, CyclicalSchedule)
 def test_a_schedule_out_of_range_is_refused(schedule, change):
     with pytest.raises(ValueError, match=f"`{schedule.__name__}.{next(iter(change))}` must be "):
         schedule(**change)
+
+
+@pytest.mark.parametrize("setting", ["start", "end"])
+def test_an_exponential_schedule_does_not_reach_zero(setting):
+    with pytest.raises(
+        ValueError, match=f"`ExponentialSchedule.{setting}` must be a number above 0, got 0.0"
+    ):
+        ExponentialSchedule(**{setting: 0.0})
 
 
 def sigmoid(x):
@@ -44,6 +58,11 @@ def sigmoid(x):
             SigmoidSchedule(2.0, 4.0, 100, steepness=8.0),
             {0: 2, 25: 2 + 2 * (sigmoid(-2) - sigmoid(-4)) / (1 - 2 * sigmoid(-4)), 50: 3, 100: 4, 10**9: 4},
         ),
+        (
+            ExponentialSchedule(1.0, 0.5, 100),
+            {0: 1, 50: math.sqrt(0.5), 75: 0.5**0.75, 100: 0.5, 150: 0.5, 10**9: 0.5},
+        ),
+        (ExponentialSchedule(2.0, 2.0, 100), {0: 2, 50: 2, 150: 2}),
         # Two cycles of 50 steps, which rise for 20.
         (
             CyclicalSchedule(2.0, 4.0, 100, num_cycles=2, ramp_fraction=0.4),

@@ -159,6 +159,16 @@ def uniform(shape: Shape, dtype: DType = "float32", shared: bool = False) -> tf.
     return tf.cast(tf.reshape(flat, shape), dtype)
 
 
+def gumbel(shape: Shape, dtype: DType = "float32", shared: bool = False) -> tf.Tensor:
+    """Draws standard Gumbel noise, −log(−log u); arguments and errors as for `normal`.
+
+    It is computed in float64: u must be neither 0 nor 1, and the largest of several numbers is then the
+    same in every precision.
+    """
+    drawn = tf.clip_by_value(uniform(shape, "float64", shared), 2.0**-33, 1.0 - 2.0**-33)
+    return tf.cast(-tf.math.log(-tf.math.log(drawn)), dtype)
+
+
 def drawn_rows(values: tf.Tensor, num_rows: int) -> tf.Tensor:
     """Draws rows of the global batch, each as likely, with replacement; returns this part's share of them.
 

@@ -151,6 +151,31 @@ class SigmoidSchedule(Schedule):
 
 
 @registry.schedule
+class ExponentialSchedule(Schedule):
+    """The same factor in each step, start · (end / start)^(step / num_steps), then constant.
+
+    The temperature of Jang et al. 2017 (arXiv:1611.01144, section 4), max(0.5, exp(−r · step)), is
+    `start` 1, `end` 0.5 and `num_steps` log(2) / r.
+
+    Args:
+      start: the value at step 0, above 0.
+      end: the value from step `num_steps` on, above 0.
+      num_steps: the number of steps in between; None for that of the run.
+    """
+
+    def __init__(self, start: float = 1.0, end: float = 0.5, num_steps: int | None = None):
+        super().__init__(start, end, num_steps)
+        validation.positive_number("ExponentialSchedule.start", start)
+        validation.positive_number("ExponentialSchedule.end", end)
+
+    def progress(self, fraction: tf.Tensor) -> tf.Tensor:
+        log_ratio = math.log(self.end) - math.log(self.start)
+        if log_ratio == 0.0:
+            return tf.minimum(fraction, 1.0)
+        return tf.math.expm1(log_ratio * tf.minimum(fraction, 1.0)) / math.expm1(log_ratio)
+
+
+@registry.schedule
 class CyclicalSchedule(Schedule):
     """Repeated linear ramps from `start` to `end` (Fu et al. 2019, arXiv:1903.10145, Eq. 6).
 

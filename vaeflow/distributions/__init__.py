@@ -15,6 +15,7 @@ from vaeflow.distributions.levels import CategoricalLevels
 from vaeflow.distributions.logistic_mixture import LogisticMixture
 from vaeflow.distributions.mixture import Mixture
 from vaeflow.distributions.negative_binomial import NegativeBinomial
+from vaeflow.distributions.one_hot import OneHotCategorical, RelaxedOneHotCategorical
 from vaeflow.distributions.point import Point
 from vaeflow.distributions.poisson import Poisson
 from vaeflow.distributions.student_t import StudentT
@@ -35,8 +36,10 @@ __all__ = [
     "LogisticMixture",
     "Mixture",
     "NegativeBinomial",
+    "OneHotCategorical",
     "Point",
     "Poisson",
+    "RelaxedOneHotCategorical",
     "StudentT",
     "Transformed",
     "UniformOnSphere",

@@ -85,3 +85,9 @@ class UniformOverCodes:
         codes = tf.cast(uniform * tf.constant(self.code_sizes, tf.float64), tf.int32)
         # The noise is in (0, 1].
         return self.embed(tf.minimum(codes, tf.constant(self.code_sizes, tf.int32) - 1)), None
+
+    def log_prob(self, value: tf.Tensor) -> tf.Tensor:
+        """Returns −Σ_g log K_g of each place, the log probability of what stands for any codes, `[r]`."""
+        log_num_codes = sum(math.log(size) for size in self.code_sizes)
+        log_prob = tf.constant(-log_num_codes * math.prod(self.places), value.dtype)
+        return tf.fill([tf.shape(value)[0]], log_prob)

@@ -13,6 +13,7 @@ from vaeflow.layers.feature_net import FeatureNet
 from vaeflow.layers.flow_prior import FlowPrior
 from vaeflow.layers.frozen import FrozenNet
 from vaeflow.layers.gaussian_map import GaussianMap, GaussianMapPosterior
+from vaeflow.layers.gumbel_softmax_posterior import GumbelSoftmaxPosterior
 from vaeflow.layers.iaf_posterior import IAFPosterior
 from vaeflow.layers.likelihoods import (
     BernoulliLikelihood,
@@ -75,6 +76,7 @@ __all__ = [
     "GaussianMap",
     "GaussianMapPosterior",
     "GaussianPosterior",
+    "GumbelSoftmaxPosterior",
     "IAFPosterior",
     "LaplaceLikelihood",
     "Layer",

@@ -89,6 +89,15 @@ class Posterior(Layer):
         """Returns q(z|x) of each row of the evidence, over latents `[r, D]` or `[r, h, w, D]`."""
         raise NotImplementedError(f"{type(self).__name__} must implement `distribution`")
 
+    def distribution_in_training(self, evidence: Any, step: int | tf.Tensor) -> Distribution:  # noqa: ARG002 -- A hook.
+        """Returns what training draws from in place of q(z|x), such as a relaxation; q(z|x) by default.
+
+        Args:
+          evidence: as for `distribution`.
+          step: the global step, for schedules.
+        """
+        return self.distribution(evidence)
+
     def terms(self, draw: Any, step: int | tf.Tensor) -> dict[str, Term]:
         """Returns terms of the objective that belong to this posterior, name -> `Term`; none by default.
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 from vaeflow.errors import ConfigurationError, RunError, user_code
 
 
-def distribution_of(block: Any, argument: Any, needed: str, example: str) -> Any:
+def distribution_of(block: Any, argument: Any, needed: str, example: str, step: Any = None) -> Any:
     """Calls `distribution` of a block, and checks what it returns.
 
     Args:
@@ -16,12 +16,16 @@ def distribution_of(block: Any, argument: Any, needed: str, example: str) -> Any
       argument: of the call.
       needed: the name of a method that every such distribution has.
       example: what it might return, for the message.
+      step: the global step, for `distribution_in_training` of a posterior; None outside of training.
 
     Raises:
       ConfigurationError: the method fails, or returns something else.
     """
     with user_code.running(block, "distribution"):
-        distribution = block.distribution(argument)
+        if step is None:
+            distribution = block.distribution(argument)
+        else:
+            distribution = block.distribution_in_training(argument, step)
     if not hasattr(distribution, needed):
         given = user_code.described(distribution)
         problem = f"must return a distribution, such as {example}, it returned {given}"

@@ -79,7 +79,12 @@ class ConditionalVAE(VAE):
             with user_code.running(block, "distribution"):
                 return block.distribution(self, one_pass.labels)
 
-        return one_pass.draw("z", prior, lambda: self.posterior_distribution(evidence), conditional=True)
+        return one_pass.draw(
+            "z",
+            prior,
+            lambda: self.posterior_distribution(evidence, one_pass.training_step),
+            conditional=True,
+        )
 
     def encoder_inputs(self, batch: Batch) -> tf.Tensor:
         return self._with_labels("encoder", batch["images"], batch["labels"])

@@ -102,9 +102,7 @@ class IWAE(VAE):
             )
         forward = super().forward_rows(rows, evidence, step, training, num_samples)
         # Without the score: q's parameters act through z alone.
-        pathwise = dataclasses.replace(
-            forward.draw, log_posterior=self._density_of(constant, forward.latents)
-        )
+        pathwise = dataclasses.replace(forward.draw, log_posterior=self._density_of(constant, forward, step))
         forward = dataclasses.replace(forward, draws={self.sole_group: pathwise})
         return forward
 
@@ -127,11 +125,11 @@ class IWAE(VAE):
     def selection_score(self, results: dict[str, float]) -> float:
         return results["negative_iwae_bound"]
 
-    def _density_of(self, evidence, latents):
+    def _density_of(self, evidence, forward, step):
         """Returns log q(z|x) `[r]`, and sees to it that nothing but the evidence and z has a gradient."""
         with tf.GradientTape() as tape:
-            posterior: Any = self.posterior_distribution(evidence)
-            log_posterior = posterior.log_prob(latents) if has_density(posterior) else None
+            posterior: Any = self.posterior_distribution(evidence, step)
+            log_posterior = posterior.log_prob(forward.latents) if has_density(posterior) else None
         if log_posterior is None or tape.watched_variables():
             problem = "it has none" if log_posterior is None else "it depends on variables of the posterior's"
             raise ConfigurationError(

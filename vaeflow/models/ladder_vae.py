@@ -151,7 +151,11 @@ class LadderVAE(LatentModel):
 
     def draw_latents(self, one_pass: Pass, evidence: Any) -> tf.Tensor:
         """Passes downwards; returns the state with the bottom latents added, `[r, h, w, F]`."""
-        top = one_pass.draw("top", self.prior_distribution, lambda: self.posterior_distribution(evidence))
+        top = one_pass.draw(
+            "top",
+            self.prior_distribution,
+            lambda: self.posterior_distribution(evidence, one_pass.training_step),
+        )
         state = self.in_parts(self.top_decoder, top, training=one_pass.training)
         prior = Gaussian(*self.bottom_prior(state))
         bottom = one_pass.draw(
@@ -163,9 +167,9 @@ class LadderVAE(LatentModel):
         outputs = self.in_parts(self.decoder, latents, training=one_pass.training)
         return distribution_of(self.likelihood, outputs, "log_prob", "Bernoulli(outputs)")
 
-    def posterior_distribution(self, evidence: Any) -> Distribution:
-        """Returns q(top|x), of what `infer` returned or of rows of it."""
-        return distribution_of(self.posterior, evidence["top"], "draw", "Gaussian(mean, log_variance)")
+    def posterior_distribution(self, evidence: Any, step: int | tf.Tensor | None = None) -> Distribution:
+        """Returns q(top|x), of what `infer` returned or of rows of it; see `VAE.posterior_distribution`."""
+        return distribution_of(self.posterior, evidence["top"], "draw", "Gaussian(mean, log_variance)", step)
 
     def prior_distribution(self) -> Distribution:
         """Returns p(top), for any number of rows."""

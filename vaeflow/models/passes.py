@@ -118,6 +118,11 @@ class Pass:
         self.labels = labels
         self.draws: dict[str, Draw] = {}
 
+    @property
+    def training_step(self) -> int | tf.Tensor | None:
+        """The global step in training, None elsewhere; see `Posterior.distribution_in_training`."""
+        return self.step if self.training else None
+
     def draw(
         self, name: str, prior: MakesDistribution, posterior: MakesDistribution, conditional: bool = False
     ) -> tf.Tensor:

@@ -123,7 +123,11 @@ class VAE(LatentModel):
         return self.posterior(self.in_parts(self.encoder, self.encoder_inputs(batch), training=training))
 
     def draw_latents(self, one_pass: Pass, evidence: Any) -> tf.Tensor:
-        return one_pass.draw("z", self.prior_distribution, lambda: self.posterior_distribution(evidence))
+        return one_pass.draw(
+            "z",
+            self.prior_distribution,
+            lambda: self.posterior_distribution(evidence, one_pass.training_step),
+        )
 
     def likelihood_of(self, latents: tf.Tensor, one_pass: Pass) -> ImageDistribution:
         inputs = self.decoder_inputs(latents, one_pass)
@@ -138,9 +142,15 @@ class VAE(LatentModel):
         """Returns what the decoder sees of the latents, `[r, …, D + num_decoder_conditions]`."""
         return latents
 
-    def posterior_distribution(self, evidence: Any) -> Distribution:
-        """Returns q(z|x), of what `infer` returned or of rows of it."""
-        return distribution_of(self.posterior, evidence, "draw", "Gaussian(mean, log_variance)")
+    def posterior_distribution(self, evidence: Any, step: int | tf.Tensor | None = None) -> Distribution:
+        """Returns q(z|x), of what `infer` returned or of rows of it.
+
+        Args:
+          evidence: of the rows.
+          step: the global step, for what training draws from (`Posterior.distribution_in_training`);
+            None outside of training.
+        """
+        return distribution_of(self.posterior, evidence, "draw", "Gaussian(mean, log_variance)", step)
 
     def prior_distribution(self) -> Distribution:
         """Returns p(z), for any number of rows."""

@@ -13,8 +13,9 @@ from vaeflow.layers.priors import Prior
 class UniformCodes(Prior):
     """Each code of the posterior is as likely as the others, at each place.
 
-    The prior with which van den Oord et al. 2017 (arXiv:1711.00937, section 3.1) train: the KL is
-    the constant Σ_g log K_g at each place. Images that are sampled from it are noise, for it knows
+    The prior with which van den Oord et al. 2017 (arXiv:1711.00937, section 3.1) train: the KL of a
+    quantizer is the constant Σ_g log K_g at each place. Of a `GumbelSoftmaxPosterior` it is log K less
+    the entropy of each variable. Images that are sampled from it are noise, for it knows
     nothing of how codes follow one another.
     """
 
