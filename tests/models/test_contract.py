@@ -37,6 +37,7 @@ FAMILIES = {
     "AdversarialAutoencoder",
     "AutoencoderKL",
     "HierarchicalVAE",
+    "JointVAE",
     "LadderVAE",
     "RAE",
     "SWAE",

@@ -17,6 +17,7 @@ from vaeflow.models.forward import Forward
 from vaeflow.models.hierarchical_vae import HierarchicalVAE
 from vaeflow.models.info_vae import InfoVAE
 from vaeflow.models.iwae import IWAE
+from vaeflow.models.joint_vae import JointVAE
 from vaeflow.models.ladder_vae import LadderVAE
 from vaeflow.models.latent_model import LatentModel
 from vaeflow.models.rae import RAE
@@ -49,6 +50,7 @@ __all__ = [
     "Forward",
     "HierarchicalVAE",
     "InfoVAE",
+    "JointVAE",
     "LadderVAE",
     "LatentModel",
     "Model",
