@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.fixtures import code_prior_runs, tiny_runs
+from tests.fixtures import code_prior_runs, latent_prior_runs, tiny_runs, trained_runs
 from vaeflow import config
 
 REPOSITORY = pathlib.Path(__file__).parents[1]
@@ -49,6 +49,7 @@ DATA = {
     # Enough to be accepted; `test_it_trains` has codes in it.
     "Codes": lambda folder: f"Codes.folder = '{folder}'",
     "ScikitLearnTable": lambda folder: "ScikitLearnTable.evaluation_fraction = 0.05",
+    "Latents": lambda folder: f"Latents.folder = '{folder}'",
     "RenderedSprites": lambda folder: "RenderedSprites.num_evaluation = 6",
 }
 
@@ -84,6 +85,10 @@ TRAINED = [
 ]  # fmt: skip
 
 
+# Gin files of models without latents -> what their evaluation measures.
+WITHOUT_LATENTS = {"code_prior.gin": "negative_log_likelihood", "diffusion_prior.gin": "noise_loss"}
+
+
 def test_there_are_some():
     assert {"vae.gin", "conv_vae.gin", "beta_vae.gin"} <= set(NAMES)
 
@@ -112,6 +117,10 @@ def test_it_is_accepted_as_it_is(path, data):
 def test_it_trains(path, data, tmp_path):
     if "@Codes()" in path.read_text():
         data = f"Codes.folder = '{code_prior_runs.codes_of_photographs(tmp_path)}'"
+    if "@Latents()" in path.read_text():
+        trained_runs.write_data(tmp_path / "images", num_labels=2)
+        autoencoder = latent_prior_runs.autoencoder(tmp_path, tmp_path / "images")
+        data = f"Latents.folder = '{autoencoder}/encoded'"
     settings = {
         "train.num_steps": 2,
         "train.batch_size": 4,
@@ -133,12 +142,12 @@ def test_it_trains(path, data, tmp_path):
     assert result["step"] == 2
     assert math.isfinite(result["train/loss"])
     pictures = {"images"} if "@Images()" in path.read_text() else set()
-    if path.name == "code_prior.gin":  # It has no latents, and no pictures.
-        assert math.isfinite(result["evaluation/negative_log_likelihood"])
+    if path.name in WITHOUT_LATENTS:  # And without pictures.
+        assert math.isfinite(result[f"evaluation/{WITHOUT_LATENTS[path.name]}"])
         assert "evaluation/reconstruction_loss" not in result
         pictures = set()
     else:
         assert math.isfinite(result["evaluation/reconstruction_loss"])
     # A deterministic encoder has no ELBO.
-    assert ("evaluation/negative_elbo" in result) == (path.name not in ("wae.gin", "code_prior.gin"))
+    assert ("evaluation/negative_elbo" in result) == (path.name not in ("wae.gin", *WITHOUT_LATENTS))
     assert {path.name for path in (tmp_path / "run").iterdir()} >= {"checkpoints", "tensorboard"} | pictures

@@ -189,7 +189,7 @@ def test_an_export_has_the_likelihood_and_draws(folder, capsys):
 
 def test_a_tokenizer_of_a_model_with_latents_is_refused(folder, capsys):
     message = refused(capsys, sample, f"--workdir={folder}/tokenizer", f"--tokenizer={folder}/tokenizer")
-    assert "is for a model of codes, not for a VQVAE; leave it out" in message
+    assert "is for a model of codes or latents, not for a VQVAE; leave it out" in message
 
 
 def test_data_of_another_kind_are_refused(folder, tmp_path, capsys):

@@ -142,9 +142,13 @@ def _checked(
 
 def _check_num_samples(model: Any, num_samples: Sequence[int] | None) -> None:
     if num_samples and not isinstance(model, LatentModel):
+        own = type(model).__name__
+        why = (
+            f"the likelihood of a {own} is exact" if model.takes == "codes" else f"a {own} has no likelihood"
+        )
         raise ConfigurationError(
-            f"`evaluate.num_samples` must be left out, got {num_samples}: the likelihood of a "
-            f"{type(model).__name__} is exact, and no sample of latents estimates it"
+            f"`evaluate.num_samples` must be left out, got {num_samples}: {why}, and no sample of latents "
+            "estimates it"
         )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from vaeflow import config, registry, trained, validation
 from vaeflow.analysis import grids
 from vaeflow.analysis.labels import labels_of_samples
-from vaeflow.commands import sample_arrays, sample_codes, sample_files
+from vaeflow.commands import sample_arrays, sample_files, sample_stages
 from vaeflow.commands.sample_files import Arrays
 from vaeflow.errors import ConfigurationError
 from vaeflow.models.latent_model import LatentModel
@@ -74,18 +74,20 @@ def sample(
         traversal_start `[D]`, traversal_latents `[k, s, D]`, traversal_images
         `[k, s, H, W, C]`
 
-    A `CodePrior` draws maps of codes, samples_<name>_codes int32 `[n, h, w, G]`, of which the tokenizer
-    of its data makes the images; it has no other pictures.
+    A model of what another run encoded draws that, and the other run's model makes the images. A
+    `CodePrior` draws samples_<name>_codes int32 `[n, h, w, G]`; a `DiffusionPrior`, or a VAE of latents,
+    samples_<name>_latents, in the scale and shape of the first model. It has no other pictures.
 
     Args:
       workdir: the work folder of a run.
       checkpoint: `"best"`, `"last"`, a step, or a checkpoint's path.
-      tokenizer: the work folder of the tokenizer of a `CodePrior`; None for the one where the
-        codes were encoded, as their manifest says. Its weights must be those that encoded them.
+      tokenizer: the work folder of the tokenizer of a `CodePrior`, or of the autoencoder of a model of
+        latents; None for the one where the data were encoded, as their manifest says. Its weights must be
+        those that encoded them.
       num_samples: the number of new images from each sampler.
       samplers: a list of `Sampler`s; None for prior, aggregate posterior and Gaussian
         mixture, of which the last two need latents that are one vector, and no labels. Of a `CodePrior`
-        all are `CodeSampler`s.
+        all are `CodeSampler`s, of a model of latents `PriorSampler`s.
       labels: of the new images, for a model that reads labels: an integer, a list of them to go
         through in turn, or with several factors a list with an integer for each, or of such
         lists. None goes through the values of a single factor, and takes the labels of held-out
@@ -133,10 +135,12 @@ def sample(
         named_samplers = _checked_samplers(samplers)
 
     run = trained.restore(workdir, checkpoint)
-    if run.model.takes == "codes":
-        _say_left_out(run, ["reconstructions, interpolations and traversals: it has no latents"])
+    if run.model.takes != "images":
+        _say_left_out(
+            run, [f"reconstructions, interpolations and traversals: it is a model of {run.model.takes}"]
+        )
         chosen = labels_of_samples(run.model, run.split(), num_samples, labels) if run.model.reads else None
-        arrays = sample_codes.draw(run, named_samplers, num_samples, chosen, seed, tokenizer)
+        arrays = sample_stages.draw(run, named_samplers, num_samples, chosen, seed, tokenizer)
     else:
         _check_has_latents(run, tokenizer)
         source = sample_arrays.Source(run, seed, num_fit_examples)
@@ -163,7 +167,7 @@ def _check_has_latents(run: trained.Trained, tokenizer: str | None) -> None:
         raise ConfigurationError(f"a {own} has no latents, and `sample` does not know how to draw from it")
     if tokenizer is not None:
         raise ConfigurationError(
-            f"--tokenizer={tokenizer} is for a model of codes, not for a {own}; leave it out"
+            f"--tokenizer={tokenizer} is for a model of codes or latents, not for a {own}; leave it out"
         )
 
 

@@ -7,7 +7,7 @@ from vaeflow.datasets.dsprites import DSprites
 from vaeflow.datasets.encoded import Codes, Latents
 from vaeflow.datasets.image_folder import ImageFolder
 from vaeflow.datasets.in_memory import InMemorySplit
-from vaeflow.datasets.in_memory_codes import InMemoryCodes
+from vaeflow.datasets.in_memory_codes import InMemoryCodes, InMemoryLatents
 from vaeflow.datasets.mnist import MNIST, FashionMNIST
 from vaeflow.datasets.photographs import Photographs
 from vaeflow.datasets.random_access import RandomAccess
@@ -27,6 +27,7 @@ __all__ = [
     "FashionMNIST",
     "ImageFolder",
     "InMemoryCodes",
+    "InMemoryLatents",
     "InMemorySplit",
     "Latents",
     "Photographs",

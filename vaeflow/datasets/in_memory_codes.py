@@ -1,4 +1,4 @@
-"""Codes that are held in memory as one array."""
+"""Codes or latents that are held in memory as one array."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -40,6 +40,37 @@ class InMemoryCodes(InMemorySplit):
         Split.__init__(self, len(array), array.shape[1:], "int32", "codes")
         self.code_sizes = sizes
         self.array = np.ascontiguousarray(array, np.int32)
+        self._factors = self._described_factors(factors, factor_names, factor_sizes)
+
+
+class InMemoryLatents(InMemorySplit):
+    """A split of latents, held as one array, for a model that takes latents such as `DiffusionPrior`.
+
+    Args:
+      array: floats `[N, h, w, D]`, any numbers; held as float32.
+      factors: the labels, as for `InMemorySplit`.
+      factor_names: as for `InMemorySplit`.
+      factor_sizes: as for `InMemorySplit`.
+
+    Raises:
+      DataError: the array holds something else, or the factors are wrong.
+    """
+
+    def __init__(
+        self,
+        array: np.ndarray,
+        factors: np.ndarray | None = None,
+        factor_names: Sequence[str] = (),
+        factor_sizes: Sequence[int] | None = None,
+    ):
+        is_right = isinstance(array, np.ndarray) and array.ndim == 4 and array.dtype.kind == "f"
+        if not is_right or not np.isfinite(array).all():
+            raise DataError(
+                "latents must be a NumPy array [N, h, w, D] of finite floats, got "
+                f"{user_code.described(array)}"
+            )
+        Split.__init__(self, len(array), array.shape[1:], "float32", "latents")
+        self.array = np.ascontiguousarray(array, np.float32)
         self._factors = self._described_factors(factors, factor_names, factor_sizes)
 
 

@@ -8,6 +8,7 @@ from vaeflow.layers.code_nets import CausalTransformer, CodeNet, PixelCNN
 from vaeflow.layers.conditional_prior import ConditionalGaussianPrior, ConditionalPrior
 from vaeflow.layers.conv import ConvDecoder, ConvEncoder
 from vaeflow.layers.conv_maps import ConvMapDecoder, ConvMapEncoder
+from vaeflow.layers.denoiser import Denoiser
 from vaeflow.layers.dense import DenseDecoder, DenseEncoder
 from vaeflow.layers.feature_net import FeatureNet
 from vaeflow.layers.flow_prior import FlowPrior
@@ -66,6 +67,7 @@ __all__ = [
     "ConvMapDecoder",
     "ConvMapEncoder",
     "Decoder",
+    "Denoiser",
     "DenseDecoder",
     "DenseEncoder",
     "DeterministicPosterior",

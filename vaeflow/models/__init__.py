@@ -11,6 +11,7 @@ from vaeflow.models.beta_vae import BetaVAE
 from vaeflow.models.code_prior import CodePrior
 from vaeflow.models.conditional_vae import ConditionalVAE
 from vaeflow.models.conv_vae import ConvVAE
+from vaeflow.models.diffusion_prior import DiffusionPrior
 from vaeflow.models.dip_vae import DIPVAE
 from vaeflow.models.factor_vae import FactorVAE
 from vaeflow.models.forward import Forward
@@ -46,6 +47,7 @@ __all__ = [
     "CodePrior",
     "ConditionalVAE",
     "ConvVAE",
+    "DiffusionPrior",
     "FactorVAE",
     "Forward",
     "HierarchicalVAE",

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from vaeflow import random
-from vaeflow.datasets import InMemoryCodes, InMemorySplit, stored_batches
+from vaeflow.datasets import InMemoryCodes, InMemoryLatents, InMemorySplit, stored_batches
 from vaeflow.devices import strategies
 from vaeflow.models.base import Model
 from vaeflow.models.batches import Batch
@@ -41,10 +41,12 @@ def pixels(image_shape, count=BATCH_SIZE) -> np.ndarray:
 
 
 def content(model, image_shape, count=BATCH_SIZE) -> np.ndarray:
-    """Makes what a model takes, as it is stored: images, or for a model of codes int32 `[count, h, w, G]`."""
+    """Makes what a model takes, as it is stored: images, codes, or latents, `[count, *image_shape]`."""
+    generator = np.random.default_rng(0)
     if model.takes == "codes":
-        generator = np.random.default_rng(0)
         return generator.integers(0, model.code_sizes, (count, *image_shape), dtype=np.int32)
+    if model.takes == "latents":
+        return generator.normal(size=(count, *image_shape)).astype(np.float32)
     return pixels(image_shape, count)
 
 
@@ -64,7 +66,8 @@ def floats(model, image_shape, count=BATCH_SIZE, dtype="float32") -> Batch:
     batch = stored(model, image_shape, count)
     if model.takes == "codes":
         return batch
-    return batch | {"images": tf.cast(batch["images"], dtype) / 255.0}
+    scale = 1.0 if model.takes == "latents" else 255.0
+    return batch | {"images": tf.cast(batch["images"], dtype) / scale}
 
 
 def alike(batch) -> Batch:
@@ -100,6 +103,8 @@ def split_of(model, image_shape, count=BATCH_SIZE) -> InMemorySplit:
     if model.takes == "codes":
         sizes = model.code_sizes if len(model.code_sizes) > 1 else model.code_sizes * image_shape[-1]
         return InMemoryCodes(stored_content, sizes, **factors)
+    if model.takes == "latents":
+        return InMemoryLatents(stored_content, **factors)
     return InMemorySplit(stored_content, **factors)
 
 

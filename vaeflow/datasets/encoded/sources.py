@@ -162,6 +162,17 @@ class Latents(Encoded):
             transforms["log_variance"] = lambda stored: stored + 2.0 * np.log(scale)
         return transforms
 
+    def stored(self, values: np.ndarray) -> np.ndarray:
+        """Returns latents as the model that was encoded has them: without moving and scaling, in their shape.
+
+        Args:
+          values: latents as a model sees them, `[n, h, w, D]`.
+        """
+        group = self.chosen_group()
+        shift, scale = self.shift_and_scale(group)
+        shape = next(iter(self.manifest.groups[group].arrays.values()))
+        return (np.asarray(values, np.float64) / scale + shift).reshape(-1, *shape).astype(np.float32)
+
     def shift_and_scale(self, group: str) -> tuple[np.ndarray, np.ndarray]:
         """Returns what is subtracted of latents, and what they are multiplied by then: float64 `[D]`, `[1]`.
 
