@@ -140,3 +140,13 @@ def test_rows_and_frames_show_the_same_images():
     # And back.
     np.testing.assert_array_equal(frames[4:], frames[[2, 1]])
     assert len(grids.frames(values[:, :2])) == 2
+
+
+def test_labels_are_enlarged_for_a_picture_that_is_shown_smaller_than_it_is():
+    images = np.zeros((2, 3, 50, 50, 1))
+    usual = grids.rows(images, ["a", "b"])
+    doubled = grids.rows(images, ["a", "b"], shown_width=375)  # Half of its images.
+    assert usual.shape == (2 * 252 + 2, 76 + 3 * 252 + 2, 1)
+    assert doubled.shape == (2 * 252 + 2, 2 * 76 + 3 * 252 + 2, 1)
+    ink = [np.sum(picture[:, : -3 * 252] < 128) for picture in (usual, doubled)]
+    assert ink[1] > 2 * ink[0]

@@ -16,8 +16,18 @@ def png(path):
     return tf.io.decode_png(path.read_bytes()).numpy()
 
 
-def cells(picture, size):
-    """Cuts a grid into rows of cells: `[rows, columns, size, size, C]`, without the gaps of 2."""
+def cells(picture, size, factor=1, margin=0):
+    """Cuts a grid into rows of cells, `[rows, columns, size, size, C]`, without margin and gaps of 2.
+
+    Args:
+      picture: of images of `size` pixels, enlarged by `factor`, right of a margin.
+    """
+    enlarged = _cells(picture[:, margin:], factor * size)
+    assert (enlarged == enlarged[:, :, ::factor, ::factor].repeat(factor, 2).repeat(factor, 3)).all()
+    return enlarged[:, :, ::factor, ::factor]
+
+
+def _cells(picture, size):
     step = size + 2
     rows, columns = (picture.shape[0] - 2) // step, (picture.shape[1] - 2) // step
     return np.array(
@@ -40,20 +50,24 @@ def test_sizes_steps_and_content(tmp_path):
     reconstructions, samples, traversals = (
         png(tmp_path / "images" / f"{name}-00000012.png") for name in NAMES
     )
-    # Cells of 8 pixels with gaps of 2, eight in a row: 11 inputs make two rows, each
-    # above its outputs; 11 samples two; three latents three.
-    assert reconstructions.shape == (4 * 10 + 2, 8 * 10 + 2, 1)
-    assert samples.shape == (2 * 10 + 2, 8 * 10 + 2, 1)
-    assert traversals.shape == (3 * 10 + 2, 8 * 10 + 2, 1)
+    # Cells of 8 pixels, enlarged to 96, with gaps of 2, eight in a row: 11 inputs make two rows, each
+    # above its outputs; 11 samples two; three latents three. Rows with a caption have a margin of 152.
+    assert reconstructions.shape == (4 * 98 + 2, 152 + 8 * 98 + 2, 1)
+    assert samples.shape == (2 * 98 + 2, 8 * 98 + 2, 1)
+    assert traversals.shape == (3 * 98 + 2, 152 + 8 * 98 + 2, 1)
 
     inputs = tiny_runs.images(11, seed=1)
-    rows = cells(reconstructions, 8)
+    rows = cells(reconstructions, 8, 12, 152)
     np.testing.assert_array_equal(np.concatenate([rows[0], rows[2][:3]]), inputs)
     outputs = np.round(kept[0](inputs / np.float32(255)).numpy() * 255)
     assert np.max(np.abs(np.concatenate([rows[1], rows[3][:3]]).astype(int) - outputs)) <= 1
     assert (rows[2:, 3:] == 255).all()  # The places left over are white.
     # Each row of a traversal moves.
-    assert all(np.any(row[0] != row[-1]) for row in cells(traversals, 8))
+    assert all(np.any(row[0] != row[-1]) for row in cells(traversals, 8, 12, 152))
+    # The captions of images are equal, those of images and outputs are not, nor those of two latents.
+    captions = [reconstructions[98 * row : 98 * (row + 1), :152] for row in range(4)]
+    assert [np.array_equal(captions[0], each) for each in captions] == [True, False, True, False]
+    assert np.any(traversals[:98, :152] != traversals[98:196, :152])
 
 
 @pytest.mark.slow
@@ -80,9 +94,9 @@ def test_sprites_and_a_limit_on_traversals(tmp_path):
     pictures = {path.name.split("-")[0]: png(path) for path in (tmp_path / "images").iterdir()}
     # The split has five examples only; samples there are as many as one likes.
     assert {name: picture.shape for name, picture in pictures.items()} == {
-        "reconstructions": (2 * 18 + 2, 8 * 18 + 2, 1),
-        "samples": (4 * 18 + 2, 8 * 18 + 2, 1),
-        "traversals": (2 * 18 + 2, 8 * 18 + 2, 1),
+        "reconstructions": (2 * 98 + 2, 152 + 8 * 98 + 2, 1),
+        "samples": (4 * 98 + 2, 8 * 98 + 2, 1),
+        "traversals": (2 * 98 + 2, 152 + 8 * 98 + 2, 1),
     }
 
 

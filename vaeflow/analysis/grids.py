@@ -29,6 +29,7 @@ def grid(
     gap: int = 2,
     row_labels: Sequence[str] | None = None,
     captions: Sequence[str] | None = None,
+    text_scale: int = 1,
 ) -> np.ndarray:
     """Arranges images in a grid on a white ground.
 
@@ -39,6 +40,8 @@ def grid(
       row_labels: a text for each row, written in a margin to its left; None for no
         margin.
       captions: a text for each image, written above it; None for none.
+      text_scale: by which labels, captions and the room for them are enlarged, in a picture that will be
+        shown smaller than it is.
 
     Returns:
       uint8 `[rows·(H + gap) + gap, columns·(W + gap) + gap, 1 or 3]`; labels add the
@@ -46,7 +49,8 @@ def grid(
     """
     images = _shown_channels(np.clip(np.asarray(images, np.float32), 0.0, 1.0))
     count, height, width, channels = images.shape
-    above, margin = _CAPTION_HEIGHT * (captions is not None), _LABEL_WIDTH * (row_labels is not None)
+    above = text_scale * _CAPTION_HEIGHT * (captions is not None)
+    margin = text_scale * _LABEL_WIDTH * (row_labels is not None)
     row_height, column_width = height + above + gap, width + gap
     shape = (-(-count // columns) * row_height + gap, margin + columns * column_width + gap, channels)
     canvas = np.full(shape, 255, np.uint8)
@@ -55,10 +59,10 @@ def grid(
         left = margin + (index % columns) * column_width + gap
         canvas[top + above :, left:][:height, :width] = np.round(image * 255)
         if captions is not None:
-            canvas[top:, left:][:above, :width] = _text(captions[index], above, width)
+            canvas[top:, left:][:above, :width] = _text(captions[index], above, width, text_scale)
     for row, label in enumerate(row_labels or ()):
         top = row * row_height + gap + above
-        canvas[top:, gap:][:height, :margin] = _text(label, height, margin)
+        canvas[top:, gap:][:height, :margin] = _text(label, height, margin, text_scale)
     return canvas
 
 
@@ -97,10 +101,20 @@ def enlarge(images: np.ndarray, columns: int) -> np.ndarray:
     return images.repeat(factor, axis=-3).repeat(factor, axis=-2)
 
 
-def rows(images: np.ndarray, row_labels: Sequence[str] | None = None) -> np.ndarray:
-    """Draws `[k, s, H, W, C]`, enlarged, as k rows of s images; see `grid`."""
+def rows(
+    images: np.ndarray, row_labels: Sequence[str] | None = None, shown_width: int | None = None
+) -> np.ndarray:
+    """Draws `[k, s, H, W, C]`, enlarged, as k rows of s images; see `grid`.
+
+    Args:
+      images: `[k, s, H, W, C]`.
+      row_labels: a text for each row, or None.
+      shown_width: the width at which the labels must be readable; None for that of the picture.
+    """
     columns = images.shape[1]
-    return grid(enlarge(images.reshape(-1, *images.shape[2:]), columns), columns, row_labels=row_labels)
+    enlarged = enlarge(images.reshape(-1, *images.shape[2:]), columns)
+    scale = 1 if shown_width is None else max(1, round(columns * enlarged.shape[-2] / shown_width))
+    return grid(enlarged, columns, row_labels=row_labels, text_scale=scale)
 
 
 def frames(images: np.ndarray, captions: Sequence[str] | None = None) -> list[np.ndarray]:
@@ -165,9 +179,9 @@ def _with_palette(frames: np.ndarray) -> list[Image.Image]:
 
 
 @functools.lru_cache(maxsize=256)  # The captions of an animation are the same in each frame.
-def _text(text: str, height: int, width: int) -> np.ndarray:
+def _text(text: str, height: int, width: int, scale: int) -> np.ndarray:
     """Draws a line of text, black on white, in the middle of uint8 `[height, width, 1]`."""
     picture = Image.new("L", (width, height), 255)
-    font = ImageFont.load_default(size=_TEXT_SIZE)
+    font = ImageFont.load_default(size=scale * _TEXT_SIZE)
     ImageDraw.Draw(picture).text((width // 2, height // 2), text, fill=0, font=font, anchor="mm")
     return np.asarray(picture)[..., None]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -125,6 +125,18 @@ def most_used(kl: np.ndarray | None, centers: np.ndarray, most: int) -> np.ndarr
     """
     use = np.var(centers, axis=0) if kl is None else np.mean(kl, axis=0)
     return np.argsort(-use, kind="stable")[:most]
+
+
+def row_labels(dimensions: Iterable[int], kl: np.ndarray | None) -> list[str]:
+    """Labels the rows of traversals: with the number of the latent, and its KL in nats where it is known.
+
+    Args:
+      dimensions: the k latents.
+      kl: of each of these, `[k]`, or None.
+    """
+    if kl is None:
+        return [f"z{dimension:02d}" for dimension in dimensions]
+    return [f"z{dimension:02d}  {each:.2f}" for dimension, each in zip(dimensions, kl, strict=True)]
 
 
 def traverse(start: np.ndarray, dimensions: Sequence[int] | np.ndarray, values: npt.ArrayLike) -> np.ndarray:

@@ -16,18 +16,28 @@ from vaeflow.runs import files
 
 _COLUMNS = 8
 _MOST = 10_000
+_SHOWN_WIDTH = 350  # Pixels: that of a picture in TensorBoard.
+_DESCRIPTIONS = {
+    "reconstructions": "Rows of held-out images, each above the row of their reconstructions: the mean of "
+    "p(x|z) at the center of q(z|x).",
+    "samples": "Means of p(x|z) for z from the prior, from the same noise each time; of a model that reads "
+    "labels, a column for each label.",
+    "traversals": "One latent in each row, with its number and its KL in nats, moved from −3 to 3 while the "
+    "others stay at the center of q(z|x) of one image. Those that say most of the images come first.",
+}
 
 
 @registry.callback
 class Images(Callback):
-    """Writes grids of images to TensorBoard and as PNG files to `images/`.
+    """Writes grids of images to TensorBoard and as PNG files to `images/`, with a caption for each row.
 
     `reconstructions`: rows of evaluation images, each above the row of their
     reconstructions. `samples`: means of p(x|z) for z from the prior.
-    `traversals`: a row for each latent, moved from −3 to 3 around one example's
-    posterior mean; the latents with the largest KL first, or with the largest variance
-    where the KL has no closed form; of a model whose latents are one vector. A model without
-    latents has none of these pictures, nor have the rows of a table, and a line says so.
+    `traversals`: a row for each latent, with its number and its KL in nats, moved from −3 to 3 around
+    one example's posterior mean; the latents with the largest KL first, or with the largest variance
+    where the KL has no closed form; of a model whose latents are one vector. Small images are
+    enlarged. A model without latents has none of these pictures, nor have the rows of a table, and a
+    line says so.
 
     Args:
       every_steps: how often; also after the last step.
@@ -75,18 +85,21 @@ class Images(Callback):
         files.make_folder(run.workdir.images)
         with run.summaries():
             for name, pixels in pictures.items():
-                tf.summary.image(name, pixels[None])
+                tf.summary.image(name, pixels[None], description=_DESCRIPTIONS[name])
                 grids.write_png(run.workdir.images / f"{name}-{run.step:08d}.png", pixels)
 
     def _reconstructions(self, model):
         outputs = traversals.reconstruct(model, self._inputs)
         images = self._inputs["images"].numpy()
-        return grids.grid(grids.in_pairs_of_rows(images, outputs, _COLUMNS), _COLUMNS)
+        drawn = grids.in_pairs_of_rows(images, outputs, _COLUMNS)
+        drawn = drawn.reshape(-1, _COLUMNS, *drawn.shape[1:])
+        return grids.rows(drawn, ["image", "output"] * (len(drawn) // 2), _SHOWN_WIDTH)
 
     def _samples(self, model):
         with random.keyed(0, "images", 0):
             samples = model.sample(self.num_examples, self._labels)
-        return grids.grid(samples, columns_of_samples(self._labels, _COLUMNS))
+        columns = columns_of_samples(self._labels, _COLUMNS)
+        return grids.grid(grids.enlarge(np.asarray(samples), columns), columns)
 
     def _traversals(self, model):
         """Draws the traversals of a model whose latents are one vector: name -> pixels, or nothing."""
@@ -98,4 +111,5 @@ class Images(Callback):
         latents = traversals.traverse(centers[0], dimensions, np.linspace(-3, 3, _COLUMNS))
         labels = self._inputs["labels"].numpy()[0] if "labels" in self._inputs else None
         drawn = traversals.decode_vectors(model, latents, labels)
-        return {"traversals": grids.grid(drawn.reshape(-1, *drawn.shape[2:]), _COLUMNS)}
+        use = None if kl is None else np.mean(kl, axis=0)[dimensions]
+        return {"traversals": grids.rows(drawn, traversals.row_labels(dimensions, use), _SHOWN_WIDTH)}

@@ -65,8 +65,4 @@ def _pictures(arrays: Arrays) -> dict[str, np.ndarray | list[np.ndarray]]:
 
 def traversal_labels(arrays: Arrays) -> list[str]:
     """Returns the index of each traversed latent, and its KL in nats where it is known."""
-    dimensions = arrays["traversal_dimensions"]
-    if "traversal_kl" not in arrays:
-        return [f"z{dimension:02d}" for dimension in dimensions]
-    pairs = zip(dimensions, arrays["traversal_kl"], strict=True)
-    return [f"z{dimension:02d}  {kl:.2f}" for dimension, kl in pairs]
+    return traversals.row_labels(arrays["traversal_dimensions"], arrays.get("traversal_kl"))
