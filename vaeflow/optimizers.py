@@ -1,5 +1,6 @@
 """Keras' optimizers, registered for gin and made safe on several replicas."""
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -9,6 +10,7 @@ import tensorflow as tf
 
 from vaeflow import registry, validation
 from vaeflow.kernels.adam import Adam, AdamW
+from vaeflow.kernels.branch_free import BranchFree
 
 _CLIPPING = "it would clip each replica's gradient before the sum; set `train.gradient_clip_norm` instead"
 
@@ -25,6 +27,10 @@ _REFUSED = {
 }
 
 
+class SGD(BranchFree, keras.optimizers.SGD):
+    """Keras' SGD, which can skip an update without a branch."""
+
+
 for _optimizer in (
     Adam,
     AdamW,
@@ -33,7 +39,7 @@ for _optimizer in (
     keras.optimizers.Adagrad,
     keras.optimizers.Lion,
     keras.optimizers.RMSprop,
-    keras.optimizers.SGD,
+    SGD,
 ):
     registry.optimizer(_optimizer, refused=_REFUSED)
 
@@ -164,6 +170,7 @@ def apply_due(
     gradients: Sequence[list[Any]],
     step: int | tf.Tensor,
     run: Callable[[Callable, tuple], Any],
+    applies: Any = None,
 ) -> None:
     """Updates the variables of all groups that are due, each optimizer in one call.
 
@@ -172,31 +179,48 @@ def apply_due(
       gradients: the gradients of each group's variables, in the order of `groups`.
       step: the global step.
       run: calls a function with arguments, e.g. `Strategy.run`.
+      applies: whether anything is updated, a scalar of type bool on each replica, where the optimizers
+        `can_select`; None where it is.
     """
+
+    def apply(optimizer, variables, gradients):
+        if applies is None:
+            run(lambda values: optimizer.apply(values, variables), (gradients,))
+        else:
+            run(lambda *values: optimizer.apply_where(*values, variables), (applies, gradients))
+
     for owner, (optimizer, _) in optimizers_of(groups).items():
         members = [
             (group, group_gradients)
             for (name, group), group_gradients in zip(groups.items(), gradients, strict=True)
             if _owner(name, group) == owner
         ]
-        _apply_chosen(optimizer, members, [], step, run)
+        _apply_chosen(functools.partial(apply, optimizer), members, [], step)
 
 
-def _apply_chosen(optimizer, undecided, chosen, step, run):
+def can_select(groups: Groups) -> bool:
+    """Whether all optimizers can skip an update by selection; see `BranchFree`."""
+    return all(
+        isinstance(optimizer, BranchFree) and all(variable.constraint is None for variable in variables)
+        for optimizer, variables in optimizers_of(groups).values()
+    )
+
+
+def _apply_chosen(apply, undecided, chosen, step):
     """Applies the chosen gradients, and of the undecided those whose group is due."""
     if not undecided:
         if chosen:
             variables = [variable for group, _ in chosen for variable in group.variables]
             gradients = [gradient for _, gradients in chosen for gradient in gradients]
-            run(lambda values: optimizer.apply(values, variables), (gradients,))
+            apply(variables, gradients)
         return True
     (group, group_gradients), *rest = undecided
 
     def update():
-        return _apply_chosen(optimizer, rest, [*chosen, (group, group_gradients)], step, run)
+        return _apply_chosen(apply, rest, [*chosen, (group, group_gradients)], step)
 
     def leave():
-        return _apply_chosen(optimizer, rest, chosen, step, run)
+        return _apply_chosen(apply, rest, chosen, step)
 
     return update() if group.is_always_due else tf.cond(group.is_due(step), update, leave)
 

@@ -59,3 +59,11 @@ def test_one_pass_is_taken():
     optimizer.build([variable])
     graph = tf.function(lambda: optimizer.apply([tf.constant([1.0, 1.0])])).get_concrete_function().graph
     assert [op.type for op in graph.get_operations()].count("ResourceApplyAdam") == 1
+
+
+def test_the_powers_of_beta_are_computed_once_for_all_variables():
+    variables, optimizer = [keras.Variable([1.0, 2.0]) for _ in range(3)], Adam(0.1)
+    optimizer.build(variables)
+    gradients = [tf.constant([1.0, 1.0])] * 3
+    graph = tf.function(lambda: optimizer.apply(gradients)).get_concrete_function().graph
+    assert [op.type for op in graph.get_operations()].count("Pow") == 2

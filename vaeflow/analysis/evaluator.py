@@ -83,9 +83,9 @@ class Evaluator:
         totals: Any = None
         for batch in self._batches:
             sums = replicas.first_replica(self.examples.strategy, self._sum(*batch))
-            sums = tf.nest.map_structure(lambda value: value.numpy(), sums)
-            totals = sums if totals is None else tf.nest.map_structure(np.add, totals, sums)
-        return totals
+            totals = sums if totals is None else tf.nest.map_structure(tf.add, totals, sums)
+        # Now, since the host would wait for the device at each batch.
+        return tf.nest.map_structure(lambda value: value.numpy(), totals)
 
     def _sum_on_replica(self, stored, weights, first_position):
         """Sums every quantity over the examples of one global batch, on all replicas."""

@@ -6,7 +6,6 @@ from typing import Any
 import tensorflow as tf
 
 from vaeflow.datasets import stored_batches
-from vaeflow.devices import replicas
 from vaeflow.training.replica_step import ReplicaStep
 
 
@@ -26,13 +25,7 @@ def training_step(strategy: tf.distribute.Strategy, replica_step: ReplicaStep) -
     @tf.function(autograph=False)
     def one_step(step):
         result = strategy.run(lambda: replica_step.compute(stored_batches.StoredBatch(blank), step))
-
-        def apply():
-            replica_step.apply(strategy, result, step)
-            return True
-
-        # As in training: no gradient is applied, and given back, before all are known to be finite.
-        tf.cond(replicas.first_replica(strategy, result.applies), apply, lambda: False)
+        replica_step.apply(strategy, result, step)
         return strategy.experimental_local_results(result.metrics)
 
     return one_step.get_concrete_function(tf.TensorSpec((), tf.int64))

@@ -23,7 +23,7 @@ _SHARING = re.compile("ExpandDims|Identity(N)?|PreventGradient|Reshape|Snapshot|
 # These overwrite an input of the same size if nothing else reads it.
 _IN_PLACE = re.compile(
     "Abs|Cast|Elu|Erf|Exp|Log|Log1p|Neg|Reciprocal|Round|Sign|Square|ZerosLike|(Log)?Softmax|Softsign"
-    "|Add(N|V2)?|BiasAdd|Div(NoNan)?|Maximum|Minimum|Mul|Pow|RealDiv|Select(V2)?|SquaredDifference|Sub"
+    "|Add(N|V2)?|BiasAdd|Div(NoNan)?|Maximum|Minimum|Mul(NoNan)?|Pow|RealDiv|Select(V2)?|SquaredDifference|Sub"
     "|Xdivy|Xlogy|(Relu|Rsqrt|Sigmoid|Softplus|Sqrt|Tanh)(Grad)?"
 )
 # These make nothing that counts; a variable that is read is no copy.

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -22,31 +22,14 @@ from vaeflow.models.terms import (
     check_terms,
     check_updated,
 )
+from vaeflow.training import carrying_out
+from vaeflow.training.carrying_out import StepResult
 from vaeflow.training.compiled_pass import CompiledPass
 from vaeflow.training.loss_shares import Probe, coupling_of, norm_name, share_of_loss, weight_name
+from vaeflow.training.moving_average import MovingAverage
 from vaeflow.training.settings import TrainingSettings
 
 _SKIPPED = "skipped"
-
-
-class StepResult(NamedTuple):
-    """What one step computes before anything is changed.
-
-    Attributes:
-      gradients: the clipped gradients of each group's variables, in the order of the groups.
-      new_values: the values that the model's updates give, in the order of
-        `ReplicaStep.updated_variables`.
-      metrics: scalars of the global batch.
-      finite: whether all of these are finite.
-      applies: whether the step is carried out: it is finite, and no gradient's norm reaches
-        `TrainingSettings.skip_gradient_norm`.
-    """
-
-    gradients: list[list[tf.Tensor]]
-    new_values: list[tf.Tensor]
-    metrics: dict[str, tf.Tensor]
-    finite: tf.Tensor
-    applies: tf.Tensor
 
 
 class ReplicaStep:
@@ -69,6 +52,7 @@ class ReplicaStep:
     Attributes:
       parallel_parts: into how many parts a replica's examples are cut, side by side, for
         the cores of a CPU; 1 until `use_cores`.
+      skips_by_selection: whether a step is skipped without a branch; see `carrying_out.selects`.
       updated_variables: the Keras variables that the model's updates change, known once a
         step was traced.
     """
@@ -89,6 +73,7 @@ class ReplicaStep:
         self.parallel_parts = 1
         self._block_parts = 1
         self._compiled_pass = None
+        self.skips_by_selection = carrying_out.selects(self.groups)
         self.updated_variables: list[keras.Variable] = []
         chosen = weight_names.chosen_variables(model, settings.frozen, "train.frozen")
         self._frozen = {id(variable) for variable in chosen}
@@ -202,17 +187,27 @@ class ReplicaStep:
             metrics[_SKIPPED] = tf.cast(tf.logical_not(applies), packed.dtype)
         return StepResult(clipped, new_values, metrics, finite, finite & applies)
 
-    def apply(self, strategy: tf.distribute.Strategy, result: StepResult, step: int | tf.Tensor) -> None:
-        """Carries out a step on all replicas; call it outside of them.
+    def apply(
+        self,
+        strategy: tf.distribute.Strategy,
+        result: StepResult,
+        step: int | tf.Tensor,
+        average: MovingAverage | None = None,
+    ) -> tf.Tensor:
+        """Carries out a step on all replicas, or on none; call it outside of them.
 
         Args:
           strategy: the strategy of the variables.
           result: what `compute` returned on each replica.
           step: the global step.
+          average: of the weights, which follows them; None for none.
+
+        Returns:
+          A tensor that is known when this is done.
         """
-        optimizers.apply_due(self.groups, result.gradients, step, strategy.run)
-        for variable, value in zip(self.updated_variables, result.new_values, strict=True):
-            strategy.extended.update(variable.value, _assign, args=(value,))
+        return carrying_out.carry_out(
+            strategy, self.groups, self.updated_variables, result, step, average, self.skips_by_selection
+        )
 
     def _shares(self, terms, block_losses):
         num_parts = replicas.num_replicas() * self.settings.gradient_accumulation_steps * self.parallel_parts
@@ -297,7 +292,3 @@ def _measured(updates, statistics):
         for update_name, update in updates.items()
         for name, value in update.metrics(statistics[update_name]).items()
     }
-
-
-def _assign(variable, value):
-    variable.assign(value)

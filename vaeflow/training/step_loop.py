@@ -1,6 +1,8 @@
 """The compiled loop: many steps inside one call, on every replica."""
 
+import contextlib
 import time
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -34,6 +36,7 @@ class StepLoop:
 
     Args:
       replica_step: a `ReplicaStep`, whose split is trained on.
+      metric_names: the names of what its steps measure.
       average: the `MovingAverage` of the weights.
       order: the `ExampleOrder` of the split.
       strategy: a `tf.distribute` strategy.
@@ -46,6 +49,7 @@ class StepLoop:
     def __init__(
         self,
         replica_step: ReplicaStep,
+        metric_names: Sequence[str],
         average: MovingAverage,
         order: ExampleOrder,
         strategy: tf.distribute.Strategy,
@@ -54,6 +58,7 @@ class StepLoop:
         first_step: int,
     ):
         self._replica_step = replica_step
+        self._names = list(metric_names)
         self._average = average
         self._order = order
         self._strategy = strategy
@@ -82,15 +87,15 @@ class StepLoop:
             # The indices end there; a compiled loop would repeat the last batch.
             raise ValueError(f"`num_steps` must be at most {self._max_steps}, got {num_steps}")
         source = (self._source, self._indices(step, num_steps)) if self._resident else self._source
-        dtype = self._replica_step.model.variable_dtype
-        start = {name: tf.constant(total, dtype) for name, total in sums.items()}
-        first_step, count = (tf.constant(number, tf.int64) for number in (step, num_steps))
+        start = tf.constant([sums[name] for name in self._names], self._replica_step.model.variable_dtype)
         started = time.perf_counter()
         with pipeline.readable_errors():
-            sums, waited, first_bad = self._loop(source, first_step, count, start)
-            sums = {name: float(total) for name, total in sums.items()}
+            # A single tensor, so that the host waits for the device once.
+            found = self._loop(source, tf.constant(step, tf.int64), tf.constant(num_steps), start).numpy()
         seconds = time.perf_counter() - started
-        return CallResult(sums, seconds, float(waited), int(first_bad) if first_bad >= 0 else None)
+        *totals, waited, first_bad = found.tolist()
+        sums = dict(zip(self._names, totals, strict=True))
+        return CallResult(sums, seconds, waited, int(first_bad) if first_bad >= 0 else None)
 
     def _indices(self, step, num_steps):
         """The examples of each batch, `[max_steps, B]`: of one shape, so that XLA compiles once."""
@@ -108,20 +113,25 @@ class StepLoop:
         @tf.function(jit_compile=compile_mode == "loop", autograph=False)
         def loop(source, first_step, num_steps, sums):
             def body(offset, sums, waited, ended, first_bad):
-                step = first_step + offset
+                # On the host, which also decides by it whether groups of variables are due.
+                with tf.device("CPU:0") if compile_mode != "loop" else contextlib.nullcontext():
+                    step = first_step + tf.cast(offset, tf.int64)
                 batch, arrived = self._next_batch(source, offset)
                 metrics, finite = one_step(batch, step, arrived)
-                sums = {name: sums[name] + metrics[name] for name in sums}
+                sums += metrics
                 first_bad = tf.where(finite | (first_bad >= 0), first_bad, step)
                 # TensorFlow asks for a batch while it computes the step before; that time is not lost.
                 waited += tf.maximum(arrived - ended, tf.constant(0.0, tf.float64))
-                return offset + 1, sums, waited, self._time_after(list(sums.values())), first_bad
+                return offset + 1, sums, waited, self._time_after([sums]), first_bad
 
-            zero, none = tf.constant(0, tf.int64), tf.constant(-1, tf.int64)
+            # An integer of 32 bits stays with the host, which counts with it and takes batches by it; one of
+            # 64 bits would be fetched from a GPU at each step.
+            zero, none = tf.constant(0), tf.constant(-1, tf.int64)
             start = (zero, sums, tf.constant(0.0, tf.float64), self._time_after([]), none)
             result = tf.while_loop(lambda offset, *_: offset < num_steps, body, start)
             _, sums, waited, _, first_bad = result
-            return sums, waited, first_bad
+            # All are exact in 64 bits.
+            return tf.concat([tf.cast(sums, tf.float64), [waited, tf.cast(first_bad, tf.float64)]], axis=0)
 
         return loop
 
@@ -135,7 +145,7 @@ class StepLoop:
             return batch, tf.timestamp()
 
     def _time_after(self, sums):
-        """Returns the time at which scalars are computed, in seconds; always 0 if no batch is waited for."""
+        """Returns the time at which tensors are computed, in seconds; always 0 if no batch is waited for."""
         if self._resident:  # XLA, which may compile the loop, knows no time.
             return tf.constant(0.0, tf.float64)
         # An accelerator is busy after its operations were started; a copy waits for their results.
@@ -159,17 +169,13 @@ class StepLoop:
         return self._carry_out(self._strategy.run(compute, (*source, step)), step)
 
     def _carry_out(self, result, step):
-        """Changes the weights, on all replicas or on none; returns the metrics and whether all was finite."""
-        replica_step, strategy = self._replica_step, self._strategy
-        metrics, finite, applies = replicas.first_replica(
-            strategy, (result.metrics, result.finite, result.applies)
-        )
+        """Changes the weights, on all replicas or on none.
 
-        def apply():
-            replica_step.apply(strategy, result, step)
-            self._average.update(strategy, replica_step.groups[None].optimizer.iterations)
-            return True
-
+        Returns:
+          The metrics, one tensor in the order of their names, and whether all was finite.
+        """
+        metrics, finite = replicas.first_replica(self._strategy, (result.metrics, result.finite))
+        done = self._replica_step.apply(self._strategy, result, step, self._average)
         # The metrics come when the step is over, for the time of its end.
-        with tf.control_dependencies([tf.cond(applies, apply, lambda: False)]):
-            return tf.nest.map_structure(tf.identity, metrics), finite
+        with tf.control_dependencies([done]):
+            return tf.stack([metrics[name] for name in self._names]), finite

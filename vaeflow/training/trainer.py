@@ -118,6 +118,7 @@ class Trainer:
         if self._loop is None:
             self._loop = StepLoop(
                 self.replica_step,
+                self._metric_names,
                 self._average,
                 self._order,
                 self.strategy,
