@@ -72,15 +72,16 @@ def array_of_bytes(count):
     ("resident_data", "array", "expected"),
     [
         ("auto", array_of_bytes(10), True),
-        ("auto", array_of_bytes(2**30), True),
-        ("auto", array_of_bytes(2**30 + 1), False),
+        ("auto", array_of_bytes(2**30 // 4), True),
+        ("auto", array_of_bytes(2**30 // 4 + 1), False),
         ("auto", None, False),
         (True, array_of_bytes(2**30 + 1), True),
         (False, array_of_bytes(10), False),
         (False, None, False),
     ],
 )
-def test_where_the_data_is_held(resident_data, array, expected):
+def test_where_the_data_is_held(monkeypatch, resident_data, array, expected):
+    monkeypatch.setattr(compile_modes.memory, "available_bytes", lambda: 2**30)
     assert compile_modes.resolve_residency(resident_data, split_holding(array)) is expected
 
 

@@ -19,30 +19,29 @@ from typing import Any
 import tensorflow as tf
 
 from vaeflow import validation
+from vaeflow.devices import memory
 from vaeflow.errors import ConfigurationError
 
 MODES = ("auto", "none", "step", "loop")
-
-# A small part of one device's memory. Most arrays are far smaller (MNIST: 47 MB).
-_LARGEST_RESIDENT_BYTES = 1 << 30
 
 # The first compute capability for which TensorFlow 2.21 has no working XLA.
 _WITHOUT_XLA = (10, 0)
 
 
-def resolve_residency(resident_data: bool | str, split: Any) -> bool:
+def resolve_residency(resident_data: bool | str, split: Any, num_replicas: int = 1) -> bool:
     """Decides whether a split is held on the devices.
 
     Args:
-      resident_data: True, False or `"auto"`, which holds up to 1 GiB there.
+      resident_data: True, False or `"auto"`, which holds what there is room for; see `room_for_data`.
       split: a `Split`.
+      num_replicas: the number of replicas in this process.
 
     Raises:
       ConfigurationError: it is True for a split that is not held in memory.
       ValueError: it is something else.
     """
     if resident_data == "auto":
-        return split.array is not None and split.array.nbytes <= _LARGEST_RESIDENT_BYTES
+        return split.array is not None and split.array.nbytes <= memory.room_for_data(num_replicas)
     if not isinstance(resident_data, bool):
         raise ValueError(f"`train.resident_data` must be True, False or 'auto', got {resident_data!r}")
     if resident_data and split.array is None:

@@ -1,13 +1,61 @@
-"""How much memory is left: of this machine, or of the group of processes that a container limits."""
+"""How much memory is left: of a GPU, of this machine, or of the processes that a container limits."""
 
+import contextlib
+import ctypes
 import pathlib
 from collections.abc import Iterator
+
+import tensorflow as tf
 
 _MEMINFO = pathlib.Path("/proc/meminfo")
 _OWN_GROUP = pathlib.Path("/proc/self/cgroup")
 _GROUPS = pathlib.Path("/sys/fs/cgroup")
 # Where nothing says how much there is.
 _ASSUMED = 4 * 2**30
+
+
+# Of what is left on a device, for data; the rest is for the model and its activations.
+_SHARE_FOR_DATA = 0.25
+# On a GPU whose memory no driver tells.
+_ROOM_ON_UNKNOWN_GPU = 2**30
+
+
+def room_for_data(num_replicas: int) -> int:
+    """Returns how many bytes of data each device may hold besides a model: a quarter of what is left.
+
+    Args:
+      num_replicas: the number of replicas in this process, which share the memory of a machine
+        without GPUs.
+    """
+    gpus = tf.config.list_logical_devices("GPU")
+    if not gpus:
+        return int(_SHARE_FOR_DATA * available_bytes()) // num_replicas
+    total = _least_memory_of_gpus()
+    if total is None:
+        return _ROOM_ON_UNKNOWN_GPU
+    used = max(
+        tf.config.experimental.get_memory_info(f"GPU:{number}")["current"] for number in range(len(gpus))
+    )
+    return int(_SHARE_FOR_DATA * max(0, total - used))
+
+
+def _least_memory_of_gpus() -> int | None:
+    """Returns the bytes of the smallest GPU that this process sees; None without NVIDIA's driver.
+
+    TensorFlow has no call for it. This one reads a number, and makes no context on the device.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        driver = ctypes.CDLL("libcuda.so.1")
+        count, device, size = ctypes.c_int(), ctypes.c_int(), ctypes.c_size_t()
+        if driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0:
+            found = [
+                size.value
+                for number in range(count.value)
+                if driver.cuDeviceGet(ctypes.byref(device), number) == 0
+                and driver.cuDeviceTotalMem_v2(ctypes.byref(size), device) == 0
+            ]
+            return min(found, default=None)
+    return None
 
 
 def available_bytes() -> int:

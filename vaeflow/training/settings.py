@@ -32,7 +32,7 @@ class TrainingSettings:
       compile_mode: what XLA compiles: `"none"`, `"step"`, `"loop"`, which needs one replica, or
         `"auto"`; see `compile_modes`.
       resident_data: whether the devices hold the training split: True, False, or `"auto"`,
-        which holds an array of at most 1 GiB.
+        which holds an array that takes at most a quarter of a device's free memory.
       gradient_clip_norm: the largest global norm of the gradient, or None.
       skip_gradient_norm: a step in which the global norm of a gradient, before it is clipped,
         reaches this is skipped and counted, in the metric `skipped` (Child 2021,

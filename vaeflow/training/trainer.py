@@ -87,7 +87,10 @@ class Trainer:
         _build(model, optimizer, split, settings, self.strategy)
         with self.strategy.scope():
             self._average = MovingAverage(model, settings.ema_decay)
-        self.resident = compile_modes.resolve_residency(settings.resident_data, split)
+        num_replicas = replicas.num_local_replicas(self.strategy)
+        resident = compile_modes.resolve_residency(settings.resident_data, split, num_replicas)
+        # Workers may have more or less memory left than others; all do the same.
+        self.resident = replicas.mean_over_workers(self.strategy, resident) == 1
         self.compile_mode = compile_modes.resolve(settings.compile_mode, self.strategy, self.resident)
         self.replica_step = ReplicaStep(model, optimizer, split, settings)
         self._metric_names = self._try_one_step()
