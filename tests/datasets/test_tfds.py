@@ -10,6 +10,8 @@ import tensorflow as tf
 
 from vaeflow import registry
 from vaeflow.datasets import TFDS, InMemorySplit
+from vaeflow.datasets.augmentations import RandomCrop
+from vaeflow.datasets.pipeline import read_split
 from vaeflow.errors import ConfigurationError, DataError
 
 tfds = pytest.importorskip("tensorflow_datasets", reason="tensorflow-datasets is not installed")
@@ -113,6 +115,26 @@ def test_sizes_and_parts_of_splits(folders, kind):
     assert read_images(train, [6, 0]).shape == (2, 3, 5, 3)
     assert train.factors(np.array([0])) is None
     assert train.factor_names == ()
+
+
+@pytest.mark.parametrize("settings", [{"image_key": "image"}, {"image_key": "fixed", "image_size": 8}])
+def test_random_crops_of_mixed_sizes_are_cut_where_they_are_decoded(folders, settings):
+    """In their own sizes, whose feature says none, they are parts of the images."""
+    settings = {"augmentations": [RandomCrop((4, 5))], **settings}
+    split = read_split(TFDS("tiny_images", folders["array_record"], **settings), "train", augmented=True)
+    assert split.stored_shape == split.shape == (4, 5, 3)
+    indices = tf.range(10, dtype=tf.int64)
+    crops = split.training_examples(indices, 3, tf.constant(20, tf.int64)).numpy()
+    assert crops.shape == (10, 4, 5, 3)
+    if "image_size" not in settings:
+        parts = [
+            {pixels(n)[r : r + 4, c : c + 5].tobytes() for r in range(3) for c in range(5)} for n in range(10)
+        ]
+        assert all(any(crop.tobytes() in part for part in parts) for crop in crops)
+        middles = {pixels(n)[1:5, 2:7].tobytes() for n in range(10)}
+        assert {image.tobytes() for image in split.examples(indices).numpy()} == middles
+    with pytest.raises(ConfigurationError, match="was not prepared for random access"):
+        TFDS("tiny_images", folders["tfrecord"], **settings).load("train")
 
 
 def test_what_is_not_prepared_is_prepared_for_random_access(tmp_path):

@@ -14,8 +14,11 @@ import tensorflow as tf
 from vaeflow import registry, validation
 from vaeflow.datasets import labels, tfds_consent, tfds_features
 from vaeflow.datasets.base import SPLITS, Dataset, Split
-from vaeflow.datasets.decoding import checked_image_size, decode_image, decode_images, upright
+from vaeflow.datasets.crop_decoding import CropDecoder
+from vaeflow.datasets.decoded_split import DecodedSplit, EncodedImages, MixedSplit
+from vaeflow.datasets.decoding import decode_image
 from vaeflow.datasets.in_memory import InMemorySplit
+from vaeflow.datasets.sizing import checked_dct_scaling, checked_sizing
 from vaeflow.errors import ConfigurationError, DataError
 from vaeflow.runs import watchdog
 
@@ -40,15 +43,18 @@ class TFDS(Dataset):
       label_key: the name of an integer feature, which becomes the factor of that name; None
         for no factor.
       image_size: `(H, W)`. Images of another size are scaled with antialiasing until they
-        cover it, then cropped equally on both sides. None needs a dataset whose images all
-        have the same size.
+        cover it, then cropped equally on both sides. One number scales the shorter side to this many
+        pixels, and `augmentations` begin with a `RandomCrop`. None needs a dataset whose images all have
+        the same size, or such a crop of images in their own sizes. Crops of mixed sizes need a dataset
+        that is prepared for random access.
       memory_limit_bytes: the most memory that a split may take if it cannot be read by
         index.
+      dct_scaling: as for `ImageFolder`.
       **kwargs: see `Dataset`.
 
     Raises:
       ConfigurationError: tensorflow-datasets is not installed, `name` belongs to a community
-        dataset, or `image_size` is not a pair.
+        dataset, or `image_size` is neither a pair nor a number with a crop.
       ValueError: another setting is out of range.
     """
 
@@ -60,8 +66,9 @@ class TFDS(Dataset):
         evaluation_split: str = "test",
         image_key: str = "image",
         label_key: str | None = None,
-        image_size: Sequence[int] | None = None,
+        image_size: int | Sequence[int] | None = None,
         memory_limit_bytes: int = 4 * 2**30,
+        dct_scaling: bool = False,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -74,7 +81,8 @@ class TFDS(Dataset):
         self.splits = {"train": train_split, "evaluation": evaluation_split}
         self.image_key = image_key
         self.label_key = label_key
-        self.image_size = checked_image_size("TFDS.image_size", image_size)
+        self.sizing = checked_sizing("TFDS", image_size, self.augmentations, self.binarization)
+        self.dct_scaling = checked_dct_scaling("TFDS", dct_scaling, self.sizing)
         self.memory_limit_bytes = validation.positive_count("TFDS.memory_limit_bytes", memory_limit_bytes)
 
     def load(self, name: str) -> Split:
@@ -91,15 +99,25 @@ class TFDS(Dataset):
             return self._load(name)
 
     def _load(self, name: str) -> Split:
-        shape = self._checked_shape()
+        shape, has_one_size = self._checked_shape()
         num_examples = self._num_examples(name)
         records, is_indexed = self._records(name)
         if not is_indexed:
+            if not has_one_size:
+                raise ConfigurationError(
+                    f"tfds {self.name} was not prepared for random access in {self._builder.data_dir}, and "
+                    "crops of images of mixed sizes are decoded anew each time; prepare it in another "
+                    f"`TFDS.data_dir`: tfds build {self.name} --file_format={_RANDOM_ACCESS_FORMAT}"
+                )
             self._check_memory(name, num_examples * math.prod(shape))
             return self._in_memory(records, num_examples, shape)
         split = self._builder.info.splits[self.splits[name]]
         description = f"{self._builder.info.full_name} {split.shard_lengths} {split.num_bytes}"
-        return TFDSSplit(records, shape, self, description)
+        images = TFDSImages(records, self, description)
+        if not has_one_size and self.sizing.crop is not None:
+            return MixedSplit(images, CropDecoder(shape[2], self.sizing.shorter_side, self.sizing.crop))
+        advice = "; set `TFDS.image_size`" if self.sizing.size is None else None
+        return DecodedSplit(images, shape, advice, self.dct_scaling)
 
     def _records(self, name: str) -> tuple[Any, bool]:
         """Opens the records of a split, and says whether they can be read by index."""
@@ -127,7 +145,7 @@ class TFDS(Dataset):
     def image(self, record: dict[str, Any], shape: tuple[int, ...], place: str) -> np.ndarray:
         """Decodes the image of one record, uint8 of `shape`; `place` names the record in an error."""
         source = f"tfds {self.name}, {place}"
-        image = decode_image(record[self.image_key], source, shape[2], self.image_size)
+        image = decode_image(record[self.image_key], source, shape[2], self.sizing.size, self.dct_scaling)
         if image.shape != shape:
             raise DataError(f"{source}: the image is {image.shape}, expected {shape}; set `TFDS.image_size`")
         return image
@@ -153,11 +171,19 @@ class TFDS(Dataset):
             ) from error
         return builder
 
-    def _checked_shape(self) -> tuple[int, ...]:
-        """Checks that the features are what the keys should name, and returns `(H, W, C)` of the images."""
+    def _checked_shape(self) -> tuple[tuple[int, ...], bool]:
+        """Checks that the features are what the keys should name.
+
+        Returns:
+          `(H, W, C)` of the images as training reads them; and whether all have one size, so that a crop is
+          cut on the device.
+        """
         features = self._builder.info.features
         tfds_features.check_keys(features, self.name, self.image_key, self.label_key)
-        return tfds_features.image_shape(features[self.image_key], self.name, self.image_size)
+        image, (size, shorter_side, crop) = features[self.image_key], self.sizing
+        has_one_size = crop is None or (shorter_side is None and None not in image.shape)
+        size = size if has_one_size or crop is None else crop.size
+        return tfds_features.image_shape(image, self.name, size), has_one_size
 
     def _num_examples(self, name: str) -> int:
         splits = self._builder.info.splits
@@ -191,7 +217,7 @@ class TFDS(Dataset):
         if self.label_key is None:
             return InMemorySplit(images, **as_it_is)
         split = InMemorySplit(images, found, (self.label_key,), **as_it_is)
-        # `labels` refuses what exceeds it; the factors of an evaluation may, as they do in `TFDSSplit`.
+        # `labels` refuses what exceeds it; the factors of an evaluation may, as they do in `TFDSImages`.
         split.factor_sizes = (self.num_classes,)
         return split
 
@@ -204,30 +230,26 @@ class TFDS(Dataset):
             raise DataError(f"{self._builder.data_dir} cannot be read: {error.message}; delete it") from error
 
 
-class TFDSSplit(Split):
-    """A split that tfds reads by index.
+class TFDSImages(EncodedImages):
+    """Images that tfds reads by index.
 
     Args:
       records: a data source of tfds.
-      shape: `(H, W, C)` of the images.
-      source: the `TFDS` with the keys and the size.
+      source: the `TFDS` with the keys.
       description: dataset, version, and the sizes of the files of the split.
     """
 
-    def __init__(self, records: Any, shape: tuple[int, ...], source: TFDS, description: str):
-        super().__init__(len(records), shape, "uint8")
+    def __init__(self, records: Any, source: TFDS, description: str):
         self.factor_names = () if source.label_key is None else (source.label_key,)
         self._records = records
         self._description = description
         self._source = source
 
-    def examples(self, indices: tf.Tensor) -> tf.Tensor:
-        def retry():
-            return tf.numpy_function(self._read, [indices], "uint8", stateful=False)
+    def __len__(self) -> int:
+        return len(self._records)
 
-        contents = tf.numpy_function(self._contents, [indices], tf.string, stateful=False)
-        fit = self._source.image_size is not None
-        return decode_images(tf.ensure_shape(contents, (None,)), self.shape, fit, retry)
+    def contents(self, indices: np.ndarray) -> list[bytes]:
+        return [record[self._source.image_key] for record in self._chosen(indices)]
 
     def factors(self, indices: np.ndarray) -> np.ndarray | None:
         key = self._source.label_key
@@ -242,19 +264,9 @@ class TFDSSplit(Split):
     def describe(self, index: int) -> str:
         return f"tfds {self._source.name}, record {index}"
 
-    def content_digest(self) -> str:
+    def digest(self) -> str:
         return hashlib.sha256(self._description.encode()).hexdigest()
 
     def _chosen(self, indices: np.ndarray) -> list[dict[str, Any]]:
         # tfds takes neither NumPy integers nor an empty list.
         return self._records.__getitems__(indices.tolist()) if len(indices) else []
-
-    def _contents(self, indices: np.ndarray) -> np.ndarray:
-        """Returns the encoded images, `[n]` bytes."""
-        return np.array([upright(record[self._source.image_key]) for record in self._chosen(indices)], object)
-
-    def _read(self, indices: np.ndarray) -> np.ndarray:
-        """Decodes images one by one, so that an error names the record: `[n, H, W, C]`, uint8."""
-        pairs = zip(indices, self._chosen(indices), strict=True)
-        images = [self._source.image(record, self.shape, f"record {index}") for index, record in pairs]
-        return np.array(images, np.uint8).reshape(-1, *self.shape)
