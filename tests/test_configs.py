@@ -135,6 +135,8 @@ def test_it_trains(path, data, tmp_path):
         if binding.parameter == "every_steps"
     ]  # fmt: skip
     settings |= dict.fromkeys(cadences, 2)
+    if "MNIST.num_labelled" in path.read_text():  # Of 20 images.
+        settings["MNIST.num_labelled"] = 10
     if "@Images()" in path.read_text():
         settings |= {"Images.num_examples": 2, "Images.max_traversals": 1}
     changes = [f"{name} = {value}" for name, value in settings.items()]

@@ -39,6 +39,7 @@ FAMILIES = {
     "HierarchicalVAE",
     "JointVAE",
     "LadderVAE",
+    "M2",
     "RAE",
     "SWAE",
     "VQGAN",

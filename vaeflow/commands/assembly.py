@@ -10,6 +10,7 @@ from vaeflow.analysis.evaluator import Evaluator
 from vaeflow.analysis.examples import Examples
 from vaeflow.callbacks import RunContext
 from vaeflow.datasets import Dataset, Split, pipeline
+from vaeflow.datasets.checks import check_pairs
 from vaeflow.models import frozen_blocks
 from vaeflow.models.base import Model
 from vaeflow.models.weight_names import names_in_checkpoints
@@ -95,6 +96,7 @@ def make_context(
     plan, training = settings
     num_steps = plan.steps_for(data.train.num_examples, training.batch_size)
     making.follow_run(parts.model, parts.optimizer, num_steps)
+    check_pairs(parts.model, data.train)
     with config.values_checked(), failures.weights_checked():
         trainer = Trainer(parts.model, parts.optimizer, data.train, training, parts.strategy)
     examples = Examples(parts.model, data.evaluation, parts.strategy, training.batch_size, training.seed)

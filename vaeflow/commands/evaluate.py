@@ -232,9 +232,11 @@ def _likelihoods(examples, num_samples):
 def _in_units(results: Mapping[str, float]) -> dict[str, float]:
     """Adds the unit to the names that the training logs without it."""
     in_nats = {
+        "classification_loss",
         "kl",
         "kl_per_dimension",
         "negative_elbo",
+        "negative_elbo_without_label",
         "negative_iwae_bound",
         "negative_log_likelihood",
         "reconstruction_loss",

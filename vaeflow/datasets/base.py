@@ -46,6 +46,9 @@ class Dataset(abc.ABC):
       augmentations: random changes of the training images, in this order: a list of
         `Augmentation`s, in gin `[@RandomCrop(), @RandomFlip()]`. A crop comes first, and everything
         outside of the training steps sees the middle of the images.
+      num_labelled: how many training images keep their label in training steps, as many of each of its
+        values; the others have a label one above the largest, which stands for "not known". For a model
+        that learns from both, `M2`. None keeps all.
 
     Raises:
       ConfigurationError: a crop is not the first augmentation, or static binarization meets one that
@@ -65,17 +68,22 @@ class Dataset(abc.ABC):
 
     validation_fraction: float = 0.0
     augmentations: tuple[Augmentation, ...] = ()
+    num_labelled: int | None = None
 
     def __init__(
         self,
         binarization: str = "none",
         validation_fraction: float = 0.0,
         augmentations: Sequence[Augmentation] = (),
+        num_labelled: int | None = None,
     ):
         own = type(self).__name__
         self.binarization = validation.one_of(f"{own}.binarization", binarization, BINARIZATIONS)
         self.validation_fraction = validation.fraction(f"{own}.validation_fraction", validation_fraction)
         self.augmentations = checked_augmentations(f"{own}.augmentations", augmentations)
+        if num_labelled is not None:
+            validation.positive_integer(f"{own}.num_labelled", num_labelled)
+        self.num_labelled = num_labelled
         if self.binarization == "static":
             check_keep_values(self.augmentations, f"{own}.binarization")
 
@@ -97,6 +105,10 @@ class Dataset(abc.ABC):
         Raises:
           DataError: the data is missing or unreadable. The message names file and record.
         """
+
+    def for_training(self, split: "Split") -> "Split":
+        """Returns what training steps see of a split: the same, unless a dataset adds to the images."""
+        return split
 
     def load_grid(self) -> "Split | None":
         """Reads an image for every combination of the values of its factors, once each, in any order.
@@ -127,6 +139,9 @@ class Split(abc.ABC):
       binarization: as for `Dataset`; `pipeline.read_split` sets it, and `to_floats` reads it.
       crop: the `RandomCrop` that is cut where images of mixed sizes are decoded: `examples` gives
         the middle of each, `crops` another place. None for images of one size.
+      has_unknown_labels: whether the largest value of the label stands for "not known".
+      has_pairs: whether `examples` gives two images of each example, one after the other along the
+        channels, so that `stored_shape` has twice those of `shape`.
     """
 
     code_sizes: tuple[int, ...] = ()
@@ -134,6 +149,8 @@ class Split(abc.ABC):
     array: np.ndarray | None = None
     binarization: str = "none"
     crop: RandomCrop | None = None
+    has_unknown_labels: bool = False
+    has_pairs: bool = False
 
     def __init__(self, num_examples: int, shape: Sequence[int], dtype: str, content: str = "images"):
         self.num_examples = validation.positive_count("num_examples", num_examples)
@@ -158,7 +175,7 @@ class Split(abc.ABC):
 
     @property
     def stored_shape(self) -> tuple[int, ...]:
-        """The shape of an image as `examples` gives it; larger than `shape` if training crops it."""
+        """The shape of an image as `examples` gives it; larger than `shape` if it is cropped or a pair."""
         return self.shape
 
     def factors(self, indices: np.ndarray) -> np.ndarray | None:

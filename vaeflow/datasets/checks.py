@@ -124,15 +124,35 @@ def check_reads(model: Any, split: Split) -> None:
             f"{own} needs a label of each image, and this {type(split).__name__} has none; choose data with "
             "labels, name them in the settings of the dataset, or train a model that reads none"
         )
+    if split.has_unknown_labels and not model.takes_unknown_labels:
+        raise ConfigurationError(
+            f"{own} needs the label of each image, and `num_labelled` of the dataset hides most; leave "
+            "`num_labelled` out, or train a model that learns from both, such as M2"
+        )
     sizes = tuple(split.factor_sizes)
     fits = len(sizes) == len(model.label_sizes)
     if not fits or any(size > most for size, most in zip(sizes, model.label_sizes, strict=True)):
         found = ", ".join(f"{name} ({size})" for name, size in zip(split.factor_names, sizes, strict=True))
+        classes = [size - split.has_unknown_labels for size in sizes]
         raise ConfigurationError(
             f"{own} was made for labels with {list(model.label_sizes)} values, this data has {found}; set "
-            f"`{own}.num_classes = {list(sizes)}`"
+            f"`{own}.num_classes = {classes}`"
         )
     check_labels(split, split.factor_names, model.label_sizes)
+
+
+def check_pairs(model: Any, split: Split) -> None:
+    """Raises `ConfigurationError` unless a model that trains on pairs of images gets these, and no other."""
+    if model.trains_on_pairs and not split.has_pairs:
+        raise ConfigurationError(
+            f"{type(model).__name__} trains on pairs of images, and the data are single ones; set "
+            "`train.dataset` to a source of pairs, such as @SpritePairs(), or train another model"
+        )
+    if split.has_pairs and not model.trains_on_pairs:
+        raise ConfigurationError(
+            f"the data are pairs of images, and {type(model).__name__} trains on single ones; choose other "
+            "data, or a model that trains on pairs, such as AdaGVAE"
+        )
 
 
 def _check_levels(likelihood: Any, split: Split) -> None:

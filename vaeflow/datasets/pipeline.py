@@ -16,6 +16,7 @@ from vaeflow.datasets.binarization import binarize_split
 from vaeflow.datasets.checks import load_grid, load_split
 from vaeflow.datasets.held_out import validation_part
 from vaeflow.datasets.order import ExampleOrder
+from vaeflow.datasets.partly_labelled import PartlyLabelledSplit
 from vaeflow.datasets.parts import part_of
 from vaeflow.datasets.stored_batches import stored_batch
 from vaeflow.errors import ConfigurationError, DataError
@@ -29,8 +30,8 @@ def read_split(dataset: Dataset, name: str, augmented: bool = False) -> Split:
     Args:
       dataset: the dataset to read.
       name: `"train"`, `"evaluation"`, or if the dataset has one, `"validation"`.
-      augmented: True for the images that training steps see. False gives the middle of them if the
-        dataset crops its training images.
+      augmented: True for the images and labels that training steps see. False gives the middle of them if
+        the dataset crops its training images, and all labels.
 
     Returns:
       A `Split`.
@@ -53,6 +54,9 @@ def read_split(dataset: Dataset, name: str, augmented: bool = False) -> Split:
             split, validation_part(name, split.num_examples, dataset.validation_fraction, setting)
         )
     split.binarization = dataset.binarization
+    if augmented and dataset.num_labelled is not None:
+        split = PartlyLabelledSplit(split, dataset.num_labelled, f"{type(dataset).__name__}.num_labelled")
+    split = dataset.for_training(split) if augmented else split
     if augmented and dataset.augmentations:
         return AugmentedSplit(split, dataset.augmentations)
     return center_cropped(split, crop_of(dataset.augmentations))

@@ -7,6 +7,7 @@ parameters in float64; half-precision parameters are cast first.
 from vaeflow.distributions.base import Distribution, ImageDistribution, closed_kl, has_density, is_discrete
 from vaeflow.distributions.bernoulli import Bernoulli
 from vaeflow.distributions.categorical import Categorical
+from vaeflow.distributions.class_vector import ClassVector
 from vaeflow.distributions.codes import CodePoint, UniformOverCodes
 from vaeflow.distributions.continuous_bernoulli import ContinuousBernoulli
 from vaeflow.distributions.gaussian import Gaussian
@@ -26,6 +27,7 @@ __all__ = [
     "Bernoulli",
     "Categorical",
     "CategoricalLevels",
+    "ClassVector",
     "CodePoint",
     "ContinuousBernoulli",
     "Distribution",

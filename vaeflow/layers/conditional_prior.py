@@ -30,6 +30,12 @@ def one_hot(labels: Any, label_sizes: Sequence[int], dtype: Any) -> tf.Tensor:
     return tf.concat(vectors, axis=1)
 
 
+def with_labels(values: Any, vectors: tf.Tensor) -> tf.Tensor:
+    """Adds the vectors of labels, `[r, n]`, as constant channels to `[r, …, C]`: `[r, …, C + n]`."""
+    everywhere: Any = tf.reshape(vectors, (-1, *[1] * (len(values.shape) - 2), vectors.shape[-1]))
+    return tf.concat([values, everywhere * tf.ones_like(values[..., :1])], axis=-1)
+
+
 class ConditionalPrior(Prior):
     """A distribution over latents for each example's labels.
 

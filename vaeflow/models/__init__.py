@@ -21,6 +21,7 @@ from vaeflow.models.iwae import IWAE
 from vaeflow.models.joint_vae import JointVAE
 from vaeflow.models.ladder_vae import LadderVAE
 from vaeflow.models.latent_model import LatentModel
+from vaeflow.models.m2 import M2
 from vaeflow.models.rae import RAE
 from vaeflow.models.swae import SWAE
 from vaeflow.models.tokenizer import Tokenizer
@@ -32,6 +33,7 @@ from vaeflow.models.wae import WAE
 __all__ = [
     "DIPVAE",
     "IWAE",
+    "M2",
     "RAE",
     "SWAE",
     "VAE",

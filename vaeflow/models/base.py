@@ -60,6 +60,12 @@ class Model(ConstructorConfig, CheckedPixels, keras.Model):  # pyright: ignore[r
     # How many values each label has, for a model that reads them.
     label_sizes: tuple[int, ...] = ()
 
+    # Whether the largest value of the label may stand for "not known"; see `Dataset.num_labelled`.
+    takes_unknown_labels = False
+
+    # Whether a batch of training holds pairs of images; see `Split.has_pairs`.
+    trains_on_pairs = False
+
     def __init_subclass__(cls, **kwargs: Any):
         super().__init_subclass__(**kwargs)
         _refuse_old_forward(cls)

@@ -9,7 +9,7 @@ from vaeflow import registry, validation
 from vaeflow.errors import ConfigurationError, user_code
 from vaeflow.layers import ConditionalGaussianPrior, ConditionalPrior, Prior, StandardNormalPrior
 from vaeflow.layers.base import Shape
-from vaeflow.layers.conditional_prior import one_hot
+from vaeflow.layers.conditional_prior import one_hot, with_labels
 from vaeflow.models.batches import Batch
 from vaeflow.models.passes import Pass
 from vaeflow.models.vae import VAE
@@ -96,9 +96,7 @@ class ConditionalVAE(VAE):
         """Adds the labels as constant channels to `[r, …, C]`, if what takes these sees the labels."""
         if role not in self.condition:
             return values
-        vectors = one_hot(labels, self.label_sizes, values.dtype)
-        everywhere = tf.reshape(vectors, (-1, *[1] * (len(values.shape) - 2), vectors.shape[-1]))
-        return tf.concat([values, everywhere * tf.ones_like(values[..., :1])], axis=-1)
+        return with_labels(values, one_hot(labels, self.label_sizes, values.dtype))
 
     def _check_prior(self):
         own, given = type(self).__name__, type(self.prior).__name__
