@@ -51,6 +51,7 @@ DATA = {
     "ScikitLearnTable": lambda folder: "ScikitLearnTable.evaluation_fraction = 0.05",
     "Latents": lambda folder: f"Latents.folder = '{folder}'",
     "RenderedSprites": lambda folder: "RenderedSprites.num_evaluation = 6",
+    "SpritePairs": lambda folder: "SpritePairs.num_evaluation = 6",
 }
 
 

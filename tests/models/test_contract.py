@@ -34,6 +34,7 @@ NEEDED = {"num_classes": 3}
 
 # Whose own tests stand for them in the default suite, where these would take too long.
 FAMILIES = {
+    "AdaGVAE",
     "AdversarialAutoencoder",
     "AutoencoderKL",
     "HierarchicalVAE",

@@ -12,6 +12,7 @@ from vaeflow.datasets.mnist import MNIST, FashionMNIST
 from vaeflow.datasets.photographs import Photographs
 from vaeflow.datasets.random_access import RandomAccess
 from vaeflow.datasets.rendered_sprites import RenderedSprites
+from vaeflow.datasets.sprite_pairs import SpritePairs
 from vaeflow.datasets.tables import ScikitLearnTable
 from vaeflow.datasets.tfds import TFDS
 from vaeflow.datasets.tfrecords import TFRecords
@@ -35,5 +36,6 @@ __all__ = [
     "RenderedSprites",
     "ScikitLearnTable",
     "Split",
+    "SpritePairs",
     "TFRecords",
 ]

@@ -114,7 +114,7 @@ class RenderedSprites(Dataset):
         room = int(_LARGEST_SHARE_OF_MEMORY * memory.available_bytes())
         return KeptSplit(split, BitStore(split.num_examples, split.shape, room))
 
-    def load_grid(self) -> Split:
+    def load_grid(self) -> "SpriteSplit":
         """Returns all points of the grid, row by row; see `Dataset.load_grid`."""
         return SpriteSplit(self.image_size, self.grid, np.zeros(0, np.int64), "train")
 
@@ -153,10 +153,21 @@ class SpriteSplit(Split):
     def examples(self, indices: tf.Tensor) -> tf.Tensor:
         # An accelerator rounds differently; the images must not depend on it.
         with tf.device("CPU:0"):
-            shape, scale, orientation, x, y = self._factors(indices)
-            inside = self._draw(shape, scale, orientation, x, y)
-            images = tf.numpy_function(self._placed, [inside, x, y], "uint8", stateful=False)
-            return tf.ensure_shape(images, (None, *self.shape))
+            return self.images_of(self._factors(indices))
+
+    def images_of(self, factors: Sequence[tf.Tensor]) -> tf.Tensor:
+        """Draws the images of any points of the published grid; call it on the CPU.
+
+        Args:
+          factors: five int64 tensors `[n]`.
+
+        Returns:
+          uint8 `[n, S, S, 1]`.
+        """
+        shape, scale, orientation, x, y = factors
+        inside = self._draw(shape, scale, orientation, x, y)
+        images = tf.numpy_function(self._placed, [inside, x, y], "uint8", stateful=False)
+        return tf.ensure_shape(images, (None, *self.shape))
 
     def _placed(self, inside: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Puts the windows of sprites, bool `[n, W, W]`, on black: uint8 `[n, S, S, 1]`."""

@@ -1,6 +1,7 @@
 """Models: what is trained."""
 
 from vaeflow.layers.terms import Term, Update
+from vaeflow.models.ada_gvae import AdaGVAE
 from vaeflow.models.adversarial_autoencoder import AdversarialAutoencoder
 from vaeflow.models.annealed_vae import AnnealedVAE
 from vaeflow.models.autoencoder import Autoencoder
@@ -40,6 +41,7 @@ __all__ = [
     "VQGAN",
     "VQVAE",
     "WAE",
+    "AdaGVAE",
     "AdversarialAutoencoder",
     "AnnealedVAE",
     "Autoencoder",
