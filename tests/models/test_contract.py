@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.fixtures import numpy_hierarchy, small_codes, small_maps, tiny_runs
+from tests.fixtures import numpy_hierarchy, small_codes, small_gans, small_maps, tiny_runs
 from tests.fixtures.noted_calls import note_batch_sizes
 from vaeflow import registry, testing
 from vaeflow.datasets import InMemorySplit, stored_batches
 from vaeflow.devices import cores
-from vaeflow.models import VAE, VQGAN, VQVAE, AutoencoderKL, HierarchicalVAE, LatentModel
+from vaeflow.models import VAE, VAEGAN, VQGAN, VQVAE, AutoencoderKL, HierarchicalVAE, LatentModel
 from vaeflow.training.replica_step import ReplicaStep
 from vaeflow.training.settings import TrainingSettings
 
@@ -43,6 +43,7 @@ FAMILIES = {
     "M2",
     "RAE",
     "SWAE",
+    "VAEGAN",
     "VQGAN",
     "VQVAE",
 }
@@ -53,6 +54,7 @@ BLOCKS = {
     VQVAE: small_codes.blocks,
     AutoencoderKL: small_maps.blocks,
     HierarchicalVAE: numpy_hierarchy.blocks,
+    VAEGAN: small_gans.blocks,
 }
 
 # How many rows an example has in training: one for each class, or image of a pair.

@@ -10,6 +10,7 @@ from vaeflow.layers.conv import ConvDecoder, ConvEncoder
 from vaeflow.layers.conv_maps import ConvMapDecoder, ConvMapEncoder
 from vaeflow.layers.denoiser import Denoiser
 from vaeflow.layers.dense import DenseDecoder, DenseEncoder
+from vaeflow.layers.feature_discriminator import FeatureDiscriminator
 from vaeflow.layers.feature_net import FeatureNet
 from vaeflow.layers.flow_prior import FlowPrior
 from vaeflow.layers.frozen import FrozenNet
@@ -71,6 +72,7 @@ __all__ = [
     "DenseDecoder",
     "DenseEncoder",
     "DeterministicPosterior",
+    "FeatureDiscriminator",
     "FeatureNet",
     "FlowPrior",
     "FrozenNet",

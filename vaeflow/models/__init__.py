@@ -27,6 +27,7 @@ from vaeflow.models.rae import RAE
 from vaeflow.models.swae import SWAE
 from vaeflow.models.tokenizer import Tokenizer
 from vaeflow.models.vae import VAE
+from vaeflow.models.vae_gan import VAEGAN
 from vaeflow.models.vq_vae import VQVAE
 from vaeflow.models.vqgan import VQGAN
 from vaeflow.models.wae import WAE
@@ -38,6 +39,7 @@ __all__ = [
     "RAE",
     "SWAE",
     "VAE",
+    "VAEGAN",
     "VQGAN",
     "VQVAE",
     "WAE",
