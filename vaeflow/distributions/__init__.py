@@ -19,6 +19,7 @@ from vaeflow.distributions.negative_binomial import NegativeBinomial
 from vaeflow.distributions.one_hot import OneHotCategorical, RelaxedOneHotCategorical
 from vaeflow.distributions.point import Point
 from vaeflow.distributions.poisson import Poisson
+from vaeflow.distributions.structural_similarity import StructuralSimilarity
 from vaeflow.distributions.student_t import StudentT
 from vaeflow.distributions.transformed import Flow, Transformed
 from vaeflow.distributions.von_mises_fisher import UniformOnSphere, VonMisesFisher
@@ -42,6 +43,7 @@ __all__ = [
     "Point",
     "Poisson",
     "RelaxedOneHotCategorical",
+    "StructuralSimilarity",
     "StudentT",
     "Transformed",
     "UniformOnSphere",

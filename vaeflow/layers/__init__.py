@@ -27,6 +27,7 @@ from vaeflow.layers.likelihoods import (
     LogisticMixtureLikelihood,
     NegativeBinomialLikelihood,
     PoissonLikelihood,
+    StructuralSimilarityLikelihood,
     StudentTLikelihood,
 )
 from vaeflow.layers.mixture_priors import MixturePrior, VampPrior
@@ -103,6 +104,7 @@ __all__ = [
     "ResidualQuantizer",
     "SplinePosterior",
     "StandardNormalPrior",
+    "StructuralSimilarityLikelihood",
     "StudentTLikelihood",
     "TopDownDecoder",
     "UniformCodes",

@@ -5,13 +5,10 @@ from typing import Any
 import tensorflow as tf
 
 from vaeflow import registry, validation
+from vaeflow.distributions.structural_similarity import WEIGHTS, WINDOW, most_scales, weights_of
 from vaeflow.errors import ConfigurationError
 from vaeflow.metrics.base import Metric
 from vaeflow.models.forward import Forward
-
-# β and γ of each scale, the finest first (Wang et al. 2003, section 3.2).
-_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
-_WINDOW = 11  # Pixels, with a standard deviation of 1.5.
 
 
 @registry.metric
@@ -37,39 +34,35 @@ class MultiScaleSimilarity(Metric):
 
     needs_latents = True
 
-    def __init__(self, num_scales: int = len(_WEIGHTS)):
+    def __init__(self, num_scales: int = len(WEIGHTS)):
         self.num_scales = validation.positive_integer(
-            "MultiScaleSimilarity.num_scales", num_scales, most=len(_WEIGHTS)
+            "MultiScaleSimilarity.num_scales", num_scales, most=len(WEIGHTS)
         )
 
     def per_example(self, model: Any, forward: Forward) -> dict[str, tf.Tensor]:
         images = forward.images
         self._check_size(images.shape[1:3])
         reconstruction = tf.cast(model.at_center(forward).reconstruction.mean, images.dtype)
-        weights = _WEIGHTS[: self.num_scales]
         similarity = tf.image.ssim_multiscale(
             images,
             tf.clip_by_value(reconstruction, 0.0, 1.0),
             max_val=1.0,
-            power_factors=[weight / sum(weights) for weight in weights],
-            filter_size=_WINDOW,
+            power_factors=weights_of(self.num_scales),
+            filter_size=WINDOW,
             filter_sigma=1.5,
             k1=0.01,
             k2=0.03,
         )
-        suffix = "" if self.num_scales == len(_WEIGHTS) else f"_{self.num_scales}_scales"
+        suffix = "" if self.num_scales == len(WEIGHTS) else f"_{self.num_scales}_scales"
         return {f"reconstruction_ms_ssim{suffix}": similarity}
 
     def _check_size(self, size: Any) -> None:
         """Refuses images whose coarsest scale is smaller than the window."""
-        shortest = min(size)
-        # Halved, and rounded up, from each scale to the next.
-        sizes = [-(-shortest // 2**scale) for scale in range(len(_WEIGHTS))]
-        most = sum(each >= _WINDOW for each in sizes)
+        most = most_scales(size)
         if self.num_scales > most:
             setting = "MultiScaleSimilarity.num_scales"
             advice = f"set `{setting} = {most}`, the most that fit" if most else "leave this metric out"
             raise ConfigurationError(
                 f"`{setting}` is {self.num_scales}, and images of {' x '.join(map(str, size))} pixels are "
-                f"too small: the coarsest scale needs {_WINDOW} pixels along each side; {advice}"
+                f"too small: the coarsest scale needs {WINDOW} pixels along each side; {advice}"
             )

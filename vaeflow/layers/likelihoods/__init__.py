@@ -9,6 +9,7 @@ from vaeflow.layers.likelihoods.laplace import LaplaceLikelihood
 from vaeflow.layers.likelihoods.logistic_mixture import LogisticMixtureLikelihood
 from vaeflow.layers.likelihoods.negative_binomial import NegativeBinomialLikelihood
 from vaeflow.layers.likelihoods.poisson import PoissonLikelihood
+from vaeflow.layers.likelihoods.structural_similarity import StructuralSimilarityLikelihood
 from vaeflow.layers.likelihoods.student_t import StudentTLikelihood
 
 __all__ = [
@@ -21,5 +22,6 @@ __all__ = [
     "LogisticMixtureLikelihood",
     "NegativeBinomialLikelihood",
     "PoissonLikelihood",
+    "StructuralSimilarityLikelihood",
     "StudentTLikelihood",
 ]
