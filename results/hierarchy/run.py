@@ -15,6 +15,7 @@ table of all records into docs/models.md. With the defaults it takes about an ho
 """
 
 import argparse
+import itertools
 import json
 import pathlib
 import statistics
@@ -69,7 +70,7 @@ def seconds_per_step(lines):
     Args:
       lines: those of its `metrics.jsonl`, as dicts.
     """
-    loops = zip(lines, lines[1:], strict=False)
+    loops = itertools.pairwise(lines)
     return statistics.median(
         (later["wall_seconds"] - one["wall_seconds"]) / (later["step"] - one["step"]) for one, later in loops
     )

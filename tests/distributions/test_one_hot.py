@@ -120,6 +120,6 @@ def test_center_and_codes_are_the_likeliest_categories():
 def test_another_prior_is_refused():
     zeros = tf.zeros(15, tf.float64)
     with pytest.raises(
-        ConfigurationError, match="need a prior over codes, got Gaussian; set .*@UniformCodes"
+        ConfigurationError, match=r"need a prior over codes, got Gaussian; set .*@UniformCodes"
     ):
         categorical().kl(Gaussian(zeros, zeros))

@@ -57,5 +57,5 @@ def test_a_faulty_setting_is_refused(setting, value):
 
 
 def test_a_schedule_that_reaches_zero_is_refused():
-    with pytest.raises(ValueError, match="`LinearSchedule.end` must be a number above 0, got 0.0"):
+    with pytest.raises(ValueError, match=r"`LinearSchedule.end` must be a number above 0, got 0.0"):
         GumbelSoftmaxPosterior(3, temperature=LinearSchedule(1.0, 0.0, 100))

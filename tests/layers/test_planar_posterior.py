@@ -135,5 +135,5 @@ def test_it_computes_in_the_dtype_of_its_variables():
 
 
 def test_a_faulty_setting_is_refused():
-    with pytest.raises(ValueError, match="`PlanarPosterior.num_flows` must be a positive integer, got 0"):
+    with pytest.raises(ValueError, match=r"`PlanarPosterior.num_flows` must be a positive integer, got 0"):
         PlanarPosterior(3, num_flows=0)

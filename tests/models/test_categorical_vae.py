@@ -90,7 +90,7 @@ def test_codes_and_images_go_both_ways():
 @pytest.mark.parametrize("estimator", ["standard", "dreg"])
 def test_an_iwae_is_refused(estimator):
     model = categorical_vae("float64", lambda *args, **kwargs: IWAE(*args, estimator=estimator, **kwargs))
-    with pytest.raises(ConfigurationError, match="densities, and RelaxedOneHot|needs a density"):
+    with pytest.raises(ConfigurationError, match=r"densities, and RelaxedOneHot|needs a density"):
         model.objective(model.forward(numpy_vae.images(3), 7, training=True), 7)
 
 

@@ -190,7 +190,7 @@ def test_data_of_another_kind_are_refused():
     with pytest.raises(ConfigurationError, match="VAE takes images, and the data are latents"):
         check_reads(VAE(), latents)
     for wrong in (LATENTS.astype(int), LATENTS[0], np.full_like(LATENTS, np.nan)):
-        with pytest.raises(DataError, match="latents must be a NumPy array .* of finite floats"):
+        with pytest.raises(DataError, match=r"latents must be a NumPy array .* of finite floats"):
             InMemoryLatents(wrong)
 
 

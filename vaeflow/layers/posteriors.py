@@ -89,7 +89,7 @@ class Posterior(Layer):
         """Returns q(z|x) of each row of the evidence, over latents `[r, D]` or `[r, h, w, D]`."""
         raise NotImplementedError(f"{type(self).__name__} must implement `distribution`")
 
-    def distribution_in_training(self, evidence: Any, step: int | tf.Tensor) -> Distribution:  # noqa: ARG002 -- A hook.
+    def distribution_in_training(self, evidence: Any, step: int | tf.Tensor) -> Distribution:
         """Returns what training draws from in place of q(z|x), such as a relaxation; q(z|x) by default.
 
         Args:
