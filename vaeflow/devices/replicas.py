@@ -53,12 +53,18 @@ def gather(value: tf.Tensor) -> tf.Tensor:
     return tf.ensure_shape(gathered, (value.shape[0] * context.num_replicas_in_sync, *value.shape[1:]))
 
 
-def sum_over_replicas(values: Any) -> Any:
-    """Sums each tensor of a structure over the replicas. Call it inside a replica."""
+def sum_over_replicas(values: Any, bytes_at_a_time: int = 0) -> Any:
+    """Sums each tensor of a structure over the replicas. Call it inside a replica.
+
+    Args:
+      values: a nest of tensors.
+      bytes_at_a_time: about how many bytes are sent at a time, the last tensors first; 0 for all at once.
+    """
     context = _context_of_several()
     if context is None:
         return values
-    return context.all_reduce(tf.distribute.ReduceOp.SUM, values)
+    options = tf.distribute.experimental.CommunicationOptions(bytes_per_pack=bytes_at_a_time)
+    return context.all_reduce(tf.distribute.ReduceOp.SUM, values, options)
 
 
 @contextlib.contextmanager

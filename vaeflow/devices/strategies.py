@@ -8,10 +8,12 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from vaeflow import registry
+from vaeflow import registry, validation
 from vaeflow.devices.workers import Workers, find_workers, to_tf_config
 from vaeflow.errors import ConfigurationError
 from vaeflow.runs import processes
+
+COMMUNICATIONS = ("auto", "nccl", "ring")
 
 # Connecting takes a second or two once the workers have found each other.
 _CONNECTION_SECONDS = 120
@@ -55,26 +57,39 @@ def _gpu_memory_megabytes() -> int:
 
 
 @registry.strategy
-def automatic() -> tf.distribute.Strategy:
+def automatic(communication: str = "auto") -> tf.distribute.Strategy:
     """Uses all workers in `TF_CONFIG` or Slurm's environment; without them, this machine as `mirrored` does.
+
+    Args:
+      communication: how several workers sum gradients: `"nccl"`, `"ring"` (TensorFlow's own), or `"auto"`,
+        NCCL if this worker has GPUs. TensorFlow asks for the same number of them on each worker.
 
     Returns:
       A `tf.distribute` strategy.
 
     Raises:
       ConfigurationError: the environment contradicts itself; see `workers`.
+      ValueError: `communication` is something else.
     """
+    validation.one_of("automatic.communication", communication, COMMUNICATIONS)
     workers = find_workers()
-    return mirrored() if workers is None else _multi_worker_once(workers)
+    if workers is None:
+        return mirrored()
+    if communication == "auto":
+        # Left to itself TensorFlow may take its ring between machines with GPUs.
+        communication = "nccl" if tf.config.get_visible_devices("GPU") else "auto"
+    return _multi_worker_once(workers, communication)
 
 
 @functools.cache
-def _multi_worker_once(workers: Workers) -> tf.distribute.Strategy:
+def _multi_worker_once(workers: Workers, communication: str) -> tf.distribute.Strategy:
+    implementation = tf.distribute.experimental.CommunicationImplementation(communication.upper())
+    options = tf.distribute.experimental.CommunicationOptions(implementation=implementation)
     os.environ["TF_CONFIG"] = to_tf_config(workers)
     # TensorFlow holds Python's lock until all are connected, so no other thread could end the wait.
     faulthandler.dump_traceback_later(_CONNECTION_SECONDS, exit=True)
     try:
-        return tf.distribute.MultiWorkerMirroredStrategy()
+        return tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
     finally:
         faulthandler.cancel_dump_traceback_later()
 

@@ -165,7 +165,9 @@ class ReplicaStep:
         (gradients, metrics, statistics), updates = self._accumulated(batch, step)
         names = sorted(metrics)
         packed = tf.stack([metrics[name] for name in names])
-        gradients, packed, statistics = replicas.sum_over_replicas((gradients, packed, statistics))
+        gradients, packed, statistics = replicas.sum_over_replicas(
+            (gradients, packed, statistics), self.settings.bytes_per_pack
+        )
         metrics = dict(zip(names, tf.unstack(packed), strict=True))
         new_values = self._new_values(updates, statistics)
         gradients, weights, norms = optimizers.join(gradients, self.groups, self.joined)

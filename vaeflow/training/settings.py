@@ -39,6 +39,9 @@ class TrainingSettings:
         arXiv:2011.10650, section 4); None skips none.
       gradient_accumulation_steps: parts into which each replica cuts its examples, to save
         memory; the gradient is still that of the global batch.
+      bytes_per_pack: about how many bytes several replicas sum at a time; 0 for all gradients at once.
+        In packs, the gradients of the last layers travel while those of the first are computed, unless
+        XLA compiles the step. Packs may change the weights by rounding.
       ema_decay: the decay of a moving average of the weights, with which the model is
         evaluated, a codebook of it too; None for no average.
       frozen: the weights that stay as they are, by name or pattern: `"encoder"` or `"encoder/*"` for a
@@ -59,6 +62,7 @@ class TrainingSettings:
     gradient_clip_norm: float | None = None
     skip_gradient_norm: float | None = None
     gradient_accumulation_steps: int = 1
+    bytes_per_pack: int = 0
     ema_decay: float | None = None
     frozen: str | Sequence[str] = ()
 
@@ -78,6 +82,7 @@ class TrainingSettings:
         if self.skip_gradient_norm is not None:
             validation.positive_number("train.skip_gradient_norm", self.skip_gradient_norm)
         validation.positive_integer("train.gradient_accumulation_steps", self.gradient_accumulation_steps)
+        validation.non_negative_integer("train.bytes_per_pack", self.bytes_per_pack)
         if self.ema_decay is not None:
             validation.fraction("train.ema_decay", self.ema_decay)
         _set(self, "frozen", validation.texts("train.frozen", self.frozen))
