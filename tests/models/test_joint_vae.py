@@ -8,7 +8,7 @@ import pytest
 
 from tests.fixtures import numpy_categories, numpy_flows, numpy_vae, tiny_runs, trained_runs
 from tests.fixtures.small_objectives import assert_parts_make_the_whole, terms_of, terms_of_parts
-from vaeflow import random, testing
+from vaeflow import random
 from vaeflow.commands import command_line
 from vaeflow.commands.programs import embed, evaluate, export, sample
 from vaeflow.layers import GumbelSoftmaxPosterior
@@ -96,13 +96,6 @@ def test_one_variable_of_ten_categories_is_the_default():
 def test_a_faulty_setting_is_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         JointVAE(3, **arguments)
-
-
-@pytest.mark.families
-@pytest.mark.slow
-@pytest.mark.processes
-def test_the_whole_contract():
-    testing.check_model(joint_vae, (4, 3, 2))
 
 
 @pytest.mark.families
