@@ -53,6 +53,7 @@ def test_a_single_weight_can_be_frozen_in_a_layer_that_learns():
     assert set(named_weights(trainer.model)) - moved(trainer) == {"encoder/blocks/1/bias"}
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_no_update_changes_a_frozen_codebook():
     quantizers = {"posterior": small_codes.QUANTIZERS["averages"]()}
@@ -93,6 +94,7 @@ def test_a_weight_with_a_loss_of_its_own_is_refused():
         trainer_of(model, (8, 8, 1), frozen="adversary")
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_trained_model_with_frozen_weights_is_restored_with_its_averages(tmp_path):
     parameters = ("train.ema_decay = 0.9", "train.frozen = 'encoder'")

@@ -76,16 +76,11 @@ def train(folder, **changes):
         return tiny_runs.train(folder, num_steps=4, steps_per_loop=2, callbacks=callbacks, **changes)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("work", "times", "step"),
-    [
-        ("_LONG_WORK", 0, 2),
-        *(
-            pytest.param(*where, marks=pytest.mark.long)
-            for where in [("_PART", 0, 1), ("_PART", 1, 2), ("_LONG_WORK", 1, 4)]
-        ),
-    ],
+    [("_PART", 0, 1), ("_PART", 1, 2), ("_LONG_WORK", 0, 2), ("_LONG_WORK", 1, 4)],
 )
 def test_a_run_out_of_time_stops_and_goes_on_as_if_nothing_was(
     tmp_path, straight, monkeypatch, work, times, step

@@ -20,9 +20,9 @@ class EarlyStopping(Monitoring):
       patience: the run ends after this many measurements in a row without an improvement.
       mode: `"min"` if lower is better, as for `Checkpoints.best_metric`; `"max"` if higher is.
       restore_best_weights: whether the run ends with the weights of its best measurement. The checkpoint of
-        that step is then kept, and at the end, an early one or not, `result.json` holds its metrics, the
-        digest of its weights and its step as `restored_step`. The checkpoint of the last step stays as
-        it is, so a longer run can go on from it.
+        that step is then kept, and at the end, an early one or not, `result.json` holds the metrics as they
+        were at that step, the digest of its weights and the step as `restored_step`. The checkpoint
+        of the last step stays as it is, so a longer run can go on from it.
     """
 
     def __init__(

@@ -21,6 +21,7 @@ from vaeflow.runs.checkpoints import CheckpointStore
 from vaeflow.runs.escaping import printable
 from vaeflow.runs.finite import first_not_finite
 from vaeflow.runs.initial_weights import from_record
+from vaeflow.runs.metrics_log import PROGRESS
 from vaeflow.runs.signals import StopRequest
 from vaeflow.runs.time_limit import TimeLimit
 from vaeflow.runs.watchdog import Watchdog
@@ -229,7 +230,7 @@ def _finish(run):
     model = run.trainer.model
     early = {} if run.ended_by is None else {"ended_by": run.ended_by}
     if run.restored_step is not None:
-        run.metrics.update(_restored(run))
+        run.metrics = _restored(run)
         early["restored_step"] = run.restored_step
     weights = frozen_blocks.without(model, model.weights)
     if bad := first_not_finite((weight.path, weight.numpy()) for weight in weights):
@@ -259,11 +260,15 @@ def _finish(run):
 
 
 def _restored(run):
-    """Gives the model the weights of `run.restored_step`; returns the metrics of that step."""
+    """Gives the model the weights of `run.restored_step`; returns the newest metrics as they were there."""
     store, step, model = run.checkpoints, run.restored_step, run.trainer.model
     # Until the first worker has saved all.
     replicas.mean_over_workers(run.trainer.strategy, 0)
     variables = frozen_blocks.without(model, model.variables)
     for variable, value in zip(variables, store.read_weights(step)["model"], strict=True):
         variable.assign(value)
-    return store.record(step)["metrics"]
+    metrics: dict[str, float] = {}
+    for line in run.workdir.read_metrics():
+        if line["step"] <= step:
+            metrics |= line
+    return metrics | {name: run.metrics[name] for name in PROGRESS}

@@ -14,6 +14,8 @@ from absl import logging
 from vaeflow.runs import json_files, reading
 
 NAME = "metrics.jsonl"
+# What a line holds besides metrics.
+PROGRESS = ("step", "examples_seen", "wall_seconds")
 STEP = {"step": json_files.WHOLE}
 _SHA256 = re.compile("[0-9a-f]{64}")
 

@@ -2,12 +2,14 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from tests.fixtures.recorded_runs import edit, edit_log, recorded_folder
 from vaeflow.commands.verification import files
 from vaeflow.commands.verification.checks import DIFFERENT, NOT_VERIFIED, VERIFIED
 from vaeflow.commands.verification.recorded import Placement, Recorded
+from vaeflow.runs.digest import arrays_sha256
 from vaeflow.runs.workdir import WorkDir
 
 DIGESTS = {10: "b" * 64, 20: "a" * 64}
@@ -54,7 +56,26 @@ def test_a_run_that_ended_with_the_weights_of_an_earlier_step_passes(folder):
     edit(folder / "result.json", examples_per_second=earlier["examples_per_second"])
     checks = list(files.check_result(Recorded(folder), DIGESTS))
     assert [check.verdict for check in checks] == [VERIFIED, VERIFIED]
+    assert checks[0].remark == "the newest of each in the log at step 10"
     assert checks[1].remark == "that of the checkpoint of step 10"
+
+
+def test_the_weights_that_a_run_started_from_are_compared_or_missed(folder, tmp_path):
+    def verdicts(named):
+        return [check.verdict for check in files.check_initial_weights(Recorded(folder), named)]
+
+    def started_from(sha256):
+        start = {"run": "first", "step": 20, "weights_sha256": sha256, "averaged": False}
+        lists = {"taken": ["a"], "left": [], "missing": []}
+        edit(folder / "environment.json", initial_weights=start | lists)
+
+    first = recorded_folder(tmp_path / "first")  # Its one weight is [20].
+    started_from(arrays_sha256([np.float32([20])]))
+    assert verdicts(str(first)) == [VERIFIED]
+    started_from("c" * 64)
+    assert verdicts(str(first)) == [DIFFERENT]
+    assert verdicts(str(tmp_path / "gone")) == [NOT_VERIFIED]
+    assert verdicts(None) == []
 
 
 def test_an_edit_of_a_covered_line_is_found_by_the_digest_and_narrowed_down(folder):

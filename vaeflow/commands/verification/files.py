@@ -14,14 +14,11 @@ from vaeflow.commands.verification.checks import (
 from vaeflow.commands.verification.recorded import Recorded
 from vaeflow.errors import RunError
 from vaeflow.runs.digest import arrays_sha256
-from vaeflow.runs.metrics_log import Line, LogDigest
+from vaeflow.runs.metrics_log import PROGRESS, Line, LogDigest
 from vaeflow.training import initial_weights
 
 # What `result.json` holds besides the newest value of each metric.
 _OF_RESULT = ("step", "num_replicas", "weights_sha256", "ended_by", "restored_step")
-
-# What a line holds besides metrics: `result.json` has it of the last line.
-_OF_PROGRESS = ("step", "examples_seen", "wall_seconds")
 
 
 def check_readable(recorded: Recorded) -> Iterator[Check]:
@@ -147,13 +144,14 @@ def check_result(recorded: Recorded, digests: Mapping[int, str]) -> Iterator[Che
         if "result.json" not in recorded.problems:
             yield Check("result", "result.json", NOT_VERIFIED, "the run is not finished: there is none")
         return
+    # A run that has ended with the weights of an earlier step has the metrics of that step.
+    step = result.get("restored_step", result["step"])
     newest: dict[str, float] = {}
     for line in recorded.lines:
-        newest |= line.metrics
+        is_later = line.step > step
+        newest |= {name: line.metrics[name] for name in PROGRESS if name in line.metrics}
+        newest |= {} if is_later else line.metrics
     newest_step = newest.get("step")
-    restored = recorded.line_of(result.get("restored_step", result["step"]))
-    if restored is not None:
-        newest |= {name: value for name, value in restored.metrics.items() if name not in _OF_PROGRESS}
     newest = {name: value for name, value in newest.items() if math.isfinite(value)}
     named = {name: value for name, value in result.items() if name not in _OF_RESULT}
     newest.pop("step", None)
@@ -163,9 +161,9 @@ def check_result(recorded: Recorded, digests: Mapping[int, str]) -> Iterator[Che
     ]
     if "num_replicas" in result and "placement" in recorded.environment:
         values.append(Value("num_replicas", result["num_replicas"], recorded.placement.replicas))
-    yield compared("result", "the metrics in result.json", values, "the newest of each in the log")
+    same = "the newest of each in the log" + (f" at step {step}" if "restored_step" in result else "")
+    yield compared("result", "the metrics in result.json", values, same)
     subject = "the SHA-256 of the weights in result.json"
-    step = result.get("restored_step", result["step"])
     if step not in digests:
         remark = f"no intact checkpoint of step {step} was compared"
         yield Check("result", subject, NOT_VERIFIED, remark)
