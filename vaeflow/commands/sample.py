@@ -136,11 +136,7 @@ def sample(
 
     run = trained.restore(workdir, checkpoint)
     if run.model.takes != "images":
-        _say_left_out(
-            run, [f"reconstructions, interpolations and traversals: it is a model of {run.model.takes}"]
-        )
-        chosen = labels_of_samples(run.model, run.split(), num_samples, labels) if run.model.reads else None
-        arrays = sample_stages.draw(run, named_samplers, num_samples, chosen, seed, tokenizer)
+        arrays = _drawn_stages(run, named_samplers, num_samples, labels, seed, tokenizer)
     else:
         _check_has_latents(run, tokenizer)
         source = sample_arrays.Source(run, seed, num_fit_examples)
@@ -159,6 +155,22 @@ def sample(
     paths = sample_files.write(run.workdir.path, arrays, seconds_per_frame)
     _report(run, arrays, paths)
     return paths
+
+
+def _drawn_stages(
+    run: trained.Trained,
+    samplers: dict[str, Sampler] | None,
+    num_samples: int,
+    labels: int | Sequence[Any] | None,
+    seed: int,
+    tokenizer: str | None,
+) -> Arrays:
+    """Draws new images from a model of codes or latents, which has nothing else to show."""
+    _say_left_out(
+        run, [f"reconstructions, interpolations and traversals: it is a model of {run.model.takes}"]
+    )
+    chosen = labels_of_samples(run.model, run.split(), num_samples, labels) if run.model.reads else None
+    return sample_stages.draw(run, samplers, num_samples, chosen, seed, tokenizer)
 
 
 def _check_has_latents(run: trained.Trained, tokenizer: str | None) -> None:
