@@ -104,19 +104,13 @@ def evaluate(
     metrics = _usual_metrics(run.model) if metrics is None else metrics
     features = _decoded_features(run, tokenizer, metrics, split, num_examples, batch_size, seed)
     evaluator = Evaluator(examples, metrics, features)
-    results, left_out = _in_units(evaluator.evaluate()), evaluator.features.left_out
-    if isinstance(run.model, LatentModel):
-        of_latents, without_density = _of_latents(examples, num_samples)
-        results |= of_latents
-        left_out = [*_what_is_left_out(results, without_density), *left_out]
-    of_scores, without_information = disentanglement.measure()
-    results |= of_scores
+    results, left_out = _measured(evaluator, examples, num_samples, disentanglement)
     if bad := first_not_finite(results.items()):
         raise TrainingDiverged(
             f"the model of {run.checkpoint} gives {bad} = {results[bad]} on the {described}; nothing was "
             "written. Choose another checkpoint with `--checkpoint`, or train with a lower learning rate"
         )
-    for quantity in [*left_out, *without_information]:
+    for quantity in left_out:
         print(printable(f"left out for this {type(run.model).__name__}: {quantity}"), file=sys.stderr)
     report = evaluate_report.made(run, examples, split, results, evaluator.features.nets)
     evaluate_report.write(report, run.workdir)
@@ -150,6 +144,22 @@ def _check_num_samples(model: Any, num_samples: Sequence[int] | None) -> None:
             f"`evaluate.num_samples` must be left out, got {num_samples}: {why}, and no sample of latents "
             "estimates it"
         )
+
+
+def _measured(
+    evaluator: Evaluator,
+    examples: Examples,
+    num_samples: Sequence[int] | None,
+    disentanglement: evaluate_scores.Scores,
+) -> tuple[dict[str, float], list[str]]:
+    """Returns all results, with their units, and what is not defined for the model, for people."""
+    results, left_out = _in_units(evaluator.evaluate()), list(evaluator.features.left_out)
+    if isinstance(examples.model, LatentModel):
+        of_latents, without_density = _of_latents(examples, num_samples)
+        results |= of_latents
+        left_out = [*_what_is_left_out(results, without_density), *left_out]
+    of_scores, without_information = disentanglement.measure()
+    return results | of_scores, [*left_out, *without_information]
 
 
 def _usual_metrics(model: Any) -> list[Metric]:
