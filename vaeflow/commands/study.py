@@ -115,14 +115,9 @@ def study(
         way = Way(_checked_place(place), cores_each, part, retry)
         if cores_each is not None:
             validation.positive_integer("study.cores_each", cores_each)
-        if search is not None and metric is None:
-            metric, direction = search.metric, search.direction
-        chosen = Choices(metric, direction, columns)
+        chosen = _choices(metric, direction, columns, search)
         compare = _checked_comparisons(compare, commands)
-    if find_workers() is not None:
-        raise ConfigurationError(
-            "a study starts the processes of its runs itself: unset TF_CONFIG, or leave Slurm's `srun` out"
-        )
+    _refuse_workers()
     folder = StudyFolder(workdir, results)
     folder.refuse_folder_of_a_run()
     report = functools.partial(_write_report, folder, chosen)
@@ -153,6 +148,20 @@ def _planned(
     if grid is not None:
         raise ConfigurationError("`study.grid` and `study.search` exclude each other; use `study.space`")
     return SearchPlan(search, spaces.parse(space, macros), plan.checked_seeds(seeds), source, commands)
+
+
+def _choices(metric: Any, direction: Any, columns: Any, search: OptunaSearch | None) -> Choices:
+    """Returns what the report shows: of a search without a `metric` of its own, that of the search."""
+    if search is not None and metric is None:
+        metric, direction = search.metric, search.direction
+    return Choices(metric, direction, columns)
+
+
+def _refuse_workers() -> None:
+    if find_workers() is not None:
+        raise ConfigurationError(
+            "a study starts the processes of its runs itself: unset TF_CONFIG, or leave Slurm's `srun` out"
+        )
 
 
 def _write_report(
