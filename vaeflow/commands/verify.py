@@ -101,27 +101,14 @@ def verify(
         stack.enter_context(failures.readable_errors(None, type(values["dataset"]).__name__))
         stack.enter_context(temporary_files.kept_in(pathlib.Path(tempfile.gettempdir())))
         scratch = pathlib.Path(tempfile.mkdtemp(prefix="verify-"))
-        intervals = plan.intervals(recorded, checkpoint, scratch)
-        started_from = list(files.check_initial_weights(recorded, values["initial_weights"]))
-        findings.add(started_from)
-        if any(check.verdict == NOT_VERIFIED for check in started_from):
-            intervals = [each for each in intervals if each.start]
+        intervals = _repeatable_intervals(recorded, checkpoint, values, scratch, findings)
         repetitions = _Repetitions(values, scratch, watchdog)
-        findings.add([files.check_data(recorded, repetitions.data.fingerprints())])
-        findings.add(files.check_checkpoints(recorded, recorded.store.steps()))
-        log_checks, covered = files.check_log(recorded, recorded.store.steps())
-        findings.add(log_checks)
-
+        covered = _compare_files(recorded, repetitions.data, findings)
         expects_bits = versions.expects_bits(both)
-        is_here = recorded.placement.workers == 1 and recorded.placement.kind in (
-            None,
-            assembly.device_kind(),
-        )
-        comparison = Comparison(recorded, expects_bits and is_here, left_out, values["precision"])
+        is_exact = expects_bits and _was_placed_as_here(recorded)
+        comparison = Comparison(recorded, is_exact, left_out, values["precision"])
         ways = plan.ways(recorded, values["precision"], replicas, float64)
-        found = {way: repetitions.repeat(way, intervals, findings) for way in ways}
-        findings.add(comparison.checks(intervals, found))
-        digests = {each.start: one.digest for each, one in zip(intervals, found[ways[0]], strict=True)}
+        digests = _compare_repetitions(comparison, repetitions, ways, intervals, findings)
         findings.add(files.check_result(recorded, digests))
         findings.add(files.check_uncovered(recorded, covered | comparison.repeated_steps))
         if evaluations:
@@ -218,6 +205,50 @@ class _Repetitions:
         module, called = "vaeflow.commands.verification.process", "the process that repeats"
         answers = asking.ask(module, request, called, allocator.tuned(os.environ))
         return [repeating.from_json(each) for each in answers]
+
+
+def _repeatable_intervals(
+    recorded: Recorded, checkpoint: str, values: dict[str, Any], scratch: pathlib.Path, findings: _Findings
+) -> list[Interval]:
+    """Returns the steps to repeat, those from the start only if the weights that it took are here."""
+    intervals = plan.intervals(recorded, checkpoint, scratch)
+    started_from = list(files.check_initial_weights(recorded, values["initial_weights"]))
+    findings.add(started_from)
+    if any(check.verdict == NOT_VERIFIED for check in started_from):
+        return [each for each in intervals if each.start]
+    return intervals
+
+
+def _compare_files(recorded: Recorded, data: assembly.Data, findings: _Findings) -> set[int]:
+    """Compares data, checkpoints and log with what is recorded; returns the steps whose lines it covers."""
+    findings.add([files.check_data(recorded, data.fingerprints())])
+    findings.add(files.check_checkpoints(recorded, recorded.store.steps()))
+    checks, covered = files.check_log(recorded, recorded.store.steps())
+    findings.add(checks)
+    return covered
+
+
+def _was_placed_as_here(recorded: Recorded) -> bool:
+    """Whether a run had one worker, and the kind of devices that there is here."""
+    placement = recorded.placement
+    return placement.workers == 1 and placement.kind in (None, assembly.device_kind())
+
+
+def _compare_repetitions(
+    comparison: Comparison,
+    repetitions: _Repetitions,
+    ways: Sequence[Way],
+    intervals: Sequence[Interval],
+    findings: _Findings,
+) -> dict[int, str]:
+    """Repeats intervals in all ways, and compares them with the run.
+
+    Returns:
+      The step from which each interval starts -> the SHA-256 of the weights there.
+    """
+    found = {way: repetitions.repeat(way, intervals, findings) for way in ways}
+    findings.add(comparison.checks(intervals, found))
+    return {each.start: one.digest for each, one in zip(intervals, found[ways[0]], strict=True)}
 
 
 def _run_values() -> dict[str, Any]:
