@@ -44,14 +44,16 @@ def test_all_commands(tmp_path, capsys):
     np.testing.assert_array_equal(classes, np.eye(3)[[2, 1, 0]])
 
 
+def small_model():
+    blocks = {"encoder": DenseEncoder((6,)), "decoder": DenseDecoder((6,)), "classifier": DenseEncoder((5,))}
+    return M2(3, num_latents=2, **blocks)
+
+
 def trained_weights(**settings):
     source = InMemorySplit(small_trainers.images(), np.arange(small_trainers.NUM_EXAMPLES) % 3)
     split = PartlyLabelledSplit(source, 6, "num_labelled")
-    blocks = {"encoder": DenseEncoder((6,)), "decoder": DenseDecoder((6,)), "classifier": DenseEncoder((5,))}
     with tiny_runs.untraced():
-        trainer = small_trainers.make_trainer(
-            split=split, make_model=lambda: M2(3, num_latents=2, **blocks), **settings
-        )
+        trainer = small_trainers.make_trainer(split=split, make_model=small_model, **settings)
         trainer.train(3)
     return small_trainers.weights(trainer)
 

@@ -12,7 +12,8 @@ from vaeflow.distributions.base import Distribution
 from vaeflow.distributions.bessel import log_mean_exp
 from vaeflow.errors import ConfigurationError
 
-# Of these at least 0.66 are accepted on average, so none of them once in 1e15 draws; then the last is taken.
+# Each is accepted with a probability of 0.65 or more, so none of them once in 1e14 draws; then the last is
+# taken.
 _NUM_PROPOSALS = 32
 # Of the integral in the gradient, over as many standard deviations of the proposals.
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(64)

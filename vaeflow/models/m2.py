@@ -61,9 +61,9 @@ class M2(VAE):
 
     The class y of an image x is a latent: p(y) p(z) p(x|y, z), with q(y|x) of a classifier and q(z|x, y).
     An image with a label has the bound L(x, y) = E[−log p(x|y, z)] + KL(q(z|x, y) ‖ p(z)) − log p(y)
-    (Eq. 6), one without the bound Σ_y q(y|x) (L(x, y) + log q(y|x)) (Eq. 7). Minimized are
-    the mean of these bounds over all images (Eq. 8), and α times the mean of −log q(y|x) over all
-    images, as which those without a label count 0 (Eq. 9). p(y) is uniform.
+    (Eq. 6), one without the bound Σ_y q(y|x) (L(x, y) + log q(y|x)) (Eq. 7). The
+    loss is the mean of these bounds over all images (Eq. 8), plus α times the mean of −log q(y|x), which
+    is 0 for an image without a label (Eq. 9). p(y) is uniform.
 
     The label `num_classes` stands for "not known": `Dataset.num_labelled` hides the labels of most
     training images. Outside of training a known label is a condition, as of a `ConditionalVAE`: the
