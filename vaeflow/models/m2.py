@@ -139,7 +139,7 @@ class M2(VAE):
             images = evidence["images"]
             inputs = with_labels(images, tf.cast(classes, images.dtype))
             features = self.in_parts(self.encoder, inputs, training=one_pass.training)
-            return self.posterior_distribution(self.posterior(features))
+            return self.posterior_distribution(self.posterior(features), one_pass.training_step)
 
         return one_pass.draw("z", self.prior_distribution, posterior), classes
 
