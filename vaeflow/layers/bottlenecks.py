@@ -18,7 +18,8 @@ class BottleneckBlock(Layer):
     """Four convolutions, the middle two of few channels: `[B, h, w, F]` to `[B, h, w, filters]`.
 
     Child 2021 (arXiv:2011.10650, Fig. 3): 1x1, 3x3, 3x3 and 1x1, each after a GELU. On maps of at most
-    2x2, where a 3x3 kernel would see little but the padding, all are 1x1.
+    2x2, where a 3x3 kernel would see little but the padding, all are 1x1. The GELU is the approximation by
+    tanh (Hendrycks & Gimpel 2016, arXiv:1606.08415, section 2), which every export format knows.
 
     Args:
       filters: the number of output channels.
@@ -57,7 +58,7 @@ class BottleneckBlock(Layer):
     def call(self, features: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         value: Any = features
         for convolution in self.convolutions:
-            value = convolution(tf.nn.gelu(value))
+            value = convolution(tf.nn.gelu(value, approximate=True))
         return features + value if self.residual else value
 
 
