@@ -10,18 +10,19 @@ import vaeflow
 from tests.fixtures import latent_prior_runs, tiny_runs, trained_runs
 from tests.fixtures.code_prior_runs import call
 from vaeflow import random
-from vaeflow.commands.programs import embed, encode, evaluate, export, sample
+from vaeflow.commands.programs import embed, encode, evaluate, export, sample, train
 
 pytestmark = pytest.mark.families
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """The data, an autoencoder with its latents, and a diffusion prior given labels."""
+    """The data, an autoencoder with its latents, a diffusion prior given labels, and a VAE of the latents."""
     path = tmp_path_factory.mktemp("runs")
     trained_runs.write_data(path / "data")
     latent_prior_runs.autoencoder(path, path / "data")
     latent_prior_runs.second_stage(path, latent_prior_runs.DIFFUSION, name="diffusion")
+    latent_prior_runs.second_stage(path, latent_prior_runs.TWO_STAGE, name="second")
     return path
 
 
@@ -109,3 +110,42 @@ def test_what_a_model_of_latents_has_not_is_refused(folder, capsys):
         "CodeSampler draws codes, which a DiffusionPrior has not; set `sample.samplers = [@Prior" in message
     )
     assert "`vaeflow export` writes models with latents and models of codes" in refused(capsys, export, run)
+
+
+def test_a_two_stage_vae_draws_latents_that_the_first_stage_decodes(folder, capsys):
+    drawn = sampled(folder / "second", "--gin_param=sample.num_samples = 6")
+    assert "left out for this VAE: reconstructions, interpolations" in capsys.readouterr().err
+    assert not (folder / "second" / "images").exists()
+    with random.keyed(0, "latents", 0):
+        expected = loaded(folder / "second").sample(6)
+    np.testing.assert_allclose(drawn["samples_prior_latents"], expected, rtol=1e-5)
+    images = loaded(folder / "autoencoder").decode(drawn["samples_prior_latents"]).mean
+    np.testing.assert_allclose(drawn["samples_prior_images"], np.clip(images, 0, 1), atol=1e-6)
+
+
+def test_a_two_stage_vae_is_evaluated_without_measures_of_pixels(folder):
+    assert call(evaluate, f"--workdir={folder}/second", "--gin_param=evaluate.num_samples = 2") == 0
+    found = json.loads((folder / "second" / "evaluation.json").read_text())["metrics"]
+    assert {"negative_elbo_nats[none]", "nll_is2_nats[none]"} <= set(found)
+    assert not any("bits" in name or "reconstruction_mse" in name or "psnr" in name for name in found)
+
+
+def test_a_two_stage_vae_is_embedded_without_pictures(folder):
+    assert call(embed, f"--workdir={folder}/second") == 0
+    with np.load(folder / "second" / "embeddings" / "evaluation.npz") as embedded:
+        assert embedded["mean"].shape == (11, 4)
+    assert not list((folder / "second").rglob("*sprite*"))
+
+
+def test_latents_that_do_not_fit_are_refused(folder, capsys):
+    run = f"--workdir={folder}/second"
+    assert "this VAE is a model of latents, which `vaeflow export` does not" in refused(capsys, export, run)
+    flags = (f"--gin_file={folder}/second.gin", f"--workdir={folder}/refused")
+    message = refused(capsys, train, *flags, "--gin_param=VAE.likelihood = @BernoulliLikelihood()")
+    assert (
+        "BernoulliLikelihood is for pixels, and latents are any numbers; set `VAE.likelihood` to @G"
+        in message
+    )
+    message = refused(capsys, train, *flags, "--gin_param=VAE.takes = 'images'")
+    assert "VAE takes images, and the data are latents; set" in message
+    assert "or a VAE with `VAE.takes = 'latents'`" in message

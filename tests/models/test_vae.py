@@ -193,3 +193,17 @@ def test_images_of_another_shape_are_refused_once_it_is_built(shape, message):
         ConfigurationError, match=rf"built for images of the shape \[B, 8, 8, 1\], .*{message}"
     ):
         model.encode(tf.zeros(shape))
+
+
+def test_a_vae_of_latents_draws_from_its_gaussian_of_a_learned_variance():
+    model = make_vae(takes="latents")
+    assert model.likelihood.learned == "scalar"
+    with random.keyed(0, "test", 0):
+        latents, noise = (random.normal((5, *shape), "float64").numpy() for shape in ((3,), (4, 3, 2)))
+    *_, w, b, w_output, b_output = (np.asarray(value) for value in numpy_vae.weights(model))
+    outputs = (np.maximum(latents @ w + b, 0) @ w_output + b_output).reshape(5, 4, 3, 2)
+    with random.keyed(0, "test", 0):
+        found = model.sample(5)
+    deviation = np.exp(0.5 * model.likelihood.log_variance.numpy())
+    assert deviation != 1
+    np.testing.assert_allclose(found, outputs + deviation * noise, rtol=1e-10)

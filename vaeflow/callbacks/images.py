@@ -53,11 +53,11 @@ class Images(Callback):
         self.max_traversals = validation.positive_integer("Images.max_traversals", max_traversals, _MOST)
 
     def is_due(self, run: RunContext) -> bool:
-        is_shown = grids.can_show(run.evaluation_split.shape) and isinstance(run.trainer.model, LatentModel)
+        is_shown = grids.can_show(run.evaluation_split.shape) and _makes_images(run.trainer.model)
         return is_shown and super().is_due(run)
 
     def on_train_begin(self, run: RunContext) -> None:
-        if not isinstance(run.trainer.model, LatentModel):
+        if not _makes_images(run.trainer.model):
             kind = type(run.trainer.model).__name__
             print(f"left out for this {kind}: `Images`, which shows what latents stand for", file=sys.stderr)
             return
@@ -113,3 +113,8 @@ class Images(Callback):
         drawn = traversals.decode_vectors(model, latents, labels)
         use = None if kl is None else np.mean(kl, axis=0)[dimensions]
         return {"traversals": grids.rows(drawn, traversals.row_labels(dimensions, use), _SHOWN_WIDTH)}
+
+
+def _makes_images(model):
+    """Whether a model has latents that stand for images."""
+    return isinstance(model, LatentModel) and model.takes == "images"

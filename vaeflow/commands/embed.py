@@ -81,7 +81,8 @@ def embed(
     indices = next(iter(embedded.values())).indices
     factors, factor_names = _factors(source, indices)
     shown = spread_indices(len(indices), max_projector_examples)
-    sprites = projector.sprite_sheet(source, indices[shown]) if grids.can_show(source.shape) else None
+    shows_images = run.model.takes == "images" and grids.can_show(source.shape)
+    sprites = projector.sprite_sheet(source, indices[shown]) if shows_images else None
     columns, points = _points(embedded)
     description = (
         f"{len(shown):,} of {source.num_examples:,} images of the {split} split of "

@@ -163,7 +163,8 @@ def _measured(
 
 
 def _usual_metrics(model: Any) -> list[Metric]:
-    return [ReconstructionQuality()] if isinstance(model, LatentModel) else []
+    makes_images = isinstance(model, LatentModel) and model.takes == "images"
+    return [ReconstructionQuality()] if makes_images else []
 
 
 def _decoded_features(

@@ -70,6 +70,11 @@ def export(
             f"`vaeflow export` writes models with latents and models of codes, and a "
             f"{type(run.model).__name__} is neither; vaeflow.load reads it in Python"
         )
+    if run.model.takes == "latents":
+        raise ConfigurationError(
+            f"this {type(run.model).__name__} is a model of latents, which `vaeflow export` does not write; "
+            "vaeflow.load reads it in Python"
+        )
     refuse_precision(formats, run.settings["precision"])
     encoding = encoding_of(run, encoded)
     final = run.workdir.path / _FINAL

@@ -21,6 +21,8 @@ _SOURCES = {
     "codes": "@Codes(), which reads what `vaeflow encode` wrote",
     "latents": "@Latents(), which reads what `vaeflow encode` wrote",
 }
+# What it holds -> which other models take it.
+_ADVICE = {"latents": ", such as DiffusionPrior, or a VAE with `VAE.takes = 'latents'`"}
 
 
 def load_split(dataset: Dataset, name: str) -> Split:
@@ -108,6 +110,7 @@ def check_reads(model: Any, split: Split) -> None:
         raise ConfigurationError(
             f"{own} takes {model.takes}, and the data are {split.content}; set `train.dataset` to "
             f"{_SOURCES.get(model.takes, 'data of that kind')}, or train another model"
+            f"{_ADVICE.get(split.content, '')}"
         )
     if model.code_sizes:
         given, expected = tuple(split.code_sizes), tuple(model.code_sizes)
@@ -116,7 +119,13 @@ def check_reads(model: Any, split: Split) -> None:
                 f"{own} was made for codes with {list(expected)} values, this data has {list(given)}; set "
                 f"`{own}.code_sizes = {list(given)}`"
             )
-    _check_levels(getattr(model, "likelihood", None), split)
+    likelihood = getattr(model, "likelihood", None)
+    if split.content == "latents" and likelihood is not None and not likelihood.of_any_numbers:
+        raise ConfigurationError(
+            f"{type(likelihood).__name__} is for pixels, and latents are any numbers; set "
+            f"`{own}.likelihood` to @GaussianLikelihood()"
+        )
+    _check_levels(likelihood, split)
     if "labels" not in model.reads:
         return
     if not split.factor_names:

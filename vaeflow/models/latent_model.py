@@ -44,9 +44,6 @@ class LatentModel(Model):
 
         Args:
           reason: why, for people.
-
-        Raises:
-          ConfigurationError: one of them was set.
         """
         for setting, neutral in (("kl_weight", 1.0), ("free_bits", 0.0)):
             if getattr(self, setting) != neutral:
@@ -209,7 +206,7 @@ class LatentModel(Model):
     def sample(
         self, num_samples: int | tf.Tensor, labels: Any = None, temperature: validation.Temperature = 1.0
     ) -> tf.Tensor:
-        """Returns the means of p(x|z) for z ~ p(z), `[n, H, W, C]`.
+        """Returns the means of p(x|z) for z ~ p(z), `[n, H, W, C]`; draws where it takes latents as x.
 
         Args:
           num_samples: n.
@@ -221,7 +218,8 @@ class LatentModel(Model):
           ConfigurationError: the model is not built, or has no group of a temperature.
         """
         one_pass, latents = self._drawn(num_samples, labels, temperature)
-        return self.likelihood_of(latents, one_pass).mean
+        drawn: Any = self.likelihood_of(latents, one_pass)
+        return drawn.mean if self.takes == "images" else drawn.draw()[0]
 
     def reconstruct(self, inputs: Any, num_groups: int | None = None) -> tf.Tensor:
         """Returns the means of p(x|z), `[b, H, W, C]`, of what the first groups of latents say of images.

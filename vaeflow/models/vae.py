@@ -12,6 +12,7 @@ from vaeflow.layers import (
     Decoder,
     DenseDecoder,
     DenseEncoder,
+    GaussianLikelihood,
     GaussianPosterior,
     Likelihood,
     Posterior,
@@ -52,6 +53,9 @@ class VAE(LatentModel):
       prior: p(z); None for `StandardNormalPrior()`.
       posterior: q(z|x), a block from features to a distribution; None for
         `GaussianPosterior()`.
+      takes: `"images"`, or `"latents"` for the second stage of a two-stage VAE (Dai & Wipf 2019,
+        arXiv:1903.05789, section 4), a model of what `vaeflow encode` wrote. Its default likelihood is a
+        Gaussian of a learned variance, and `sample` draws from it.
       **kwargs: as for `LatentModel`.
     """
 
@@ -67,10 +71,12 @@ class VAE(LatentModel):
         likelihood: Likelihood | None = None,
         prior: Prior | None = None,
         posterior: Posterior | None = None,
+        takes: str = "images",
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
         name = type(self).__name__
+        self.takes = validation.one_of(f"{name}.takes", takes, ("images", "latents"))
         self.num_latents = validation.positive_integer(f"{name}.num_latents", num_latents)
         self.encoder = self._block("encoder", encoder, self.default_encoder)
         self.decoder = self._block("decoder", decoder, self.default_decoder)
@@ -90,6 +96,8 @@ class VAE(LatentModel):
 
     def default_likelihood(self) -> Likelihood:
         """Makes the likelihood used when none is given."""
+        if self.takes == "latents":
+            return GaussianLikelihood(learned="scalar", dtype=self.dtype_policy)
         return BernoulliLikelihood()
 
     def default_prior(self) -> Prior:

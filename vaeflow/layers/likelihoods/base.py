@@ -26,6 +26,8 @@ class Likelihood(Layer):
         commands refuse other data, `fit` and `log_prob` take the nearest level. None takes any pixels
         in 0 … 1.
       of_counts: whether a level stands for the count k, so that binarized pixels are refused too.
+      of_any_numbers: whether it suits numbers outside of 0 … 1 too, such as latents; its distribution
+        has a `draw` then.
 
     Example:
         @registry.likelihood
@@ -43,6 +45,7 @@ class Likelihood(Layer):
     measure: str | None = "probability"
     num_levels: int | None = None
     of_counts: bool = False
+    of_any_numbers: bool = False
 
     def num_outputs(self, num_channels: int) -> int:
         """Returns how many numbers the decoder outputs for each place of images of C channels."""

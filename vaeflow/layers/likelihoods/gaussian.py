@@ -28,6 +28,8 @@ class GaussianLikelihood(Likelihood):
       ValueError: a setting is out of range, or a learned σ is not normalized.
     """
 
+    of_any_numbers = True
+
     def __init__(self, sigma: float = 1.0, learned: str = "no", normalized: bool = True, **kwargs: Any):
         super().__init__(**kwargs)
         sigma = validation.positive_number("GaussianLikelihood.sigma", sigma)
