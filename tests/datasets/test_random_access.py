@@ -4,11 +4,9 @@ import io
 import threading
 import time
 
-import grain
 import numpy as np
 import pytest
 import tensorflow as tf
-from array_record.python import array_record_data_source, array_record_module
 from PIL import Image
 
 from tests.fixtures import tiny_runs
@@ -50,11 +48,18 @@ def png(image):
 
 def array_records(folder):
     """A real file of array_record, a PNG in each record."""
-    writer = array_record_module.ArrayRecordWriter(str(folder / "a.array_record"), "group_size:1")
+    files = pytest.importorskip("array_record.python.array_record_module")
+    sources = pytest.importorskip("array_record.python.array_record_data_source")
+    writer = files.ArrayRecordWriter(str(folder / "a.array_record"), "group_size:1")
     for image in NOISE:
         writer.write(png(image))
     writer.close()
-    return array_record_data_source.ArrayRecordDataSource([str(folder / "a.array_record")])
+    return sources.ArrayRecordDataSource([str(folder / "a.array_record")])
+
+
+def of_grain(folder):
+    """A real data set of grain, whose records are made as they are read."""
+    return pytest.importorskip("grain").MapDataset.source(NOISE).map(lambda image: {"x": image})
 
 
 SOURCES = {
@@ -65,8 +70,7 @@ SOURCES = {
     "encoded": (lambda folder: [{"image": {"bytes": png(image), "path": None}} for image in NOISE],
                 {"image_key": "image"}),
     "array_record": (array_records, {"thread_safe": True}),
-    "grain": (lambda folder: grain.MapDataset.source(NOISE).map(lambda image: {"x": image}),
-              {"image_key": "x", "thread_safe": True}),
+    "grain": (of_grain, {"image_key": "x", "thread_safe": True}),
 }  # fmt: skip
 
 
@@ -113,8 +117,14 @@ def test_in_memory_they_are_the_same():
 CROP = {"augmentations": [RandomCrop((5, 4))]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    "settings", [{"image_size": (4, 4)}, {"image_size": 7, **CROP}, {"image_size": None, **CROP}]
+    "settings",
+    [
+        {"image_size": 7, **CROP},
+        pytest.param({"image_size": (4, 4)}, marks=pytest.mark.long),
+        pytest.param({"image_size": None, **CROP}, marks=pytest.mark.long),
+    ],
 )
 def test_images_of_other_sizes_become_those_of_a_folder(tmp_path, settings):
     """Scaled to a size, by the shorter side, and cropped in their own sizes."""
@@ -218,6 +228,7 @@ def noisy_records():
     return PillowImages()
 
 
+@pytest.mark.slow
 def test_a_gin_file_names_a_source_of_a_plug_in(tmp_path):
     statements = [
         "train.model = @VAE",

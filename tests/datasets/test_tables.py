@@ -4,6 +4,10 @@ import numpy as np
 import pytest
 from sklearn import datasets as tables_of_scikit_learn
 
+from tests.fixtures import tiny_runs
+from vaeflow.analysis import projector
+from vaeflow.callbacks import Images
+from vaeflow.commands import sample_files
 from vaeflow.datasets import Arrays, ScikitLearnTable
 from vaeflow.errors import ConfigurationError, DataError
 
@@ -102,3 +106,27 @@ def test_what_is_no_number_is_named(tmp_path):
 def test_images_have_no_columns_to_scale(tmp_path, settings):
     with pytest.raises(ConfigurationError, match=r'set `Arrays.layout` to "NF"'):
         Arrays(saved(tmp_path / "a.npy", ROWS), scale_columns=True, **settings)
+
+
+@pytest.mark.slow
+def test_a_training_on_a_table_has_no_pictures(tmp_path, capsys):
+    settings = {"num_steps": 1, "steps_per_loop": 1, "callbacks": [Images(1)]}
+    with tiny_runs.untraced():
+        result = tiny_runs.train(tmp_path, dataset=ScikitLearnTable("iris"), **settings)
+    assert result["step"] == 1
+    assert "left out for rows of a table: `Images`" in capsys.readouterr().err
+    assert not (tmp_path / "images").exists()
+
+
+def test_samples_of_a_table_are_arrays_only(tmp_path):
+    rows = np.zeros((3, 1, 1, 4), np.float32)
+    arrays = {"samples_prior_images": rows, "reconstruction_inputs": rows, "reconstruction_images": rows}
+    [path] = sample_files.write(tmp_path, arrays, 0.1)
+    assert path.name == "samples.npz"
+
+
+def test_points_of_a_table_have_no_thumbnails(tmp_path):
+    indices = np.arange(3)
+    projector.write(tmp_path, np.zeros((3, 2)), indices, indices[:, None], ["target"], None)
+    assert not (tmp_path / "sprites.png").exists()
+    assert "sprite" not in (tmp_path / "projector_config.pbtxt").read_text()

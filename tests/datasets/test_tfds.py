@@ -117,6 +117,7 @@ def test_sizes_and_parts_of_splits(folders, kind):
     assert train.factor_names == ()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [{"image_key": "image"}, {"image_key": "fixed", "image_size": 8}])
 def test_random_crops_of_mixed_sizes_are_cut_where_they_are_decoded(folders, settings):
     """In their own sizes, whose feature says none, they are parts of the images."""

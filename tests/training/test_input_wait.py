@@ -69,7 +69,7 @@ def test_input_that_comes_during_the_step_before_costs_nothing():
     assert shown(0.05, 0.1) < 0.2
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_input_that_comes_later_costs_the_difference():
     # 0.1 of each 0.15 s, and less where the machine is busy with the steps.
     assert 0.3 < shown(0.15, 0.05) < 0.75
