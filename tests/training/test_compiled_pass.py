@@ -113,7 +113,7 @@ def test_a_collective_inside_of_what_is_compiled_is_refused(monkeypatch, collect
 
 def differences(count, cases):
     """What `compile_on_replicas` finds: case -> how far the weights are apart, or why XLA is refused."""
-    finished = Command("tests.fixtures.compile_on_replicas", [count, cases], REPOSITORY).finish(seconds=900)
+    finished = Command("tests.fixtures.compile_on_replicas", [count, cases], REPOSITORY).finish(seconds=3600)
     assert finished.code == 0, finished.error[-5000:]
     return json.loads(finished.out.splitlines()[-1])
 
@@ -130,6 +130,9 @@ def test_passes_of_each_kind_train_the_same_on_two_replicas():
     assert max(found.values()) < 1e-9, found
 
 
+LARGEST = {"AutoencoderKL"}  # As the program names them.
+
+
 @pytest.mark.families
 @pytest.mark.slow
 @pytest.mark.processes
@@ -137,5 +140,15 @@ def test_passes_of_each_kind_train_the_same_on_two_replicas():
 def test_every_registered_model_trains_the_same(count):
     found = differences(count, "models")
     registry.load_builtins()
-    assert {entry.name for entry in registry.entries("model") if entry.package == "vaeflow"} <= found.keys()
+    names = {entry.name for entry in registry.entries("model") if entry.package == "vaeflow"}
+    assert names - LARGEST <= found.keys()
+    assert max(found.values()) < 1e-9, found
+
+
+@pytest.mark.tokenizers
+@pytest.mark.slow
+@pytest.mark.processes
+def test_the_largest_nets_train_the_same():
+    found = differences(2, "largest")
+    assert found.keys() == LARGEST
     assert max(found.values()) < 1e-9, found
