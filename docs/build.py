@@ -16,8 +16,9 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from typing import Literal
 
-from latex2mathml.converter import convert as mathml
+from latex2mathml.converter import convert
 
 from docs import reference
 
@@ -35,7 +36,9 @@ LANGUAGES = {
     ".yaml": "yaml",
 }
 _FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
-_LINK = re.compile(r"(\]\()([^)\s#]+)((?:#[^)\s]*)?\))")
+# Of a link whose text is the name of a page, the text too.
+_LINK = re.compile(r"(?:(?<=\[)([\w/.]+\.md))?(\]\()([^)\s#]+)((?:#[^)\s]*)?\))")
+_TITLE = re.compile(r"^# (.+)$", re.MULTILINE)
 _DISPLAYED = re.compile(r"^```math\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _INLINE = re.compile(r"\$`([^`]+)`\$")
 _BEFORE_LIST = re.compile(r"^(?![-|] |\d+\. |\s|$)(.+)\n(?=(?:- |\d+\. ))", re.MULTILINE)
@@ -116,7 +119,7 @@ def with_links_and_mathematics(text: str, folder: pathlib.Path) -> tuple[str, li
     linked: list[pathlib.Path] = []
 
     def redirect(match: re.Match[str]) -> str:
-        before, target, after = match.groups()
+        name, before, target, after = match.groups()
         if "://" in target or target.startswith("mailto:"):
             return match[0]
         path = pathlib.Path(os.path.normpath(folder / target))
@@ -124,10 +127,13 @@ def with_links_and_mathematics(text: str, folder: pathlib.Path) -> tuple[str, li
             raise SystemExit(f"a page in {folder} links to {target}, which does not exist")
         linked.append(path)
         place = REPOSITORY / _place(path.relative_to(REPOSITORY))
-        return before + pathlib.Path(os.path.relpath(place, folder)).as_posix() + after
+        title = _TITLE.search(path.read_text("utf-8")) if name else None
+        shown = title[1] if title else name or ""
+        return shown + before + pathlib.Path(os.path.relpath(place, folder)).as_posix() + after
 
     def prose(part: str) -> str:
-        part = _INLINE.sub(lambda match: mathml(match[1]), part)
+        # In a span, since Python-Markdown takes `math` at the beginning of a line for a paragraph.
+        part = _INLINE.sub(lambda match: f"<span>{_equation(match[1])}</span>", part)
         # Python-Markdown begins a list only after an empty line.
         return _LINK.sub(redirect, _BEFORE_LIST.sub(r"\1\n\n", part))
 
@@ -137,8 +143,15 @@ def with_links_and_mathematics(text: str, folder: pathlib.Path) -> tuple[str, li
 
 def _centred(equations: str) -> str:
     """The equations of a block as MathML, one below the other; an empty line separates two."""
-    parts = [mathml(part.replace("\n", " ").strip(), display="block") for part in equations.split("\n\n")]
+    parts = [_equation(part.replace("\n", " ").strip(), "block") for part in equations.split("\n\n")]
     return "".join(f'<div class="equation">{part}</div>\n\n' for part in parts)
+
+
+def _equation(tex: str, display: Literal["block", "inline"] = "inline") -> str:
+    # The space that TeX puts after the name of a function.
+    return convert(tex, display=display).replace(
+        "<mi>log</mi>", '<mi>log</mi><mspace width="0.17em"></mspace>'
+    )
 
 
 def _outside_fences(text: str, change: Callable[[str], str]) -> str:

@@ -51,6 +51,11 @@ def test_links_lead_to_pages_of_the_site():
     assert [path.name for path in linked] == ["models.md", "configs", "vae.gin", "README.md"]
 
 
+def test_a_link_that_shows_a_file_name_shows_the_title_of_the_page():
+    text, _ = build.with_links_and_mathematics("[models.md](models.md#likelihoods)", REPOSITORY / "docs")
+    assert text == "[Models](models.md#likelihoods)"
+
+
 def test_a_link_to_nothing_ends_the_build():
     with pytest.raises(SystemExit, match=r"links to none\.md, which does not exist"):
         build.with_links_and_mathematics("[a](none.md)", REPOSITORY / "docs")
@@ -59,6 +64,10 @@ def test_a_link_to_nothing_ends_the_build():
 def test_code_is_left_as_it_is():
     code = "```python\nx = [1](2)\ncost = '$`1`$'\n```\n"
     assert build.with_links_and_mathematics(code, REPOSITORY) == (code, [])
+
+
+def test_a_list_begins_after_an_empty_line_as_python_markdown_needs_it():
+    assert build.with_links_and_mathematics("these:\n- a\n- b\n", REPOSITORY)[0] == "these:\n\n- a\n- b\n"
 
 
 def test_equations_become_mathml():
