@@ -34,7 +34,7 @@ def test_variants_of_one_gpu():
 def test_variants_of_several_gpus_and_streamed_data():
     found = [variant for variant in gpu.variants(False, 8) if variant.precision == "mixed_bfloat16"]
     assert [(variant.compile_mode, variant.resident, variant.devices) for variant in found] == [
-        ("none", False, 1), ("step", False, 1), ("none", False, 8),
+        ("none", False, 1), ("step", False, 1), ("none", False, 8), ("step", False, 8),
     ]  # fmt: skip
 
 
@@ -82,7 +82,7 @@ def test_the_tables(run, tmp_path):
     code, out, _ = run("--gin_file=tiny.gin", "--virtual_devices=2", "--rounds=2")
     assert code == 0
     rows = json.loads((tmp_path / "runs/benchmark-gpu/gpu.json").read_text())["tiny"]
-    assert len(rows) == 2 * (3 + 2 + 2)
+    assert len(rows) == 2 * (3 + 2 + 4)
     two = next(row for row in rows if row["devices"] == 2)
     assert two["efficiency"] == pytest.approx(1200 / 2 / 800)
     assert two["utilization"] is None

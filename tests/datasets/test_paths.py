@@ -48,7 +48,7 @@ def test_every_path_of_a_dataset_is_known():
     found = {
         (entry.target, name)
         for entry in registry.entries("dataset")
-        if entry.package == "vaeflow"
+        if entry.package == "vaeflow" and entry.target is not datasets.RandomAccess  # It takes objects.
         for name in inspect.signature(entry.target).parameters.keys() & NAMES
     }
     assert found == {(dataset, parameter) for dataset, parameter, _ in PATHS}

@@ -130,7 +130,7 @@ def test_time_is_added_up_over_the_parts_of_a_loop():
     assert trainer.totals.num_steps == 3
     trainer.train(1)
     assert seconds > waited > 0
-    assert trainer.totals.input_seconds > waited
+    assert trainer.totals.input_seconds >= waited  # A batch that is there already costs nothing.
     assert trainer.take_totals().num_steps == 4
     assert trainer.totals == Totals()
 
