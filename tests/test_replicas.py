@@ -5,6 +5,7 @@ import pytest
 
 from tests.fixtures import small_codes
 from tests.fixtures.commands import REPOSITORY, Command
+from tests.fixtures.run_replicas import OF_EACH_KIND
 from vaeflow import registry
 
 pytestmark = [pytest.mark.processes, pytest.mark.slow, pytest.mark.long]
@@ -24,7 +25,7 @@ def results(tmp_path_factory):
         running[count] = Command("tests.fixtures.run_replicas", arguments, REPOSITORY)
     found = {}
     for count, process in running.items():
-        finished = process.finish(seconds=600)
+        finished = process.finish(seconds=1200)
         assert finished.code == 0, finished.error[-5000:]
         with np.load(folder / f"{count}.npz") as arrays:
             found[count] = {name: arrays[name] for name in arrays.files}
@@ -43,13 +44,30 @@ def assert_agree(results, case, count, tolerance):
         assert difference(results[1][name], results[count][name]) < tolerance, name
 
 
-@pytest.mark.parametrize("count", COUNTS[1:])
-def test_every_registered_model(results, count):
+def registered():
     registry.load_builtins()
-    names = {entry.name for entry in registry.entries("model") if entry.package == "vaeflow"}
-    assert {"VAE", "BetaVAE", "ConvVAE"} <= names
-    for name in names:
-        assert_agree(results, name, count, 1e-9)
+    return {entry.name for entry in registry.entries("model") if entry.package == "vaeflow"}
+
+
+def test_every_registered_model_on_two(results):
+    for name in registered():
+        assert_agree(results, name, 2, 1e-9)
+
+
+@pytest.mark.parametrize("name", sorted(OF_EACH_KIND))
+def test_a_model_of_each_kind_on_four(results, name):
+    assert_agree(results, name, 4, 1e-9)
+
+
+@pytest.mark.replicas
+def test_every_registered_model_on_four(results, tmp_path):
+    path = tmp_path / "4.npz"
+    finished = Command("tests.fixtures.run_replicas", [4, path, "models"], REPOSITORY).finish(seconds=3600)
+    assert finished.code == 0, finished.error[-5000:]
+    with np.load(path) as arrays:
+        both = {1: results[1], 4: {name: arrays[name] for name in arrays.files}}
+    for name in registered():
+        assert_agree(both, name, 4, 1e-9)
 
 
 @pytest.mark.parametrize("count", COUNTS[1:])
