@@ -151,8 +151,14 @@ class DiffusionPrior(Model):
         return results["noise_loss"]
 
     def call(self, inputs: Any, training: bool = False) -> tf.Tensor:
-        """Returns ‖ε − ε_θ‖² of each example at a random time, `[b]`."""
-        return self.forward(inputs, training=training).noise_loss
+        """Returns the latents that ε_θ finds in those of the middle time, without noise: `[b, h, w, D]`."""
+        batch = self._checked(inputs)
+        time = -(-self.num_times // 2)
+        kept = self.kept[time]
+        latents: Any = math.sqrt(kept) * batch["images"]
+        times = tf.fill((tf.shape(latents)[0],), time)
+        predicted = self._noise_in(latents, times, batch.get("labels"), training)
+        return (latents - math.sqrt(1.0 - kept) * predicted) / math.sqrt(kept)
 
     def sample(self, num_samples: int, labels: Any = None, temperature: float = 1.0) -> tf.Tensor:
         """Draws latents, `[n, h, w, D]`, of the scale of those that it was trained on.
