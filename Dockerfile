@@ -21,11 +21,11 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 FROM python:${PYTHON}-slim
 # Your own number (`--build-arg UID=$(id -u)`) makes the files in a mounted folder yours.
 ARG UID=1000
-RUN useradd --create-home --uid "${UID}" vaeflow && install --directory --owner=vaeflow /work/runs
+RUN useradd --create-home --uid "${UID}" vaeflow && install --directory --owner=vaeflow /vaeflow/runs
 COPY --from=build /opt/vaeflow /opt/vaeflow
 ENV PATH=/opt/vaeflow/bin:$PATH
 # A number, so that Kubernetes can see that it is not root.
 USER ${UID}
-WORKDIR /work
+WORKDIR /vaeflow
 ENTRYPOINT ["vaeflow"]
 CMD ["--help"]
