@@ -9,7 +9,7 @@ import itertools
 import json
 import pathlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from vaeflow.commands.studies.outcomes import Outcome
@@ -121,6 +121,11 @@ def study(folder: pathlib.Path) -> tuple[dict[str, Any], list[Point]]:
             record = read(path) if each["state"] == "done" else None
             outcomes.append(Outcome(planned, each["state"], record, "", each["exit_code"], each["seconds"]))
     return facts, findings.points(outcomes)
+
+
+def seeds_of(name: str, records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Returns those of some records that are named NAME-SEED."""
+    return [record for record in records if record["name"].rpartition("-")[0] == name]
 
 
 def read(path: pathlib.Path) -> dict[str, Any]:

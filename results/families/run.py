@@ -20,6 +20,7 @@ import subprocess
 import sys
 
 from results.arguments import names_of
+from results.records import seeds_of
 from vaeflow.commands.studies.report import page, spreads
 
 HERE = pathlib.Path(__file__).parent
@@ -70,22 +71,17 @@ def table(records):
     """
     lines = [["model", "seeds", *COLUMNS, "training"]]
     for name, title in MODELS.items():
-        runs = [record for record in records if record["name"].rpartition("-")[0] == name]
+        runs = seeds_of(name, records)
         if not runs:
             continue
-        cells = [_spread([_metric(run, metric) for run in runs]) for metric in COLUMNS.values()]
-        minutes = _spread([run["seconds"] / 60 for run in runs])
+        cells = [spreads.summary([_metric(run, metric) for run in runs]) for metric in COLUMNS.values()]
+        minutes = spreads.summary([run["seconds"] / 60 for run in runs])
         lines.append([title, str(len(runs)), *cells, f"{minutes} min"])
     return page.rows(lines)
 
 
 def _metric(record, name):
     return record["evaluation"]["metrics"][f"{name}[dynamic]"]
-
-
-def _spread(values):
-    spread = spreads.spread_of(values)
-    return spreads.written(spread, spreads.decimals([spread]))
 
 
 def main(arguments):

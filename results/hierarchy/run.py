@@ -23,6 +23,7 @@ import subprocess
 import sys
 
 from results.arguments import names_of
+from results.records import seeds_of
 from vaeflow.commands.studies.report import page, spreads
 
 HERE = pathlib.Path(__file__).parent
@@ -89,12 +90,12 @@ def table(records):
     """
     lines = [["groups", "on 4x4, 8x8, 16x16, 32x32", "seeds", "steps", *COLUMNS, "training"]]
     for name, groups in GROUPS.items():
-        runs = [record for record in records if record["name"].rpartition("-")[0] == name]
+        runs = seeds_of(name, records)
         if not runs:
             continue
-        cells = [_spread([_metric(run, metric) for run in runs]) for metric in COLUMNS.values()]
-        steps = _spread([float(run["metrics"]["step"]) for run in runs])
-        minutes = _spread([run["seconds"] / 60 for run in runs])
+        cells = [spreads.summary([_metric(run, metric) for run in runs]) for metric in COLUMNS.values()]
+        steps = spreads.summary([float(run["metrics"]["step"]) for run in runs])
+        minutes = spreads.summary([run["seconds"] / 60 for run in runs])
         places = ", ".join(map(str, groups))
         lines.append([str(sum(groups)), places, str(len(runs)), steps, *cells, f"{minutes} min"])
     return page.rows(lines)
@@ -102,11 +103,6 @@ def table(records):
 
 def _metric(record, name):
     return record["evaluation"]["metrics"][f"{name}[none]"]
-
-
-def _spread(values):
-    spread = spreads.spread_of(values)
-    return spreads.written(spread, spreads.decimals([spread]))
 
 
 def main(arguments):

@@ -49,5 +49,4 @@ def test_one_seed_has_no_deviation():
     ],
 )
 def test_a_spread_shows_two_digits_of_its_deviation(values, text):
-    spread = spreads.spread_of(values)
-    assert spreads.written(spread, spreads.decimals([spread])) == text
+    assert spreads.summary(values) == text

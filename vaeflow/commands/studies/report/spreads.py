@@ -62,6 +62,12 @@ def written(spread: Spread, digits: int) -> str:
     return f"{mean} ± {number(spread.deviation, digits)} ({ends})"
 
 
+def summary(values: Sequence[float]) -> str:
+    """Writes the spread of some values, with the decimals that suit it alone."""
+    spread = spread_of(values)
+    return written(spread, decimals([spread]))
+
+
 def number(value: float | None, digits: int) -> str:
     """Writes a number, with a minus sign that is as wide as a digit."""
     return "–" if value is None else f"{value:,.{digits}f}".replace("-", "−")
