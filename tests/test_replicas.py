@@ -17,15 +17,18 @@ LABELS = ("", "ladder, ")
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
+    return on_each_number(tmp_path_factory.mktemp("replicas"), "some")
+
+
+def on_each_number(folder, cases):
     """What fixtures/run_replicas.py wrote: number of replicas -> name -> array."""
-    folder = tmp_path_factory.mktemp("replicas")
     running = {}
     for count in COUNTS:  # Side by side: most of the time goes into tracing, on one core.
-        arguments = [count, folder / f"{count}.npz"]
+        arguments = [count, folder / f"{count}.npz", cases]
         running[count] = Command("tests.fixtures.run_replicas", arguments, REPOSITORY)
     found = {}
     for count, process in running.items():
-        finished = process.finish(seconds=1200)
+        finished = process.finish(seconds=3600)
         assert finished.code == 0, finished.error[-5000:]
         with np.load(folder / f"{count}.npz") as arrays:
             found[count] = {name: arrays[name] for name in arrays.files}
@@ -49,25 +52,18 @@ def registered():
     return {entry.name for entry in registry.entries("model") if entry.package == "vaeflow"}
 
 
-def test_every_registered_model_on_two(results):
-    for name in registered():
-        assert_agree(results, name, 2, 1e-9)
-
-
+@pytest.mark.parametrize("count", COUNTS[1:])
 @pytest.mark.parametrize("name", sorted(OF_EACH_KIND))
-def test_a_model_of_each_kind_on_four(results, name):
-    assert_agree(results, name, 4, 1e-9)
+def test_a_model_of_each_kind(results, name, count):
+    assert_agree(results, name, count, 1e-9)
 
 
-@pytest.mark.replicas
-def test_every_registered_model_on_four(results, tmp_path):
-    path = tmp_path / "4.npz"
-    finished = Command("tests.fixtures.run_replicas", [4, path, "models"], REPOSITORY).finish(seconds=3600)
-    assert finished.code == 0, finished.error[-5000:]
-    with np.load(path) as arrays:
-        both = {1: results[1], 4: {name: arrays[name] for name in arrays.files}}
+@pytest.mark.matrix
+def test_every_registered_model(tmp_path):
+    found = on_each_number(tmp_path, "models")
     for name in registered():
-        assert_agree(both, name, 4, 1e-9)
+        assert_agree(found, name, 2, 1e-9)
+        assert_agree(found, name, 4, 1e-9)
 
 
 @pytest.mark.parametrize("count", COUNTS[1:])

@@ -71,9 +71,9 @@ def test_a_fault_is_found_and_named(factory, check, message):
         getattr(testing, f"check_{check}")(BROKEN[factory], SHAPE)
 
 
+@pytest.mark.long
 @pytest.mark.processes
-@pytest.mark.slow
-@pytest.mark.parametrize("factory", ["LocalCovariance", pytest.param("DividedTwice", marks=pytest.mark.long)])
+@pytest.mark.parametrize("factory", ["LocalCovariance", "DividedTwice"])
 def test_one_and_two_replicas_are_compared(factory):
     with pytest.raises(
         AssertionError, match=r"one and two replicas train different weights: .* ends .* elsewhere"

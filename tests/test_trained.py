@@ -95,6 +95,7 @@ def test_best_and_last(damageable):
         assert restored(damageable, "last").step == 20
 
 
+@pytest.mark.long
 def test_best_is_by_the_metric_of_the_run(tmp_path):
     workdir = trained_runs.trained_folder(tmp_path, "Checkpoints.best_metric = 'train/kl'")
     records = [json.loads(path.read_text()) for path in workdir.glob("checkpoints/*/record.json")]
@@ -182,6 +183,7 @@ def test_images_of_another_size(finished, tmp_path):
         run.split()
 
 
+@pytest.mark.long
 def test_precision_is_that_of_the_run_and_ends_with_it(tmp_path):
     workdir = trained_runs.trained_folder(tmp_path, "train.precision = 'float64'")
     keras.config.set_dtype_policy("float32")

@@ -55,7 +55,7 @@ def test_its_model_is_evaluated_to_the_same_numbers(workdir):
     assert metrics["negative_elbo_nats[none]"] == pytest.approx(NEGATIVE_ELBO[20], rel=1e-9)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_its_run_goes_on_to_where_it_would_have_ended(workdir):
     longer = ("--gin_param=train.num_steps = 40", "--allow_config_change")
     assert run(train, workdir, *longer) == 0

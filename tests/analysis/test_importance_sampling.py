@@ -145,7 +145,7 @@ def test_it_does_not_depend_on_the_batch_size(strategy):
         assert under_test.estimate() == pytest.approx(expected, rel=1e-12), batch_size
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_it_does_not_depend_on_the_cores_that_share_a_batch(strategy, monkeypatch):
     """Five examples in three parts, each with its own posterior and noise."""
     whole = sampler(strategy, "float64", batch_size=5).estimate()
@@ -169,7 +169,7 @@ def test_it_does_not_depend_on_how_the_samples_are_cut_into_calls(strategy, monk
     assert fractions[-1] == 1.0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_it_is_repeatable_and_follows_the_seed_and_the_weights(strategy):
     under_test = sampler(strategy)
     first = under_test.estimate()

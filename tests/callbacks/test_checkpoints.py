@@ -109,7 +109,7 @@ def test_the_best_is_chosen_on_validation_images_and_test_images_are_not_read(tm
     assert not any(name.startswith("evaluation/") for line in lines for name in line)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_without_validation_images_no_checkpoint_is_the_best(tmp_path):
     """Otherwise the test images would choose what they then measure."""
     with tiny_runs.untraced():

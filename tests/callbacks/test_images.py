@@ -82,7 +82,7 @@ def test_tensorboard_shows_the_same_pictures(tmp_path):
         np.testing.assert_array_equal(picture, png(tmp_path / "images" / f"{name}-00000010.png"))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_sprites_and_a_limit_on_traversals(tmp_path):
     tiny_runs.train(
         tmp_path,

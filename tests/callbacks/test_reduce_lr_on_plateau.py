@@ -63,7 +63,7 @@ def test_a_schedule_is_refused():
         ReduceLROnPlateau("score").on_train_begin(run)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_stopped_run_ends_with_the_same_rates_and_bits(tmp_path):
     def train(name, *more):
         reduce = ReduceLROnPlateau("score", factor=0.3, patience=1, cooldown=2)

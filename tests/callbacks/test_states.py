@@ -33,7 +33,7 @@ def train(folder, *callbacks):
         tiny_runs.train(folder, num_steps=3, steps_per_loop=1, callbacks=list(callbacks))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_resumed_run_gives_each_callback_its_own_state(tmp_path):
     with pytest.raises(Preempted):
         train(tmp_path, Counter(), Stop(2), Counter(), Checkpoints(1))

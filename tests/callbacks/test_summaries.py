@@ -193,7 +193,7 @@ def test_the_hyperparameters_are_those_of_the_newest_session(tmp_path, configure
     assert session(tmp_path).hparams["Adam.learning_rate"].number_value == 0.5
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_runs_of_one_folder_name_are_two_trials(tmp_path):
     for name in "ab":
         tiny_runs.train(tmp_path / name / "run", num_steps=5, callbacks=[Summaries()])

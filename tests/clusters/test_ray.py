@@ -194,12 +194,14 @@ def test_the_folder_must_be_there_on_every_machine(monkeypatch, tmp_path):
     assert not worker.started
 
 
+@pytest.mark.long
 def test_a_bad_configuration_is_refused_before_ray_is_asked(runs):
     code, out, error = runs.start_ray("bad", "--gin_param=VAE.num_latens = 3").finish()
     assert (code, out) == (2, "")
     assert re.fullmatch(r"launch.ray_train: error: .*num_latens.*num_latents.*", error)
 
 
+@pytest.mark.long
 def test_no_cluster_answers(runs, monkeypatch):
     monkeypatch.setattr(runs, "address", "127.0.0.1:1")
     code, out, error = runs.start_ray("nowhere").finish()

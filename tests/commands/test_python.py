@@ -72,7 +72,7 @@ def test_a_strategy_and_an_optimizer_are_taken(tmp_path):
     assert any(np.any(old != new) for old, new in zip(before, model.weights, strict=True))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_another_model_in_the_same_folder_is_refused_with_the_difference(tmp_path):
     train(tmp_path, callbacks=[])
     keras.utils.set_random_seed(0)

@@ -185,6 +185,7 @@ def test_a_record_that_is_missing_is_written_again(done):
     assert record.read_bytes() == before
 
 
+@pytest.mark.long
 def test_commands_after_a_run_come_again_if_their_settings_change(done):
     settings = ["--gin_param=sizes = (2,)", "--gin_param=study.seeds = (0,)"]
     few = [*settings, '--gin_param=study.after = ("evaluate",)']

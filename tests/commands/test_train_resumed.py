@@ -91,6 +91,7 @@ def test_a_signal_in_the_last_loop_does_not_stop_the_run(tmp_path):
     assert tiny_runs.train(tmp_path, callbacks=[Terminate()])["step"] == 20
 
 
+@pytest.mark.long
 def test_the_loops_do_not_change_the_training(tmp_path):
     one, other = (
         tiny_runs.train(tmp_path / str(steps), steps_per_loop=steps, callbacks=[checkpoints(every_steps=7)])
@@ -106,6 +107,7 @@ def test_another_seed_is_another_run(tmp_path):
     assert len(shas) == 2
 
 
+@pytest.mark.long
 def test_a_result_lost_after_the_last_checkpoint_is_made_again(tmp_path):
     settings = {"callbacks": [callbacks.Evaluation(10), checkpoints(10)]}
     first = tiny_runs.train(tmp_path, **settings)
@@ -118,6 +120,7 @@ def test_a_result_lost_after_the_last_checkpoint_is_made_again(tmp_path):
     assert (again["step"], again["weights_sha256"]) == (20, first["weights_sha256"])
 
 
+@pytest.mark.long
 def test_a_result_without_a_checkpoint_is_not_trained_over(tmp_path):
     tiny_runs.train(tmp_path)
     with pytest.raises(ConfigurationError, match="holds a result but no checkpoint"):

@@ -82,7 +82,7 @@ def test_images_of_one_size_are_cropped_where_the_device_would(tmp_path):
         np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_stream_that_resumes_in_an_epoch_crops_as_one_that_never_stopped(folder):
     """Whatever the batch size is."""
     split = augmented(dataset(folder))
@@ -93,7 +93,7 @@ def test_a_stream_that_resumes_in_an_epoch_crops_as_one_that_never_stopped(folde
     np.testing.assert_array_equal(found, np.concatenate(list(batches(split, 8, 2)))[8:])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_outside_of_training_the_middle_is_seen(folder):
     for name, numbers in (("train", range(1, 7)), ("evaluation", [0])):
         split = pipeline.read_split(dataset(folder), name)

@@ -118,7 +118,10 @@ def test_sizes_and_parts_of_splits(folders, kind):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("settings", [{"image_key": "image"}, {"image_key": "fixed", "image_size": 8}])
+@pytest.mark.parametrize(
+    "settings",
+    [{"image_key": "image"}, pytest.param({"image_key": "fixed", "image_size": 8}, marks=pytest.mark.long)],
+)
 def test_random_crops_of_mixed_sizes_are_cut_where_they_are_decoded(folders, settings):
     """In their own sizes, whose feature says none, they are parts of the images."""
     settings = {"augmentations": [RandomCrop((4, 5))], **settings}

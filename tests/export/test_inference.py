@@ -147,7 +147,7 @@ def test_a_model_that_reads_labels_takes_them_in_all_functions():
     assert np.abs(one - other).max() > 1e-3
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_codes_go_in_and_out(tmp_path):
     model, module = perturbed(small_codes.small(layers.ResidualQuantizer(num_codes=7, depth=2)), (8, 8, 1))
     assert (module.code_sizes, module.code_shape) == ((7, 7), (2, 2, 2))

@@ -215,6 +215,7 @@ def test_a_full_disk_leaves_what_was_there(folder, capsys):
     assert (folder / "tensorboard" / "projector" / "evaluation" / "projector_config.pbtxt").exists()
 
 
+@pytest.mark.long
 @pytest.mark.processes
 def test_the_command_on_two_replicas(plain):
     assert run_embed(plain) == 0

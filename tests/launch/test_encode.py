@@ -155,6 +155,7 @@ def test_a_repeated_command_writes_only_what_is_missing_or_damaged(codes, tmp_pa
     assert caplog.messages == [said[0], said[2]]
 
 
+@pytest.mark.long
 def test_another_encoding_in_the_folder_is_refused(codes, gaussian, tmp_path, capsys):
     assert run_encode(codes, tmp_path / "encoded", "encode.splits = ('evaluation',)") == 0
     before = contents(tmp_path / "encoded")

@@ -105,6 +105,7 @@ def test_four_replicas_agree_with_one(workdir):
     assert four["metrics"] == pytest.approx(one["metrics"], rel=1e-5)
 
 
+@pytest.mark.long
 def test_the_training_split_without_likelihood(workdir):
     settings = ("evaluate.split = 'train'", "evaluate.num_samples = []", "evaluate.metrics = []")
     assert run_evaluate(workdir, *settings, flags=["--checkpoint=last"]) == 0
@@ -137,6 +138,7 @@ def test_distances_of_features(workdir, tmp_path, capsys):
     assert f"evaluate/gfid[{key}]" in scalars(workdir)
 
 
+@pytest.mark.long
 def test_some_examples_spread_over_the_split(workdir, tmp_path, capsys):
     """They give the figures of a split that has only them."""
     quick = ("evaluate.num_samples = 2", "evaluate.metrics = []")
@@ -153,6 +155,7 @@ def test_some_examples_spread_over_the_split(workdir, tmp_path, capsys):
     assert of_these == found
 
 
+@pytest.mark.long
 def test_other_data_by_override(workdir, tmp_path):
     trained_runs.write_data(tmp_path, num_evaluation=5)
     assert (

@@ -28,16 +28,22 @@ POSSIBLE = [name for name in FORMATS if all(map(importlib.util.find_spec, FORMAT
 def workdir(tmp_path_factory):
     """A run whose checkpoint of step 20 was exported; tests leave it as it is."""
     folder = trained_runs.trained_folder(tmp_path_factory.mktemp("exported"), *SETTINGS, model="BetaVAE")
-    assert run_export(folder, f"export.formats = {POSSIBLE}", flags=["--checkpoint=20"]) == 0
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        leave_out_checks(monkeypatch)
+        assert run_export(folder, f"export.formats = {POSSIBLE}", flags=["--checkpoint=20"]) == 0
     return folder
+
+
+def leave_out_checks(monkeypatch):
+    """Leaves out the fresh processes, each of which imports TensorFlow."""
+    monkeypatch.setattr(
+        command, "check", lambda module, folder, formats, modules: dict.fromkeys(formats, 0.0)
+    )
 
 
 @pytest.fixture
 def unchecked(monkeypatch):
-    """Leaves out the fresh processes, which the fixture above has run."""
-    monkeypatch.setattr(
-        command, "check", lambda module, folder, formats, modules: dict.fromkeys(formats, 0.0)
-    )
+    leave_out_checks(monkeypatch)
 
 
 def run_export(workdir, *parameters, flags=()):
@@ -65,6 +71,14 @@ def test_files(workdir):
     assert sorted(path.name for path in (workdir / "export").iterdir()) == sorted(expected)
     assert {"saved_model", "model.keras"} <= set(expected)
     assert hidden(workdir) == []
+
+
+@pytest.mark.long
+def test_each_file_computes_in_a_fresh_process_what_the_model_does(unexported, capsys):
+    assert run_export(unexported, f"export.formats = {POSSIBLE}") == 0
+    found = re.findall(r"differs from the model by (\S+)\)", capsys.readouterr().out)
+    assert len(found) == len(POSSIBLE)
+    assert max(map(float, found)) < 1e-5
 
 
 def test_the_code_of_the_card_runs_as_it_stands(workdir, monkeypatch):

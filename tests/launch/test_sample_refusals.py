@@ -57,7 +57,7 @@ def test_more_components_than_images(folder, capsys):
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_full_disk_changes_nothing(folder, capsys):
     def contents():
         return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}

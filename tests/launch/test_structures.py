@@ -172,6 +172,15 @@ def test_it_is_encoded(structure, workdir, tmp_path):
                 assert [encoded[f"{prefix}{name}"].shape for name in stored] == [(11, *shape)]
 
 
+# The converters and the fresh processes take half a minute for each.
+EXPORTED = {"gaussian", "codes", "hierarchy"}
+
+
+@pytest.mark.parametrize(
+    "structure",
+    [name if name in EXPORTED else pytest.param(name, marks=pytest.mark.matrix) for name in STRUCTURES],
+    indirect=True,
+)
 def test_it_is_exported_and_each_file_computes_what_the_model_does(structure, workdir, monkeypatch):
     assert run(export, workdir, "export.formats = ('saved_model', 'keras', 'tflite', 'onnx')") == 0
     monkeypatch.chdir(workdir / "export")

@@ -139,6 +139,7 @@ def test_a_finished_run_says_so_and_changes_nothing(command, undisturbed):
     assert contents() == before
 
 
+@pytest.mark.long
 def test_the_forked_command_of_the_tests_is_the_command(command, undisturbed):
     """Else what follows, and the tests of faults, show nothing of what people run."""
     out, _error, _folder = undisturbed

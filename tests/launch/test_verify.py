@@ -186,6 +186,7 @@ def test_edits_of_a_line_of_result_and_record_and_of_one_image_are_found(run):
     }
 
 
+@pytest.mark.long
 def test_another_version_of_the_code_differs_unless_it_is_accepted(run):
     digests = json.loads((run / "environment.json").read_text())["code_sha256"]
     edit(run / "environment.json", code_sha256=digests | {"vaeflow": "0" * 64})

@@ -61,7 +61,7 @@ def penalized_model():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=pytest.mark.long)])
 def test_a_nested_loss_is_counted_once_in_each_pass(compiled):
     model = penalized_model()
     images = np.random.default_rng(0).random((3, 4, 4, 1)).astype(np.float32)

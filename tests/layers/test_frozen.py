@@ -71,6 +71,7 @@ def test_inputs_of_float64_keep_their_digits(path):
     np.testing.assert_array_equal(built(path, dtype="float64")(images), images.reshape(2, -1))
 
 
+@pytest.mark.long
 def test_no_model_can_make_it_trainable(path):
     frozen_nets.save(path)
     model = frozen_nets.vae(path)
@@ -84,7 +85,7 @@ def test_no_model_can_make_it_trainable(path):
     assert model.encoder.trainable is False
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_fit_leaves_it_as_it_is(path):
     net = frozen_nets.save(path)
     model = frozen_nets.vae(path)

@@ -77,7 +77,7 @@ def test_faulty_settings_are_refused(make, message):
         make()
 
 
-@pytest.mark.slow
+@pytest.mark.families
 @pytest.mark.parametrize(
     ("block", "shape"),
     [

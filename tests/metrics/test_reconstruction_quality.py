@@ -50,7 +50,13 @@ def measure_quality(model, images):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("shape", "window"), [((14, 12, 1), 11), ((11, 13, 3), 11), ((8, 10, 2), 7), ((2, 5, 1), 1)]
+    ("shape", "window"),
+    [
+        pytest.param((14, 12, 1), 11, marks=pytest.mark.long),
+        ((11, 13, 3), 11),
+        ((8, 10, 2), 7),
+        ((2, 5, 1), 1),
+    ],
 )
 def test_it_equals_a_numpy_computation(shape, window):
     model = VAE(num_latents=3, **numpy_vae.blocks())

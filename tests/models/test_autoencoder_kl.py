@@ -99,7 +99,7 @@ def test_fit_is_that_without_recompute(eagerly):
     assert_same(*found)
 
 
-@pytest.mark.slow
+@pytest.mark.tokenizers
 def test_a_saved_model_comes_back(model, tmp_path):
     model.save(tmp_path / "model.keras")
     again, images = keras.saving.load_model(tmp_path / "model.keras"), numpy_vae.images(3, SHAPE)

@@ -35,6 +35,8 @@ NEEDED = {"num_classes": 3}
 # One of each kind: an ELBO, a convolutional net, groups of parameters, no ELBO. The own tests of the others
 # stand for them in the default suite, where these would take too long.
 BY_DEFAULT = {"VAE", "ConvVAE", "FactorVAE", "WAE"}
+# Of the other kinds: groups of parameters, no ELBO, codes, groups of latents, labels.
+OTHERS = ("FactorVAE", "WAE", "VQVAE", "HierarchicalVAE", "M2")
 
 # Those whose default blocks are large, or not for images of 8x7.
 BLOCKS = {
@@ -66,7 +68,11 @@ def kind(request):
 
 @pytest.fixture(scope="module")
 def small(kind):
-    """Makes a model; arguments as for its class."""
+    return maker_of_small(kind)
+
+
+def maker_of_small(kind):
+    """Returns what makes a model; arguments as for its class."""
     chosen = known_to(kind, SMALL | NEEDED)
     blocks = next((BLOCKS[each] for each in BLOCKS if issubclass(kind, each)), lambda _: {})
     return lambda **arguments: kind(
@@ -107,10 +113,10 @@ def check_name(check):
     return check.__name__.removeprefix("check_")
 
 
-# They take half of the time of all. The default suite has them for the VAE, and for a model with two groups.
+# They take half of the time of all, and depend on the kind of a model more than on the model.
 LONG = (testing.check_fit, testing.check_resume)
 CHECKS = [
-    pytest.param(check, marks=pytest.mark.families) if check in LONG else check for check in testing.CHECKS
+    pytest.param(check, marks=pytest.mark.matrix) if check in LONG else check for check in testing.CHECKS
 ]
 
 
@@ -125,8 +131,11 @@ def test_contract(small, check):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("check", LONG, ids=check_name)
-def test_a_vae_fits_and_resumes(check):
-    check(lambda: VAE(num_latents=3), SHAPE)
+@pytest.mark.parametrize(
+    "name", ["VAE", *(pytest.param(name, marks=pytest.mark.families) for name in OTHERS)]
+)
+def test_a_model_of_each_kind_fits_and_resumes(name, check):
+    check(maker_of_small(MODELS[name]), SHAPE)
 
 
 @pytest.mark.families

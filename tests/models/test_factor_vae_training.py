@@ -46,7 +46,7 @@ def loss_moved_by(model, group, variable, delta):
     return (losses[0] - losses[1]) / (2 * delta)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("same_batch", [False, True])
 def test_each_loss_has_its_own_gradient_for_its_own_variables_only(same_batch):
     """By differences: of its own loss, although the other one depends on the variable too."""
@@ -89,7 +89,7 @@ def test_fit_ends_in_a_batch_of_any_size(batch_size):
     assert all(np.isfinite(value[0]) for value in history.values())
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_state_of_its_optimizer_comes_back(tmp_path):
     optimizer = keras.optimizers.Adam(0.02, beta_1=0.3)
     model = FactorVAE(

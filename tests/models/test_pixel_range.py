@@ -81,6 +81,9 @@ def test_validation_images_are_checked_before_the_first_step(model):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("form", ["array", "dataset of tuples", "PyDataset"])
+@pytest.mark.parametrize(
+    "form",
+    ["array", *(pytest.param(form, marks=pytest.mark.long) for form in ("dataset of tuples", "PyDataset"))],
+)
 def test_right_pixels_pass(model, form):
     assert np.isfinite(model.evaluate(FORMS[form](floats()), verbose=0, return_dict=True)["loss"])

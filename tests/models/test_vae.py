@@ -143,7 +143,7 @@ def test_fit_takes_the_step_of_the_gradient(monkeypatch):
         assert bias.numpy()[0] - value[0] == pytest.approx(-0.01 * slope, rel=1e-5, abs=1e-12)
 
 
-@pytest.mark.slow
+@pytest.mark.families
 def test_a_model_is_built_by_its_first_images():
     model = VAE(num_latents=3, **numpy_vae.blocks())
     posterior = model.encode(numpy_vae.images(2).astype(np.float32))

@@ -133,7 +133,7 @@ def test_passes_of_each_kind_train_the_same_on_two_replicas():
 LARGEST = {"AutoencoderKL"}  # As the program names them.
 
 
-@pytest.mark.replicas
+@pytest.mark.matrix
 @pytest.mark.slow
 @pytest.mark.processes
 @pytest.mark.parametrize("count", [1, 2, 4])
@@ -145,7 +145,7 @@ def test_every_registered_model_trains_the_same(count):
     assert max(found.values()) < 1e-9, found
 
 
-@pytest.mark.replicas
+@pytest.mark.matrix
 @pytest.mark.slow
 @pytest.mark.processes
 def test_the_largest_nets_train_the_same():

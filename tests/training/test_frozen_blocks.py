@@ -94,7 +94,7 @@ def test_a_resumed_run_ends_with_the_same_bits(tmp_path, net):
     assert resumed == whole
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_another_file_is_refused_when_a_run_is_resumed_or_read(tmp_path, net, capsys):
     write_data(tmp_path / "data")
     assert run(tmp_path, 2) == 0

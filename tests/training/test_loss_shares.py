@@ -90,6 +90,7 @@ def test_an_integer_weight():
     assert float(losses[None]) == 3.0
 
 
+@pytest.mark.long
 def test_terms_per_example_that_couple_them_are_not_accumulated():
     step = make_step(gradient_accumulation_steps=2)
     assert step.probe({"images": images()}).coupling is None

@@ -136,7 +136,7 @@ def test_a_group_is_updated_from_its_first_step_on_and_in_its_rhythm(own_optimiz
     assert trainer.optimizer.iterations.numpy() == 7
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_fit_keeps_the_rhythm_too():
     class Late(Adversarial):
         def parameter_groups(self):

@@ -160,7 +160,7 @@ def test_a_run_that_saves_no_checkpoints_saves_none_before_an_evaluation(train, 
     assert not (tmp_path / "without" / "checkpoints").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_time_before_a_stop_counts(train, tmp_path):
     with pytest.raises(Preempted):
         train("stopped", Cuts(5, stop_at=5))
@@ -175,7 +175,7 @@ def test_the_time_before_a_stop_counts(train, tmp_path):
     assert second["wall_seconds"] > first["wall_seconds"] > 1000
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_run_shortened_to_where_it_stopped_logs_that_step(train, tmp_path):
     with pytest.raises(Preempted):
         train("stopped", Cuts(5, stop_at=5))

@@ -32,7 +32,7 @@ def after(num_steps, **settings):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("compile_mode", ["none", "loop"])
+@pytest.mark.parametrize("compile_mode", ["none", pytest.param("loop", marks=pytest.mark.long)])
 def test_plain_gradient_descent_equals_a_hand_written_loop(compile_mode):
     """Over 11 steps, which straddle epochs, in loops of 4, 4 and 3."""
     trainer = make_trainer(compile_mode=compile_mode)
@@ -160,7 +160,7 @@ def test_a_trainer_resumes_at_a_step():
         assert_same(weights(resumed), weights(whole))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_checkpoint_leaves_the_learning_rate_to_the_configuration(tmp_path):
     slow, fast = (
         make_trainer(lambda: keras.optimizers.Adam(1e-5)),

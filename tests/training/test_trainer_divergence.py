@@ -42,7 +42,9 @@ def good():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("compile_mode", ["none", "step", "loop"])
+@pytest.mark.parametrize(
+    "compile_mode", ["none", *(pytest.param(mode, marks=pytest.mark.long) for mode in ("step", "loop"))]
+)
 def test_a_step_that_is_not_finite_changes_nothing(good, compile_mode):
     trainer = make_trainer(
         adam,

@@ -37,7 +37,7 @@ class PenalizedEncoder(DenseEncoder):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("parts", [1, 4])
+@pytest.mark.parametrize("parts", [1, pytest.param(4, marks=pytest.mark.long)])
 def test_losses_of_blocks_are_counted_once(parts):
     def make_model():
         return VAE(3, PenalizedEncoder(), numpy_vae.blocks()["decoder"])

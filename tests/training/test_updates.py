@@ -80,7 +80,7 @@ def test_a_skipped_step_updates_nothing_and_is_counted():
         np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_high_limit_skips_nothing():
     trainer, free = counting_trainer(skip_gradient_norm=1e6), counting_trainer()
     assert trainer.train_and_report(3)["skipped"] == 0.0
@@ -147,7 +147,7 @@ class Logging(Counting):
         return {self.metric: tf.reduce_sum(sums["latents"]) / sums["count"]}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_what_an_update_logs_is_of_the_whole_batch():
     reports = [
         make_trainer(

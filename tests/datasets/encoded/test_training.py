@@ -54,7 +54,7 @@ def center_after(split, steps, resident):
     return model.center.numpy()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_drawn_latents_are_the_same_from_memory_and_from_the_shards(tmp_path):
     folder = encoded_folders.write_latents(tmp_path).path
     splits = [
