@@ -121,6 +121,7 @@ def net_label(path):
     return made.sha256[:12]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_samples", [9, 30])
 def test_other_numbers_of_samples(path, num_samples):
     metric = Kept(net(path), of="samples", num_samples=num_samples)

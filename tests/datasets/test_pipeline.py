@@ -37,6 +37,7 @@ def test_streamed_batches_of_a_source_that_draws(strategy):
     np.testing.assert_array_equal(batch, split.examples(tf.constant(order.batch(12))))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("num_examples", "batch_size", "num_batches"), [(11, 4, 3), (12, 4, 3), (3, 8, 1), (9, 1, 9)]
 )

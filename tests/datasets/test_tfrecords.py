@@ -111,6 +111,7 @@ def bytes_feature(*values):
     return tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("payload", "message"),
     [

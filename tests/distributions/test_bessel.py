@@ -35,6 +35,7 @@ def test_near_zero_it_is_its_series():
         np.testing.assert_allclose(ratio, x / (2 * (order + 1)), rtol=1e-7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", [0.0, 9.5, 99.0])
 def test_the_gradients_are_the_known_derivatives(order):
     """Of log F the quotient A of Bessel functions, and of A 1 − A² − (2 ν + 1) A / x."""

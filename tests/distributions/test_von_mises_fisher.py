@@ -41,6 +41,7 @@ def drawn(distribution, step=0):
         return distribution.draw()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("size", "kappa"), CASES)
 def test_the_density_and_the_kl_are_those_of_quadrature(size, kappa):
     distribution, density = made(size, kappa), density_of_angle(size, kappa)

@@ -112,6 +112,7 @@ def test_every_pixel_reaches_the_features(name):
     assert gradient.min() > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [*ENCODERS.values(), *DECODERS.values()])
 @pytest.mark.parametrize(("policy", "compute"), [("float64", "float64"), ("mixed_bfloat16", "bfloat16")])
 def test_a_precision_reaches_every_nested_layer(make, policy, compute):

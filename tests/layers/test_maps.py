@@ -25,6 +25,7 @@ CASES = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.slow
 @CASES
 @pytest.mark.parametrize("normalization", [None, "group"])
 def test_an_encoder_makes_a_map_of_the_rounded_up_size(shape, strides, size, normalization):
@@ -36,6 +37,7 @@ def test_an_encoder_makes_a_map_of_the_rounded_up_size(shape, strides, size, nor
     assert_comes_back(encoder, images)
 
 
+@pytest.mark.slow
 @CASES
 @pytest.mark.parametrize("normalization", [None, "layer"])
 def test_a_decoder_retraces_the_sizes(shape, strides, size, normalization):

@@ -50,6 +50,7 @@ def test_the_log_determinant_is_that_of_the_jacobian():
         np.testing.assert_allclose(log_determinant, np.linalg.slogdet(jacobian)[1], atol=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_latents", SIZES)
 def test_the_inverse_finds_what_was_transformed(num_latents):
     distribution, _, value, log_prob = draw(made(num_latents))

@@ -30,6 +30,7 @@ def capacity_of(step):
     return numpy_objectives.capacity(step, maximum=3.0, threshold=100)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [0, 1, 30, 100, 250])
 @pytest.mark.parametrize(
     "arguments", [{}, {"gamma": 7.0}, {"per_example": True}, {"free_bits": 0.9}], ids=lambda value: str(value)

@@ -23,6 +23,7 @@ def loss_of(model, images, step):
     return sum(float(term.weight) * np.mean(term.value) for term in terms.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("beta", [0.0, 0.25, 1, 4.0])
 @pytest.mark.parametrize(("step", "warm_up"), [(0, 0.1), (5, 0.325), (20, 1.0), (50, 1.0)])
 def test_loss(beta, step, warm_up):

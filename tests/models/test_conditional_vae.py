@@ -61,6 +61,7 @@ def twin(model, images, labels, noise):
     return numpy_vae.bernoulli_loss(logits.reshape(images.shape), images), kl
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("condition", [*SUBSETS[:3], ROLES])
 def test_the_objective_is_that_of_its_twin(condition):
     model, images = made(condition), numpy_vae.images(5, SHAPE)
@@ -91,6 +92,7 @@ def test_the_prior_begins_at_the_standard_normal_for_every_label():
     assert not np.any(prior.log_variance)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("condition", SUBSETS)
 def test_the_labels_reach_what_the_condition_names_and_nothing_else(condition):
     model, images = made(condition), numpy_vae.images(5, SHAPE)

@@ -36,6 +36,7 @@ def penalties(terms):
     return [float(terms[name].value) for name in names], [float(terms[name].weight) for name in names]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments", [{}, {"lambda_od": 3.0}, {"lambda_d": 4.0}, {"free_bits": 0.9}], ids=str
 )

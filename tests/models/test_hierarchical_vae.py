@@ -57,6 +57,7 @@ def kl_of(groups):
     return np.stack([numpy_ladder.kl(q, p).sum(axis=1) for _, q, p in groups], axis=1)
 
 
+@pytest.mark.slow
 def test_each_group_is_drawn_from_the_twins_posterior(forward, twin):
     assert list(forward.draws) == NAMES
     for name, (latents, (mean, log_variance), _) in zip(NAMES, twin[0], strict=True):

@@ -38,6 +38,7 @@ def test_the_bound_is_the_log_mean_weight(estimator):
     np.testing.assert_allclose(terms_of(model, images())[BOUND].value, expected, rtol=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 @pytest.mark.parametrize(
     ("num_samples", "num_bounds", "elbo_weight"), [(2, 3, 0.0), (6, 1, 0.3), (2, 2, 1.0)]

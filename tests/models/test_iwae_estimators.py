@@ -67,6 +67,7 @@ def gradient_through_latents(model, examples, power):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("num_bounds", "elbo_weight"), [(1, 0.0), (2, 0.0), (2, 0.3)])
 @pytest.mark.parametrize(("estimator", "power"), [("dreg", 2), ("stl", 1)])
 def test_the_gradient_of_q_goes_through_the_latents_alone(estimator, power, num_bounds, elbo_weight):

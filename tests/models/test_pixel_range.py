@@ -68,6 +68,7 @@ def test_each_loop_refuses_them_in_each_form(model, loop, form):
         np.testing.assert_array_equal(variable, value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrong", WRONG)
 @pytest.mark.parametrize("loop", ["train_on_batch", "test_on_batch", "predict_on_batch", "predict"])
 def test_wrong_pixels_are_refused(model, loop, wrong):

@@ -56,6 +56,7 @@ def pass_through(model, examples, noise):
     return numpy_objectives.squared_error(examples, reconstructions), latents
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("deterministic", [False, True])
 @pytest.mark.parametrize("mmd_weight", [0.0, 10.0, 3.5])
 def test_objective(kernel, deterministic, mmd_weight):

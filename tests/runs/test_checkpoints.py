@@ -115,6 +115,7 @@ DAMAGES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "damage"), DAMAGES)
 def test_a_damaged_checkpoint_is_refused_for_the_one_before(store, caplog, name, damage):
     saved(store, 1, 2)

@@ -69,6 +69,7 @@ class State:
         return [variable.numpy().tobytes() for variable in variables]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*OURS, *KERAS])
 def test_a_skipped_step_changes_nothing(name):
     """Be it the first, or one whose gradients are finite: they are too large."""

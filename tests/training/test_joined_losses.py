@@ -46,6 +46,7 @@ def expected(step):
     return tape.gradient(total, variables), weight
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parts", ["whole", "accumulated", "side by side"])
 def test_the_gradient_joins_that_of_the_group_with_a_weight_of_the_whole_batch(parts):
     step = make_step(Joined, gradient_accumulation_steps=4 if parts == "accumulated" else 1)

@@ -70,6 +70,7 @@ def loss(run):
     return abs(float(run.bindings["BetaVAE.beta"]) - 4.0) + int(run.bindings["ConvVAE.num_latents"])
 
 
+@pytest.mark.slow
 def test_the_same_seed_proposes_the_same_settings(tmp_path):
     names = Study(tmp_path / "a", num_trials=12).carry_out()
     assert names == Study(tmp_path / "b", num_trials=12).carry_out()
