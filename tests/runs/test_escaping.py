@@ -32,6 +32,20 @@ def test_what_a_terminal_obeys_or_cannot_show_is_written_out(text, shown):
     assert printable(text) == shown
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("sftp://me:secret@host/runs", "sftp://me:***@host/runs"),
+        ("in 'a://b:c%40@d' and a://:e@f:80/g", "in 'a://b:***@d' and a://:***@f:80/g"),
+        ("gs://bucket/a:b@c sftp://me@host:22/x", "gs://bucket/a:b@c sftp://me@host:22/x"),
+        ("https://host:80/a b:c@d", "https://host:80/a b:c@d"),
+    ],
+)
+def test_the_password_of_a_url_is_left_out(text, shown):
+    assert escaping.without_passwords(text) == shown
+    assert printable(text) == shown
+
+
 @pytest.mark.slow
 def test_what_is_printable_can_be_encoded():
     printable("".join(map(chr, range(0x110000)))).encode()

@@ -5,6 +5,7 @@ from vaeflow.callbacks.checkpoints import Checkpoints
 from vaeflow.callbacks.early_stopping import EarlyStopping
 from vaeflow.callbacks.evaluation import Evaluation
 from vaeflow.callbacks.images import Images
+from vaeflow.callbacks.mirror import Mirror
 from vaeflow.callbacks.progress import Progress
 from vaeflow.callbacks.reduce_lr_on_plateau import ReduceLROnPlateau
 from vaeflow.callbacks.summaries import Summaries
@@ -17,6 +18,7 @@ __all__ = [
     "EarlyStopping",
     "Evaluation",
     "Images",
+    "Mirror",
     "Progress",
     "ReduceLROnPlateau",
     "Run",

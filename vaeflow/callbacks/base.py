@@ -169,6 +169,15 @@ class Callback:
         """Whether this callback acts after the loop that just ended."""
         return self.every_steps is None or run.step % self.every_steps == 0 or run.step == run.num_steps
 
+    def before_resume(self, workdir: WorkDir, configuration: str, allow_change: bool) -> None:
+        """Called once on the chief, before a run looks for what its work folder holds; the others wait.
+
+        Args:
+          workdir: the `WorkDir`, which this process holds.
+          configuration: the text that its `config.gin` is to hold.
+          allow_change: whether the run may resume although the configuration is another.
+        """
+
     def on_train_begin(self, run: RunContext) -> None:
         """Called once, after a checkpoint was restored and before the first loop."""
 
@@ -181,3 +190,6 @@ class Callback:
 
     def on_train_end(self, run: RunContext) -> None:
         """Called once, when the run is finished or stops early with its state saved."""
+
+    def on_run_end(self, run: RunContext) -> None:
+        """Called once, last of all, after `result.json` of a finished run was written."""

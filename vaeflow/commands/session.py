@@ -14,7 +14,7 @@ from vaeflow.commands import assembly
 from vaeflow.datasets import Dataset
 from vaeflow.devices import cores, replicas
 from vaeflow.devices.workers import Workers, check_port
-from vaeflow.errors import ConfigurationError, EnvironmentFailure, TrainingDiverged
+from vaeflow.errors import ConfigurationError, EnvironmentFailure, TrainingDiverged, user_code
 from vaeflow.models import frozen_blocks
 from vaeflow.runs import data_record, failures, provenance
 from vaeflow.runs.checkpoints import CheckpointStore
@@ -94,6 +94,7 @@ def run(
             parts = make_parts()
 
         stop_request = stack.enter_context(StopRequest().listening())
+        _prepare(callbacks, workdir, folder, parts.strategy, watchdog)
         begun = _has_begun(workdir)
         origin = None
         if not begun and plan.initial_weights is not None:  # Before the data is read, which may take long.
@@ -126,7 +127,9 @@ def run(
         if workdir.writable:
             data_record.write(workdir.path, fingerprints)
         run_loop.train_to_end(context, callbacks, watchdog)
-        return _finish(context)
+        result = _finish(context)
+        run_loop.end(context, callbacks)
+        return result
 
 
 def default_callbacks() -> list[Callback]:
@@ -138,6 +141,20 @@ def default_callbacks() -> list[Callback]:
         standard_callbacks.Summaries(),
         standard_callbacks.Checkpoints(),
     ]
+
+
+def _prepare(callbacks, workdir, folder, strategy, watchdog):
+    """Lets callbacks change the work folder before it is read, on the chief; the others wait."""
+    preparing = [each for each in callbacks if type(each).before_resume is not Callback.before_resume]
+    if not preparing:
+        return
+    watchdog.progress("the wait for the first worker, which prepares the work folder", math.inf)
+    if workdir.writable:
+        for callback in preparing:
+            watchdog.progress(f"{type(callback).__name__} before the start")
+            with user_code.running(callback, "before_resume"):
+                callback.before_resume(workdir, folder.configuration, folder.allow_change)
+    replicas.mean_over_workers(strategy, 0)
 
 
 def _has_checkpoint(workdir):

@@ -11,10 +11,17 @@ import re
 _MARKDOWN = re.compile(r"[\\`*|~]|\](?=[(\[:])|(?<![^\W_])_|_(?![^\W_])|^[-+=](?=\s|$)|^#|(?<=^\d)\.(?=\s|$)")
 # A spreadsheet would compute what starts with one of these.
 _FORMULA = ("=", "+", "-", "@")
+# Of a URL, between the user's name and the host.
+_PASSWORD = re.compile(r"(?<=://)([^\s/@:]*):[^\s/@]*(?=@)")
+
+
+def without_passwords(text: str) -> str:
+    """Writes `***` in place of the password of each URL in a text, as in `sftp://user:***@host`."""
+    return _PASSWORD.sub(r"\1:***", text)
 
 
 def printable(text: str) -> str:
-    r"""Escapes the characters that a terminal would obey or cannot show.
+    r"""Escapes the characters that a terminal would obey or cannot show, and leaves passwords of URLs out.
 
     An escape sequence would colour the terminal, move its cursor or set its title, and half of a
     surrogate pair cannot be encoded at all. Line breaks and tabs stay.
@@ -25,7 +32,8 @@ def printable(text: str) -> str:
     Returns:
       The text with, for example, `\x1b` written out in four characters.
     """
-    return "".join(char if char.isprintable() or char in "\n\t" else _escaped(char) for char in text)
+    shown = without_passwords(text)
+    return "".join(char if char.isprintable() or char in "\n\t" else _escaped(char) for char in shown)
 
 
 def printable_record(record: logging.LogRecord) -> bool:

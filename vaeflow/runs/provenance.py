@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from importlib import metadata
 from typing import Any
 
-from vaeflow.runs import interpreter, machine, processes
+from vaeflow.runs import escaping, interpreter, machine, processes
 
 _PACKAGES = ("vaeflow", "tensorflow", "keras", "numpy", "gin-config", "tensorboard")
 
@@ -17,7 +17,7 @@ _PACKAGES = ("vaeflow", "tensorflow", "keras", "numpy", "gin-config", "tensorboa
 def describe(facts: Mapping[str, str]) -> dict[str, Any]:
     """Returns the content of `environment.json`, with further facts about the run."""
     return {
-        "command": sys.argv,
+        "command": [escaping.without_passwords(argument) for argument in sys.argv],
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": {name: _version(name) for name in _PACKAGES},

@@ -9,6 +9,7 @@ from typing import Any
 
 from vaeflow.errors import ConfigurationError
 from vaeflow.runs import json_files, paths, reading
+from vaeflow.runs.escaping import without_passwords
 from vaeflow.runs.workdir import WorkDir
 
 _SEED = re.compile(r"^train\.seed = (\d{1,18})$", re.MULTILINE)
@@ -99,7 +100,7 @@ def make(workdir: str) -> dict[str, Any]:
         "evaluation": _evaluation(folder) if (folder / _EVALUATION).exists() else None,
         "history": _evaluations(history),
         "weights_sha256": digest,
-        "configuration": without_paths(configuration).splitlines(),
+        "configuration": without_passwords(without_paths(configuration)).splitlines(),
     }
 
 

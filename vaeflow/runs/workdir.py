@@ -146,15 +146,7 @@ class WorkDir:
                 f"{path} cannot be read as text: {error}; choose another folder with `--workdir`, or resume "
                 "with `--allow_config_change`"
             ) from error
-        if known != text:
-            lines = difflib.unified_diff(
-                known.splitlines(), text.splitlines(), "this work folder", "this command", lineterm="", n=0
-            )
-            raise ConfigurationError(
-                f"the work folder {self.path} was made with another configuration:\n"
-                + "\n".join(f"  {line}" for line in lines)
-                + "\nchoose another folder with `--workdir`, or resume with `--allow_config_change`"
-            )
+        refuse_change(f"the work folder {self.path}", known, text)
 
     def has_configuration(self, text: str) -> bool:
         """Whether the folder was made with this configuration; False if it cannot be read."""
@@ -224,3 +216,23 @@ class WorkDir:
     def _write(self, name: str, text: str) -> None:
         if self.writable:
             files.write_text(self.path / name, text)
+
+
+def refuse_change(place: str, known: str, text: str) -> None:
+    """Raises `ConfigurationError` with the difference if a place was made with another configuration.
+
+    Args:
+      place: where the configuration `known` is from, for the message.
+      known: its text.
+      text: the configuration of this command.
+    """
+    if known == text:
+        return
+    lines = difflib.unified_diff(
+        known.splitlines(), text.splitlines(), "this work folder", "this command", lineterm="", n=0
+    )
+    raise ConfigurationError(
+        f"{place} was made with another configuration:\n"
+        + "\n".join(f"  {line}" for line in lines)
+        + "\nchoose another folder with `--workdir`, or resume with `--allow_config_change`"
+    )

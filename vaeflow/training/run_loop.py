@@ -32,7 +32,7 @@ def train_to_end(run: RunContext, callbacks: Sequence[Callback], watchdog: Watch
       TrainingDiverged: the loss, the gradient or what was to be saved is not finite.
       EnvironmentFailure: the disk or the data failed.
     """
-    acting = [each for each in callbacks if run.workdir.writable or each.on_every_worker]
+    acting = _acting(run, callbacks)
     states.give(callbacks, run.states)
     run.checkpoints.states = functools.partial(states.collected, callbacks)
     for callback in acting:
@@ -48,6 +48,17 @@ def train_to_end(run: RunContext, callbacks: Sequence[Callback], watchdog: Watch
     if not run.is_finished:
         asked_by = run.stop_request.name or "a signal to another worker"
         raise Preempted(f"{asked_by} at step {run.step}: the state is saved; run the same command to go on")
+
+
+def end(run: RunContext, callbacks: Sequence[Callback]) -> None:
+    """Lets the callbacks act once more when the result of a finished run is written."""
+    for callback in _acting(run, callbacks):
+        _call(callback, "on_run_end", run)
+
+
+def _acting(run, callbacks):
+    """Returns the callbacks that act on this worker."""
+    return [each for each in callbacks if run.workdir.writable or each.on_every_worker]
 
 
 def _train_loops(run, callbacks, acting, watchdog):
