@@ -243,8 +243,9 @@ def _try_labels(split: Split) -> None:
 
 
 def _read(method: Callable[[tf.Tensor], tf.Tensor], indices: np.ndarray) -> Any:
-    """Calls a method of a split for some examples, as training does: inside `tf.data`."""
-    return next(iter(tf.data.Dataset.from_tensors(tf.constant(indices, tf.int64)).map(method)))
+    """Calls a method of a split for some examples, as training does: inside `tf.data`, without AutoGraph."""
+    read = tf.autograph.experimental.do_not_convert(method)
+    return next(iter(tf.data.Dataset.from_tensors(tf.constant(indices, tf.int64)).map(read)))
 
 
 def _wrong(owner, doing, problem):

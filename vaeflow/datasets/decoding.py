@@ -187,6 +187,7 @@ def decode_in_parallel(
       A tensor `[n, H, W, C]`, uint8.
     """
 
+    @tf.autograph.experimental.do_not_convert
     def decode_one(*row):
         return tf.ensure_shape(decode(*row), shape)
 

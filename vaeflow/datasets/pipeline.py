@@ -216,14 +216,13 @@ def evaluation_batches(
     num_replicas = strategy.num_replicas_in_sync
 
     def make(context):
+        @tf.autograph.experimental.do_not_convert  # As in training.
+        def read(part, weight):
+            return stored_batch(split, part, reads), weight
+
         rows = [_rows_of_worker(each, num_replicas, batch_size, context) for each in (padded, weights)]
         parts = tf.data.Dataset.from_tensor_slices(tuple(rows))
-        batches = parts.map(
-            lambda part, weight: (stored_batch(split, part, reads), weight),
-            tf.data.AUTOTUNE,
-            deterministic=True,
-        )
-        return batches.prefetch(tf.data.AUTOTUNE)
+        return parts.map(read, tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
 
     return strategy.distribute_datasets_from_function(make)
 

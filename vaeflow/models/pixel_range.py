@@ -105,6 +105,7 @@ def _checked_batches(batches):
         yield batch
 
 
+@tf.autograph.experimental.do_not_convert
 def _checked_element(*element):
     """Adds the check to an element of a dataset, which runs on the CPU, outside the compiled step."""
     images = tf.convert_to_tensor(element[0])
