@@ -191,6 +191,10 @@ def test_the_git_revision_of_the_code_or_none(tmp_path, monkeypatch):
     assert provenance.git_revision() == git("rev-parse", "HEAD")
     copy.write_text("edited")
     assert provenance.git_revision() == git("rev-parse", "HEAD") + "+changes"
+    # Its index is out of date, and `git describe --dirty` would leave a lock behind in writing it.
+    with full_disk(kilobytes=0):
+        assert provenance.git_revision() == git("rev-parse", "HEAD") + "+changes"
+    assert not (tmp_path / ".git" / "index.lock").exists()
 
 
 def test_metrics_after_the_restored_step_are_dropped(tmp_path):

@@ -63,14 +63,20 @@ def git_revision() -> str | None:
     source = pathlib.Path(__file__)
     if not _git(source.parent, "ls-files", "--error-unmatch", "--", source.name):
         return None
-    return _git(source.parent, "describe", "--always", "--abbrev=40", "--dirty=+changes")
+    revision = _git(source.parent, "describe", "--always", "--abbrev=40")
+    changes = _git(source.parent, "status", "--porcelain", "--untracked-files=no")
+    return f"{revision}+changes" if revision and changes else revision
 
 
 def _git(folder: pathlib.Path, *arguments: str) -> str | None:
-    """Returns what a command of git prints; None if it fails."""
+    """Returns what a command of git prints; None if it fails.
+
+    It must write nothing: `describe --dirty` renews the index of the repository, and leaves its lock
+    there if it is killed or the disk is full.
+    """
     # A hook of git names its own repository there.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    found = processes.output(["git", "-C", str(folder), *arguments], 10, environment)
+    found = processes.output(["git", "--no-optional-locks", "-C", str(folder), *arguments], 10, environment)
     return found and (found.strip() or None)
 
 
