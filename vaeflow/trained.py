@@ -6,14 +6,16 @@ from typing import Any
 
 import tensorflow as tf
 
-from vaeflow import config, validation
+from vaeflow import config, registry, validation
 from vaeflow.datasets import pipeline
 from vaeflow.devices import cores, strategies
 from vaeflow.errors import ConfigurationError, EnvironmentFailure
+from vaeflow.layers import FrozenNet
 from vaeflow.models import frozen_blocks, weight_names
 from vaeflow.models.base import Model
 from vaeflow.runs import frozen_files, watchdog
 from vaeflow.runs.checkpoints import CheckpointStore
+from vaeflow.runs.hub import repository
 from vaeflow.runs.workdir import WorkDir
 from vaeflow.training import making
 from vaeflow.training.settings import RunSettings, taken_from
@@ -21,6 +23,8 @@ from vaeflow.training.settings import RunSettings, taken_from
 # What gin must not set on a command that uses a trained model.
 FLAG_ADVICE = {"workdir": "use the flag --workdir instead", "checkpoint": "use the flag --checkpoint instead"}
 TOKENIZER_ADVICE = {"tokenizer": "use the flag --tokenizer instead"}
+# What the training alone needs; a configuration from elsewhere makes nothing of it.
+_FOR_TRAINING = ("callbacks", "strategy")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +34,7 @@ class Trained:
     Attributes:
       model: built, with the weights of the checkpoint; their moving average where the
         run kept one.
-      dataset: the run's `Dataset`; nothing of it is read yet.
+      dataset: the run's `Dataset`, of which nothing is read yet; None if it was left out.
       strategy: the strategy that the model was made under.
       workdir: the run's `WorkDir`.
       checkpoint: the checkpoint's folder.
@@ -39,7 +43,7 @@ class Trained:
       image_shape: `(H, W, C)` of the images that the model takes.
       batch_size: the run's global batch size, rounded up to a multiple of the number of
         replicas of `strategy`.
-      settings: all that gin gave to `train`: name -> value.
+      settings: what gin gave to `train`, without `callbacks` and `strategy`: name -> value.
     """
 
     model: Any
@@ -91,19 +95,54 @@ class Trained:
 def load(workdir, checkpoint="best", plugins=()):
     """Loads a trained model for use in Python, on one device.
 
+    A model on the Hugging Face Hub is fetched into the cache of its library, and each file that is read is
+    compared with its SHA-256, each time. Nothing in the repository is run: its configuration can name what
+    vaeflow and `plugins` register, and no file.
+
     Args:
-      workdir: the work folder of a run.
-      checkpoint: `"best"`, `"last"`, a step, or a checkpoint's path.
+      workdir: the work folder of a run; or a repository that `vaeflow push` made, `"hf://owner/name"` or
+        `"hf://owner/name@revision"`, where a revision is a branch, a tag or a commit.
+      checkpoint: `"best"`, `"last"`, a step, or a checkpoint's path. A repository has one.
       plugins: modules with the run's own blocks or models, which you trust.
 
     Returns:
       The model: `encode`, `decode`, `sample`, and all that a `keras.Model` has.
 
     Raises:
-      ConfigurationError: the folder is not that of a run, or has no such checkpoint.
+      ConfigurationError: the folder is not that of a run, or has no such checkpoint; there is no such
+        repository, or you may not read it.
+      EnvironmentFailure: the checkpoint is damaged; a file of the repository is another than `vaeflow push`
+        wrote, or the hub cannot be reached.
     """
+    if repository.is_address(workdir):
+        return _load_published(workdir, checkpoint, plugins)
     config.load_trained("train", workdir, plugins=plugins)
-    return restore(workdir, checkpoint, tf.distribute.get_strategy).model
+    return restore(workdir, checkpoint, tf.distribute.get_strategy, has_data=False).model
+
+
+def _load_published(address, checkpoint, plugins):
+    snapshot = repository.fetch_model(address)
+    step = snapshot.manifest.step
+    # Of the cached folder only what the manifest names is verified.
+    if str(checkpoint) not in ("best", "last", str(step)):
+        raise ConfigurationError(
+            f"{address} holds the checkpoint of step {step} alone, and not {checkpoint}; leave `checkpoint` "
+            "out"
+        )
+    configuration = config.load_trained("train", snapshot.folder, plugins=plugins)
+    for binding in configuration.bindings:
+        if binding.name and issubclass(_class_of(binding.name), FrozenNet):
+            raise ConfigurationError(
+                f"the model of {address} reads a file that is not in the repository ({binding.name}, "
+                f"{binding.location}); fetch it with `vaeflow pull`, and load the folder if you trust that "
+                "file"
+            )
+    return restore(snapshot.folder, str(step), tf.distribute.get_strategy, has_data=False).model
+
+
+def _class_of(name):
+    target = registry.get(name).target
+    return target if isinstance(target, type) else type(None)
 
 
 def share_cores(batch_size=None):
@@ -116,13 +155,14 @@ def share_cores(batch_size=None):
     cores.divide(own if batch_size is None else batch_size, "none")
 
 
-def restore(workdir, checkpoint="best", strategy=strategies.mirrored):
+def restore(workdir, checkpoint="best", strategy=strategies.mirrored, has_data=True):
     """Makes the model of the configuration in force and gives it the weights of a checkpoint.
 
     Args:
       workdir: the work folder, whose configuration is in force (`config.load_trained`).
       checkpoint: `"best"`, `"last"`, a step, or a checkpoint's path.
       strategy: makes the distribution strategy.
+      has_data: False to leave the dataset out, which may ask for files that are not on this machine.
 
     Returns:
       A `Trained`.
@@ -131,8 +171,9 @@ def restore(workdir, checkpoint="best", strategy=strategies.mirrored):
       ConfigurationError: there is no such checkpoint, or it is of another model.
       EnvironmentFailure: the checkpoint is damaged.
     """
-    given = config.values_of("train")
-    making.check_dataset(given["dataset"])
+    given = config.values_of("train", _FOR_TRAINING if has_data else ("dataset", *_FOR_TRAINING))
+    if has_data:
+        making.check_dataset(given["dataset"])
     watchdog.configure(workdir, taken_from(RunSettings, given).longest_stall)
     folder = WorkDir(workdir)
     store = CheckpointStore(folder.checkpoints)
@@ -158,7 +199,7 @@ def restore(workdir, checkpoint="best", strategy=strategies.mirrored):
     num_replicas = made_strategy.num_replicas_in_sync
     return Trained(
         model=model,
-        dataset=given["dataset"],
+        dataset=given.get("dataset"),
         strategy=made_strategy,
         workdir=folder,
         checkpoint=store.path(step),

@@ -46,7 +46,13 @@ def test_help_prints_usage_and_flags_without_tensorflow(command, flag, tmp_path)
     result = run(["-X", "importtime", "-m", f"launch.{command}", flag], tmp_path)
     assert result.returncode == 0
     assert result.stdout.startswith(f"usage: python -m launch.{command}")
-    assert "--plugin=…" in result.stdout or command in ("local_cluster", "ray_train", "record")
+    assert "--plugin=…" in result.stdout or command in (
+        "local_cluster",
+        "ray_train",
+        "record",
+        "push",
+        "pull",
+    )
     assert "--logtostderr" not in result.stdout  # absl's own flags
     assert max(map(len, result.stdout.splitlines())) <= 110
     imported = {line.rpartition("|")[2].strip() for line in result.stderr.splitlines()}

@@ -21,7 +21,7 @@ from vaeflow.runs.watchdog import Watchdog
 
 _HELP_WIDTH = 100
 # The flags whose values are paths; `--checkpoint` takes words too, which any path may be.
-_PATHS = frozenset({"workdir", "gin_file", "checkpoint", "results", "encoded", "tokenizer"})
+_PATHS = frozenset({"workdir", "gin_file", "checkpoint", "results", "encoded", "tokenizer", "to"})
 HELP_FLAGS = frozenset({"-h", "--help", "--helpfull", "-help", "--helpshort"})
 
 

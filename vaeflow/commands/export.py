@@ -22,8 +22,9 @@ from vaeflow.export import (
 )
 from vaeflow.models.code_prior import CodePrior
 from vaeflow.models.latent_model import LatentModel
-from vaeflow.runs import files, temporary_files
+from vaeflow.runs import files, json_files, temporary_files
 from vaeflow.runs.escaping import printable
+from vaeflow.runs.hub.published import EXPORT_RECORD
 from vaeflow.training import making
 
 _FINAL = "export"
@@ -88,6 +89,7 @@ def export(
         modules = modules_of(run.model) if "keras" in formats else ()
         differences = check(module, folder, formats, modules)
         files.write_text(folder / "README.md", model_card(run, formats, differences, encoding))
+        json_files.write(folder / EXPORT_RECORD, _record(run, differences))
         files.move(folder, final)
     _report(run, formats, differences)
     return differences
@@ -106,6 +108,16 @@ def _leave_gpus_alone() -> None:
     """Computes on the CPU like the checking processes: a GPU may be busy and rounds differently."""
     with contextlib.suppress(RuntimeError):  # Called from Python, when devices are already in use.
         tf.config.set_visible_devices([], "GPU")
+
+
+def _record(run: trained.Trained, differences: dict[str, float]) -> dict[str, Any]:
+    """Returns what `push` must know of an export."""
+    return {
+        "step": run.step,
+        "model": type(run.model).__name__,
+        "dataset": type(run.dataset).__name__,
+        "files": {FORMATS[name].path: difference for name, difference in differences.items()},
+    }
 
 
 def _report(run: trained.Trained, formats: Sequence[str], differences: dict[str, float]) -> None:

@@ -1,6 +1,7 @@
 """Puts a configuration in force: reads it, checks it before gin executes anything, and injects it."""
 
 import contextlib
+import copy
 import dataclasses
 import os
 from collections.abc import Container, Iterable, Iterator
@@ -153,16 +154,22 @@ def load_trained(
         ) from error
 
 
-def values_of(root: str) -> dict[str, Any]:
+def values_of(root: str, without: Container[str] = ()) -> dict[str, Any]:
     """Returns the arguments a command would be called with, including defaults: name -> value.
+
+    Args:
+      root: the name of the command.
+      without: names of arguments that are not made, nor returned.
 
     Raises:
       ConfigurationError: gin could not make one of them.
     """
     parameters = registry.get(root).parameters.values()
-    defaults = {each.name: each.default for each in parameters if each.default is not each.empty}
+    values = {each.name: each.default for each in parameters if each.default is not each.empty}
+    values |= gin.get_bindings(root, resolve_references=False)
     with values_checked():
-        return defaults | gin.get_bindings(root)
+        # gin makes what a reference stands for when it is copied.
+        return copy.deepcopy({name: value for name, value in values.items() if name not in without})
 
 
 def call(root: str, *positional: Any, **arguments: Any) -> Any:

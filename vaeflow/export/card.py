@@ -19,9 +19,10 @@ from vaeflow.export.inference import blank_pass, center_name, code_sizes_of, cod
 from vaeflow.export.scale import latent_rows
 from vaeflow.export.usage import USAGE, code_places, places
 from vaeflow.models import frozen_blocks
-from vaeflow.runs import json_files, reading
+from vaeflow.runs import json_files, reading, record
 from vaeflow.runs.digest import weights_sha256
 from vaeflow.runs.escaping import code_block, markdown
+from vaeflow.runs.hub.card import NO_LICENCE, RUN_HERE
 
 if TYPE_CHECKING:
     from vaeflow.datasets.encoded.manifest import Manifest
@@ -68,6 +69,8 @@ def model_card(
     of_codes = model.takes == "codes"
     return TEMPLATE.format(
         **(OF_CODES if of_codes else OF_LATENTS),
+        no_licence=NO_LICENCE,
+        run_here=RUN_HERE,
         title=markdown(folder.resolve().name),
         class_name=type(model).__name__,
         latents="" if of_codes else f" Its latents: {_latents(run)}.",
@@ -79,7 +82,7 @@ def model_card(
         training=_table(_training(run, configuration)),
         evaluation=_evaluation(run, _read_json(folder / "evaluation.json", _EVALUATION)),
         versions=_table(_versions(environment)),
-        configuration=code_block(configuration.strip()),
+        configuration=code_block(record.without_paths(configuration.strip())),
     )
 
 

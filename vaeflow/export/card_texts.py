@@ -2,11 +2,12 @@
 
 TEMPLATE = """\
 ---
-library_name: keras
+library_name: vaeflow
 pipeline_tag: {task}
 tags:
 - {tag}
 - vaeflow
+- keras
 ---
 
 # {title}: {class_name}
@@ -18,7 +19,7 @@ The sections of this card are those of Mitchell et al. 2019 (arXiv:1810.03993).
 
 {details}
 
-Developed by, and licence: not recorded; add them before you pass the model on.
+{no_licence}
 
 ## Uses
 
@@ -32,7 +33,7 @@ Developed by, and licence: not recorded; add them before you pass the model on.
 
 ## How to get started
 
-Run these in the folder of this card.
+{run_here}
 
 {code}
 
@@ -46,8 +47,8 @@ Run these in the folder of this card.
 
 {training}
 
-The whole configuration, in gin, is at the end of this card; paths in it are those of the
-machine that trained.
+The whole configuration, in gin, is at the end of this card; absolute paths in it are shortened to
+their last part.
 
 ## Evaluation
 

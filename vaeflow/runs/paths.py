@@ -11,6 +11,7 @@ from vaeflow.errors import ConfigurationError, EnvironmentFailure
 _LONGEST_NAME = 255
 _LONGEST_PATH = 4096 - 512
 _SHOWN = 80
+_ADVICE = {"file://": "write the path without it", "hf://": "fetch it with `vaeflow pull`"}
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
@@ -32,7 +33,7 @@ def local(path: object) -> Path:
     if not _is_utf8(text):
         raise ValueError("it is not UTF-8, which TensorFlow needs; rename the file or folder")
     if found := _ADDRESS.match(text):
-        advice = "write the path without it" if found[0] == "file://" else "mount or copy what is there"
+        advice = _ADVICE.get(found[0], "mount or copy what is there")
         raise ValueError(f"{found[0]} is not for a file of this machine, and others are not read; {advice}")
     try:
         expanded = Path(text).expanduser()

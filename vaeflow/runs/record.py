@@ -162,11 +162,16 @@ def as_typed(arguments: Sequence[str]) -> str:
     Args:
       arguments: those of the process, as in `sys.argv`.
     """
+    return shlex.join(typed(arguments))
+
+
+def typed(arguments: Sequence[str]) -> list[str]:
+    """Returns the words of a command line as a user types it; see `as_typed`."""
     program, *arguments = arguments
     name = pathlib.Path(program).stem
     if name not in ("vaeflow", "__main__"):
         arguments = [name.replace("_", "-"), *arguments]  # A module of a clone.
-    return shlex.join(["vaeflow", *map(_without_folder, arguments)])
+    return ["vaeflow", *map(_without_folder, arguments)]
 
 
 def _without_folder(argument):

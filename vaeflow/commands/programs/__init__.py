@@ -12,6 +12,8 @@ NAMES = (
     "benchmark",
     "verify",
     "record",
+    "push",
+    "pull",
     "list",
     "local-cluster",
     "ray-train",
