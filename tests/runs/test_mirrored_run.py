@@ -51,24 +51,33 @@ def url(request, tmp_path):
 def machine(tmp_path, url):
     """Makes a `Machine` of a name; one of a known name goes on in its folder."""
 
-    def make(name):
-        path = tmp_path / name
-        path.mkdir(exist_ok=True)
-        folder, remote = WorkDir(path), RemoteFolder("Mirror.url", url)
-        store = CheckpointStore(folder.checkpoints, keep=2, log_digest=lambda: folder.log_digest)
-        (path / "config.gin").write_text(CONFIGURATION)
-        return Machine(folder, remote, MirroredRun(folder, remote), store)
-
-    return make
+    return lambda name: machine_in(tmp_path / name, url)
 
 
-@pytest.fixture
-def first(machine):
-    """A machine whose run, at step 20, is copied."""
-    made = machine("first")
+def machine_in(path, url):
+    path.mkdir(exist_ok=True)
+    folder, remote = WorkDir(path), RemoteFolder("Mirror.url", url)
+    store = CheckpointStore(folder.checkpoints, keep=2, log_digest=lambda: folder.log_digest)
+    (path / "config.gin").write_text(CONFIGURATION)
+    return Machine(folder, remote, MirroredRun(folder, remote), store)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The work folder of a run at step 20."""
+    made = machine_in(tmp_path_factory.mktemp("trained"), "memory://never")
     (made.folder.path / "tensorboard").mkdir()
     (made.folder.path / "tensorboard" / "events.1").write_text("old")
     made.train(10, 20)
+    return made.folder.path
+
+
+@pytest.fixture
+def first(machine, trained, tmp_path):
+    """A machine whose run, at step 20, is copied."""
+    shutil.copytree(trained, tmp_path / "first")
+    made = machine("first")
+    made.folder.start_metrics(20, made.store.record(20)["log"])
     assert made.mirrored.fetch(CONFIGURATION, allow_change=False) is None
     made.mirrored.copy()
     return made
@@ -252,6 +261,25 @@ def test_other_files_among_the_checkpoints_are_not_replaced(first, machine):
     with pytest.raises(ConfigurationError, match="holds other files, but no checkpoint"):
         second.mirrored.fetch(CONFIGURATION, allow_change=False)
     assert (second.folder.checkpoints / "my copy").is_dir()
+
+
+def test_a_checkpoint_that_is_finished_during_the_copying_waits_for_the_next_time(
+    first, machine, monkeypatch
+):
+    """It would be copied without its line of the log."""
+    write = RemoteFolder.write
+
+    def train_on(self, name, content):
+        write(self, name, content)
+        if name == "metrics.jsonl" and first.store.steps()[-1] == 30:
+            first.train(40)
+
+    monkeypatch.setattr(RemoteFolder, "write", train_on)
+    first.train(30)
+    first.mirrored.copy()
+    second = machine("second")
+    assert second.mirrored.fetch(CONFIGURATION, allow_change=False) == 30
+    assert len(second.folder.read_metrics()) >= second.store.record(30)["log"].lines
 
 
 def test_a_checkpoint_that_is_removed_or_damaged_here_is_left_out(first, monkeypatch):

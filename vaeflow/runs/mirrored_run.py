@@ -179,12 +179,15 @@ class MirroredRun:
             )
 
     def _copy(self, there: Mapping[str, object]) -> None:
+        # First, since training goes on: a checkpoint counts on lines that the log has by then.
+        records = {step: self._record(step) for step in reversed(self._checkpoints.steps())}
         local = self._local_files()
         result = local.pop(RESULT, None)
         for name, path in local.items():
             self._copy_file(name, path)
-        for step in reversed(self._checkpoints.steps()):
-            self._copy_checkpoint(step, there)
+        for step, record in records.items():
+            if record is not None and self._records.get(step) != record:
+                self._copy_checkpoint(step, record, there)
         if result is not None:
             self._copy_file(RESULT, result)
         self._remove_old(there)
@@ -213,11 +216,9 @@ class MirroredRun:
         self._remote.write(name, content)
         self._copied[name] = state
 
-    def _copy_checkpoint(self, step: int, there: Mapping[str, object]) -> None:
+    def _copy_checkpoint(self, step: int, record: bytes, there: Mapping[str, object]) -> None:
         """Copies a checkpoint, its record last; one that has been removed meanwhile is left out."""
-        record, path = self._record(step), self._checkpoints.path(step)
-        if record is None or self._records.get(step) == record:
-            return
+        path = self._checkpoints.path(step)
         name = f"{CHECKPOINTS}/{path.name}/{checkpoint_files.RECORD}"
         known = self._remote.read(name) if name in there else None
         try:
