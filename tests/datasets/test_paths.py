@@ -27,7 +27,8 @@ NAMES = {"train", "evaluation", "file", "folder", "data_dir", "path", "paths", "
 @pytest.mark.parametrize(
     ("path", "expected"),
     [
-        ("gs://bucket/images", "gs:// is not for a file of this machine"),
+        ("nowhere://bucket/images.npz", "begins with nowhere://, which no installed library knows"),
+        ("file:///images.npz", "write the path without it"),
         ("x" * 300, "one of its names has 300 bytes"),
         ("", "it is empty|must be a file pattern"),
         ("a\0b", "NUL"),

@@ -28,16 +28,16 @@ def folder(tmp_path):
 @pytest.mark.parametrize(
     ("url", "expected"),
     [
-        ("runs/vae", "must be the URL of a folder, such as gs://bucket/runs"),
-        ("/runs/vae", "must be the URL"),
-        ("s3://", "must be the URL"),
-        ("memory:///", "must be the URL"),
-        ("zip://a::memory://b", "must be the URL"),
-        ("memory://a\n", "must be the URL"),
-        (3, "must be the URL .* got 3"),
-        (None, "must be the URL .* got None"),
+        ("runs/vae", "must be a URL such as gs://bucket/folder"),
+        ("/runs/vae", "must be a URL"),
+        ("s3://", "must be a URL"),
+        ("memory:///", "must be a URL"),
+        ("zip://a::memory://b", "must be a URL"),
+        ("memory://a\n", "must be a URL"),
+        (3, "must be a URL .* got 3"),
+        (None, "must be a URL .* got None"),
         ("nowhere://bucket/runs", "begins with nowhere://, which no installed library knows"),
-        (f"nowhere//me:{PASSWORD}@a://b", "must be the URL"),
+        (f"nowhere//me:{PASSWORD}@a://b", "must be a URL"),
     ],
 )
 def test_what_is_no_url_of_a_folder_is_refused(url, expected):

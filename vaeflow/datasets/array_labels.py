@@ -3,13 +3,13 @@
 import dataclasses
 import functools
 import math
-import pathlib
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from vaeflow.datasets import array_files, labels
+from vaeflow.datasets.remote import Source
 from vaeflow.errors import ConfigurationError, DataError
 
 _CHUNK_ROWS = 2**16
@@ -19,7 +19,7 @@ _CHUNK_ROWS = 2**16
 class Place:
     """An array in a file: the file, the array's name in it, and the setting of this name."""
 
-    path: pathlib.Path
+    file: Source
     key: str | None
     setting: str
 
@@ -43,8 +43,8 @@ class ArrayLabels:
 
     def __init__(
         self,
-        images: Mapping[str, pathlib.Path],
-        files: Mapping[str, pathlib.Path | None],
+        images: Mapping[str, Source],
+        files: Mapping[str, Source | None],
         keys: Mapping[str, str | None],
         common_key: str | None,
         names: Any,
@@ -60,9 +60,9 @@ class ArrayLabels:
                 "for evaluation: a part of `Arrays.train` is held out, with its labels; leave them out, or "
                 "set `Arrays.evaluation` or `Arrays.evaluation_key`"
             )
-        for split, path in images.items():
+        for split, file in images.items():
             key = common_key if keys[split] is None else keys[split]
-            self._places[split] = _place(split, path, files[split], key, "evaluation" not in images)
+            self._places[split] = _place(split, file, files[split], key, "evaluation" not in images)
         self._check_splits_differ()
 
     def read(self, split: str, num_images: int, images_place: str) -> np.ndarray:
@@ -122,19 +122,17 @@ class ArrayLabels:
 
     def _check_splits_differ(self) -> None:
         one, other = self._places["train"], self._places.get("evaluation")
-        if other is not None and one.path.samefile(other.path) and one.key == other.key:
+        if other is not None and one.file.is_same(other.file) and one.key == other.key:
             raise ConfigurationError(
-                f"the labels of both splits are the same array of {one.path}; set `Arrays.train_labels_key` "
+                f"the labels of both splits are the same array of {one.file}; set `Arrays.train_labels_key` "
                 "and `Arrays.evaluation_labels_key` to two arrays of it, or `Arrays.train_labels` and "
                 "`Arrays.evaluation_labels` to two files"
             )
 
 
-def _place(
-    split: str, images: pathlib.Path, file: pathlib.Path | None, key: str | None, is_held_out: bool
-) -> Place:
+def _place(split: str, images: Source, file: Source | None, key: str | None, is_held_out: bool) -> Place:
     """Says where the labels of one split lie."""
-    if file is None and (key is None or images.suffix.lower() == ".npy"):
+    if file is None and (key is None or images.suffix == ".npy"):
         missing = (
             f"no setting says where the labels for {split} are"
             if key is None
@@ -150,7 +148,7 @@ def _place(
 
 def _read(place: Place) -> tuple[str, np.ndarray]:
     """Reads an array of labels: its file and name, for messages, and int64 `[N, F]`."""
-    with array_files.opened(place.path, place.key, place.setting) as stored:
+    with array_files.opened(place.file.path, place.key, place.setting) as stored:
         if len(stored.shape) not in (1, 2) or not stored.shape[0]:
             raise DataError(
                 f"{stored.place} holds an array of shape {stored.shape}; expected labels [N] or [N, F]; set "

@@ -2,7 +2,6 @@
 
 import hashlib
 import math
-import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -16,6 +15,7 @@ from vaeflow.datasets.base import SPLITS, Dataset, Split
 from vaeflow.datasets.held_out import held_out_split, num_held_out
 from vaeflow.datasets.in_memory import InMemorySplit
 from vaeflow.datasets.mapped import MappedSplit
+from vaeflow.datasets.remote import Source
 from vaeflow.errors import ConfigurationError, DataError
 
 _CHUNK_BYTES = 64 * 2**20
@@ -33,7 +33,7 @@ class Arrays(Dataset):
     another are not followed.
 
     Args:
-      train: a `.npy`, `.npz`, `.h5` or `.hdf5` file.
+      train: a `.npy`, `.npz`, `.h5` or `.hdf5` file, or its URL, like the other files here.
       evaluation: such a file with images of the same shape and dtype; it may be the same
         file with another `evaluation_key`. None holds out a part of `train`, the same for
         every seed of a run, unless `evaluation_key` names an array in `train`.
@@ -188,9 +188,9 @@ class Arrays(Dataset):
         return MappedSplit(array, indices, self.description, layout, labelled, digest.hexdigest())
 
     def _opened(self, split: str) -> Any:
-        path = self.evaluation if split == "evaluation" and self.evaluation is not None else self.train
+        file = self.evaluation if split == "evaluation" and self.evaluation is not None else self.train
         setting = "Arrays.key" if self.evaluation is None else f"Arrays.{split}_key"
-        return array_files.opened(path, self.keys[split], setting)
+        return array_files.opened(file.path, self.keys[split], setting)
 
     def _checked_layout(self, source: StoredArray) -> str:
         layout = self.description.layout_of(source.shape, source.place)
@@ -199,7 +199,7 @@ class Arrays(Dataset):
         return layout
 
     def _check_splits_differ(self) -> None:
-        if self.evaluation is None or not self.evaluation.samefile(self.train):
+        if self.evaluation is None or not self.evaluation.is_same(self.train):
             return
         if self.keys["train"] == self.keys["evaluation"]:
             raise ConfigurationError(
@@ -223,10 +223,10 @@ class Arrays(Dataset):
         return self.description.stored_dtype(source.dtype)
 
     def _check_can_be_mapped(self) -> None:
-        for path in (self.train, self.evaluation):
-            if self.in_memory is False and path is not None and path.suffix.lower() != _MAPPED_SUFFIX:
+        for file in (self.train, self.evaluation):
+            if self.in_memory is False and file is not None and file.suffix != _MAPPED_SUFFIX:
                 raise ConfigurationError(
-                    f"`Arrays.in_memory` must not be False for {path}: arrays in .npz and HDF5 files are "
+                    f"`Arrays.in_memory` must not be False for {file}: arrays in .npz and HDF5 files are "
                     "held in memory; save the array with numpy.save as a .npy file, or leave the setting out"
                 )
 
@@ -261,16 +261,16 @@ class Arrays(Dataset):
         seen.check()
 
 
-def _checked_file(setting: str, value: str | None) -> pathlib.Path | None:
+def _checked_file(setting: str, value: str | None) -> Source | None:
     return None if value is None else _checked_path(setting, value)
 
 
-def _checked_path(setting: str, value: str) -> pathlib.Path:
-    path = validation.path(setting, value)
-    if path.suffix.lower() not in array_files.SUFFIXES:
+def _checked_path(setting: str, value: str) -> Source:
+    source = Source(setting, value, is_file=True)
+    if source.suffix not in array_files.SUFFIXES:
         raise ConfigurationError(
             f"`{setting}` must be a file that ends in {', '.join(array_files.SUFFIXES)}; got {str(value)!r}"
         )
-    if not path.is_file():
+    if source.is_missing():
         raise ConfigurationError(f"`{setting}` must be an existing file, got {str(value)!r}")
-    return path
+    return source

@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import pathlib
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +21,7 @@ from vaeflow.datasets.base import SPLITS, Dataset, Split
 from vaeflow.datasets.held_out import held_out_split
 from vaeflow.datasets.in_memory import InMemorySplit
 from vaeflow.datasets.pixels import NATIVE_RANGES
+from vaeflow.datasets.remote import Source
 from vaeflow.datasets.rendered_sprites import FACTOR_NAMES, FACTOR_SIZES
 from vaeflow.errors import ConfigurationError, DataError
 
@@ -36,7 +38,7 @@ class DSprites(Dataset):
 
     Args:
       file: `dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz`, as published at
-        https://github.com/google-deepmind/dsprites-dataset.
+        https://github.com/google-deepmind/dsprites-dataset, or its URL.
       num_evaluation: the number of examples held out for evaluation, the same for every
         seed of a run; at most a tenth of all.
       **kwargs: see `Dataset`.
@@ -48,13 +50,18 @@ class DSprites(Dataset):
 
     def __init__(self, file: str, num_evaluation: int = 10_000, **kwargs: Any):
         super().__init__(**kwargs)
-        self.file = validation.path("DSprites.file", file)
+        self._source = Source("DSprites.file", file, is_file=True)
         self.num_evaluation = validation.positive_integer("DSprites.num_evaluation", num_evaluation)
-        if not self.file.is_file():
+        if self._source.is_missing():
             raise ConfigurationError(
                 f"`DSprites.file` must be the published .npz file, got {file!r}, which does not exist; "
                 "download it, or use RenderedSprites, which needs no file"
             )
+
+    @property
+    def file(self) -> pathlib.Path:
+        """The file on this machine; see `Source.path`."""
+        return self._source.path
 
     def load(self, name: str) -> Split:
         """Reads a split: uint8 `[N, H, W, 1]`, held in memory; see `Dataset.load`."""

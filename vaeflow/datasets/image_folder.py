@@ -15,6 +15,7 @@ from vaeflow.datasets.decoded_split import DecodedSplit, MixedSplit
 from vaeflow.datasets.decoding import CHANNELS, decode_image
 from vaeflow.datasets.labelled_files import FolderLabels, LabelledFiles
 from vaeflow.datasets.regular_files import read_regular
+from vaeflow.datasets.remote import Source
 from vaeflow.datasets.sizing import checked_dct_scaling, checked_sizing
 from vaeflow.errors import ConfigurationError, DataError
 
@@ -34,7 +35,7 @@ class ImageFolder(Dataset):
     are held in memory. Images are turned as their orientation tag says.
 
     Args:
-      folder: the folder.
+      folder: the folder, or its URL; see `datasets.remote`.
       image_size: `(H, W)`. Images are scaled with antialiasing until they cover it, then
         cropped equally on both sides. One number scales them until their shorter side has this many
         pixels; None keeps their own sizes. With either, `augmentations` must begin with
@@ -70,8 +71,8 @@ class ImageFolder(Dataset):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        self.folder = validation.path("ImageFolder.folder", folder)
-        if not self.folder.is_dir():
+        self._source = Source("ImageFolder.folder", folder)
+        if self._source.is_missing():
             raise ConfigurationError(f"`ImageFolder.folder` must be an existing folder, got {str(folder)!r}")
         self.sizing = checked_sizing("ImageFolder", image_size, self.augmentations, self.binarization)
         self.dct_scaling = checked_dct_scaling("ImageFolder", dct_scaling, self.sizing)
@@ -80,6 +81,11 @@ class ImageFolder(Dataset):
         self.split_folders = _checked_folders(split_folders)
         self.skips_damaged = validation.one_of("ImageFolder.damaged", damaged, ("refuse", "skip")) == "skip"
         self.cache = validation.boolean("ImageFolder.cache", cache)
+
+    @property
+    def folder(self) -> pathlib.Path:
+        """The folder on this machine; see `Source.path`."""
+        return self._source.path
 
     @property
     def has_own_validation(self) -> bool:

@@ -14,6 +14,7 @@ from vaeflow.datasets.array_files import check_memory
 from vaeflow.datasets.base import SPLITS, Dataset, Split
 from vaeflow.datasets.in_memory import InMemorySplit
 from vaeflow.datasets.regular_files import open_regular
+from vaeflow.datasets.remote import Source
 from vaeflow.errors import ConfigurationError, DataError
 
 _PREFIXES = {"train": "train", "evaluation": "t10k"}
@@ -31,7 +32,7 @@ class IDXImages(Dataset):
     """Images `[28, 28, 1]`, uint8, with one label each, in the layout of MNIST.
 
     Args:
-      folder: a folder with the four IDX files, gzipped (`.gz`) or not:
+      folder: a folder, or its URL, with the four IDX files, gzipped (`.gz`) or not:
         `train-images-idx3-ubyte`, `train-labels-idx1-ubyte`,
         `t10k-images-idx3-ubyte` and `t10k-labels-idx1-ubyte`. None takes the files that
         Keras cached, or lets Keras download them.
@@ -46,12 +47,17 @@ class IDXImages(Dataset):
 
     def __init__(self, folder: str | None = None, **kwargs: Any):
         super().__init__(**kwargs)
-        self.folder = None if folder is None else validation.path(f"{type(self).__name__}.folder", folder)
-        if self.folder is not None and not self.folder.is_dir():
+        self._source = None if folder is None else Source(f"{type(self).__name__}.folder", folder)
+        if self._source is not None and self._source.is_missing():
             raise ConfigurationError(
                 f"`{type(self).__name__}.folder` must be an existing folder with the files "
                 f"{_file_names()}; got {str(folder)!r}"
             )
+
+    @property
+    def folder(self) -> pathlib.Path | None:
+        """The folder on this machine, or None; see `Source.path`."""
+        return None if self._source is None else self._source.path
 
     def load(self, name: str) -> Split:
         """Reads a split: uint8 `[N, 28, 28, 1]`, held in memory; see `Dataset.load`."""

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from vaeflow.datasets import remote
 from vaeflow.datasets.regular_files import check_regular, open_regular
 from vaeflow.errors import DataError
 from vaeflow.runs import watchdog
@@ -29,7 +30,8 @@ def matching_files(patterns: Iterable[str]) -> list[str]:
     """Lists the files that match some patterns, each real file once, sorted.
 
     Args:
-      patterns: as for `glob`; a part of a pattern that exists as it is written is no pattern.
+      patterns: as for `glob`; a part of a pattern that exists as it is written is no pattern. URLs are
+        copied first.
 
     Raises:
       DataError: there is none, or something that matches is no regular file.
@@ -50,6 +52,8 @@ def matching_files(patterns: Iterable[str]) -> list[str]:
 
 
 def _expand(pattern: str) -> list[str]:
+    if remote.is_url(pattern):
+        return remote.matching("TFRecords", pattern)
     first, *parts = pathlib.PurePath(pattern).parts
     found = [first] if os.path.lexists(first) else glob.glob(first, recursive=True)  # noqa: PTH207
     for part in parts:

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from vaeflow import registry, validation
-from vaeflow.datasets import labels, tfds_consent, tfds_features
+from vaeflow.datasets import labels, remote, tfds_consent, tfds_features
 from vaeflow.datasets.base import SPLITS, Dataset, Split
 from vaeflow.datasets.crop_decoding import CropDecoder
 from vaeflow.datasets.decoded_split import DecodedSplit, EncodedImages, MixedSplit
@@ -36,7 +36,8 @@ class TFDS(Dataset):
 
     Args:
       name: as for `tfds.builder`, e.g. `"celeb_a"` or `"cifar10:3.0.2"`.
-      data_dir: the folder of prepared datasets; None takes tfds' own.
+      data_dir: the folder of prepared datasets, or its URL, from which this dataset is copied; None takes
+        tfds' own.
       train_split: e.g. `"train"` or `"train[:90%]"`.
       evaluation_split: e.g. `"test"` or `"train[90%:]"`.
       image_key: the name of the image feature.
@@ -77,13 +78,23 @@ class TFDS(Dataset):
                 "`TFDS` needs tensorflow-datasets, which is not installed; pip install 'vaeflow[tfds]'"
             )
         self.name = tfds_consent.checked_name(name)
-        self.data_dir = None if data_dir is None else str(validation.path("TFDS.data_dir", data_dir))
+        # Of a URL only this dataset is copied.
+        place = f"{data_dir}/{tfds_consent.folder_name(self.name)}" if remote.is_url(data_dir) else data_dir
+        self._source = None if place is None else remote.Source("TFDS.data_dir", place)
+        self._is_remote = place != data_dir
         self.splits = {"train": train_split, "evaluation": evaluation_split}
         self.image_key = image_key
         self.label_key = label_key
         self.sizing = checked_sizing("TFDS", image_size, self.augmentations, self.binarization)
         self.dct_scaling = checked_dct_scaling("TFDS", dct_scaling, self.sizing)
         self.memory_limit_bytes = validation.positive_count("TFDS.memory_limit_bytes", memory_limit_bytes)
+
+    @functools.cached_property
+    def data_dir(self) -> str | None:
+        """The folder of prepared datasets on this machine, or None; see `Source.path`."""
+        if self._source is None:
+            return None
+        return str(self._source.path.parent if self._is_remote else self._source.path)
 
     def load(self, name: str) -> Split:
         """Opens a split, and prepares the dataset first if needed; see `Dataset.load`.

@@ -37,6 +37,11 @@ def checked_name(name: str) -> str:
     return name
 
 
+def folder_name(name: str) -> str:
+    """Returns the name of the folder of a dataset in that of all datasets."""
+    return re.split("[/:]", name)[0]
+
+
 def check_files(name: str, data_dir: str | os.PathLike[str] | None) -> None:
     """Checks that a prepared dataset consists of regular files, since a pipe would stop tfds for good.
 
@@ -49,7 +54,7 @@ def check_files(name: str, data_dir: str | os.PathLike[str] | None) -> None:
     """
     if data_dir is None:
         return
-    folder = os.path.join(os.path.expanduser(data_dir), re.split("[/:]", name)[0])  # noqa: PTH111, PTH118
+    folder = os.path.join(os.path.expanduser(data_dir), folder_name(name))  # noqa: PTH111, PTH118
     for parent, _, files in os.walk(folder):
         for file in files:
             check_regular(os.path.join(parent, file))  # noqa: PTH118

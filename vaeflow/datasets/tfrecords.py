@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from vaeflow import registry, validation
-from vaeflow.datasets import labels, pixels
+from vaeflow.datasets import labels, pixels, remote
 from vaeflow.datasets.base import SPLITS, Dataset, Split
 from vaeflow.datasets.cache import CachedSplit
 from vaeflow.datasets.decoding import CHANNELS, decode_image, decode_images, upright
@@ -28,13 +28,14 @@ _NUM_LOOKED_AT = 64
 class TFRecords(Dataset):
     """Images in TFRecord files, one `tf.train.Example` each: `[H, W, C]`, uint8.
 
-    The files must be local and uncompressed. The position of each record is found once from
+    The files must be uncompressed. The position of each record is found once from
     the records' headers. The checksums of the headers are verified, those of the payloads
     are not. Only the positions are held in memory.
 
     Args:
       train: a file pattern, e.g. `"data/train-*.tfrecord"`, or a list of them. A part of it
-        that exists as it is written, such as `lr=[1e-3]`, is no pattern.
+        that exists as it is written, such as `lr=[1e-3]`, is no pattern. Or a URL with a pattern in its last
+        parts; see `datasets.remote`.
       evaluation: the same for evaluation. None holds out a part of `train`, the same for
         every seed of a run.
       image_key: the bytes feature with the image.
@@ -163,14 +164,20 @@ class TFRecords(Dataset):
 
     def _evaluation_files(self) -> list[str]:
         files = matching_files(self.evaluation or ())
-        of_training = {pathlib.Path(path).resolve() for path in self._train_files}
+        of_training = {_identity(path) for path in self._train_files}
         for path in files:
-            if pathlib.Path(path).resolve() in of_training:
+            if _identity(path) in of_training:
                 raise ConfigurationError(
                     f"{path} belongs to `TFRecords.train` and to `TFRecords.evaluation`: the evaluation "
                     "would be of training images; change one of the patterns"
                 )
         return files
+
+
+def _identity(path: str) -> tuple[int, int]:
+    """Returns what two names of one file have in common."""
+    state = pathlib.Path(path).stat()
+    return state.st_dev, state.st_ino
 
 
 class RecordSplit(Split):
@@ -248,7 +255,7 @@ def _checked_patterns(setting: str, patterns: Any) -> list[str]:
     listed = [patterns] if isinstance(patterns, (str, os.PathLike)) else patterns
     if not isinstance(listed, (list, tuple)) or not listed or not all(os.fspath(each) for each in listed):
         raise ConfigurationError(f"`{setting}` must be a file pattern or a list of them, got {patterns!r}")
-    return [str(validation.path(setting, pattern)) for pattern in listed]
+    return [remote.checked_pattern(setting, pattern) for pattern in listed]
 
 
 def _checked_shape(shape: Sequence[int] | None, image_format: str) -> tuple[int, ...] | None:

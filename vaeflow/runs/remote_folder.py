@@ -8,16 +8,18 @@ do, in the environment, in files of the user or in the URL.
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import importlib.util
 import pathlib
 import re
 import time
 import urllib.parse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
-from vaeflow.errors import ConfigurationError, EnvironmentFailure
+from vaeflow.errors import ConfigurationError, EnvironmentFailure, RunError
+from vaeflow.runs import files
 from vaeflow.runs.escaping import without_passwords
 
 T = TypeVar("T")
@@ -28,6 +30,7 @@ _UNFINISHED = ".unfinished-"
 _PAUSES = (1.0, 4.0)
 _LONGEST_NAME = 255
 _CHAIN = "::"
+_OF_OUR_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
 
 
 def check_url(setting: str, url: Any) -> str:
@@ -43,7 +46,7 @@ def check_url(setting: str, url: Any) -> str:
     found = _PROTOCOL.fullmatch(url) if isinstance(url, str) and url.isprintable() else None
     if found is None or not found[2].strip("/") or _CHAIN in found[2]:
         raise ConfigurationError(
-            f"`{setting}` must be the URL of a folder, such as gs://bucket/runs or s3://bucket/runs; got "
+            f"`{setting}` must be a URL such as gs://bucket/folder or s3://bucket/folder; got "
             + without_passwords(repr(url))
         )
     _check_protocol(setting, found[1])
@@ -82,21 +85,30 @@ class RemoteFolder:
           EnvironmentFailure: it cannot be read, or a name cannot be that of a file on a disk.
         """
 
-        def listed() -> tuple[dict[str, Any], str]:
-            self._system.invalidate_cache()
-            return self._system.find(self._at(), detail=True), self._at()
+        return self._listed(lambda: self._system.find(self._at(), detail=True))
 
-        try:
-            found, root = self._tried("listed", "", listed)
-        except FileNotFoundError:
-            return {}
-        files = {}
-        for path, info in found.items():
-            name = path.removeprefix(f"{root}/")
-            is_file = info.get("type", "file") == "file" and path != root
-            if is_file and not name.rpartition("/")[2].startswith(_UNFINISHED):
-                files[self._checked(name)] = info
-        return files
+    def matching(self, pattern: str) -> dict[str, Mapping[str, Any]]:
+        """Lists the files whose names match a pattern, as fsspec's `glob` does; otherwise as `files`.
+
+        The URL must hold none of `*?[`, which would belong to the pattern.
+        """
+        return self._listed(lambda: self._system.glob(self._at(pattern), detail=True))
+
+    def some(self, names: Iterable[str]) -> dict[str, Mapping[str, Any]]:
+        """Returns what the library knows of some files, without those that are not there."""
+
+        def known() -> dict[str, Any]:
+            found = {}
+            for name in names:
+                with contextlib.suppress(FileNotFoundError):
+                    found[self._at(name)] = self._system.info(self._at(name))
+            return found
+
+        return self._listed(known)
+
+    def is_concurrent(self) -> bool:
+        """Whether several threads may use the folder at once."""
+        return bool(self._system.async_impl)
 
     def read(self, name: str) -> bytes | None:
         """Returns the content of a small file, or None if there is none; raises `EnvironmentFailure`."""
@@ -126,7 +138,16 @@ class RemoteFolder:
           FileNotFoundError: there is none.
         """
         progress = self._progress(name)
-        self._tried("read", name, lambda: self._system.get_file(self._at(name), str(path), callback=progress))
+
+        def action() -> None:
+            try:
+                self._system.get_file(self._at(name), str(path), callback=progress)
+            except OSError as error:
+                if error.errno in _OF_OUR_DISK:
+                    raise files.failure(path, error) from error
+                raise
+
+        self._tried("read", name, action)
 
     def remove(self, name: str) -> None:
         """Removes a file, if it is there, and a folder that is empty then; raises `EnvironmentFailure`."""
@@ -147,6 +168,25 @@ class RemoteFolder:
     @property
     def _system(self) -> Any:
         return self._connected[0]
+
+    def _listed(self, find: Callable[[], dict[str, Any]]) -> dict[str, Mapping[str, Any]]:
+        """Returns the files among what the library finds, by their names below the folder."""
+
+        def listed() -> tuple[dict[str, Any], str]:
+            self._system.invalidate_cache()
+            return find(), self._at()
+
+        try:
+            found, root = self._tried("listed", "", listed)
+        except FileNotFoundError:
+            return {}
+        files = {}
+        for path, info in found.items():
+            name = path.removeprefix(f"{root}/")
+            is_file = info.get("type", "file") == "file" and path != root
+            if is_file and not name.rpartition("/")[2].startswith(_UNFINISHED):
+                files[self._checked(name)] = info
+        return files
 
     def _written(self, name: str, write: Callable[[str], Any], source: pathlib.Path | None = None) -> None:
         def action() -> None:
@@ -185,7 +225,7 @@ class RemoteFolder:
         for pause in (*_PAUSES, None):
             try:
                 return action()
-            except FileNotFoundError:
+            except (FileNotFoundError, RunError):
                 raise
             except Exception as error:  # Each library raises its own, of many classes.
                 if pause is None or isinstance(error, PermissionError):

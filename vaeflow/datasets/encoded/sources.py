@@ -1,6 +1,7 @@
 """Codes and latents that `vaeflow encode` wrote, as datasets to train models of them on."""
 
 import functools
+import pathlib
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ from vaeflow import registry, validation
 from vaeflow.datasets.base import SPLITS, VALIDATION, Dataset, Split
 from vaeflow.datasets.encoded import manifest
 from vaeflow.datasets.encoded.splits import EncodedSplit
+from vaeflow.datasets.remote import Source
 from vaeflow.errors import ConfigurationError, DataError
 
 SCALINGS = ("none", "all", "channels")
@@ -36,14 +38,19 @@ class Encoded(Dataset):
     ):
         super().__init__(validation_fraction=validation_fraction)
         own = type(self).__name__
-        self.folder = validation.path(f"{own}.folder", folder)
-        if not self.folder.is_dir():
+        self._source = Source(f"{own}.folder", folder)
+        if self._source.is_missing():
             raise ConfigurationError(
                 f"`{own}.folder` must be an existing folder that `vaeflow encode` wrote, got {folder!r}"
             )
         self.group = group
         self.in_memory = validation.boolean(f"{own}.in_memory", in_memory)
         self.verify = validation.boolean(f"{own}.verify", verify)
+
+    @property
+    def folder(self) -> pathlib.Path:
+        """The folder on this machine; see `Source.path`."""
+        return self._source.path
 
     @functools.cached_property
     def manifest(self) -> manifest.Manifest:
@@ -99,7 +106,7 @@ class Codes(Encoded):
     the images. A vector of G codes is a map of one place.
 
     Args:
-      folder: the folder that `vaeflow encode` wrote, with its `manifest.json`.
+      folder: the folder that `vaeflow encode` wrote, with its `manifest.json`, or its URL.
       group: the name of the group of codes, where the tokenizer has several.
       in_memory: True reads a split at once and holds it; False reads its examples on demand.
       verify: whether the digest of each file is compared with the manifest before it is used.
@@ -124,7 +131,7 @@ class Latents(Encoded):
     images. A vector is a map of one place.
 
     Args:
-      folder: the folder that `vaeflow encode` wrote, with its `manifest.json`.
+      folder: the folder that `vaeflow encode` wrote, with its `manifest.json`, or its URL.
       scaling: `"none"`; `"all"` divides by the standard deviation of all numbers of the training
         split, as latent diffusion does (Rombach et al. 2022, arXiv:2112.10752, appendix G);
         `"channels"` moves and scales each channel to mean 0 and standard deviation 1 there.
