@@ -1,6 +1,7 @@
 """A model that is read back from its work folder is the model that was trained."""
 
 import json
+import shutil
 
 import keras
 import numpy as np
@@ -66,6 +67,16 @@ def test_the_weights_are_those_of_the_run(finished):
     assert model.decode(tf.zeros((5, 3))).mean.shape == (5, *tiny_runs.SHAPE)
     assert model.sample(5).shape == (5, *tiny_runs.SHAPE)
     assert model.predict(np.zeros((5, *tiny_runs.SHAPE)), verbose=0).shape == (5, *tiny_runs.SHAPE)
+
+
+def test_a_model_is_loaded_without_its_data_and_callbacks(damageable):
+    shutil.rmtree(damageable.parent / "data")
+    path = damageable / "config.gin"
+    text = path.read_text()
+    path.write_text(text.replace("Checkpoints.every_steps = 10", "Checkpoints.every_steps = 'never'"))
+    assert vaeflow.load(damageable).sample(2).shape == (2, *tiny_runs.SHAPE)
+    with pytest.raises(ConfigurationError, match=r"`Arrays.train` must be an existing file"):
+        restored(damageable)
 
 
 def test_moving_averages_take_the_place_of_the_weights(tmp_path):

@@ -4,9 +4,9 @@
     vaeflow pull --repo=somebody/vae-mnist --revision=v2 --to=runs/theirs
 
 The folder is written whole or not at all, and only if each file has the SHA-256 that vaeflow.json
-names. Other files of the repository are not fetched, and none of its code is run. Then `vaeflow evaluate`
-and the other commands take the folder as --workdir. Files stay in the cache of huggingface_hub, from which
-HF_HUB_OFFLINE=1 fetches them without the network.
+names. Other files of the repository are not fetched, and none of its code is run. Then
+`vaeflow evaluate` and the other commands take the folder as --workdir. Files stay in the cache of
+huggingface_hub, from which HF_HUB_OFFLINE=1 fetches them without the network.
 """
 
 from absl import flags

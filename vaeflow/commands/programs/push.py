@@ -1,7 +1,7 @@
 """Publishes a trained model on the Hugging Face Hub, with a model card.
 
     vaeflow push --workdir=runs/vae --repo=somebody/vae-mnist --create --license=apache-2.0
-    vaeflow push --workdir=runs/vae --repo=somebody/vae-mnist --revision=wider --message='With 20 latents'
+    vaeflow push --workdir=runs/vae --repo=somebody/vae-mnist --message='With 20 latents'
 
 Run `vaeflow export` first. One commit holds the export, the checkpoint that it was made of, the
 configuration, the log of metrics and the records that load, evaluate and verify it, the model card,
