@@ -179,6 +179,7 @@ def test_a_gitignore_of_the_repository(hub, pushed):
     assert "has a .gitignore" in error
 
 
+@pytest.mark.long
 def test_offline(hub, pushed, pulled, monkeypatch):
     pushed("--create")
     pulled()
@@ -201,6 +202,7 @@ def test_a_repository_that_was_changed_is_not_pulled(hub, pushed, pulled, tmp_pa
     assert not list(tmp_path.glob(".unfinished*"))
 
 
+@pytest.mark.long
 def test_what_the_manifest_does_not_name_is_not_pulled(hub, pushed, pulled, tmp_path):
     pushed("--create")
     hub.repositories[hubs.NAME].change(**{"evil.py": b"raise SystemExit(1)"})

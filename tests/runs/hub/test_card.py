@@ -7,7 +7,8 @@ from tests.fixtures import hubs
 from vaeflow.errors import ConfigurationError
 from vaeflow.export import card_texts
 from vaeflow.runs.hub import card
-from vaeflow.runs.hub.published import Measured, Published
+from vaeflow.runs.hub.measured import Measured
+from vaeflow.runs.hub.published import Published
 from vaeflow.runs.hub.repository import Repository
 
 REPOSITORY = Repository(hubs.NAME, "v2")

@@ -8,6 +8,7 @@ import pytest
 from tests.fixtures import hubs
 from vaeflow.errors import ConfigurationError, EnvironmentFailure
 from vaeflow.runs.hub import manifest, published
+from vaeflow.runs.hub.measured import Measured
 
 CHECKPOINT = f"checkpoints/step-{hubs.STEP:08d}"
 NAMES = [
@@ -91,13 +92,11 @@ def test_an_evaluation_of_the_same_step_is_published(folder):
     metrics = {"nll[none]": 99.5, "kl_per_dimension_nats/3[none]": 1.0, "broken": None}
     evaluation = {"step": 10, "dataset": "MNIST", "split": "train", "metrics": metrics}
     path.write_text(json.dumps({**evaluation, "configuration": f"X.file = '{hubs.SECRET}/x'\n"}))
-    assert published.gather(folder).measured == published.Measured(
-        "MNIST", "evaluation", {"negative_elbo": 101.5}
-    )
+    assert published.gather(folder).measured == Measured("MNIST", "evaluation", {"negative_elbo": 101.5})
     assert "evaluation.json" not in published.gather(folder).files
     change(path, step=hubs.STEP)
     found = published.gather(folder)
-    assert found.measured == published.Measured("MNIST", "train", {"nll[none]": 99.5})
+    assert found.measured == Measured("MNIST", "train", {"nll[none]": 99.5})
     assert json.loads(content(found.files, "evaluation.json"))["configuration"] == "X.file = 'x'\n"
 
 
@@ -116,7 +115,10 @@ def test_what_is_no_work_folder(tmp_path):
 
 def test_an_export_whose_checkpoint_is_gone(folder):
     (folder / CHECKPOINT).rename(folder / "elsewhere")
-    with pytest.raises(ConfigurationError, match=r"step-00000020, is gone; run `vaeflow export` again"):
+    with pytest.raises(
+        ConfigurationError,
+        match=r"checkpoint of the export, .*step-00000020, is gone; run `vaeflow export` again",
+    ):
         published.gather(folder)
 
 

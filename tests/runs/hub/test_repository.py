@@ -157,6 +157,14 @@ def test_a_hub_that_cannot_be_reached(hub, monkeypatch):
         repository.fetch_model(ADDRESS)
 
 
+def test_a_cache_that_cannot_be_written(hub, tmp_path, monkeypatch):
+    hubs.publish(hub, hubs.published_files())
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.raises(EnvironmentFailure, match=rf"{tmp_path}/file.* cannot be written \(Not a directory\)"):
+        repository.fetch_model(ADDRESS)
+
+
 @pytest.mark.parametrize("token", ["hf_writer", ""])
 def test_a_repository_that_is_not_there(hub, monkeypatch, token):
     monkeypatch.setenv("HF_TOKEN", token)

@@ -10,7 +10,8 @@ from typing import Any
 
 from vaeflow.errors import ConfigurationError
 from vaeflow.runs.hub import library
-from vaeflow.runs.hub.published import Measured, Published
+from vaeflow.runs.hub.measured import Measured
+from vaeflow.runs.hub.published import Published
 from vaeflow.runs.hub.repository import Repository
 
 # The sentences of an export's card that read otherwise in a repository; see `vaeflow/export/card_texts.py`.
@@ -28,9 +29,12 @@ import vaeflow
 model = vaeflow.load("{repository}")
 ```
 
-This needs vaeflow with its extra `hub`, and compares each file with its SHA-256. `vaeflow pull --repo={name}
---to=FOLDER` makes a work folder of the repository, for vaeflow's other commands. Run what follows in the
-folder `export`."""
+This needs vaeflow with its extra `hub`, and compares each file with its SHA-256. All files, as a work folder
+for vaeflow's commands:
+
+    vaeflow pull --repo={name} --to=FOLDER
+
+Run what follows in the folder `export`."""
 
 
 def made(published: Published, repository: Repository, licence: str | None = None) -> str:
@@ -66,7 +70,7 @@ def made(published: Published, repository: Repository, licence: str | None = Non
     if not data.get("eval_results") and measured.metrics:
         data.model_name = repository.name.rpartition("/")[2]
         data.eval_results = _results(hub, measured, data.get("pipeline_tag", _TASK))
-    start = _START.format(repository=Repository(repository.name, repository.revision), name=repository.name)
+    start = _START.format(repository=repository, name=repository.name)
     card.text = card.text.replace(RUN_HERE, start)
     if data.license:
         card.text = card.text.replace(NO_LICENCE, f"Licence: {data.license}.")

@@ -7,9 +7,11 @@ import importlib.util
 import os
 import sys
 from collections.abc import Generator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vaeflow.errors import ConfigurationError, EnvironmentFailure, RunError
+from vaeflow.runs import files
 
 if TYPE_CHECKING:
     from vaeflow.runs.hub.repository import Repository
@@ -92,6 +94,8 @@ def _explained(error: BaseException, repository: Repository, writing: bool) -> R
         )
     if isinstance(error, errors.HfHubHTTPError):
         return _of_status(error, repository, writing)
+    if isinstance(error, OSError) and error.errno and error.filename:  # Of the cache, not of the network.
+        return files.failure(Path(error.filename), error)
     what = "written" if writing else "read"
     return EnvironmentFailure(
         f"{repository} could not be {what} ({_one_line(str(error)) or type(error).__name__}); check the "

@@ -7,7 +7,6 @@ part, and passwords in URLs: in the configuration, in the records and in the car
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,9 @@ from typing import Any
 from vaeflow.errors import ConfigurationError, EnvironmentFailure
 from vaeflow.runs import json_files, metrics_log, reading, record
 from vaeflow.runs.escaping import without_passwords
-from vaeflow.runs.hub import manifest
+from vaeflow.runs.hub import manifest, measured
 from vaeflow.runs.hub.manifest import FileDigest, Manifest
+from vaeflow.runs.hub.measured import Measured
 
 EXPORT_RECORD = "export.json"
 _EXPORTED = {
@@ -32,22 +32,6 @@ _EVALUATION = {
     "metrics": json_files.NUMBER_BY_NAME,
 }
 _CHECKPOINT = {"metrics": json_files.NUMBER_BY_NAME, "sha256": json_files.TEXT_BY_NAME}
-_SPLIT = "evaluation"
-
-
-@dataclasses.dataclass(frozen=True)
-class Measured:
-    """What is known of a model's quality.
-
-    Attributes:
-      dataset: the class of the dataset.
-      split: the split that was evaluated.
-      metrics: name -> finite figure, without those of single latents.
-    """
-
-    dataset: str
-    split: str
-    metrics: Mapping[str, float]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,46 +73,66 @@ def gather(folder: Path) -> Published:
       ConfigurationError: it is not that of a run, was not exported, or holds links.
       EnvironmentFailure: the checkpoint is damaged.
     """
-    if not (folder / manifest.CONFIGURATION).is_file():
-        raise ConfigurationError(
-            f"--workdir={folder} is not the work folder of a run: there is no {manifest.CONFIGURATION}; give "
-            "the folder that `vaeflow train` wrote, e.g. --workdir=runs/vae"
-        )
+    exported = _exported(folder)
+    place = manifest.checkpoint_of(exported["step"])
+    checkpoint, variables = _checkpoint(folder / place)
+    evaluation = _evaluation(folder, exported["step"])
     export = folder / manifest.EXPORT
-    if not (export / EXPORT_RECORD).exists():
-        raise ConfigurationError(
-            f"{folder} holds no export, or one of an older version; run `vaeflow export` with "
-            f"--workdir={folder} first"
-        )
-    exported = _json(export / EXPORT_RECORD, _EXPORTED)
-    step = exported["step"]
-    place = manifest.checkpoint_of(step)
-    checkpoint = folder / place
-    if not checkpoint.is_dir():
-        raise ConfigurationError(
-            f"the checkpoint that {export} was made of, {checkpoint}, is gone; run `vaeflow export` again"
-        )
-    found = _json(checkpoint / "record.json", _CHECKPOINT)
-    variables = {name: _regular(checkpoint / name) for name in found["sha256"]}
-    _refuse_damage(variables, found["sha256"])
-    evaluation = _evaluation(folder, step)
     files: dict[str, Path | bytes] = {
         manifest.CONFIGURATION: _cleaned(_text(folder / manifest.CONFIGURATION)).encode(),
-        f"{place}/record.json": _dumped(found),
-        **{f"{place}/{name}": path for name, path in variables.items()},
+        f"{place}/record.json": _dumped(checkpoint),
+        **{f"{place}/{path.name}": path for path in variables},
         f"{manifest.EXPORT}/{EXPORT_RECORD}": _dumped(exported),
         **dict(_exported_files(export, exported["files"])),
+        **dict(_records(folder)),
+        **({manifest.EVALUATION: _dumped(evaluation)} if evaluation else {}),
     }
-    if evaluation:
-        files[manifest.EVALUATION] = _dumped(evaluation)
-    files |= _records(folder)
     for name in files:
         if not manifest.is_name(name):
             raise ConfigurationError(
                 f"{folder / name} has no name that can be published; use letters, digits and _.+- in it"
             )
-    measured = _measured(exported["dataset"], found["metrics"], evaluation)
-    return Published(step, exported["model"], _card(export), measured, files)
+    return Published(
+        step=exported["step"],
+        model=exported["model"],
+        card=_card(export),
+        measured=measured.after_training(evaluation)
+        if evaluation
+        else measured.in_training(exported["dataset"], checkpoint["metrics"]),
+        files=files,
+    )
+
+
+def _exported(folder: Path) -> dict[str, Any]:
+    """Returns what an export says of itself."""
+    if not (folder / manifest.CONFIGURATION).is_file():
+        raise ConfigurationError(
+            f"--workdir={folder} is not the work folder of a run: there is no {manifest.CONFIGURATION}; give "
+            "the folder that `vaeflow train` wrote, e.g. --workdir=runs/vae"
+        )
+    path = folder / manifest.EXPORT / EXPORT_RECORD
+    if not path.exists():
+        raise ConfigurationError(
+            f"{folder} holds no export, or one of an older version; run `vaeflow export` with "
+            f"--workdir={folder} first"
+        )
+    return _json(path, _EXPORTED)
+
+
+def _checkpoint(folder: Path) -> tuple[dict[str, Any], list[Path]]:
+    """Returns the record of a checkpoint, and its other files, which are as the run wrote them."""
+    if not folder.is_dir():
+        raise ConfigurationError(
+            f"the checkpoint of the export, {folder}, is gone; run `vaeflow export` again"
+        )
+    found = _json(folder / "record.json", _CHECKPOINT)
+    paths = [_regular(folder / name) for name in found["sha256"]]
+    for path, expected in zip(paths, found["sha256"].values(), strict=True):
+        if path.parent != folder or _digest(path).sha256 != expected:
+            raise EnvironmentFailure(
+                f"{path} differs from what its run wrote; export another checkpoint with `vaeflow export`"
+            )
+    return found, paths
 
 
 def _records(folder: Path) -> Iterator[tuple[str, bytes]]:
@@ -161,24 +165,6 @@ def _evaluation(folder: Path, step: int) -> dict[str, Any] | None:
     return found if found["step"] == step else None
 
 
-def _measured(dataset: str, in_training: Mapping[str, Any], evaluation: Mapping[str, Any] | None) -> Measured:
-    if evaluation is not None:
-        return Measured(evaluation["dataset"], evaluation["split"], _figures(evaluation["metrics"]))
-    start = f"{_SPLIT}/"
-    metrics = {name[len(start) :]: value for name, value in in_training.items() if name.startswith(start)}
-    return Measured(dataset, _SPLIT, _figures(metrics))
-
-
-def _figures(metrics: Mapping[str, Any]) -> dict[str, float]:
-    return {
-        name: value
-        for name, value in metrics.items()
-        if value is not None
-        and math.isfinite(value)
-        and not name.partition("[")[0].rpartition("/")[2].isdecimal()
-    }
-
-
 def _exported_files(export: Path, names: Mapping[str, Any]) -> Iterator[tuple[str, Path]]:
     """Yields the files that an export names, and those below the folders that it names."""
     for name in names:
@@ -201,14 +187,6 @@ def _regular(path: Path) -> Path:
     if path.is_symlink() or path.parent.is_symlink() or not path.is_file():
         raise ConfigurationError(f"{path} is missing, a link or no regular file; only files are published")
     return path
-
-
-def _refuse_damage(variables: Mapping[str, Path], expected: Mapping[str, str]) -> None:
-    for name, path in variables.items():
-        if _digest(path).sha256 != expected[name]:
-            raise EnvironmentFailure(
-                f"{path} differs from what its run wrote; export another checkpoint with `vaeflow export`"
-            )
 
 
 def _digest(content: Path | bytes) -> FileDigest:
