@@ -271,7 +271,7 @@ def test_contract(check):
     check(small_code_priors.small, (2, 3, 2))
 
 
-@pytest.mark.families
+@pytest.mark.matrix
 @pytest.mark.processes
 def test_the_whole_contract():
     """With the other net, labels, and the check of two replicas."""
