@@ -172,8 +172,8 @@ def test_it_is_encoded(structure, workdir, tmp_path):
                 assert [encoded[f"{prefix}{name}"].shape for name in stored] == [(11, *shape)]
 
 
-# The converters and the fresh processes take half a minute for each.
-EXPORTED = {"gaussian", "codes", "hierarchy"}
+# The converters and the fresh processes take half a minute for each; codes have the most signatures.
+EXPORTED = {"codes"}
 
 
 @pytest.mark.parametrize(

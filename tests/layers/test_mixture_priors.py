@@ -176,7 +176,7 @@ def test_a_resumed_run_keeps_its_own_pseudo_inputs():
         testing.check_resume(small_priors.vamp_from_data, SHAPE)
 
 
-@pytest.mark.families
+@pytest.mark.matrix
 @pytest.mark.processes
 @pytest.mark.parametrize("factory", FACTORIES)
 def test_it_keeps_the_whole_contract_on_two_replicas_too(factory):

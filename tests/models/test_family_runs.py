@@ -30,10 +30,16 @@ CASES = {
     "VAEGAN": ("VAEGAN", SMALL_VAEGAN, True),
 }
 
+OF_EACH_KIND = {"SWAE", "VAEGAN"}  # A regularizer in place of the KL, a discriminator.
 
-@pytest.mark.families
-@pytest.mark.slow
-@pytest.mark.parametrize("case", CASES)
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, marks=getattr(pytest.mark, "families" if case in OF_EACH_KIND else "matrix"))
+        for case in CASES
+    ],
+)
 def test_all_commands(case, tmp_path, capsys):
     model, parameters, has_elbo = CASES[case]
     run = trained_folder(tmp_path, *parameters, model=model)

@@ -158,8 +158,7 @@ def test_a_saved_model_comes_back(factory, tmp_path):
         np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.families
-@pytest.mark.slow
+@pytest.mark.matrix
 @pytest.mark.processes
 @pytest.mark.parametrize("factory", [iaf_vae, flow_prior_vae, planar_vae, spline_vae])
 def test_the_whole_contract(factory):

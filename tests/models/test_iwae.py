@@ -212,16 +212,14 @@ def several_bounds_and_the_elbo():
     return IWAE(num_latents=3, num_samples=2, estimator="dreg", num_bounds=2, elbo_weight=0.3)
 
 
-@pytest.mark.families
-@pytest.mark.slow
+@pytest.mark.matrix
 @pytest.mark.processes
 @pytest.mark.parametrize("factory", [dreg, stl_with_vamp_prior, several_bounds_and_the_elbo])
 def test_each_estimator_passes_the_checks(factory):
     testing.check_model(factory, (4, 3, 2))
 
 
-@pytest.mark.families
-@pytest.mark.slow
+@pytest.mark.matrix
 @pytest.mark.processes
 def test_every_command_takes_it(tmp_path):
     settings = ("IWAE.estimator = 'dreg'", "IWAE.num_samples = 3", "Arrays.binarization = 'dynamic'")
