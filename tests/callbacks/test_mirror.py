@@ -240,6 +240,18 @@ def test_a_remote_folder_that_cannot_be_read_ends_only_a_run_that_might_be_there
     assert not (tmp_path / "run").exists()
 
 
+def test_a_first_start_that_cannot_write_to_the_remote_folder_leaves_nothing_behind(
+    tmp_path, url, monkeypatch
+):
+    def refuse(self, name, content):
+        raise EnvironmentFailure("Forbidden")
+
+    monkeypatch.setattr(RemoteFolder, "write", refuse)
+    with pytest.raises(EnvironmentFailure, match="Forbidden"):
+        train(tmp_path / "run", url)
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     """`Runs` that are copied to `remote`, one of which, `undisturbed`, is done."""

@@ -90,6 +90,18 @@ def test_where_files_can_be_renamed_one_that_is_half_written_has_another_name(fo
     assert list(folder.files()) == ["a/b"]
 
 
+def test_an_object_store_gets_each_file_at_once_though_its_library_can_move_objects(monkeypatch):
+    """As gcsfs does: it would copy each object, and make folders of what are none."""
+    folder = RemoteFolder("Mirror.url", "memory://moving")
+    system = type(folder._system)
+    monkeypatch.setattr(system, "async_impl", True)
+    for method in ("mv", "makedirs", "rmdir"):
+        monkeypatch.setattr(system, method, lambda *_, **__: pytest.fail("it is no disk"))
+    folder.write("a/b", b"one")
+    assert folder.read("a/b") == b"one"
+    folder.remove("a/b")
+
+
 def test_what_fails_is_tried_three_times(folder, pauses, monkeypatch):
     tries = []
 

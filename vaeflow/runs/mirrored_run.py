@@ -119,8 +119,11 @@ class MirroredRun:
         if not may_be_behind:
             self._refuse_newer(names)
         self._run = self._run or secrets.token_hex(16)
-        self._folder.write_json(NAME, {"run": self._run})
+        # First here if there is a run; else last, so that the folder stays as it was if this fails.
+        if self.has_begun():
+            self._folder.write_json(NAME, {"run": self._run})
         self._remote.write(NAME, json_files.dumps({"run": self._run, "start": self._start}, 1).encode())
+        self._folder.write_json(NAME, {"run": self._run})
         self._is_claimed = True
 
     def copy(self) -> None:

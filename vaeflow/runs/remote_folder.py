@@ -210,10 +210,14 @@ class RemoteFolder:
         self._tried("written", name, checked_action)
 
     def _renames(self) -> bool:
-        """Whether the file system can give a file another name; an object store cannot."""
+        """Whether the file system can give a file another name in one step.
+
+        An object store cannot, though the library of one may move objects. These are the asynchronous ones.
+        """
         import fsspec
 
-        return type(self._system).mv is not fsspec.AbstractFileSystem.mv
+        has_own = type(self._system).mv is not fsspec.AbstractFileSystem.mv
+        return has_own and not self._system.async_impl
 
     def _at(self, name: str = "") -> str:
         root = self._connected[1].rstrip("/")
