@@ -191,7 +191,7 @@ def test_copying_in_the_background_is_no_progress_of_the_training(tmp_path, url,
     assert reported == []
     assert machine.mirror._run.left() == []
     machine.finish()
-    assert f"the work on {url}/run/result.json, which is written" in reported
+    assert f"{url}/run/result.json, which is being written" in reported
 
 
 def test_a_second_machine_ends_the_copying_of_the_first_with_one_line(tmp_path, url, caplog):

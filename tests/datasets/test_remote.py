@@ -223,7 +223,7 @@ def test_what_arrives_otherwise_than_it_is_there_is_refused(bucket, monkeypatch)
 @pytest.mark.parametrize(
     ("change", "message"), [("put", "has changed while it was"), ("remove", "a has gone while")]
 )
-def test_what_changes_while_it_is_copied_is_refused(bucket, monkeypatch, change, message):
+def test_what_changes_while_it_is_copied_is_refused(bucket, cache, monkeypatch, change, message):
     put(f"{bucket}/data", a=b"one")
     get = RemoteFolder.get
 
@@ -238,6 +238,7 @@ def test_what_changes_while_it_is_copied_is_refused(bucket, monkeypatch, change,
     monkeypatch.setattr(RemoteFolder, "get", act)
     with pytest.raises(DataError, match=message):
         _ = Source("X.folder", f"{bucket}/data").path
+    assert not [path for path in cache.rglob("a") if path.is_file()]  # It may be of either version.
 
 
 @pytest.mark.parametrize("is_file", [True, False])

@@ -175,7 +175,7 @@ def test_it_reports_what_it_does_as_bytes_move(tmp_path):
     (tmp_path / "local").write_bytes(b"x" * 10)
     folder.put(tmp_path / "local", "a")
     assert reported == [
-        "the work on memory://reported/a, which is written",
+        "memory://reported/a, which is being written",
         "the copy of a, memory://reported",
         "the copy of a, memory://reported",
     ]

@@ -89,7 +89,7 @@ class Mirror(Callback):
         """Copies the last state; says where it is, or what it lacks."""
         if self._run is None:
             return
-        watchdog.progress(f"the copy to {self._remote}, which is under way")
+        watchdog.progress(f"the copy to {self._remote}")
         self._remote.report = watchdog.progress
         self._copying.wait()
         if self._refused is None:

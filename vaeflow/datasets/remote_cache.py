@@ -93,6 +93,8 @@ def copied(remote: RemoteFolder, listed: Callable[[], Infos], shown: str, below:
         if missing := _missing(version / below, stamps):
             _copy(remote, infos, list(missing), version / below, shown)
             if {name: _stamp(info) for name, info in listed().items()} != stamps:
+                for name in missing:  # Which version they are of is unknown.
+                    (version / below / name).unlink(missing_ok=True)
                 raise DataError(f"{shown} has changed while it was copied; {_AGAIN}")
         if not record.exists():
             json_files.write(record, {"url": str(remote), "files": stamps})

@@ -84,7 +84,6 @@ class RemoteFolder:
         Raises:
           EnvironmentFailure: it cannot be read, or a name cannot be that of a file on a disk.
         """
-
         return self._listed(lambda: self._system.find(self._at(), detail=True))
 
     def matching(self, pattern: str) -> dict[str, Mapping[str, Any]]:
@@ -225,7 +224,7 @@ class RemoteFolder:
 
     def _tried(self, done: str, name: str, action: Callable[[], T]) -> T:
         what = f"{self}/{name}" if name else str(self)
-        self.report(f"the work on {what}, which is {done}")
+        self.report(f"{what}, which is being {done}")
         for pause in (*_PAUSES, None):
             try:
                 return action()
