@@ -96,7 +96,7 @@ def test_a_run_on_two_replicas_and_an_evaluation_that_was_edited(tmp_path):
     metrics = json.loads(path.read_text())["metrics"]
     edit(path, metrics=metrics | {"kl_nats[none]": metrics["kl_nats[none]"] * 0.9})
 
-    finished = Command("vaeflow", ["verify", "--workdir=run"], tmp_path).finish()
+    finished = Command("vaeflow", ["verify", "--workdir=run"], tmp_path).finish(seconds=300)
     assert finished.code == 5, finished
     by_verdict, remarks = report(tmp_path / "run")
     assert by_verdict["differs"] == {"evaluation.json"}
