@@ -124,7 +124,7 @@ def bytes_feature(*values):
         (example_with(0, image=bytes_feature(b"text")), "cannot be decoded as an image"),
         (
             example_with(0, image=bytes_feature(tf.io.encode_png(IMAGES[0, :4]).numpy())),
-            r"image is \(4, 7, 3\), expected \(5, 7, 3\).*`TFRecords.shape`",
+            r"is 4x7 pixels, expected 5x7 as in the first record; set `TFRecords.shape`",
         ),
     ],
 )

@@ -7,16 +7,19 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from vaeflow import registry, validation
 from vaeflow.datasets import labels, pixels, remote
 from vaeflow.datasets.base import SPLITS, Dataset, Split
 from vaeflow.datasets.cache import CachedSplit
-from vaeflow.datasets.decoding import CHANNELS, decode_image, decode_images, upright
+from vaeflow.datasets.crop_decoding import CropDecoder
+from vaeflow.datasets.decoded_split import DecodedSplit, MixedSplit
+from vaeflow.datasets.decoding import CHANNELS, decode_image
+from vaeflow.datasets.example_records import ExampleImages, RawSplit
 from vaeflow.datasets.held_out import held_out_split, num_held_out
 from vaeflow.datasets.record_files import RecordIndex, matching_files, read_value
-from vaeflow.errors import ConfigurationError, DataError
+from vaeflow.datasets.sizing import Sizing, checked_sizing
+from vaeflow.errors import ConfigurationError
 from vaeflow.runs import watchdog
 
 _FORMATS = ("encoded", "raw")
@@ -42,11 +45,15 @@ class TFRecords(Dataset):
       image_format: `"encoded"` (PNG, JPEG, WebP, GIF, BMP, TIFF) or `"raw"` (H·W·C bytes, row by row).
       shape: `(H, W, C)`. Encoded images of another size are scaled with antialiasing until
         they cover it, then cropped equally on both sides. None takes the shape of the first
-        record, in RGB, and refuses images of another. Raw images need a shape.
+        record, in RGB, and refuses images of another. `(None, None, C)` are images of mixed sizes,
+        from which the `RandomCrop` that `augmentations` begin with cuts. Raw images need a shape.
+      image_size: the length to which the shorter side of images of mixed sizes is scaled before; None keeps
+        their own sizes.
       label_key: the name of an integer feature, which becomes the factor `label`; None for
         no factor.
       evaluation_fraction: the part that is held out if `evaluation` is None.
-      cache: True caches decoded images in a temporary file, see `CachedSplit`.
+      cache: True caches decoded images in a temporary file, see `CachedSplit`; random crops of
+        images of mixed sizes are decoded each time.
       layout: `"NCHW"` if the channels of raw images come first, `"NHWC"` if they come last.
       pixel_range: the numbers of black and white of raw images, as for `Arrays`.
       num_classes: the number of values of the label, which are 0 … num_classes − 1. None takes the
@@ -65,7 +72,8 @@ class TFRecords(Dataset):
         evaluation: str | Sequence[str] | None = None,
         image_key: str = "image",
         image_format: str = "encoded",
-        shape: Sequence[int] | None = None,
+        shape: Sequence[int | None] | None = None,
+        image_size: int | None = None,
         label_key: str | None = None,
         evaluation_fraction: float = 0.1,
         cache: bool = True,
@@ -81,7 +89,12 @@ class TFRecords(Dataset):
         )
         self.image_key = image_key
         self.image_format = validation.one_of("TFRecords.image_format", image_format, _FORMATS)
-        self.shape = _checked_shape(shape, image_format)
+        mixed_channels = _channels_of_mixed(shape, image_format, image_size)
+        self.shape = None if mixed_channels else _checked_shape(shape, image_format)
+        self._decoder = None
+        if mixed_channels:
+            sizing = checked_sizing("TFRecords", image_size, self.augmentations, self.binarization)
+            self._decoder = _crop_decoder(mixed_channels, sizing)
         self.label_key = label_key
         self._given_classes = (
             None if num_classes is None else validation.positive_integer("TFRecords.num_classes", num_classes)
@@ -106,15 +119,23 @@ class TFRecords(Dataset):
             if name == "evaluation":
                 index = RecordIndex(self._evaluation_files())
             chosen = np.arange(len(index))
+        images = ExampleImages(index, chosen, self.image_key, self.label_key, lambda: self.num_classes)
         if self.image_format == "raw":
             self._check_pixels(index, chosen)
-        split = RecordSplit(index, chosen, self)
-        return CachedSplit(split) if self.cache and self.image_format == "encoded" else split
+            return RawSplit(images, self.shape or (), self.description)
+        if self._decoder is not None:
+            split = MixedSplit(images, self._decoder)
+        else:
+            advice = None if self.shape else " as in the first record; set `TFRecords.shape`"
+            split = DecodedSplit(images, self.shape or self._first_shape, advice)
+        return CachedSplit(split) if self.cache else split
 
     @functools.cached_property
-    def image_shape(self) -> tuple[int, ...]:
-        """The shape `(H, W, C)` of all images: the setting, or that of the first record."""
-        return self.shape or self.decode(self._train_index, 0, 3, None).shape
+    def _first_shape(self) -> tuple[int, ...]:
+        """The shape `(H, W, C)` of the first image."""
+        index = self._train_index
+        data = read_value(index, 0, self.image_key, "bytes_list")
+        return decode_image(data, index.describe(0), 3, None).shape
 
     @functools.cached_property
     def num_classes(self) -> int:
@@ -135,24 +156,6 @@ class TFRecords(Dataset):
     @functools.cached_property
     def _train_index(self) -> RecordIndex:
         return RecordIndex(self._train_files)
-
-    def decode(
-        self, index: RecordIndex, record: int, channels: int, size: tuple[int, ...] | None
-    ) -> np.ndarray:
-        """Reads the image of one record, uint8 `[H, W, C]`; see `decode_image`."""
-        data = read_value(index, record, self.image_key, "bytes_list")
-        if self.image_format == "encoded":
-            return decode_image(data, index.describe(record), channels, size)
-        shape = self.image_shape
-        expected = int(np.prod(shape))
-        if len(data) != expected:
-            raise DataError(
-                f"{index.describe(record)}: the image has {len(data)} bytes, expected {expected} for the "
-                f"shape {shape}; set `TFRecords.shape`, or `TFRecords.image_format` to 'encoded'"
-            )
-        first = self.description.layout == "NCHW"
-        image = np.frombuffer(data, np.uint8).reshape((shape[2], *shape[:2]) if first else shape)
-        return self.description.images(image[None], "NCHW" if first else "NHWC")[0]
 
     def _check_pixels(self, index: RecordIndex, chosen: np.ndarray) -> None:
         """Looks at some raw images, spread over the split, for another range than is expected."""
@@ -180,77 +183,6 @@ def _identity(path: str) -> tuple[int, int]:
     return state.st_dev, state.st_ino
 
 
-class RecordSplit(Split):
-    """Some records of an index, decoded on demand.
-
-    Args:
-      index: the positions of all records.
-      chosen: the numbers of the records in the split, int64 `[N]`.
-      source: the `TFRecords` with the keys, the format and the shape.
-    """
-
-    def __init__(self, index: RecordIndex, chosen: np.ndarray, source: TFRecords):
-        super().__init__(len(chosen), source.image_shape, source.description.stored_dtype(np.dtype(np.uint8)))
-        self.factor_names = () if source.label_key is None else ("label",)
-        self._index = index
-        self._chosen = chosen
-        self._source = source
-
-    def content_digest(self) -> str:
-        return self._index.content_digest()
-
-    def examples(self, indices: tf.Tensor) -> tf.Tensor:
-        def retry():
-            return tf.numpy_function(self._read, [indices], self.dtype, stateful=False)
-
-        if self._source.image_format == "raw":
-            return tf.ensure_shape(retry(), (None, *self.shape))
-        contents = tf.numpy_function(self._contents, [indices], tf.string, stateful=False)
-        fit = self._source.shape is not None
-        return decode_images(tf.ensure_shape(contents, (None,)), self.shape, fit, retry)
-
-    def factors(self, indices: np.ndarray) -> np.ndarray | None:
-        key = self._source.label_key
-        if key is None:
-            return None
-        values = [read_value(self._index, record, key, "int64_list") for record in self._records(indices)]
-        return np.array(values, np.int64)[:, None]
-
-    @functools.cached_property
-    def factor_sizes(self) -> tuple[int, ...]:
-        return (self._source.num_classes,) if self.factor_names else ()
-
-    def describe(self, index: int) -> str:
-        return self._index.describe(int(self._chosen[index]))
-
-    def _contents(self, indices: np.ndarray) -> np.ndarray:
-        """Returns the encoded images, `[n]` bytes."""
-        key = self._source.image_key
-        records = self._records(indices)
-        return np.array(
-            [upright(read_value(self._index, each, key, "bytes_list")) for each in records], object
-        )
-
-    def _read(self, indices: np.ndarray) -> np.ndarray:
-        """Decodes images one by one, so that an error names the record: `[n, H, W, C]`."""
-        images = [self._image(record) for record in self._records(indices)]
-        return np.array(images, self.dtype).reshape(-1, *self.shape)
-
-    def _records(self, indices: np.ndarray) -> list[int]:
-        """Returns the numbers of the records at `indices`."""
-        return self._chosen[indices].tolist()
-
-    def _image(self, record: int) -> np.ndarray:
-        size = None if self._source.shape is None else self.shape[:2]
-        image = self._source.decode(self._index, record, self.shape[2], size)
-        if image.shape != self.shape:
-            raise DataError(
-                f"{self._index.describe(record)}: the image is {image.shape}, expected {self.shape} as in "
-                "the first record; set `TFRecords.shape`"
-            )
-        return image
-
-
 def _checked_patterns(setting: str, patterns: Any) -> list[str]:
     listed = [patterns] if isinstance(patterns, (str, os.PathLike)) else patterns
     if not isinstance(listed, (list, tuple)) or not listed or not all(os.fspath(each) for each in listed):
@@ -258,7 +190,32 @@ def _checked_patterns(setting: str, patterns: Any) -> list[str]:
     return [remote.checked_pattern(setting, pattern) for pattern in listed]
 
 
-def _checked_shape(shape: Sequence[int] | None, image_format: str) -> tuple[int, ...] | None:
+def _channels_of_mixed(shape: Any, image_format: str, image_size: Any) -> int | None:
+    """Returns the channels of images of mixed sizes, `(None, None, C)`; None for images of one size."""
+    is_mixed = isinstance(shape, (list, tuple)) and len(shape) == 3 and tuple(shape[:2]) == (None, None)
+    if not is_mixed:
+        if image_size is not None:
+            raise ConfigurationError(
+                "`TFRecords.image_size` scales images of mixed sizes; set `TFRecords.shape` to "
+                "(None, None, C) too, or to (H, W, C) alone for images that are all scaled to one size"
+            )
+        return None
+    if image_format == "raw":
+        raise ConfigurationError(f"`TFRecords.shape` must be (H, W, C) for raw images, got {tuple(shape)}")
+    return validation.one_of("the last number of `TFRecords.shape`", shape[2], CHANNELS)
+
+
+def _crop_decoder(channels: int, sizing: Sizing) -> CropDecoder:
+    if sizing.crop is None:
+        raise ConfigurationError(
+            f"`TFRecords.shape` = (None, None, {channels}) means images of mixed sizes; let "
+            "`TFRecords.augmentations` begin with @RandomCrop(), and `TFRecords.image_size` be a number or "
+            "None; or set the shape to (H, W, C), to which all images are scaled"
+        )
+    return CropDecoder(channels, sizing.shorter_side, sizing.crop)
+
+
+def _checked_shape(shape: Any, image_format: str) -> tuple[int, ...] | None:
     if shape is None:
         if image_format == "raw":
             raise ConfigurationError("`TFRecords.shape` must be (H, W, C) for raw images, got None")
