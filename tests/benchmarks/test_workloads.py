@@ -48,7 +48,7 @@ def loaded(tmp_path, monkeypatch):
 def test_the_gin_file_says_what_the_numbers_say(name, loaded):
     workload, settings = WORKLOADS[name], loaded(name)
     assert settings["batch_size"] == workload.batch_size
-    assert settings["dataset"].train == sprites.array_path(workload.array)
+    assert settings["dataset"].train.path == sprites.array_path(workload.array)
     _, *side_and_channels = sprites.ARRAYS[workload.array]
     assert tuple(side_and_channels) == workload.image_shape
     assert float(settings["optimizer"]().learning_rate) == pytest.approx(workload.learning_rate)

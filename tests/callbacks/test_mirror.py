@@ -61,6 +61,13 @@ class StoppedOnce(Callback):
             run.stop("the test")
 
 
+@pytest.fixture(autouse=True)
+def no_configuration():
+    """Other tests of this process leave theirs."""
+    with tiny_runs.configuration_of_its_own():
+        yield
+
+
 @pytest.fixture
 def url(tmp_path, monkeypatch):
     """A remote folder in memory, whose pauses between the tries take no time."""
