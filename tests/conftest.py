@@ -14,7 +14,7 @@ from vaeflow import registry
 
 FIXTURES = pathlib.Path(__file__).parent / "fixtures"
 _toy_entries = {}
-_ONLY_IF_ASKED_FOR = ("long", "families", "tokenizers", "fuzz", "roulette", "bits", "matrix")
+_ONLY_IF_ASKED_FOR = ("long", "families", "tokenizers", "fuzz", "roulette", "bits", "matrix", "trackers")
 
 
 def pytest_xdist_auto_num_workers():

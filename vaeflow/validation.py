@@ -175,6 +175,13 @@ def positive_integers(name: str, values: object) -> tuple[int, ...]:
     return tuple(positive_integer(name, value) for value in values)
 
 
+def text(name: str, value: object) -> str:
+    """Returns `value` if it is a text that is not empty."""
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"`{name}` must be a text that is not empty, got {_shown(value)}")
+    return value
+
+
 def texts(name: str, values: object) -> tuple[str, ...]:
     """Returns a tuple of a text, or of the texts in a list or tuple; an empty text is refused."""
     found = (values,) if isinstance(values, str) else values

@@ -9,6 +9,7 @@ from vaeflow.callbacks.mirror import Mirror
 from vaeflow.callbacks.progress import Progress
 from vaeflow.callbacks.reduce_lr_on_plateau import ReduceLROnPlateau
 from vaeflow.callbacks.summaries import Summaries
+from vaeflow.callbacks.trackers import MLflow, WandB
 
 Run = RunContext  # Its name in plug-ins written before it was renamed.
 
@@ -18,10 +19,12 @@ __all__ = [
     "EarlyStopping",
     "Evaluation",
     "Images",
+    "MLflow",
     "Mirror",
     "Progress",
     "ReduceLROnPlateau",
     "Run",
     "RunContext",
     "Summaries",
+    "WandB",
 ]

@@ -40,6 +40,7 @@ class RunContext:
       configuration: the gin text of the run.
       source: the name of the dataset, for messages.
       facts: what is known of the run beforehand, name -> text, for people.
+      parameters: the settings in force, `Class.parameter` -> number, boolean, None, text, or list of these.
       evaluated: its name: `"validation"` if there is such a split, else `"evaluation"`.
       metrics: the newest value of every metric that was reported so far, with `step`,
         `examples_seen` and `wall_seconds` (of training, over all resumptions).
@@ -61,6 +62,7 @@ class RunContext:
     configuration: str
     source: str
     facts: dict[str, str]
+    parameters: dict[str, Any] = dataclasses.field(default_factory=dict)
     evaluated: str = "evaluation"
     metrics: dict[str, float] = dataclasses.field(default_factory=dict)
     states: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
@@ -190,6 +192,9 @@ class Callback:
 
     def on_train_end(self, run: RunContext) -> None:
         """Called once, when the run is finished or stops early with its state saved."""
+
+    def on_failure(self, run: RunContext, error: Exception) -> None:
+        """Called once if an error ends the run, whatever was called before; not if the run stops early."""
 
     def on_run_end(self, run: RunContext) -> None:
         """Called once, last of all, after `result.json` of a finished run was written."""

@@ -75,12 +75,17 @@ def train(
     with chosen_strategy.scope():
         chosen_optimizer = Adam() if optimizer is None else optimizer
     making.follow_run(model, chosen_optimizer, chosen[0].num_steps)  # Before they are described.
+    described = _described(model, dataset, chosen_optimizer, chosen)
     with user_code.running(None):
         return session.run(
             lambda: assembly.Parts(chosen_strategy, model, chosen_optimizer),
             dataset,
             session.Folder(
-                workdir, _description(model, dataset, chosen_optimizer, chosen), str, allow_config_change
+                workdir,
+                _as_comments(described),
+                str,
+                allow_config_change,
+                parameters=lambda: dict(config.flattened(described)),
             ),
             chosen,
             session.default_callbacks() if callbacks is None else callbacks,
@@ -94,15 +99,20 @@ def _check_model(model):
         raise TypeError(f"`model` must be a vaeflow.models.Model, got {model!r}{advice}")
 
 
-def _description(model, dataset, optimizer, settings):
-    """Describes what is trained in comments, which gin passes over."""
+def _described(model, dataset, optimizer, settings):
+    """Describes what is trained, as JSON has it."""
     described = {
         "model": keras.saving.serialize_keras_object(model),
         "optimizer": keras.saving.serialize_keras_object(optimizer),
         "dataset": type(dataset).__name__,
         "settings": [dataclasses.asdict(each) for each in settings],
     }
-    text = json.dumps(_without_names(described), indent=1, sort_keys=True, default=repr)
+    return json.loads(json.dumps(_without_names(described), sort_keys=True, default=repr))
+
+
+def _as_comments(described):
+    """Writes the description as comments, which gin passes over."""
+    text = json.dumps(described, indent=1, sort_keys=True)
     lines = ["Trained from Python by vaeflow.train, with these objects and settings:", *text.splitlines()]
     return "".join(f"# {line}\n" for line in lines)
 

@@ -39,6 +39,7 @@ class Folder(NamedTuple):
       operative_text: returns the text of `operative_config.gin`, once all is made.
       allow_change: whether to resume although the folder holds another configuration.
       plugins: the plug-in modules whose classes the configuration may name.
+      parameters: returns the settings in force, once all is made; see `RunContext.parameters`.
     """
 
     path: str
@@ -46,6 +47,7 @@ class Folder(NamedTuple):
     operative_text: Callable[[], str]
     allow_change: bool = False
     plugins: tuple[str, ...] = ()
+    parameters: Callable[[], dict[str, Any]] = dict
 
 
 def run(
@@ -123,12 +125,14 @@ def run(
         if origin is not None:
             context.checkpoints.initial_weights = initial_weights.start(context.trainer, origin, plan)
         described = _described(context, folder, num_workers)
+        context.parameters = folder.parameters()
         workdir.write_provenance(folder.configuration, folder.operative_text(), described)
         if workdir.writable:
             data_record.write(workdir.path, fingerprints)
-        run_loop.train_to_end(context, callbacks, watchdog)
-        result = _finish(context)
-        run_loop.end(context, callbacks)
+        with run_loop.failures_told(context, callbacks):
+            run_loop.train_to_end(context, callbacks, watchdog)
+            result = _finish(context)
+            run_loop.end(context, callbacks)
         return result
 
 

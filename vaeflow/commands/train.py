@@ -77,6 +77,7 @@ def train(
             config.operative_text,
             allow_config_change,
             config.plugins_in_force(),
+            config.operative_parameters,
         ),
         (plan, training),
         [*callbacks, *extra_callbacks],

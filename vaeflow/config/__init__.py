@@ -12,6 +12,7 @@ from vaeflow.config.loading import (
     explain,
     load,
     load_trained,
+    operative_parameters,
     operative_text,
     plugins_in_force,
     read,
@@ -20,6 +21,7 @@ from vaeflow.config.loading import (
     values_checked,
     values_of,
 )
+from vaeflow.config.plain_values import flattened
 from vaeflow.config.syntax import Macro, Reference, format_value
 
 __all__ = [
@@ -28,9 +30,11 @@ __all__ = [
     "Reference",
     "call",
     "explain",
+    "flattened",
     "format_value",
     "load",
     "load_trained",
+    "operative_parameters",
     "operative_text",
     "plugins_in_force",
     "read",

@@ -11,7 +11,7 @@ import gin
 from absl import logging
 
 from vaeflow import registry
-from vaeflow.config import check, limits, messages, reading, syntax
+from vaeflow.config import check, limits, messages, plain_values, reading, syntax
 from vaeflow.config import files as gin_files
 from vaeflow.errors import ConfigurationError, RunError, user_code
 
@@ -241,6 +241,11 @@ def plugins_in_force() -> tuple[str, ...]:
 def operative_text() -> str:
     """Returns, as gin text, the arguments of all configured calls so far, including defaults."""
     return gin.operative_config_str()
+
+
+def operative_parameters() -> dict[str, Any]:
+    """Returns the same as plain values, `Class.parameter` -> value; see `plain_values.of_text`."""
+    return plain_values.of_text(operative_text())
 
 
 def _consented(module: str, place: str, trusted: Container[str]) -> str:

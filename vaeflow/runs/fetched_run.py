@@ -14,7 +14,10 @@ from vaeflow.runs.checkpoint_folder import CheckpointFolder
 from vaeflow.runs.remote_folder import RemoteFolder
 from vaeflow.runs.workdir import WorkDir
 
-FILES = ("config.gin", "operative_config.gin", "environment.json", "data.json", metrics_log.NAME)
+FILES = (
+    *("config.gin", "operative_config.gin", "environment.json", "data.json", metrics_log.NAME),
+    *("mlflow.json", "wandb.json"),  # Which run this is to a tracker.
+)
 FOLDERS = ("tensorboard", "images")
 CHECKPOINTS = "checkpoints"
 RESULT = "result.json"

@@ -3,7 +3,9 @@
 import contextlib
 import functools
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+
+from absl import logging
 
 from vaeflow.callbacks import Callback, Checkpoints, RunContext, states
 from vaeflow.devices import replicas
@@ -54,6 +56,22 @@ def end(run: RunContext, callbacks: Sequence[Callback]) -> None:
     """Lets the callbacks act once more when the result of a finished run is written."""
     for callback in _acting(run, callbacks):
         _call(callback, "on_run_end", run)
+
+
+@contextlib.contextmanager
+def failures_told(run: RunContext, callbacks: Sequence[Callback]) -> Generator[None]:
+    """Tells the callbacks of an error that ends the run inside; what they raise then is only a warning."""
+    try:
+        yield
+    except Preempted:
+        raise
+    except Exception as error:
+        for callback in _acting(run, callbacks):
+            try:
+                _call(callback, "on_failure", run, error)
+            except Exception as another:  # It must not hide what happened.
+                logging.warning("%s", another)
+        raise
 
 
 def _acting(run, callbacks):
