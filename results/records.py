@@ -32,6 +32,8 @@ _OF_A_RUN = {
     "metrics",
     "configuration",
 }
+# Of which a table would have dozens.
+_OF_ONE_LATENT = re.compile(r"per_dimension|codes/.*/\d+")
 _OF_HELD_OUT_IMAGES = re.compile(r"(?:evaluation|validation)/|.*\[")
 # What may differ between the seeds of one configuration: the seed, and where the data are.
 _MAY_DIFFER = re.compile(r"train\.seed = |\w+\.(?:folder|data_dir) = ")
@@ -59,7 +61,7 @@ class Group:
         found: dict[str, list[float]] = {}
         for record in self.records:
             for name, value in findings.measures_of(record).items():
-                if _OF_HELD_OUT_IMAGES.match(name) and "per_dimension" not in name:
+                if _OF_HELD_OUT_IMAGES.match(name) and not _OF_ONE_LATENT.search(name):
                     found.setdefault(name, []).append(value)
         return {name: spreads.spread_of(values) for name, values in found.items()}
 
