@@ -79,7 +79,7 @@ def path(request):
 # One of each kind: an ELBO, none, groups of parameters. The families' part of the suite trains the
 # others, whose models the default part trains in tests of their own.
 BY_DEFAULT = {"factor_vae", "vae", "wae"}
-LARGEST = {"autoencoder_kl", "hierarchical_vae", "vqgan"}
+LARGEST = {"autoencoder_kl", "hierarchical_vae", "vae_gan", "vqgan"}
 # Of those with latents: a deterministic encoder has none.
 WITHOUT_ELBO = {"adversarial_autoencoder.gin", "rae.gin", "swae.gin", "wae.gin"}
 TRAINED = [

@@ -155,7 +155,16 @@ def test_compile_modes(results, model, mode):
 
 
 @pytest.mark.parametrize(
-    "case", ["VAE", "ConvVAE", "coupled", "FactorVAE False global", "streamed", "ladder, streamed", "float32"]
+    "case",
+    [
+        "VAE",
+        "compiled ConvVAE none",
+        "coupled",
+        "FactorVAE False global",
+        "streamed",
+        "ladder, streamed",
+        "float32",
+    ],
 )
 def test_the_runs_compared_have_moved(results, case):
     """Weights that nobody trains agree on any number of replicas."""
