@@ -23,15 +23,8 @@ def small(dtype=None):
     return VAE(3, posterior=posterior, prior=prior, dtype=dtype, **blocks)
 
 
-LONG = (testing.check_fit, testing.check_resume)
-
-
-@pytest.mark.families
-@pytest.mark.parametrize(
-    "check",
-    [pytest.param(each, marks=pytest.mark.matrix) if each in LONG else each for each in testing.CHECKS],
-    ids=lambda check: check.__name__,
-)
+@pytest.mark.matrix
+@pytest.mark.parametrize("check", testing.CHECKS, ids=lambda check: check.__name__)
 def test_contract(check):
     check(small, (8, 7, 2))
 

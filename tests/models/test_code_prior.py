@@ -265,7 +265,7 @@ LONG = (testing.check_fit, testing.check_resume, testing.check_saving, testing.c
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "check",
-    [pytest.param(each, marks=pytest.mark.families) if each in LONG else each for each in testing.CHECKS],
+    [pytest.param(each, marks=pytest.mark.matrix) if each in LONG else each for each in testing.CHECKS],
 )
 def test_contract(check):
     check(small_code_priors.small, (2, 3, 2))

@@ -35,8 +35,8 @@ NEEDED = {"num_classes": 3}
 # One of each kind: an ELBO, a convolutional net, groups of parameters, no ELBO. The own tests of the others
 # stand for them in the default suite, where these would take too long.
 BY_DEFAULT = {"VAE", "ConvVAE", "FactorVAE", "WAE"}
-# Of the other kinds: groups of parameters, no ELBO, codes, groups of latents, labels.
-OTHERS = ("FactorVAE", "WAE", "VQVAE", "HierarchicalVAE", "M2")
+# Of the other kinds: groups of parameters, and codes.
+OTHERS = ("FactorVAE", "VQVAE")
 
 # Those whose default blocks are large, or not for images of 8x7.
 BLOCKS = {

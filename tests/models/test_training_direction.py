@@ -12,7 +12,7 @@ from vaeflow.models import DIPVAE, WAE, AnnealedVAE, BetaTCVAE, BetaVAE, FactorV
 from vaeflow.training.settings import TrainingSettings
 from vaeflow.training.trainer import Trainer
 
-pytestmark = [pytest.mark.slow, pytest.mark.long]
+pytestmark = pytest.mark.matrix
 
 NUM_STEPS = 200
 
