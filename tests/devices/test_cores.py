@@ -1,12 +1,10 @@
 """The part of the examples that each core of a CPU computes."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.fixtures.commands import REPOSITORY, Command
 from tests.fixtures.noted_calls import noting
 from vaeflow import random
 from vaeflow.devices import cores
@@ -110,23 +108,6 @@ def test_blocks_stay_whole_outside_and_with_batches_of_open_size(machine):
     assert sizes == [None, 6]
 
 
-THREADS = """
-import sys
-import tensorflow as tf
-from vaeflow.devices import cores
-from vaeflow.devices import strategies
-cores._num_cores = lambda: 4
-in_use, num_devices, num_examples, mode = eval(sys.argv[1])
-if num_devices > 1:
-    strategies.split_devices(num_devices)
-if in_use:
-    tf.zeros(1)
-cores.divide(num_examples, mode)
-print(tf.config.threading.get_intra_op_parallelism_threads())
-tf.zeros(1)
-"""
-
-
 @pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.processes
@@ -140,8 +121,6 @@ tf.zeros(1)
     ],
 )
 def test_threads_of_an_operation(in_use, num_devices, num_examples, mode, expected):
-    arguments = repr((in_use, num_devices, num_examples, mode))
-    output = subprocess.run(
-        [sys.executable, "-c", THREADS, arguments], capture_output=True, text=True, check=True
-    ).stdout
-    assert output.strip() == str(expected)
+    arguments = [repr((in_use, num_devices, num_examples, mode))]
+    finished = Command("tests.fixtures.threads_of_operations", arguments, REPOSITORY).finish()
+    assert (finished.code, finished.out.strip()) == (0, str(expected)), finished.error
