@@ -79,7 +79,7 @@ class MLflow(Tracking):
             os.environ.setdefault(variable, value)
         import mlflow
 
-        client = mlflow.MlflowClient(self.tracking_uri)
+        client = mlflow.MlflowClient(self.tracking_uri)  # pyright: ignore[reportAttributeAccessIssue]
         experiment = _experiment(client, self.experiment_name)
         found = client.search_runs([experiment], f"tags.`{_RUN}` = '{record['run']}'", max_results=1)
         if found:
@@ -87,7 +87,7 @@ class MLflow(Tracking):
             client.update_run(run.info.run_id, status="RUNNING")
         else:
             run = client.create_run(experiment, tags={_RUN: record["run"]}, run_name=name)
-        uri = self.tracking_uri or mlflow.get_tracking_uri()
+        uri = self.tracking_uri or mlflow.get_tracking_uri()  # pyright: ignore[reportAttributeAccessIssue]
         if uri.startswith("http"):
             uri = f"{uri.rstrip('/')}/#/experiments/{experiment}/runs/{run.info.run_id}"
         return _Run(client, run, uri)
@@ -110,7 +110,7 @@ class _Run(TrackedRun):
         self.last_step = int(run.data.metrics.get("step", -1))
 
     def describe(self, parameters: Mapping[str, Any], tags: Mapping[str, str]) -> None:
-        from mlflow.entities import Param
+        from mlflow.entities import Param  # pyright: ignore[reportMissingImports]
 
         texts = {_name(name): _parameter(value) for name, value in parameters.items()}
         new = [Param(name, value) for name, value in texts.items() if name not in self._known]
@@ -146,7 +146,7 @@ class _Run(TrackedRun):
         self._client.log_artifacts(self._id, str(path), f"checkpoints/{path.name}")
 
     def set_facts(self, facts: Mapping[str, Any]) -> None:
-        from mlflow.entities import RunTag
+        from mlflow.entities import RunTag  # pyright: ignore[reportMissingImports]
 
         tags = [
             RunTag(_name(_PREFIX + name), _shortened(str(value), _LONGEST_TAG))
@@ -167,7 +167,7 @@ class _Run(TrackedRun):
 
 def _experiment(client: Any, name: str) -> str:
     """Returns the identifier of an experiment, which is made if there is none."""
-    from mlflow.exceptions import MlflowException
+    from mlflow.exceptions import MlflowException  # pyright: ignore[reportMissingImports]
 
     found = client.get_experiment_by_name(name)
     if found is None:
@@ -182,7 +182,7 @@ def _experiment(client: Any, name: str) -> str:
 
 def _metrics(line: Line) -> Iterator[Any]:
     """Yields what MLflow has as the metrics of a line; the last is its step."""
-    from mlflow.entities import Metric
+    from mlflow.entities import Metric  # pyright: ignore[reportMissingImports]
 
     values = {name: value for name, value in line.metrics.items() if name != "step"} | {"step": line.step}
     for name, value in values.items():

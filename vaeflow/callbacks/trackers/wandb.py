@@ -74,12 +74,12 @@ class WandB(Tracking):
         import wandb
 
         mode: Any = self.mode or os.environ.get("WANDB_MODE", _ONLINE)
-        if mode == _ONLINE and not wandb.login(prompt=False, verify=False):
+        if mode == _ONLINE and not wandb.login(prompt=False, verify=False):  # pyright: ignore[reportAttributeAccessIssue]
             raise ConfigurationError(
                 "`WandB` finds no API key; run `wandb login`, set WANDB_API_KEY, or set `WandB.mode` to "
                 "'offline'"
             )
-        run = wandb.init(
+        run = wandb.init(  # pyright: ignore[reportAttributeAccessIssue]
             project=self.project,
             entity=self.entity,
             id=record["run"],
@@ -89,7 +89,7 @@ class WandB(Tracking):
             dir=str(workdir.path),
             reinit="create_new",
             allow_val_change=True,
-            settings=wandb.Settings(**_SETTINGS),
+            settings=wandb.Settings(**_SETTINGS),  # pyright: ignore[reportAttributeAccessIssue]
         )
         return _Run(run, record["step"], is_online=mode == _ONLINE)
 
@@ -119,7 +119,7 @@ class _Run(TrackedRun):
     def log_picture(self, picture: Picture) -> None:
         import wandb
 
-        image = wandb.Image(str(picture.path), caption=f"step {picture.step}")
+        image = wandb.Image(str(picture.path), caption=f"step {picture.step}")  # pyright: ignore[reportAttributeAccessIssue]
         # It joins the row of its step, which comes next; steps cannot go back.
         self._run.log({f"images/{picture.name}": image}, step=max(picture.step, self.last_step + 1))
 
@@ -131,7 +131,7 @@ class _Run(TrackedRun):
     def log_checkpoint(self, path: pathlib.Path) -> None:
         import wandb
 
-        artifact = wandb.Artifact(f"checkpoint-{self._run.id}", type="model")
+        artifact = wandb.Artifact(f"checkpoint-{self._run.id}", type="model")  # pyright: ignore[reportAttributeAccessIssue]
         artifact.add_dir(str(path))
         self._run.log_artifact(artifact, aliases=[path.name])
 
