@@ -30,7 +30,8 @@ class Program:
       line: the `Line` it belongs to.
       python: the interpreter.
       workload: the name of the workload.
-      folder: a folder of its own, made if needed; its standard error goes to `log.txt` there.
+      folder: a folder of its own, made if needed. Its standard error goes to `log.txt` there; its state
+        goes to `state`, since vaeflow takes no work folder with other files in it.
 
     Attributes:
       line: see above.
@@ -44,7 +45,8 @@ class Program:
     def __init__(self, line, python, workload, folder):
         self.line = line
         folder = pathlib.Path(folder).resolve()
-        folder.mkdir(parents=True, exist_ok=True)
+        state = folder / "state"
+        state.mkdir(parents=True, exist_ok=True)
         self._log = folder / "log.txt"
         if line.needs_compiler and not _has_compiler():
             raise ProgramError("no C++ compiler (g++ or clang++)")
@@ -53,7 +55,7 @@ class Program:
         began = time.monotonic()
         with self._log.open("w", encoding="utf-8") as log:
             self._process = subprocess.Popen(
-                line.command(python, workload, folder),
+                line.command(python, workload, state),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
