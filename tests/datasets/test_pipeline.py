@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tests.fixtures import tiny_runs
-from vaeflow.datasets import InMemorySplit, RenderedSprites, pipeline, stored_batches
+from vaeflow.datasets import InMemorySplit, RenderedSprites, order, pipeline, stored_batches
 from vaeflow.datasets.order import ExampleOrder
 
 
@@ -25,6 +25,17 @@ def test_streamed_batches_follow_the_order(strategy, num_examples, batch_size, f
     # Beyond 64 batches, where the indices cross from Python once more.
     for step in range(first_step, first_step + 70):
         np.testing.assert_array_equal(next(batches)["images"], split.array[expected.batch(step)])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first_step", [0, 3, 100])
+def test_streamed_batches_follow_an_order_that_a_thread_finds(strategy, first_step, monkeypatch):
+    split = InMemorySplit(tiny_runs.images(37))
+    expected = [ExampleOrder(37, 8, seed=4).batch(step) for step in range(first_step, first_step + 70)]
+    monkeypatch.setattr(order, "_WORTH_A_THREAD", 1)
+    batches = pipeline.training_batches(split, ExampleOrder(37, 8, seed=4), strategy, first_step)
+    for indices in expected:
+        np.testing.assert_array_equal(next(batches)["images"], split.array[indices])
 
 
 @pytest.mark.slow

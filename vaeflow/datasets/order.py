@@ -1,9 +1,16 @@
 """The order of examples, a pure function of the seed and the step."""
 
+import contextlib
+import threading
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
 Indices = NDArray[np.int64]
+
+# Examples; the permutation of as many takes about 0.03 s.
+_WORTH_A_THREAD = 1_000_000
 
 
 class ExampleOrder:
@@ -13,6 +20,9 @@ class ExampleOrder:
     so N may be smaller than B, and the order does not depend on the number of replicas. A
     permutation sorts the raw 64-bit words of NumPy's Philox with the key (seed, epoch).
     NumPy promises the same words in every version, but not the same permutations.
+
+    Two permutations at most are held. From the middle of an epoch of many examples on, a thread finds
+    the next one, so that no batch waits for it. The thread ends when it has found it.
 
     Args:
       num_examples: N.
@@ -24,7 +34,12 @@ class ExampleOrder:
         self.num_examples = num_examples
         self.batch_size = batch_size
         self.seed = seed
-        self._permutations: dict[int, Indices] = {}
+        self._held: tuple[int, Indices] | None = None
+        self._next: _Search | None = None
+
+    def prepare(self, step: int) -> None:
+        """Lets a thread find the permutation that batch `step` begins with, if that takes long."""
+        self._search(step * self.batch_size // self.num_examples)
 
     def batch(self, step: int) -> Indices:
         """Returns the indices of the examples of batch `step`, int64 `[B]`."""
@@ -34,15 +49,54 @@ class ExampleOrder:
         for epoch in range(epochs[0], epochs[-1] + 1):
             chosen = epochs == epoch
             indices[chosen] = self._permutation(epoch)[within[chosen]]
+        if within[-1] >= self.num_examples // 2:
+            self._search(int(epochs[-1]) + 1)
         return indices
 
+    def _search(self, epoch: int) -> None:
+        """Begins to look for the permutation of an epoch, unless a thread is not worth it."""
+        # In variables of their own, here and below: an iterator that is given up may still ask in its thread.
+        held, search = self._held, self._next
+        is_known = (held is not None and held[0] == epoch) or (search is not None and search.epoch == epoch)
+        if self.num_examples >= _WORTH_A_THREAD and not is_known:
+            self._next = _Search(self._find, epoch)
+
     def _permutation(self, epoch: int) -> Indices:
-        if epoch not in self._permutations:
-            # A batch straddles at most two epochs, or many tiny ones.
-            self._permutations = {e: p for e, p in self._permutations.items() if e == epoch - 1}
-            words = np.random.Philox(key=[self.seed, epoch]).random_raw(self.num_examples)
-            self._permutations[epoch] = stable_argsort(words)
-        return self._permutations[epoch]
+        held = self._held
+        if held is None or held[0] != epoch:
+            search, self._next = self._next, None
+            found = search.result() if search is not None and search.epoch == epoch else None
+            held = self._held = epoch, self._find(epoch) if found is None else found
+        return held[1]
+
+    def _find(self, epoch: int) -> Indices:
+        words = np.random.Philox(key=[self.seed, epoch]).random_raw(self.num_examples)
+        return stable_argsort(words)
+
+
+class _Search:
+    """A thread that finds the permutation of an epoch.
+
+    Args:
+      find: called with the epoch; returns the permutation.
+      epoch: its number.
+    """
+
+    def __init__(self, find: Callable[[int], Indices], epoch: int):
+        self.epoch = epoch
+        self._found: Indices | None = None
+        self._thread = threading.Thread(target=self._run, args=(find,), name="order", daemon=True)
+        self._thread.start()
+
+    def result(self) -> Indices | None:
+        """Waits for the permutation. It is None if the thread failed, or is that of a parent process."""
+        self._thread.join()
+        return self._found
+
+    def _run(self, find: Callable[[int], Indices]) -> None:
+        # Who asks for the result tries itself then, and raises what went wrong.
+        with contextlib.suppress(MemoryError):
+            self._found = find(self.epoch)
 
 
 def stable_argsort(words: NDArray[np.uint64]) -> Indices:

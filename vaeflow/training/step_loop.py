@@ -65,6 +65,7 @@ class StepLoop:
         self._resident = resident
         self._max_steps = replica_step.settings.steps_per_loop
         split, reads = replica_step.split, replica_step.model.reads
+        order.prepare(first_step)
         if resident:
             self._source = stored_batches.place_on_devices(split, strategy, reads)
         else:
