@@ -30,11 +30,11 @@ from typing import BinaryIO
 
 from vaeflow.errors import EnvironmentFailure
 from vaeflow.runs import being_written, ending
+from vaeflow.runs.being_written import UNFINISHED, free_name
 from vaeflow.runs.exchange import exchange
 
-_UNFINISHED = ".unfinished-"
 _REPLACED = ".replaced-"
-_OURS = re.compile(f"(?:{re.escape(_UNFINISHED)}|{re.escape(_REPLACED)})(.+)-[0-9a-f]{{16}}", re.DOTALL)
+_OURS = re.compile(f"(?:{re.escape(UNFINISHED)}|{re.escape(_REPLACED)})(.+)-[0-9a-f]{{16}}", re.DOTALL)
 _ADVICE = {
     **dict.fromkeys(map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)), "free some space"),
     **dict.fromkeys(map(os.strerror, (errno.EACCES, errno.EPERM, errno.EROFS)), "make the folder writable"),
@@ -43,7 +43,6 @@ _ADVICE = {
 }
 # A rename onto something that stays: a folder with content, a file, a link.
 _TAKEN = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR})
-_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @contextlib.contextmanager
@@ -64,10 +63,8 @@ def writing(path: Path, durable: bool = True) -> Generator[BinaryIO]:
     """
     with reported(path):
         _remove_abandoned(path.parent, path.name)
-        unfinished = _free_name(path.parent, path.name)
-        descriptor = os.open(unfinished, _NEW_FILE, 0o666)
+        unfinished, descriptor = being_written.new_file(path.parent, path.name)
         with ending.cleaned_up(functools.partial(_remove, unfinished)), os.fdopen(descriptor, "wb") as file:
-            being_written.mark(descriptor)
             yield file
             file.flush()
             if durable:
@@ -126,10 +123,12 @@ def staging(parent: Path, name: str) -> Generator[Path]:
     with reported(parent / name):
         _remove_abandoned(parent, name)
         _recover(parent, name)
-        folder = _free_name(parent, name)
-        folder.mkdir()
-        with ending.cleaned_up(functools.partial(_discard, folder)), being_written.marked(folder):
-            yield folder
+        folder, descriptor = being_written.new_folder(parent, name)
+        with ending.cleaned_up(functools.partial(_discard, folder)):
+            try:
+                yield folder
+            finally:
+                os.close(descriptor)
 
 
 def move(source: Path, path: Path) -> None:
@@ -162,7 +161,7 @@ def set_aside(path: Path) -> Path:
 
 def remove_folder(path: Path) -> None:
     """Removes a folder, which loses its name first: under its name it is whole until it is gone."""
-    leaving = _free_name(path.parent, f"removal-{path.name}")
+    leaving = free_name(path.parent, f"removal-{path.name}")
     path.rename(leaving)
     shutil.rmtree(leaving)
 
@@ -174,7 +173,7 @@ def remove_unfinished(folder: Path, folders: bool = True) -> None:
       folder: where they wrote, and no other process writes now.
       folders: False to remove files only.
     """
-    for left in folder.glob(f"{_UNFINISHED}*"):
+    for left in folder.glob(f"{UNFINISHED}*"):
         if _OURS.fullmatch(left.name) and (folders or not left.is_dir()):
             _remove(left)
     if folders:
@@ -213,10 +212,6 @@ def _reason_of_tensorflow(message: str) -> str:
     return re.sub(r" \[Op:\w+\].*", "", line).rpartition("; ")[2]
 
 
-def _free_name(parent: Path, name: str, kind: str = _UNFINISHED) -> Path:
-    return parent / f"{kind}{name}-{secrets.token_hex(8)}"
-
-
 def _replace(source: Path, path: Path) -> None:
     """Gives a folder the name of what is there; that is whole under this name, or under `_REPLACED`."""
     try:
@@ -226,7 +221,7 @@ def _replace(source: Path, path: Path) -> None:
     except FileNotFoundError:  # Another process has moved it away meanwhile.
         source.rename(path)
         return
-    replaced = _free_name(path.parent, path.name, _REPLACED)
+    replaced = free_name(path.parent, path.name, _REPLACED)
     path.rename(replaced)
     try:
         source.rename(path)
@@ -253,9 +248,11 @@ def _recover(parent: Path, name: str | None = None) -> None:
 
 
 def _remove_abandoned(parent: Path, name: str) -> None:
-    for left in parent.glob(f"{_UNFINISHED}{glob.escape(name)}-*"):
-        if _OURS.fullmatch(left.name) and being_written.is_abandoned(left):
-            _remove(left)
+    for left in parent.glob(f"{UNFINISHED}{glob.escape(name)}-*"):
+        if _OURS.fullmatch(left.name):
+            with being_written.abandoned(left) as is_abandoned:
+                if is_abandoned:
+                    _remove(left)
 
 
 def _remove(path: Path) -> None:
@@ -268,7 +265,7 @@ def _remove(path: Path) -> None:
 
 def _discard(folder: Path) -> None:
     """Removes an unfinished folder; it is renamed first, so that no thread moves it when it is half gone."""
-    leaving = _free_name(folder.parent, _OURS.sub(r"\1", folder.name))
+    leaving = free_name(folder.parent, _OURS.sub(r"\1", folder.name))
     try:
         folder.rename(leaving)
     except OSError:  # It has been moved, or nothing can be renamed here.
