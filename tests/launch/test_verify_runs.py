@@ -108,6 +108,7 @@ def test_a_run_on_two_replicas_and_an_evaluation_that_was_edited(tmp_path):
         assert f"steps {steps}, in float64" in remarks
 
 
+@pytest.mark.tokenizers
 def test_a_tokenizer_and_a_prior_over_its_codes(tmp_path):
     trained_runs.write_data(tmp_path / "data")
     tokenizer = code_prior_runs.tokenizer(tmp_path, tmp_path / "data")

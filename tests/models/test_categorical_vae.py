@@ -106,14 +106,14 @@ def test_the_default_prior_is_refused():
         model.objective(model.forward(numpy_vae.images(3).astype("float32"), 7, training=True), 7)
 
 
-@pytest.mark.families
+@pytest.mark.matrix
 @pytest.mark.slow
 @pytest.mark.processes
 def test_the_whole_contract():
     testing.check_model(categorical_vae, SHAPE)
 
 
-@pytest.mark.families
+@pytest.mark.matrix
 @pytest.mark.slow
 @pytest.mark.processes
 def test_every_command_takes_it(tmp_path):

@@ -98,7 +98,7 @@ def test_a_faulty_setting_is_refused(arguments, message):
         JointVAE(3, **arguments)
 
 
-@pytest.mark.families
+@pytest.mark.matrix
 @pytest.mark.slow
 @pytest.mark.processes
 def test_every_command_takes_it(tmp_path):

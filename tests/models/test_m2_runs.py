@@ -18,7 +18,7 @@ from vaeflow.models import M2
 SETTINGS = ("Arrays.labels_key = 'labels'", "Arrays.num_labelled = 9", "M2.num_classes = 3")
 
 
-@pytest.mark.families
+@pytest.mark.matrix
 @pytest.mark.slow
 def test_all_commands(tmp_path, capsys):
     run = trained_folder(tmp_path, *SETTINGS, model="M2")

@@ -215,7 +215,7 @@ def test_a_posterior_of_vectors_is_refused():
         model.build((None, *SHAPE))
 
 
-@pytest.mark.families
+@pytest.mark.matrix
 @pytest.mark.processes
 def test_the_whole_contract():
     testing.check_model(small_codes.small, (8, 7, 2))
