@@ -87,6 +87,10 @@ def test_small_images_are_enlarged(width, columns, factor):
         np.testing.assert_array_equal(enlarged[:, row::factor, column::factor], picture)
 
 
+def test_many_rows_of_few_columns_are_enlarged_less():
+    assert grids.rows(np.zeros((32, 3, 28, 28, 1))).shape == (32 * 58 + 2, 3 * 58 + 2, 1)
+
+
 def read_gif(path):
     with Image.open(path) as file:
         frames = []

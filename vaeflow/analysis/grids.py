@@ -112,7 +112,8 @@ def rows(
       shown_width: the width at which the labels must be readable; None for that of the picture.
     """
     columns = images.shape[1]
-    enlarged = enlarge(images.reshape(-1, *images.shape[2:]), columns)
+    # Few columns of many rows would be pages long.
+    enlarged = enlarge(images.reshape(-1, *images.shape[2:]), max(columns, len(images) // 3))
     scale = 1 if shown_width is None else max(1, round(columns * enlarged.shape[-2] / shown_width))
     return grid(enlarged, columns, row_labels=row_labels, text_scale=scale)
 
