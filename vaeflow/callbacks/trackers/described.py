@@ -14,7 +14,7 @@ from vaeflow.runs.escaping import without_passwords
 from vaeflow.runs.workdir import WorkDir
 
 CONFIGURATION = "config.gin"
-_ENVIRONMENT = {"packages": json_files.TEXT_OR_NULL_BY_NAME, "git_revision": json_files.TEXT_OR_NULL}
+_ENVIRONMENT = {"git_revision": json_files.TEXT_OR_NULL}
 _PICTURE = re.compile(r"(.+)-([0-9]{8,18})\.png")
 
 
@@ -24,14 +24,14 @@ def parameters(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def tags(workdir: WorkDir) -> dict[str, str]:
-    """Returns what else is known of a run beforehand: the version of vaeflow, the revision, the folder."""
+    """Returns what the work folder says of a run beforehand: where it is, and the revision of the code."""
     found = {"workdir": str(workdir.path.resolve())}
     try:
         environment = json_files.read(workdir.path / "environment.json", _ENVIRONMENT)
     except (OSError, ValueError):
         return found
-    known = {"version": environment["packages"].get("vaeflow"), "revision": environment["git_revision"]}
-    return found | {name: value for name, value in known.items() if value is not None}
+    revision = environment["git_revision"]
+    return found if revision is None else found | {"revision": revision}
 
 
 def text(workdir: WorkDir, name: str) -> str:
