@@ -8,8 +8,14 @@ import tensorflow as tf
 from tests.fixtures import numpy_vae
 from vaeflow import random
 from vaeflow.errors import ConfigurationError
-from vaeflow.layers import BernoulliLikelihood, GaussianLikelihood
-from vaeflow.models import VAE
+from vaeflow.layers import (
+    BernoulliLikelihood,
+    ConvMapDecoder,
+    ConvMapEncoder,
+    GaussianLikelihood,
+    GaussianMapPosterior,
+)
+from vaeflow.models import DIPVAE, SWAE, VAE, WAE, AdversarialAutoencoder, BetaTCVAE, FactorVAE, InfoVAE
 from vaeflow.schedules import LinearSchedule
 
 STEP = 7
@@ -193,6 +199,23 @@ def test_images_of_another_shape_are_refused_once_it_is_built(shape, message):
         ConfigurationError, match=rf"built for images of the shape \[B, 8, 8, 1\], .*{message}"
     ):
         model.encode(tf.zeros(shape))
+
+
+@pytest.mark.parametrize(
+    "variant",
+    [AdversarialAutoencoder, BetaTCVAE, DIPVAE, FactorVAE, InfoVAE, SWAE, WAE],
+    ids=lambda it: it.__name__,
+)
+def test_an_objective_of_vectors_refuses_maps_of_latents(variant):
+    model = variant(
+        num_latents=3,
+        encoder=ConvMapEncoder(filters=(4,)),
+        decoder=ConvMapDecoder(filters=(4,)),
+        posterior=GaussianMapPosterior(),
+    )
+    message = r"takes latents \[B, D\], and those of GaussianMapPosterior are \[B, 4, 4, 3\]; choose another"
+    with pytest.raises(ConfigurationError, match=f"^{variant.__name__} {message}"):
+        model.build((None, 8, 8, 1))
 
 
 def test_a_vae_of_latents_draws_from_its_gaussian_of_a_learned_variance():

@@ -47,6 +47,7 @@ class BetaTCVAE(VAE):
     """
 
     couples_examples = True
+    latents_rank = 2
 
     def __init__(
         self,

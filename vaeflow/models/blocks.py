@@ -105,14 +105,14 @@ def check_codes(model: Any, codes: Any = None) -> None:
 
 
 def check_latents(blocks: Iterable[Any], posterior: Any, shape: Sequence[int | None]) -> None:
-    """Raises `ConfigurationError` where a prior or decoder takes latents of another rank than `shape`."""
+    """Raises `ConfigurationError` where a model, prior or decoder takes latents of another rank."""
     for block in blocks:
         rank = getattr(block, "latents_rank", None)
         if rank not in (None, len(shape)):
             raise ConfigurationError(
                 f"{type(block).__name__} takes latents {_axes(rank, 'D')}, and those of "
-                f"{type(posterior).__name__} are {shape_text(shape[1:])}; choose another block in place of "
-                "one of the two"
+                f"{type(posterior).__name__} are {shape_text(shape[1:])}; choose another in place of one of "
+                "the two"
             )
 
 

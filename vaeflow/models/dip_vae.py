@@ -31,6 +31,8 @@ class DIPVAE(VAE):
       **kwargs: as for `VAE`.
     """
 
+    latents_rank = 2
+
     def __init__(
         self,
         variant: str = "i",

@@ -34,6 +34,7 @@ class InfoVAE(VAE):
     """
 
     couples_examples = True
+    latents_rank = 2
 
     def __init__(
         self, alpha: float = 0.0, mmd_scale: validation.Weight = 10.0, kernel: str = "imq", **kwargs: Any

@@ -27,6 +27,8 @@ class LatentDiscriminator(VAE):
       **kwargs: as for `VAE`.
     """
 
+    latents_rank = 2
+
     def __init__(
         self,
         discriminator_units: Sequence[int] = (1000,) * 6,

@@ -34,6 +34,7 @@ class SWAE(Autoencoder):
 
     couples_examples = True
     without_kl = "an SWAE has no KL; the sliced distance has the weight SWAE.distance_weight"
+    latents_rank = 2
 
     def __init__(self, distance_weight: validation.Weight = 1000.0, num_projections: int = 50, **kwargs: Any):
         super().__init__(**kwargs)

@@ -62,6 +62,8 @@ class VAE(LatentModel):
     # How many values come next to the channels of an image, and to the latents; see `encoder_inputs`.
     num_encoder_conditions = 0
     num_decoder_conditions = 0
+    # How many axes the latents have that the objective is defined for, the batch counted; None for any.
+    latents_rank: int | None = None
 
     def __init__(
         self,
@@ -115,7 +117,7 @@ class VAE(LatentModel):
         features_shape = build_chain([self.encoder], encoder_shape)
         check_features(self.encoder, self.posterior, features_shape)
         latents_shape: Any = self.posterior.latents_shape(features_shape)
-        check_latents((self.prior, self.decoder), self.posterior, latents_shape)
+        check_latents((self, self.prior, self.decoder), self.posterior, latents_shape)
         build_once(self.posterior, features_shape)
         self.prior.image_shape = image_shape
         build_once(self.prior, latents_shape)

@@ -36,6 +36,7 @@ class WAE(Autoencoder):
 
     couples_examples = True
     without_kl = "a WAE has no KL; the MMD has the weight WAE.mmd_weight"
+    latents_rank = 2
 
     def __init__(
         self,
