@@ -137,7 +137,7 @@ def _facts(group: Group) -> list[list[str]]:
         "revision": group.said(lambda record: record["revision"] or "unknown"),
         "machine": group.said(_machine),
         "versions": group.said(_versions),
-        "time": tables.time(group),
+        "time": tables.time(group.records),
     }
     return [[name, text.replace("|", "/")] for name, text in facts.items()]
 

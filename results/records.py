@@ -65,10 +65,6 @@ class Group:
                     found.setdefault(name, []).append(value)
         return {name: spreads.spread_of(values) for name, values in found.items()}
 
-    def time(self) -> Spread:
-        """Returns the seconds of training, as a spread over the seeds."""
-        return spreads.spread_of([record["seconds"] for record in self.records])
-
     def said(self, read: Callable[[dict[str, Any]], str]) -> str:
         """Says what the records say, and where they differ which seed says what.
 

@@ -1,5 +1,6 @@
 """Tables of recorded runs in Markdown: a row for each configuration."""
 
+import statistics
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,7 +29,7 @@ def runs_table(groups: Sequence[Group]) -> str:
                 seeds(group),
                 title,
                 written(spread),
-                time(group),
+                time(group.records),
             ]
         )
     return page.rows(lines)
@@ -70,10 +71,11 @@ def seeds(group: Group) -> str:
     return f"one seed ({seeds})" if len(group.seeds) == 1 else seeds
 
 
-def time(group: Group) -> str:
-    """Writes the time of training: the mean over the seeds, and that of each."""
-    times = [page.duration(record["seconds"]) for record in group.records]
-    return times[0] if len(times) == 1 else f"{page.duration(group.time().mean)} ({', '.join(times)})"
+def time(records: Sequence[dict[str, Any]]) -> str:
+    """Writes the time of training: the mean over the records of some seeds, and that of each."""
+    seconds = [record["seconds"] for record in records]
+    each = [page.duration(time) for time in seconds]
+    return each[0] if len(each) == 1 else f"{page.duration(statistics.mean(seconds))} ({', '.join(each)})"
 
 
 def _main_measure(group: Group) -> tuple[str, spreads.Spread]:

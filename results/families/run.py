@@ -10,8 +10,8 @@ the KL, without which it collapses. After the last step 1,000 test images give t
 the negative log-likelihood by importance sampling with 5,000 samples.
 
 Writes a record NAME-SEED.json of each run to this folder; `python -m results.page` puts the table of all
-records into docs/models.md. A run that was stopped goes on when the command is repeated. On 2 idle CPU cores
-a run takes from 5 minutes to an hour, reckoned from the processor time of some hundred steps.
+records into docs/models.md. A run that was stopped goes on when the command is repeated. On one CPU core of
+an AMD EPYC the training of a run took 1 to 19 minutes, beside other work.
 """
 
 import argparse
@@ -19,6 +19,7 @@ import pathlib
 import subprocess
 import sys
 
+from results import tables
 from results.arguments import names_of
 from results.records import seeds_of
 from vaeflow.commands.studies.report import page, spreads
@@ -75,8 +76,7 @@ def table(records):
         if not runs:
             continue
         cells = [spreads.summary([_metric(run, metric) for run in runs]) for metric in COLUMNS.values()]
-        minutes = spreads.summary([run["seconds"] / 60 for run in runs])
-        lines.append([title, str(len(runs)), *cells, f"{minutes} min"])
+        lines.append([title, str(len(runs)), *cells, tables.time(runs)])
     return page.rows(lines)
 
 

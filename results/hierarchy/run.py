@@ -22,6 +22,7 @@ import statistics
 import subprocess
 import sys
 
+from results import tables
 from results.arguments import names_of
 from results.records import seeds_of
 from vaeflow.commands.studies.report import page, spreads
@@ -95,9 +96,8 @@ def table(records):
             continue
         cells = [spreads.summary([_metric(run, metric) for run in runs]) for metric in COLUMNS.values()]
         steps = spreads.summary([float(run["metrics"]["step"]) for run in runs])
-        minutes = spreads.summary([run["seconds"] / 60 for run in runs])
         places = ", ".join(map(str, groups))
-        lines.append([str(sum(groups)), places, str(len(runs)), steps, *cells, f"{minutes} min"])
+        lines.append([str(sum(groups)), places, str(len(runs)), steps, *cells, tables.time(runs)])
     return page.rows(lines)
 
 
