@@ -1,5 +1,6 @@
 """Makes the peers' environment, and describes the machine and the versions of the programs."""
 
+import hashlib
 import json
 import os
 import platform
@@ -12,6 +13,8 @@ from vaeflow.runs import machine as this_machine
 
 _FOLDER = REPOSITORY / "benchmarks" / ".venv"
 _REQUIREMENTS = REPOSITORY / "benchmarks" / "requirements.txt"
+
+_PEERS = ("torch", "pythae", "jax", "jaxlib", "optax", "keras")
 
 # Imported as well, so that no program's start is the first to read a library from the disk.
 _ASK_VERSIONS = """
@@ -56,10 +59,20 @@ def versions(python, peers_python):
         "Python": platform.python_version(),
         **_installed(python, "tensorflow", "keras", "numpy"),
         **{
-            name if name != "numpy" else "numpy (peers)": version
-            for name, version in _installed(peers_python, "torch", "pythae", "numpy").items()
+            f"{name} (peers)" if name in ("keras", "numpy") else name: version
+            for name, version in _installed(peers_python, *_PEERS, "numpy").items()
         },
     }
+
+
+def digest_of_sources():
+    """Returns a digest of all code that a comparison runs, a text: equal for equal files only."""
+    digest = hashlib.sha256()
+    for path in sorted(
+        path for folder in ("vaeflow", "benchmarks") for path in _sources(REPOSITORY / folder)
+    ):
+        digest.update(f"{path.relative_to(REPOSITORY)}\n".encode() + path.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 def machine():
@@ -76,6 +89,8 @@ def machine():
 def _installed(python, *names):
     command = [python, "-c", _ASK_VERSIONS, *names]
     environment = os.environ | {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    # Only vaeflow's environment has Keras' other backend.
+    environment["KERAS_BACKEND"] = "tensorflow" if "tensorflow" in names else "jax"
     done = subprocess.run(command, capture_output=True, encoding="utf-8", env=environment)
     if done.returncode:
         said = done.stderr.strip().splitlines()
@@ -85,11 +100,27 @@ def _installed(python, *names):
     return json.loads(done.stdout.splitlines()[-1])
 
 
+def _sources(folder):
+    for path in folder.iterdir():
+        # Neither the peers' environment nor the cache.
+        if path.is_dir() and not path.name.startswith("."):
+            yield from _sources(path)
+        elif path.suffix in (".py", ".gin"):
+            yield path
+
+
 def _revision():
     """The revision of the sources, where git knows it: one text or none."""
-    command = ["git", "describe", "--always", "--dirty"]
     try:
-        done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, encoding="utf-8")
-    except OSError:
+        revision = _git("describe", "--always")
+        # The results may change while they are measured.
+        changed = _git("status", "--porcelain", "--", "vaeflow", "benchmarks", ":!benchmarks/results.*")
+    except (OSError, subprocess.CalledProcessError):
         return []
-    return [f"({done.stdout.strip()})"] if done.returncode == 0 else []
+    return [f"({revision}-dirty)" if changed else f"({revision})"]
+
+
+def _git(*arguments):
+    command = ["git", *arguments]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, encoding="utf-8", check=True)
+    return done.stdout.strip()

@@ -6,13 +6,24 @@ from vaeflow.devices import allocator
 
 VAEFLOW = "vaeflow"
 TWO_REPLICAS = "vaeflow, 2 replicas"
-KERAS = "Keras fit"
+MATRIX_PRODUCT = "matrix product"
 PYTHAE = "pythae"
+KERAS = "Keras fit"
+KERAS_JAX = "Keras fit, on JAX"
 TORCH_EAGER = "PyTorch, eager"
 TORCH_CHANNELS_LAST = "PyTorch, channels_last"
 TORCH_COMPILE = "PyTorch, compiled"
-TORCH = (TORCH_EAGER, TORCH_CHANNELS_LAST, TORCH_COMPILE)
-MATRIX_PRODUCT = "matrix product"
+TORCH_DDP = "PyTorch, DDP"
+JAX_STEP = "JAX, step"
+JAX_SCAN = "JAX, scan"
+
+# Library -> the names of its lines.
+PEERS = {
+    "pythae": (PYTHAE,),
+    "Keras": (KERAS, KERAS_JAX),
+    "PyTorch": (TORCH_EAGER, TORCH_CHANNELS_LAST, TORCH_COMPILE, TORCH_DDP),
+    "JAX": (JAX_STEP, JAX_SCAN),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +34,7 @@ class Line:
       name: what it is called in the table.
       module: below `benchmarks.programs`.
       variant: which of the program's ways to train.
+      variables: what is added to its environment, pairs of a name and a value.
       num_replicas: of vaeflow.
       of_peers: whether it runs in the peers' environment.
       resumes: whether a resume is measured.
@@ -35,6 +47,7 @@ class Line:
     name: str
     module: str
     variant: str = ""
+    variables: tuple = ()
     num_replicas: int = 1
     of_peers: bool = False
     resumes: bool = False
@@ -54,7 +67,8 @@ class Line:
         """Returns the environment to start it in, a dict, from that of the runner."""
         environment = {name: value for name, value in inherited.items() if not _tunes_glibc(name)}
         # A comparison on the CPU, whatever else is there; TensorFlow's greetings are no failure's reason.
-        environment |= {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+        environment |= {"CUDA_VISIBLE_DEVICES": "-1", "JAX_PLATFORMS": "cpu", "TF_CPP_MIN_LOG_LEVEL": "3"}
+        environment |= dict(self.variables)
         tuned = self.tuned_allocator or self.tunes_itself
         return allocator.tuned(environment) if tuned else environment
 
@@ -63,22 +77,33 @@ def _tunes_glibc(name):
     return name == "GLIBC_TUNABLES" or name.startswith("MALLOC_")
 
 
-def lines_of(workload):
-    """Lists the lines of a `Workload` in the order of its table."""
+def lines_of(workload, everything):
+    """Lists the lines of a `Workload` in the order of its table; vaeflow's comes first.
+
+    Args:
+      workload: see above.
+      everything: False for those that decide a target: vaeflow's, and the peers with a tuned allocator.
+    """
     peers = [
-        Line(KERAS, "keras_fit", resumes=True),
         Line(PYTHAE, "pythae_trainer", of_peers=True),
+        Line(KERAS, "keras_fit", resumes=True),
+        Line(KERAS_JAX, "keras_jax_fit", variables=(("KERAS_BACKEND", "jax"),), of_peers=True),
         Line(TORCH_EAGER, "torch_loop", "eager", of_peers=True, resumes=True),
     ]
     if workload.kind != "dense":
         peers.append(Line(TORCH_CHANNELS_LAST, "torch_loop", "channels_last", of_peers=True))
-    peers.append(Line(TORCH_COMPILE, "torch_loop", "compile", of_peers=True, needs_compiler=True))
+    peers += [
+        Line(TORCH_COMPILE, "torch_loop", "compile", of_peers=True, needs_compiler=True),
+        Line(TORCH_DDP, "torch_ddp", of_peers=True),
+        Line(JAX_STEP, "jax_loop", "step", of_peers=True),
+        Line(JAX_SCAN, "jax_loop", "scan", of_peers=True),
+    ]
     lines = [Line(VAEFLOW, "vaeflow_trainer", resumes=True, tunes_itself=True)]
     if workload.on_replicas:
         lines.append(Line(TWO_REPLICAS, "vaeflow_trainer", num_replicas=2, tunes_itself=True))
+    if everything:
+        lines.append(Line(MATRIX_PRODUCT, "matrix_product", tunes_itself=True))
     for peer in peers:
-        lines += [peer, dataclasses.replace(peer, tuned_allocator=True, resumes=False)]
+        lines += [peer] if everything else []
+        lines.append(dataclasses.replace(peer, tuned_allocator=True, resumes=False))
     return lines
-
-
-MATRIX_PRODUCT_LINE = Line(MATRIX_PRODUCT, "matrix_product", tunes_itself=True)

@@ -25,11 +25,29 @@ def cpu_seconds_of_machine():
     return busy / _TICKS
 
 
-def cpu_seconds_of_process(process_id):
-    """Returns the seconds that a process used, including its threads and ended children."""
-    text = pathlib.Path(f"/proc/{process_id}/stat").read_text(encoding="utf-8")
-    # The name may contain anything; after it come user and system time, and those of the children.
-    return sum(int(value) for value in text.rpartition(")")[2].split()[11:15]) / _TICKS
+def cpu_seconds_of_session(session_id):
+    """Returns the seconds that the processes of a session used, including their threads and ended children.
+
+    Raises:
+      ProcessLookupError: the session has no process.
+    """
+    found = [
+        seconds for path in pathlib.Path("/proc").glob("[0-9]*") for seconds in _seconds(path, session_id)
+    ]
+    if not found:
+        raise ProcessLookupError(f"no process belongs to the session {session_id}")
+    return sum(found)
+
+
+def _seconds(path, session_id):
+    try:
+        text = (path / "stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:  # It has just ended.
+        return []
+    # The name may contain anything; the session is the fourth after it. User and system time come later,
+    # and those of the children.
+    fields = text.rpartition(")")[2].split()
+    return [sum(int(value) for value in fields[11:15]) / _TICKS] if int(fields[3]) == session_id else []
 
 
 def by_others(windows, num_cores):

@@ -1,4 +1,4 @@
-"""Measures one workload: all its programs in turn, round after round, then their resumes."""
+"""Measures one workload: each program in turn with vaeflow, round after round."""
 
 import contextlib
 import dataclasses
@@ -11,11 +11,12 @@ from benchmarks.workloads import WORKLOADS
 from vaeflow.errors import RunError
 
 _WARM_UP_SECONDS = 1.0
-_OF_A_WINDOW = ("images", "steps", "seconds", "others_cores")
+_OF_A_WINDOW = ("images", "steps", "seconds", "flops_per_second", "others_cores")
+_OF_THE_LAST = ("peak_mebibytes", "flops_per_step", "compile_mode")
 
 
 class DifferentNetsError(RunError):
-    """The programs do not train the same net, so they cannot be compared; nothing is measured."""
+    """The programs do not train the same net, so they cannot be compared; the later one is not measured."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,10 +26,11 @@ class Settings:
     Attributes:
       num_rounds: how often each program trains.
       seconds: how long it trains each time.
-      python: the interpreter that runs vaeflow and Keras.
-      peers_python: the interpreter that runs pythae and PyTorch.
+      python: the interpreter that runs vaeflow and Keras on TensorFlow.
+      peers_python: the interpreter that runs the others.
       folder: where programs keep their state and logs.
       log: called with each line of progress.
+      everything: as of `lines.lines_of`.
     """
 
     num_rounds: int
@@ -37,137 +39,142 @@ class Settings:
     peers_python: str
     folder: pathlib.Path
     log: callable
+    everything: bool = False
 
 
-def measure(name, settings):
-    """Measures a workload.
+def measure(name, settings, done, keep):
+    """Measures those programs of a workload that are not done.
 
-    Every program is a process of its own, which is started once and trains only on request. The
-    programs take turns, so that other load on the machine affects all of them alike.
+    Each program is a process of its own that trains only on request. vaeflow is measured first and ends.
+    Then it is started once more, and takes turns with one program after the other: what slows the machine
+    down in a round slows both.
 
     Args:
       name: of the workload.
       settings: a `Settings`.
-
-    Returns:
-      A dict for JSON: `parameters`, their number; `lines`, the measurements of each `Line`;
-      `matrix_product`, `flops_per_second` and `others_cores` of each round, or None if it failed.
+      done: pairs of the name of a line and whether its allocator is tuned; these are not measured again.
+      keep: called with the result of each program when it has ended, a dict for JSON: `name` and
+        `tuned_allocator`; `failure`, why it failed, or None; `windows`, what it did in each round;
+        `beside`, what vaeflow did in the same round, empty for vaeflow itself; `parameters`, the number of
+        trainable ones; what it needed for its start and a resume; and facts that some programs state.
 
     Raises:
       DifferentNetsError: the numbers of trainable parameters differ.
     """
-    shutil.rmtree(settings.folder / name, ignore_errors=True)
+    every = lines.lines_of(WORKLOADS[name], settings.everything)
+    missing = [line for line in every if (line.name, line.tuned_allocator) not in done]
+    if not missing:
+        return
+    own = every[0]
+    if missing[0] == own:
+        result = _Measurement(own, settings, name).result(None)
+        keep(result)
+        if result["failure"]:
+            settings.log(f"{name}: there is nothing to compare with")
+            return
+        missing = missing[1:]
     with contextlib.ExitStack() as stack:
-        entries = []
-        for line in [lines.MATRIX_PRODUCT_LINE, *lines.lines_of(WORKLOADS[name])]:
-            entry = _Entry(line, settings, name)
-            stack.callback(entry.close)
-            entry.start()
-            entries.append(entry)
-        parameters = _number_of_parameters(name, entries[1:])
-        for entry in entries:
-            entry.run(_WARM_UP_SECONDS)
-            entry.windows.clear()
-        for number in range(settings.num_rounds):
-            settings.log(f"{name}: round {number + 1} of {settings.num_rounds}")
-            for entry in entries:
-                entry.run(settings.seconds)
-        for entry in entries:
-            entry.end()
-        for entry in entries:
-            if entry.line.resumes:
-                entry.measure_resume()
-    product, *trained = entries
-    return {
-        "parameters": parameters,
-        "lines": [entry.result() for entry in trained],
-        "matrix_product": None if product.failure else product.windows,
-    }
+        folder = _fresh(settings.folder / name / "reference")
+        try:
+            reference = stack.enter_context(Program(own, settings.python, name, folder))
+            reference.run(_WARM_UP_SECONDS)
+        except ProgramError as failed:
+            settings.log(f"{name}: vaeflow failed when it was started again: {failed}")
+            return
+        for line in missing:
+            keep(_Measurement(line, settings, name).result(reference))
 
 
-class _Entry:
-    """A line, its program and its measurements; a failure ends this line only."""
+class _Measurement:
+    """Measures one line; a failure ends this line only."""
 
     def __init__(self, line, settings, workload):
-        self.line = line
-        self.windows = []
-        self.failure = self.resume_failure = self.start_seconds = self.resume_seconds = None
-        self.facts = {}
+        self._line = line
         self._settings = settings
         self._workload = workload
-        self._program = None
         label = "tuned" if line.tuned_allocator else "default"
         folder = line.name.replace(", ", "_").replace(" ", "_").lower()
         self._folder = settings.folder / workload / f"{folder}_{label}"
         self._title = f"{workload}: {line.name} ({label})"
+        self._parameters = self._start_seconds = None
+        self._windows, self._beside = [], []
 
-    def start(self):
-        with self._failures():
-            self._program = self._started()
-            self.facts, self.start_seconds = self._program.facts, self._program.start_seconds
-            self._settings.log(f"{self._title}: first step after {self.start_seconds:.1f} s")
+    def result(self, reference):
+        """Measures beside a running program, or alone with None; returns a dict as of `measure`."""
+        failure, resumed = None, {"resume_seconds": None, "resume_failure": None}
+        _fresh(self._folder)
+        try:
+            self._train(reference)
+            resumed |= self._resume() if self._line.resumes else {}
+        except ProgramError as failed:
+            failure = str(failed)
+            self._settings.log(f"{self._title}: failed: {failed}")
+        last = self._windows[-1] if self._windows and not failure else {}
+        return {
+            "name": self._line.name,
+            "tuned_allocator": self._line.tuned_allocator,
+            "failure": failure,
+            "parameters": self._parameters,
+            "start_seconds": self._start_seconds,
+            **resumed,
+            **{key: last.get(key) for key in _OF_THE_LAST},
+            "windows": [_cut(window) for window in self._windows],
+            "beside": [_cut(window) for window in self._beside],
+        }
 
-    def run(self, seconds):
-        with self._failures():
-            if not self.failure:
-                self.windows.append(self._program.run(seconds))
+    def _train(self, reference):
+        with self._started() as program:
+            self._parameters, self._start_seconds = program.facts.get("parameters"), program.start_seconds
+            self._settings.log(f"{self._title}: first step after {self._start_seconds:.1f} s")
+            _check_nets(self._workload, program, reference)
+            program.run(_WARM_UP_SECONDS)
+            for _ in range(self._settings.num_rounds):
+                if reference is not None:
+                    self._beside.append(_run_beside(reference, self._settings.seconds))
+                self._windows.append(program.run(self._settings.seconds))
+            program.end()
 
-    def end(self):
-        with self._failures():
-            if not self.failure:
-                self._program.end()
-
-    def measure_resume(self):
+    def _resume(self):
         """Restarts the program from its saved state, up to its first step."""
-        if self.failure:
-            return
         try:
             with self._started() as program:
                 if not program.facts["resumed_at"]:
                     raise ProgramError("it started from the beginning instead of resuming")
-                self.resume_seconds = program.start_seconds
-                self._settings.log(f"{self._title}: resumed after {self.resume_seconds:.1f} s")
+                self._settings.log(f"{self._title}: resumed after {program.start_seconds:.1f} s")
+                return {"resume_seconds": program.start_seconds}
         except ProgramError as failed:
             # The measurements before stay valid.
-            self.resume_failure = str(failed)
             self._settings.log(f"{self._title}: no resume: {failed}")
-
-    def close(self):
-        if self._program is not None:
-            self._program.close()
-
-    def result(self):
-        last = self.windows[-1] if self.windows and not self.failure else {}
-        return {
-            "name": self.line.name,
-            "tuned_allocator": self.line.tuned_allocator,
-            "failure": self.failure,
-            "windows": [{key: each[key] for key in _OF_A_WINDOW} for each in self.windows],
-            "start_seconds": self.start_seconds,
-            "resume_seconds": self.resume_seconds,
-            "resume_failure": self.resume_failure,
-            "peak_mebibytes": last.get("peak_mebibytes"),
-            "flops_per_step": last.get("flops_per_step"),
-            "compile_mode": last.get("compile_mode"),
-        }
+            return {"resume_failure": str(failed)}
 
     def _started(self):
-        python = self._settings.peers_python if self.line.of_peers else self._settings.python
-        return Program(self.line, python, self._workload, self._folder)
-
-    @contextlib.contextmanager
-    def _failures(self):
-        try:
-            yield
-        except ProgramError as failed:
-            self.failure = str(failed)
-            self._settings.log(f"{self._title}: failed: {failed}")
+        python = self._settings.peers_python if self._line.of_peers else self._settings.python
+        return Program(self._line, python, self._workload, self._folder)
 
 
-def _number_of_parameters(name, entries):
-    """Returns the number that all programs report, or raises `DifferentNetsError`."""
-    reported = {entry.line.name: entry.facts["parameters"] for entry in entries if entry.facts}
-    if len(set(reported.values())) > 1:
-        listed = ", ".join(f"{line} {count:,}" for line, count in reported.items())
-        raise DifferentNetsError(f"{name}: the numbers of trainable parameters must be equal, got {listed}")
-    return next(iter(reported.values()), None)
+def _run_beside(reference, seconds):
+    try:
+        return reference.run(seconds)
+    except ProgramError as failed:
+        raise ProgramError(f"vaeflow failed beside it: {failed}") from None
+
+
+def _check_nets(name, program, reference):
+    """Raises `DifferentNetsError` if the two do not train the same number of parameters."""
+    own = program.facts.get("parameters")
+    if own is None or reference is None:  # As of a matrix product.
+        return
+    if own != (expected := reference.facts["parameters"]):
+        raise DifferentNetsError(
+            f"{name}: the numbers of trainable parameters must be equal, got {reference.line.name} "
+            f"{expected:,}, {program.line.name} {own:,}"
+        )
+
+
+def _cut(window):
+    return {key: window[key] for key in _OF_A_WINDOW if key in window}
+
+
+def _fresh(folder):
+    shutil.rmtree(folder, ignore_errors=True)
+    return folder

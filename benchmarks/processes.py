@@ -111,7 +111,7 @@ class Program:
 
     def _cpu_seconds_of_others(self):
         try:
-            return load.cpu_seconds_of_machine() - load.cpu_seconds_of_process(self._process.pid)
+            return load.cpu_seconds_of_machine() - load.cpu_seconds_of_session(self._process.pid)
         except OSError:
             raise ProgramError(self._last_words()) from None
 

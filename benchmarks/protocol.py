@@ -43,6 +43,7 @@ class Session:
     Attributes:
       facts: the same as a dict; more may be added.
       window_seconds: the length of the current window.
+      helpers: ids of further processes that train for this one; their memory is counted.
     """
 
     def __init__(self, **facts):
@@ -51,29 +52,32 @@ class Session:
         os.dup2(2, 1)
         self.facts = facts
         self.window_seconds = None
+        self.helpers = []
 
-    def after_step(self, num_images, num_steps=1):
+    def after_step(self, num_images, num_steps=1, finish=lambda: None):
         """Reports trained steps; returns when the program should continue.
 
         Args:
           num_images: the number of images in these steps.
           num_steps: the number of steps.
+          finish: called before the program answers; waits for steps that the library still computes.
 
         Raises:
           EndedError: the program should save its state, if it can, and exit.
         """
         if self.window_seconds is None:
+            finish()
             self.answer()
             return
         self._num_images += num_images
         self._num_steps += num_steps
-        seconds = time.perf_counter() - self._began
-        if seconds >= self.window_seconds:
+        if time.perf_counter() - self._began >= self.window_seconds:
+            finish()
             self.answer(
                 images=self._num_images,
                 steps=self._num_steps,
-                seconds=seconds,
-                peak_mebibytes=peak_mebibytes(),
+                seconds=time.perf_counter() - self._began,
+                peak_mebibytes=peak_mebibytes(self.helpers),
             )
 
     def answer(self, **content):
@@ -88,12 +92,16 @@ class Session:
         self._began = time.perf_counter()
 
 
-def peak_mebibytes():
-    """Returns the peak resident memory of this process, or None if the system does not report it."""
+def peak_mebibytes(helpers=()):
+    """Returns the peak resident memory of this process and its helpers, or None if it is not reported."""
     try:
-        with pathlib.Path("/proc/self/status").open(encoding="utf-8") as status:
-            # Not getrusage, whose maximum includes the process that started this one.
-            kibibytes = [line.split()[1] for line in status if line.startswith("VmHWM:")]
-    except OSError:
+        return sum(_peak_mebibytes(each) for each in ("self", *helpers))
+    except (OSError, ValueError):
         return None
-    return int(kibibytes[0]) / 1024 if kibibytes else None
+
+
+def _peak_mebibytes(process_id):
+    with pathlib.Path(f"/proc/{process_id}/status").open(encoding="utf-8") as status:
+        # Not getrusage, whose maximum includes the process that started this one.
+        (kibibytes,) = [line.split()[1] for line in status if line.startswith("VmHWM:")]
+    return int(kibibytes) / 1024

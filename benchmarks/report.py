@@ -3,30 +3,32 @@
 import statistics
 
 from benchmarks import lines, load
-from benchmarks.targets import find, of_matrix_product, rates, targets, times
+from benchmarks.targets import best_peer, find, lead, of_matrix_product, rates, targets, title
 from benchmarks.workloads import WORKLOADS
 
 _EXPLANATION = """\
-Written by `python -m benchmarks.run`; [docs/benchmark.md](../docs/benchmark.md) says how to repeat it.
+Written by `{command}`; [docs/benchmark.md](../docs/benchmark.md) says how to repeat it.
 
 All programs train the same net (with equal numbers of trainable parameters) on the same uint8 images
 with the same batch, in float32, with Adam and with the number of threads that each program picks by
-default. All programs stay alive and train in turn, one at a time.
+default (DDP: one process with one thread for each core). One program trains at a time. vaeflow is measured
+alone first; then each program takes turns with it, round after round.
 
 - **images/s**: the median over the rounds, with the smallest and the largest.
-- **times pythae**: the median over the rounds of the ratio to pythae's default in the same round.
+- **vaeflow's lead**: vaeflow's images/s, divided by the program's in the same round; the rounds' median.
 - **tuned allocator**: with glibc's allocator set through the environment, as vaeflow sets it for itself.
-- **memory**: peak resident memory, default / tuned.
-- **start**: from the command to the end of the first training step, measured once.
+- **memory**: peak resident memory, of all processes of a program.
+- **start**: from the command to the end of the first training step (JAX, scan: of the first call), once.
 - **resume**: from the command to the end of the first step after the state was restored. PyTorch's is
-  written by hand with `torch.save`, Keras' is `BackupAndRestore`, pythae has none.
-- **others**: the share of the cores that other processes used while a program trained, the median over
-  the rounds, default / tuned. PyTorch's threads spin while they wait for one another, so a busy machine
-  slows PyTorch down far more than TensorFlow. If a program had less than 90 % of the cores for itself,
-  its ratios mean nothing, and no target is judged by it.
+  written by hand with `torch.save`, Keras' is `BackupAndRestore`.
+- **others**: the share of the cores that other processes used while the program trained, the median over
+  the rounds. PyTorch's threads spin while they wait for one another, so a busy machine slows PyTorch down far
+  more than TensorFlow. If a program had less than 90 % of the cores for itself, its figures mean nothing, and
+  no target is judged by it.
 
 The files in `benchmarks/programs` say what the programs have in common and where they differ."""
 
+_PEERS = [name for names in lines.PEERS.values() for name in names]
 _TITLES = {
     "dense_128": "dense 784-400-20, batch 128",
     "dense_512": "the same, batch 512",
@@ -53,10 +55,10 @@ def markdown(report):
     settings = report["settings"]
     parts = [
         "# vaeflow and its peers",
-        _EXPLANATION,
+        _EXPLANATION.format(command=command(report)),
         _table(("machine", ""), report["machine"].items()),
         _table(("version", ""), report["versions"].items()),
-        f"Rounds: {settings['num_rounds']}, each with {settings['seconds']:g} s of every program.",
+        f"Rounds: {settings['num_rounds']}, {settings['seconds']:g} s of vaeflow and of the program in each.",
         "## Targets",
         _targets_table(targets(report["workloads"], settings["num_cores"])),
     ]
@@ -65,82 +67,83 @@ def markdown(report):
     return "\n\n".join(parts) + "\n"
 
 
+def command(report):
+    """Returns the command that measures what a report has."""
+    settings = report["settings"]
+    every = [line for measured in report["workloads"].values() for line in measured["lines"]]
+    are_all = any(line["name"] in _PEERS and not line["tuned_allocator"] for line in every)
+    text = f"python -m benchmarks.run --rounds={settings['num_rounds']} --seconds={settings['seconds']:g}"
+    return f"{text} --all" if are_all else text
+
+
 def speed_table(workloads):
-    """Writes the rates in short: a row for each workload, with the best of PyTorch's lines.
+    """Writes the rates in short: a row for each workload, with the best program of each library.
 
     Args:
       workloads: as `results` of `targets`.
     """
-    header = ("net", "pythae 0.1.2", "Keras `fit`", "best PyTorch", "vaeflow", "vs. pythae", "vs. PyTorch")
+    header = ("net", *lines.PEERS, "vaeflow", "vs. the best")
     return _table(header, [_short_row(name, measured) for name, measured in workloads.items()])
 
 
 def _short_row(name, measured):
-    vaeflow, keras, pythae = (find(measured, line) for line in (lines.VAEFLOW, lines.KERAS, lines.PYTHAE))
-    every_torch = [find(measured, line) for line in lines.TORCH]
-    torch = min((line for line in every_torch if line), key=lambda line: times(vaeflow, line))
-    medians = [f"{statistics.median(rates(line)):,.0f}" for line in (pythae, keras, torch, vaeflow)]
-    return (_TITLES[name], *medians, *(f"{times(vaeflow, line):.2f} ×" for line in (pythae, torch)))
+    shown = [best_peer(measured, names) for names in lines.PEERS.values()]
+    shown.append(find(measured, lines.VAEFLOW))
+    best = lead(best_peer(measured))
+    return (_TITLES[name], *map(_median, shown), "–" if best is None else f"{best:.2f} ×")
+
+
+def _median(line):
+    if line is None or line["failure"]:
+        return "–"
+    return f"{statistics.median(rates(line['windows'])):,.0f}"
 
 
 def _workload_text(name, measured, num_cores):
-    workload = WORKLOADS[name]
-    parameters = measured["parameters"]
-    first = f"Batch {workload.batch_size}" + (f", {parameters:,} trainable parameters" if parameters else "")
-    part, products = of_matrix_product(measured), measured["matrix_product"]
-    if part is not None:
+    every = lines.lines_of(WORKLOADS[name], everything=True)
+    order = {(line.name, line.tuned_allocator): place for place, line in enumerate(every)}
+    shown = [line for line in measured["lines"] if line["name"] != lines.MATRIX_PRODUCT]
+    shown.sort(key=lambda line: order[line["name"], line["tuned_allocator"]])
+    parameters = next((line["parameters"] for line in shown if line["parameters"]), None)
+    first = f"Batch {WORKLOADS[name].batch_size}"
+    first += f", {parameters:,} trainable parameters" if parameters else ""
+    if (part := of_matrix_product(measured)) is not None:
         flops = find(measured, lines.VAEFLOW)["flops_per_step"]
+        products = find(measured, lines.MATRIX_PRODUCT)["windows"]
         first += (
             f"; vaeflow's {flops / 1e9:,.2f} GFLOP a step ran at {part:.0%} of the best matrix product, "
             f"{statistics.median(each['flops_per_second'] for each in products) / 1e9:,.0f} GFLOP/s"
         )
-    header = (
-        "program", "images/s", "times pythae", "images/s, tuned allocator", "times pythae", "memory, MiB",
-        "start, s", "resume, s", "others",
-    )  # fmt: skip
-    pythae = find(measured, lines.PYTHAE)
-    defaults = [line for line in measured["lines"] if not line["tuned_allocator"]]
-    rows = [_row(line, measured, pythae, num_cores) for line in defaults]
-    text = f"{first}.\n\n{_table(header, rows)}"
+    header = ("program", "images/s", "vaeflow's lead", "memory, MiB", "start, s", "resume, s", "others")
+    text = f"{first}.\n\n{_table(header, [_row(line, num_cores) for line in shown])}"
     return f"{text}\n\n{_NOTES[name]}" if name in _NOTES else text
 
 
-def _row(line, measured, pythae, num_cores):
-    is_vaeflow = line["name"] in (lines.VAEFLOW, lines.TWO_REPLICAS)
-    tuned = find(measured, line["name"], tuned_allocator=True)
-    both = [each for each in (line, tuned) if each is not None]
-    memory = [_number(each["peak_mebibytes"]) for each in both]
-    others = [load.by_others(each["windows"], num_cores) for each in both]
+def _row(line, num_cores):
+    others = load.by_others(line["windows"], num_cores)
+    ratio = lead(line) if line["name"] != lines.VAEFLOW else None
     return (
-        line["name"],
+        title(line),
         _images_per_second(line),
-        _ratio(times(line, pythae)),
-        "tunes it itself" if is_vaeflow else _images_per_second(tuned),
-        "" if is_vaeflow else _ratio(times(tuned, pythae)),
-        " / ".join(memory),
+        "–" if ratio is None else f"{ratio:.2f}",
+        _number(line["peak_mebibytes"]),
         _number(line["start_seconds"], 1),
         _resume(line),
-        " / ".join("–" if part is None else f"{part:.0%}" for part in others),
+        "–" if others is None else f"{others:.0%}",
     )
 
 
 def _images_per_second(line):
-    if line is None or line["failure"]:
-        return f"failed: {_one_cell(line['failure'])}" if line else "–"
-    values = rates(line)
-    return f"{statistics.median(values):,.0f} ({min(values):,.0f}–{max(values):,.0f})"
+    if line["failure"]:
+        return f"failed: {_one_cell(line['failure'])}"
+    values = rates(line["windows"])
+    return f"{_median(line)} ({min(values):,.0f}–{max(values):,.0f})"
 
 
 def _resume(line):
-    if line["name"] == lines.PYTHAE:
-        return "none"
     if line["resume_failure"]:
         return f"failed: {_one_cell(line['resume_failure'])}"
     return _number(line["resume_seconds"], 1)
-
-
-def _ratio(value):
-    return "–" if value is None else f"{value:.2f}"
 
 
 def _number(value, digits=0):

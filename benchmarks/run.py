@@ -1,11 +1,17 @@
-"""Measures vaeflow, Keras, pythae and PyTorch in turn on this machine's CPU, and writes the tables.
+"""Measures vaeflow, pythae, Keras, PyTorch and JAX in turn on this machine's CPU, and writes the tables.
 
     python -m benchmarks.run
+    python -m benchmarks.run --all
     python -m benchmarks.run --workloads=dense_128,conv64_64 --quick
 
 The first run creates an environment for the peers and draws the images. The tables go to
-benchmarks/results.md and every single number to benchmarks/results.json. All workloads
-take about 40 minutes on 2 cores; let nothing else run meanwhile.
+benchmarks/results.md and every single number to benchmarks/results.json, as each program ends. If a run is
+cut, the same command goes on with the programs that are missing, as long as machine, versions, sources,
+--rounds and --seconds are the same.
+
+By default only the programs are measured that decide a target: vaeflow, and the peers with a tuned allocator.
+--all adds the peers with the default allocator, resumes, and the rate of a matrix product. Let nothing
+else run meanwhile.
 """
 
 import argparse
@@ -22,17 +28,18 @@ from benchmarks.processes import REPOSITORY
 from benchmarks.workloads import WORKLOADS
 from vaeflow import registry
 from vaeflow.errors import ConfigurationError, EnvironmentFailure, RunError
-from vaeflow.runs import machine
+from vaeflow.runs import files, machine
 
 _CACHE = REPOSITORY / "benchmarks" / ".cache"
 
 
 def run(options):
-    """Measures the chosen workloads and rewrites the tables after each."""
+    """Measures the chosen workloads and rewrites the tables after each program."""
     peers_python = options.peers_python or environments.make_for_peers(_log)
     whole = {
         "machine": environments.machine(),
         "versions": environments.versions(sys.executable, peers_python),
+        "sources": environments.digest_of_sources(),
         "settings": {
             "num_rounds": options.rounds,
             "seconds": options.seconds,
@@ -40,16 +47,49 @@ def run(options):
         },
         "workloads": {},
     }
+    path = options.results / "results.json"
+    if not options.fresh:
+        whole["workloads"] = _of_a_cut_run(path, whole)
     _draw_sprites()
-    options.results.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     settings = Settings(
-        options.rounds, options.seconds, sys.executable, peers_python, _CACHE / "programs", _log
+        options.rounds,
+        options.seconds,
+        sys.executable,
+        peers_python,
+        _CACHE / "programs",
+        _log,
+        options.everything,
     )
     for name in options.workloads:
-        whole["workloads"][name] = measure(name, settings)
-        (options.results / "results.json").write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
-        (options.results / "results.md").write_text(report.markdown(whole), encoding="utf-8")
-    _log(f"results: {options.results / 'results.md'}")
+        found = whole["workloads"].setdefault(name, {"lines": []})["lines"]
+        done = {_key(line) for line in found if not line["failure"]}
+
+        def keep(result, found=found):
+            found[:] = [line for line in found if _key(line) != _key(result)] + [result]
+            files.write_text(path, json.dumps(whole, indent=1) + "\n")
+            files.write_text(path.with_suffix(".md"), report.markdown(whole))
+
+        measure(name, settings, done, keep)
+    _log(f"results: {path.with_suffix('.md')}")
+
+
+def _of_a_cut_run(path, whole):
+    """Returns the workloads of earlier results that were measured as these are to be; else none."""
+    try:
+        earlier = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise EnvironmentFailure(f"{path} cannot be read: {error}; move it away") from None
+    if any(earlier.get(key) != value for key, value in whole.items() if key != "workloads"):
+        return {}
+    _log(f"going on with {path}; --fresh measures everything again")
+    return earlier["workloads"]
+
+
+def _key(line):
+    return line["name"], line["tuned_allocator"]
 
 
 def main(argv):
@@ -82,11 +122,15 @@ def _parse(argv):
         default=list(WORKLOADS),
         help=f"some of {','.join(WORKLOADS)}; default: all",
     )
-    parser.add_argument("--rounds", type=_positive(int), help="how often each program trains; default: 5")
-    parser.add_argument("--seconds", type=_positive(float), help="for how long each time; default: 3")
+    parser.add_argument("--all", action="store_true", dest="everything", help="measure everything; see above")
+    parser.add_argument("--rounds", type=_positive(int), help="how often each program trains; default: 3")
+    parser.add_argument("--seconds", type=_positive(float), help="for how long each time; default: 1.5")
     parser.add_argument(
-        "--quick", action="store_true", help="one round of one second, to check that every program works; "
-        "the results go to benchmarks/.cache/quick"
+        "--fresh", action="store_true", help="begin anew instead of going on with a run that was cut"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="one fresh round of one second, to check that every program "
+        "works; the results go to benchmarks/.cache/quick"
     )  # fmt: skip
     parser.add_argument("--results", type=pathlib.Path, help="the folder of the tables; default: benchmarks")
     parser.add_argument(
@@ -94,8 +138,9 @@ def _parse(argv):
         "installed; default: one in benchmarks/.venv, created if needed"
     )  # fmt: skip
     options = parser.parse_args(argv)
-    options.rounds = options.rounds or (1 if options.quick else 5)
-    options.seconds = options.seconds or (1.0 if options.quick else 3.0)
+    options.rounds = options.rounds or (1 if options.quick else 3)
+    options.seconds = options.seconds or (1.0 if options.quick else 1.5)
+    options.fresh = options.fresh or options.quick
     options.results = options.results or (_CACHE / "quick" if options.quick else REPOSITORY / "benchmarks")
     return options
 

@@ -7,6 +7,7 @@ from benchmarks import lines, load
 from benchmarks.workloads import WORKLOADS
 
 _MOST_COST_OF_REPLICAS = 0.10
+_PEERS = [name for names in lines.PEERS.values() for name in names]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,7 +19,7 @@ class Target:
       value: the measurement, or None.
       is_reached: whether the value is good enough.
       form: how `value` is written, for `str.format`.
-      compared: a list of windows for each line that was compared.
+      compared: the lines that were compared.
     """
 
     text: str
@@ -28,23 +29,25 @@ class Target:
     compared: list
 
 
-def rates(line):
-    """Returns a line's images per second, one for each round."""
-    return [window["images"] / window["seconds"] for window in line["windows"]]
+def rates(windows):
+    """Returns the images per second in each of some windows."""
+    return [window["images"] / window["seconds"] for window in windows]
 
 
-def times(line, other):
-    """Returns the speed of one line relative to another: the median of the ratios of all rounds.
+def lead(line):
+    """Returns how many times as fast as a line vaeflow was in the same round, the median over the rounds.
 
     Args:
-      line, other: entries of `lines`.
+      line: an entry of `lines`.
 
     Returns:
-      A float, or None if one of them is None or failed.
+      A float, or None if the line is None or failed.
     """
-    if any(each is None or each["failure"] or not each["windows"] for each in (line, other)):
+    if not _is_measured(line):
         return None
-    return statistics.median(a / b for a, b in zip(rates(line), rates(other), strict=True))
+    return statistics.median(
+        a / b for a, b in zip(rates(line["beside"]), rates(line["windows"]), strict=True)
+    )
 
 
 def find(measured, name, tuned_allocator=False):
@@ -55,14 +58,29 @@ def find(measured, name, tuned_allocator=False):
     return None
 
 
+def peers(measured, names=_PEERS):
+    """Returns the lines of these names that were measured, with either allocator."""
+    return [line for line in measured["lines"] if line["name"] in names and _is_measured(line)]
+
+
+def best_peer(measured, names=_PEERS):
+    """Returns the fastest of these lines, or None without any."""
+    return min(peers(measured, names), key=lead, default=None)
+
+
+def title(line):
+    """Returns the name of a line, with its allocator where that is tuned."""
+    return line["name"] + (", tuned allocator" if line["tuned_allocator"] else "")
+
+
 def of_matrix_product(measured):
-    """Returns the share of the matrix product's rate that vaeflow reached, the median of the rounds."""
-    line, products = find(measured, lines.VAEFLOW), measured["matrix_product"]
-    if line["failure"] or not products:
+    """Returns the share of the matrix product's rate that vaeflow reached, the rounds' median, or None."""
+    vaeflow, product = find(measured, lines.VAEFLOW), find(measured, lines.MATRIX_PRODUCT)
+    if not _is_measured(vaeflow) or not _is_measured(product):
         return None
     return statistics.median(
-        window["steps"] * line["flops_per_step"] / window["seconds"] / product["flops_per_second"]
-        for window, product in zip(line["windows"], products, strict=True)
+        window["steps"] * vaeflow["flops_per_step"] / window["seconds"] / best["flops_per_second"]
+        for window, best in zip(product["beside"], product["windows"], strict=True)
     )
 
 
@@ -70,7 +88,7 @@ def targets(results, num_cores):
     """Compares the measurements with the targets.
 
     Args:
-      results: a dict, name of a workload -> what `measure` returned.
+      results: a dict, name of a workload -> a dict with `lines`, a list of what `measure` gave.
       num_cores: how many cores the programs had.
 
     Returns:
@@ -89,51 +107,34 @@ def targets(results, num_cores):
     ]
 
 
-def cost_of_replicas(measured):
-    """Returns how much more time an image takes on two replicas than on one, a fraction, or None."""
-    ratio = times(find(measured, lines.VAEFLOW), find(measured, lines.TWO_REPLICAS))
-    return None if ratio is None else ratio - 1.0
-
-
 def _targets_of(workload, measured):
     """Yields the `Target`s of one workload."""
-    vaeflow, pythae = find(measured, lines.VAEFLOW), find(measured, lines.PYTHAE)
-    ratio, least = times(vaeflow, pythae), workload.times_pythae
-    text = f"at least {least:.1f} times pythae"
-    yield Target(text, ratio, _at_least(ratio, least), "{:.2f} times", _windows(vaeflow, pythae))
-    torch = {name: find(measured, name) for name in lines.TORCH}
-    ratios = {name: times(vaeflow, line) for name, line in torch.items()}
-    known = {name: ratio for name, ratio in ratios.items() if ratio is not None}
-    best = min(known, key=known.get, default=None)
-    ratio = known.get(best)
-    text = "at least the best PyTorch line" + (f" ({best.removeprefix('PyTorch, ')})" if best else "")
-    # The windows of all: on an idle machine, another line might have been the best.
-    compared = _windows(vaeflow, *torch.values())
-    yield Target(text, ratio, _at_least(ratio, 1.0), "{:.2f} times", compared)
-    if (least := workload.of_matrix_product) is not None:
-        part, products = of_matrix_product(measured), measured["matrix_product"] or []
-        text = f"at least {least:.0%} of the matrix product's rate"
-        yield Target(text, part, _at_least(part, least), "{:.0%}", [*_windows(vaeflow), products])
+    best, compared = best_peer(measured), peers(measured)
+    least, value = workload.times_best, lead(best)
+    text = f"at least {least:.1f} times the best peer" + (f" ({title(best)})" if best else "")
+    # All are compared: on an idle machine, another one might have been the best.
+    yield Target(text, value, value is not None and value >= least, "{:.2f} times", compared)
     if workload.on_replicas:
-        cost, two = cost_of_replicas(measured), find(measured, lines.TWO_REPLICAS)
+        two = find(measured, lines.TWO_REPLICAS)
+        cost = None if lead(two) is None else lead(two) - 1.0
         text = f"2 CPU replicas cost at most {_MOST_COST_OF_REPLICAS:.0%} more time than 1"
-        reached = cost is not None and cost <= _MOST_COST_OF_REPLICAS
-        yield Target(text, cost, reached, "{:+.0%}", _windows(vaeflow, two))
+        yield Target(text, cost, cost is not None and cost <= _MOST_COST_OF_REPLICAS, "{:+.0%}", [two])
+    if (most := workload.first_step_seconds) is not None:
+        vaeflow = find(measured, lines.VAEFLOW)
+        seconds = vaeflow["start_seconds"] if _is_measured(vaeflow) else None
+        text = f"the first step at most {most:g} s after the start"
+        yield Target(text, seconds, seconds is not None and seconds <= most, "{:.1f} s", [vaeflow])
 
 
 def _verdict(target, num_cores):
     if target.value is None:
         return "not measured"
-    others = max(load.by_others(windows, num_cores) for windows in target.compared)
+    windows = [line[each] for line in target.compared for each in ("windows", "beside") if line[each]]
+    others = max(load.by_others(each, num_cores) for each in windows)
     if others > load.MOST_BY_OTHERS:
         return f"not judged: others used {others:.0%} of the cores"
     return "reached" if target.is_reached else "missed"
 
 
-def _at_least(value, least):
-    return value is not None and value >= least
-
-
-def _windows(*measured_lines):
-    """Returns the windows of the lines that were measured."""
-    return [line["windows"] for line in measured_lines if line is not None and not line["failure"]]
+def _is_measured(line):
+    return line is not None and not line["failure"] and bool(line["windows"])

@@ -169,11 +169,10 @@ def _different(texts: Iterable[str]) -> str:
 
 
 def _of_comparison(report: dict[str, Any]) -> list[str]:
-    settings = report["settings"]
     made_with = {**report["machine"], **report["versions"]}
     return [
         _SPEED,
-        f"    python -m benchmarks.run --rounds={settings['num_rounds']} --seconds={settings['seconds']:g}",
+        f"    {comparison.command(report)}",
         page.rows([["", ""], *([name, text] for name, text in made_with.items())]),
         comparison.speed_table(report["workloads"]),
     ]

@@ -94,22 +94,22 @@ def test_the_table_of_models_names_registered_models_and_files_that_exist(name):
             assert (REPOSITORY / "configs" / file.strip("`")).is_file(), file
 
 
-def rate(line):
-    return f"{statistics.median(targets.rates(line)):,.0f}"
-
-
 def test_the_table_of_speed_shows_what_was_measured():
     measured = json.loads((REPOSITORY / "benchmarks/results.json").read_text())["workloads"]
     rows = table_rows(README.read_text(), "net")
     assert len(rows) == len(WORKLOADS)
     for (_, *shown), name in zip(rows, WORKLOADS, strict=True):
-        vaeflow, keras_fit, pythae = (
-            targets.find(measured[name], line) for line in (lines.VAEFLOW, lines.KERAS, lines.PYTHAE)
-        )
-        every_torch = filter(None, (targets.find(measured[name], line) for line in lines.TORCH))
-        torch = min(every_torch, key=functools.partial(targets.times, vaeflow))
-        ratios = [f"{targets.times(vaeflow, other):.2f} ×" for other in (pythae, torch)]
-        assert shown == [*map(rate, (pythae, keras_fit, torch, vaeflow)), *ratios], name
+        *peers, vaeflow, lead = shown
+        for names, rate in zip(lines.PEERS.values(), peers, strict=True):
+            medians = [median(line) for line in measured[name]["lines"] if line["name"] in names]
+            assert rate in [f"{each:,.0f}" for each in medians] or (rate, medians) == ("–", []), name
+        (own,) = (line for line in measured[name]["lines"] if line["name"] == lines.VAEFLOW)
+        assert vaeflow == f"{median(own):,.0f}"
+        assert lead == f"{targets.lead(targets.best_peer(measured[name])):.2f} ×", name
+
+
+def median(line):
+    return statistics.median(each["images"] / each["seconds"] for each in line["windows"])
 
 
 def test_docs_know_every_model():

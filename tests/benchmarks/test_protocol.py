@@ -1,44 +1,19 @@
 """The talk between the runner and a program, with a program that trains nothing."""
 
 import ast
-import dataclasses
 import os
 import sys
 import time
 
 import pytest
 
-from benchmarks import measure
+from benchmarks import load
 from benchmarks.lines import Line
 from benchmarks.processes import REPOSITORY, Program, ProgramError
+from tests.fixtures.toy_programs import BROKEN, TOY, ScriptLine
 from vaeflow.devices import allocator
 
 pytestmark = pytest.mark.processes
-
-# Steps of 1 ms, each of 4 images; what it prints must disturb nobody.
-TOY = """
-import pathlib, sys, time
-from benchmarks import protocol
-folder = pathlib.Path(next(each[9:] for each in sys.argv if each.startswith("--folder=")))
-state = folder / "state"
-session = protocol.Session(parameters=7, resumed_at=int(state.exists()))
-try:
-    while True:
-        time.sleep(0.001)
-        print("noise from a library", flush=True)
-        session.after_step(4)
-except protocol.EndedError:
-    state.write_text("saved")
-"""
-BROKEN = "import sys; print('first', file=sys.stderr); sys.exit('the net has no layers')"
-
-
-@dataclasses.dataclass(frozen=True)
-class ScriptLine(Line):
-    """A line whose program is a text."""
-
-    def command(self, python, workload, folder):
-        return [python, "-c", self.module, *super().command(python, workload, folder)[3:]]
 
 
 def start(tmp_path, program=TOY, **settings):
@@ -105,41 +80,69 @@ def test_the_allocator_is_tuned_only_where_asked():
     assert Line("toy", "toy", tunes_itself=True).environment(inherited) == tuned
 
 
-def settings(tmp_path):
-    return measure.Settings(2, 0.02, sys.executable, sys.executable, tmp_path, lambda text: None)
+# Prints 100 MiB more than a toy, in a process of its own, and computes there.
+HELPED = """
+import multiprocessing
+from benchmarks import protocol
+def help(ready):
+    held = bytearray(b"1" * (100 << 20))
+    ready.set()
+    while True:
+        pass
+if __name__ == "__main__":
+    session = protocol.Session(parameters=7)
+    context = multiprocessing.get_context("fork")
+    ready = context.Event()
+    helper = context.Process(target=help, args=(ready,), daemon=True)
+    helper.start()
+    ready.wait()
+    session.helpers = [helper.pid]
+    try:
+        while True:
+            session.after_step(1)
+    except protocol.EndedError:
+        helper.kill()
+"""
 
 
-@pytest.fixture
-def toy_lines(monkeypatch):
-    """Replaces the programs of the comparison, by name -> text."""
-
-    def replace(**programs):
-        made = [ScriptLine(name, text, resumes=True) for name, text in programs.items()]
-        monkeypatch.setattr(measure.lines, "lines_of", lambda workload: made)
-        product = ScriptLine("matrix product", BROKEN)
-        monkeypatch.setattr(measure.lines, "MATRIX_PRODUCT_LINE", product)
-        monkeypatch.setattr(measure, "_WARM_UP_SECONDS", 0.01)
-
-    return replace
-
-
-def test_a_workload_is_measured_although_a_program_breaks(toy_lines, tmp_path):
-    toy_lines(good=TOY, broken=BROKEN)
-    result = measure.measure("dense_128", settings(tmp_path))
-    good, broken = result["lines"]
-    assert result["parameters"] == 7
-    assert result["matrix_product"] is None
-    assert len(good["windows"]) == 2
-    assert good["failure"] is None
-    assert good["resume_seconds"] > 0
-    assert broken["failure"] == "the net has no layers"
-    assert broken["windows"] == []
+def test_the_helpers_of_a_program_are_part_of_it(tmp_path):
+    with start(tmp_path) as program:
+        alone = program.run(0.05)["peak_mebibytes"]
+    with start(tmp_path, HELPED) as program:
+        answer = program.run(0.5)
+        assert answer["peak_mebibytes"] > alone + 100
+        used = load.cpu_seconds_of_session(program._process.pid)
+        own = load.cpu_seconds_of_session(program._process.pid)
+        while own < used + 0.2:
+            own = load.cpu_seconds_of_session(
+                program._process.pid
+            )  # The program sleeps, its helper does not.
+        program.end()
 
 
-def test_different_nets_are_not_compared(toy_lines, tmp_path):
-    toy_lines(one=TOY, other=TOY.replace("parameters=7", "parameters=8"))
-    with pytest.raises(measure.DifferentNetsError, match="must be equal, got one 7, other 8"):
-        measure.measure("dense_128", settings(tmp_path))
+def test_a_session_without_processes():
+    with pytest.raises(ProcessLookupError, match="no process belongs to the session 999999999"):
+        load.cpu_seconds_of_session(999_999_999)
+
+
+# Steps that go on in a library after the call that begins them.
+AHEAD = """
+import time
+from benchmarks import protocol
+session = protocol.Session(parameters=7)
+try:
+    while True:
+        time.sleep(0.001)
+        session.after_step(1, finish=lambda: time.sleep(0.3))
+except protocol.EndedError:
+    pass
+"""
+
+
+def test_a_window_lasts_until_its_steps_have_ended(tmp_path):
+    with start(tmp_path, AHEAD) as program:
+        assert program.start_seconds > 0.3
+        assert 0.35 <= program.run(0.05)["seconds"] < 0.6
 
 
 @pytest.mark.parametrize(

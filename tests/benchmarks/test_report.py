@@ -1,141 +1,80 @@
-"""What `benchmarks.targets` and `benchmarks.report` make of given numbers."""
+"""What `benchmarks.report` makes of given numbers."""
 
-import pytest
-
-from benchmarks import lines, report, targets
-
-NUM_CORES = 2
+from benchmarks import lines, report
+from benchmarks.workloads import WORKLOADS
+from tests.fixtures.compared_lines import NUM_CORES, line, measured
 
 
-def line(name, rates, tuned_allocator=False, others_cores=0.0, **changes):
-    """A line whose windows are of 2 s and steps of 10 images."""
-    windows = [
-        {"images": 2 * rate, "steps": rate // 5, "seconds": 2.0, "others_cores": others_cores}
-        for rate in rates
-    ]
-    values = {
-        "failure": None,
-        "start_seconds": 4.25,
-        "resume_seconds": None,
-        "resume_failure": None,
-        "peak_mebibytes": 512.4,
-        "flops_per_step": 1000,
-        "compile_mode": "loop",
-    }
-    return {"name": name, "tuned_allocator": tuned_allocator, "windows": windows} | values | changes
-
-
-def measured(*more, vaeflow=(200, 300, 100), pythae=(100, 100, 100), product=(), **changes):
-    """A workload's measurements; the lines of vaeflow and pythae are changed by `changes`."""
+def whole(*more, **workloads):
     return {
-        "parameters": 1234,
-        "lines": [
-            line(lines.VAEFLOW, vaeflow, **changes),
-            line(lines.PYTHAE, pythae, **changes),
-            line(lines.PYTHAE, [50, 150, 120], tuned_allocator=True),
-            *more,
-        ],
-        "matrix_product": [{"flops_per_second": rate, "others_cores": 0.0} for rate in product] or None,
+        "machine": {"processor": "Abacus"},
+        "versions": {"keras": "9.9"},
+        "settings": {"num_rounds": 3, "seconds": 2.0, "num_cores": NUM_CORES},
+        "workloads": {"dense_128": measured(*more), **workloads},
     }
 
 
-def verdicts(results, num_cores=NUM_CORES):
-    return {row["target"]: (row["measured"], row["verdict"]) for row in targets.targets(results, num_cores)}
-
-
-def test_rates_are_images_over_the_seconds_that_a_window_took():
-    assert targets.rates({"windows": [{"images": 30, "seconds": 1.5}, {"images": 8, "seconds": 2.0}]}) == [
-        20,
-        4,
-    ]
-
-
-def test_a_ratio_is_the_median_of_the_ratios_of_the_rounds():
-    # Of the medians it would be 1: both slow down in the last two rounds.
-    assert targets.times(line("a", [400, 100, 90]), line("b", [100, 50, 100])) == 2.0
-
-
-@pytest.mark.parametrize("other", [None, line("b", [1], failure="it broke"), line("b", [])])
-def test_there_is_no_ratio_to_a_line_without_numbers(other):
-    assert targets.times(line("a", [1]), other) is None
-
-
-def test_the_part_of_the_matrix_product():
-    # 40, 60 and 20 steps in 2 s, of 1000 operations.
-    assert targets.of_matrix_product(measured(product=[40_000, 40_000, 40_000])) == 0.5
-    assert targets.of_matrix_product(measured(product=[20_000, 40_000, 100_000])) == 0.75
-    assert targets.of_matrix_product(measured(product=[])) is None
-
-
-def test_targets_are_reached_or_missed():
-    fast = line(lines.TORCH_EAGER, [100, 200, 50])
-    slow = line(lines.TORCH_COMPILE, [10, 10, 10])
-    rows = verdicts({"dense_128": measured(fast, slow)})
-    assert rows["at least 2.0 times pythae"] == ("2.00 times", "reached")
-    assert rows["at least the best PyTorch line (eager)"] == ("2.00 times", "reached")
-    rows = verdicts({"dense_128": measured(fast, slow, vaeflow=(190, 199, 100))})
-    assert rows["at least 2.0 times pythae"] == ("1.90 times", "missed")
-
-
-def test_convolutions_need_less_and_the_matrix_product_has_its_own_target():
-    rows = verdicts({"conv64_64": measured(vaeflow=(120, 130, 140), product=[24_000, 26_000, 28_000])})
-    assert rows["at least 1.3 times pythae"] == ("1.30 times", "reached")
-    assert rows["at least 50% of the matrix product's rate"] == ("50%", "reached")
-    rows = verdicts({"dense_512": measured(product=[100_000, 100_000, 100_000])})
-    assert rows["at least 70% of the matrix product's rate"] == ("20%", "missed")
-
-
-def test_two_replicas_may_cost_a_little():
-    def cost(*rates):
-        rows = verdicts({"conv64_64": measured(line(lines.TWO_REPLICAS, rates), vaeflow=(100, 100, 100))})
-        return rows["2 CPU replicas cost at most 10% more time than 1"]
-
-    assert cost(95, 100, 93) == ("+5%", "reached")
-    assert cost(50, 50, 50) == ("+100%", "missed")
-
-
-def test_what_failed_is_not_measured():
-    rows = verdicts({"dense_128": measured(failure="it broke", product=[1, 1, 1])})
-    assert set(rows.values()) == {("–", "not measured")}
-
-
-def test_a_busy_machine_is_no_judge():
-    busy = {"dense_128": measured(others_cores=0.3)}
-    assert verdicts(busy, 2)["at least 2.0 times pythae"] == (
-        "2.00 times",
-        "not judged: others used 15% of the cores",
-    )
-    assert verdicts(busy, 4)["at least 2.0 times pythae"] == ("2.00 times", "reached")
-
-
-def test_a_target_is_judged_by_the_lines_that_it_compares():
-    disturbed = line(lines.TORCH_COMPILE, [100, 100, 100], others_cores=1.0)
-    quiet = line(lines.TORCH_EAGER, [150, 150, 150])
-    rows = verdicts({"conv64_64": measured(quiet, disturbed, product=[40_000, 40_000, 40_000])})
-    assert rows["at least 1.3 times pythae"][1] == "reached"
-    assert rows["at least 50% of the matrix product's rate"][1] == "reached"
-    # Undisturbed, the slower one might have been the best.
-    assert rows["at least the best PyTorch line (eager)"][1] == "not judged: others used 50% of the cores"
+def rows(*more):
+    return report.markdown(whole(*more)).splitlines()
 
 
 def test_the_table_of_a_workload():
-    failed = line(lines.TORCH_COMPILE, [], failure="no C++ compiler | none")
-    resumed = line(lines.KERAS, [90, 80, 110], resume_seconds=7.5)
-    text = report.markdown(
-        {
-            "machine": {"processor": "Abacus"},
-            "versions": {"keras": "9.9"},
-            "settings": {"num_rounds": 3, "seconds": 2.0, "num_cores": NUM_CORES},
-            "workloads": {"dense_128": measured(resumed, failed)},
-        }
+    written = rows(
+        line(lines.TORCH_COMPILE, [], beside=[], failure="no C++ compiler | none", peak_mebibytes=None),
+        line(lines.KERAS, [90, 80, 110], resume_seconds=7.5),
+        line(lines.PYTHAE, [50, 150, 120], tuned_allocator=True, others_cores=0.5),
+        line(lines.TORCH_EAGER, [100, 100, 100], resume_failure="it began anew"),
     )
-    rows = text.splitlines()
-    assert "| processor | Abacus |" in rows
-    assert "| keras | 9.9 |" in rows
-    assert "Rounds: 3, each with 2 s of every program." in rows
-    assert "| vaeflow | 200 (100–300) | 2.00 | tunes it itself |  | 512 | 4.2 | – | 0% |" in rows
-    assert (
-        "| pythae | 100 (100–100) | 1.00 | 120 (50–150) | 1.20 | 512 / 512 | 4.2 | none | 0% / 0% |" in rows
-    )
-    assert "| Keras fit | 90 (80–110) | 0.90 | – | – | 512 | 4.2 | 7.5 | 0% |" in rows
-    assert any(row.startswith("| PyTorch, compiled | failed: no C++ compiler / none | – |") for row in rows)
+    assert "| processor | Abacus |" in written
+    assert "| keras | 9.9 |" in written
+    assert "Rounds: 3, 2 s of vaeflow and of the program in each." in written
+    assert "Batch 128, 1,234 trainable parameters." in written
+    # In the order of the programs, not of the results.
+    assert written[-6:] == [
+        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| vaeflow | 200 (100–300) | – | 512 | 4.2 | – | 0% |",
+        "| pythae, tuned allocator | 120 (50–150) | 2.00 | 512 | 4.2 | – | 25% |",
+        "| Keras fit | 90 (80–110) | 2.22 | 512 | 4.2 | 7.5 | 0% |",
+        "| PyTorch, eager | 100 (100–100) | 2.00 | 512 | 4.2 | failed: it began anew | 0% |",
+        "| PyTorch, compiled | failed: no C++ compiler / none | – | – | 4.2 | – | – |",
+    ]
+
+
+def test_the_matrix_product_is_a_remark():
+    product = line(lines.MATRIX_PRODUCT, [], parameters=None)
+    product["windows"] = [{"flops_per_second": 4e9, "others_cores": 0.0}] * 3
+    product["beside"] = [window | {"steps": 4_000_000} for window in product["beside"]]
+    (remark,) = (row for row in rows(product) if row.startswith("Batch"))
+    assert remark.endswith("vaeflow's 0.00 GFLOP a step ran at 50% of the best matrix product, 4 GFLOP/s.")
+    assert not any(lines.MATRIX_PRODUCT + " |" in row for row in rows(product))
+
+
+def test_the_command_is_that_of_the_results():
+    assert "Written by `python -m benchmarks.run --rounds=3 --seconds=2`;" in rows()[2]
+    assert "--all`" not in rows(line(lines.PYTHAE, [1, 1, 1], tuned_allocator=True))[2]
+    assert "--seconds=2 --all`;" in rows(line(lines.PYTHAE, [1, 1, 1]))[2]
+
+
+def test_a_run_that_was_cut_has_its_tables():
+    text = report.markdown(whole(resnet64_64={"lines": []}))
+    assert "## resnet64_64\n\nBatch 64.\n" in text
+    assert "| resnet64_64 | at least 1.2 times the best peer | – | not measured |" in text
+
+
+def test_the_short_table_has_the_best_of_each_library():
+    peers = [
+        line(lines.KERAS, [90, 80, 110]),
+        line(lines.KERAS, [95, 85, 115], tuned_allocator=True),
+        line(lines.TORCH_DDP, [50, 50, 50], tuned_allocator=True),
+        line(lines.JAX_SCAN, [120, 120, 120]),
+        line(lines.JAX_STEP, [130, 130, 130], failure="it broke"),
+    ]
+    table = report.speed_table({"dense_128": measured(*peers)}).splitlines()
+    assert table[0] == "| net | pythae | Keras | PyTorch | JAX | vaeflow | vs. the best |"
+    assert table[2:] == ["| dense 784-400-20, batch 128 | – | 95 | 50 | 120 | 200 | 1.67 × |"]
+
+
+def test_every_workload_has_a_title():
+    empty = report.speed_table({name: {"lines": []} for name in WORKLOADS}).splitlines()[2:]
+    assert len(empty) == len(WORKLOADS)
+    assert all(row.endswith("| – | – | – | – | – | – |") for row in empty)

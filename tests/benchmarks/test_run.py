@@ -1,13 +1,15 @@
 """The command `python -m benchmarks.run`: its options; what it measures is tested beside."""
 
+import contextlib
 import json
 import os
 import sys
 
 import pytest
 
-from benchmarks import load, run
+from benchmarks import environments, lines, load, run
 from benchmarks.environments import machine
+from tests.fixtures.compared_lines import line
 
 
 @pytest.mark.parametrize(
@@ -32,7 +34,9 @@ def test_a_wrong_option_is_one_message(option, said, capsys, monkeypatch):
 
 def test_the_defaults():
     options = run._parse([])
-    assert (options.rounds, options.seconds) == (5, 3.0)
+    assert (options.rounds, options.seconds) == (3, 1.5)
+    assert not options.everything
+    assert not options.fresh
     assert options.results.name == "benchmarks"
     assert len(options.workloads) == 7
 
@@ -42,30 +46,128 @@ def test_a_quick_look_leaves_the_results_alone():
     assert (options.rounds, options.seconds) == (1, 1.0)
     assert options.results.name == "quick"
     assert options.workloads == ["conv64_64", "dense_128"]
+    assert options.fresh
     assert run._parse(["--quick", "--rounds=2"]).rounds == 2
 
 
-def test_it_writes_both_tables_after_each_workload(tmp_path, monkeypatch):
-    def measure(name, settings):
-        written.append((tmp_path / "results.json").exists())
-        return {"parameters": 1, "lines": [failed_line()], "matrix_product": None}
+class Cut(BaseException):
+    """Ends a run as a power cut would: nobody catches it."""
 
-    def failed_line():
+
+@pytest.fixture
+def compare(tmp_path, monkeypatch):
+    """Compares three made-up programs on two workloads.
+
+    Returns what was measured, and what had been written before each. `cut` ends the run before that
+    measurement; `broken` names programs that fail.
+    """
+
+    def compare(*options, cut=None, broken=(), sources="1"):
+        def measure(name, settings, done, keep):
+            for program in (lines.VAEFLOW, lines.PYTHAE, lines.JAX_SCAN):
+                tuned = program != lines.VAEFLOW
+                if (program, tuned) in done:
+                    continue
+                if (name, program) == cut:
+                    raise Cut
+                before.append(results() if path.exists() else None)
+                measured.append((name, program))
+                failure = "it broke" if program in broken else None
+                keep(line(program, [1], beside=[2], tuned_allocator=tuned, failure=failure))
+
+        measured, before = [], []
+        monkeypatch.setattr(run, "measure", measure)
+        monkeypatch.setattr(run, "_draw_sprites", lambda: None)
+        monkeypatch.setattr(run.environments, "versions", lambda *pythons: {"keras": "9.9"})
+        monkeypatch.setattr(run.environments, "digest_of_sources", lambda: sources)
+        arguments = ["--workloads=dense_128,conv64_64", f"--results={tmp_path}"]
+        arguments.append(f"--peers_python={sys.executable}")
+        with contextlib.suppress(Cut):
+            assert run.main([*arguments, *options]) == 0
+        return measured, before
+
+    def results():
         return {
-            "name": "vaeflow", "tuned_allocator": False, "failure": "it broke", "windows": [],
-            "start_seconds": None, "resume_seconds": None, "resume_failure": None, "peak_mebibytes": None,
-        }  # fmt: skip
+            (name, each["name"], each["failure"])
+            for name, measured in json.loads(path.read_text())["workloads"].items()
+            for each in measured["lines"]
+        }
 
-    written = []
-    monkeypatch.setattr(run, "measure", measure)
-    monkeypatch.setattr(run, "_draw_sprites", lambda: None)
-    monkeypatch.setattr(run.environments, "versions", lambda *pythons: {"keras": "9.9"})
-    names = "dense_128,conv64_64"
-    arguments = [f"--workloads={names}", f"--results={tmp_path}", f"--peers_python={sys.executable}"]
-    assert run.main(arguments) == 0
-    assert written == [False, True]
-    assert list(json.loads((tmp_path / "results.json").read_text())["workloads"]) == names.split(",")
-    assert "failed: it broke" in (tmp_path / "results.md").read_text()
+    path = tmp_path / "results.json"
+    compare.results = results
+    return compare
+
+
+EVERY = [
+    (name, program)
+    for name in ("dense_128", "conv64_64")
+    for program in (lines.VAEFLOW, lines.PYTHAE, lines.JAX_SCAN)
+]
+
+
+def test_both_tables_are_written_as_each_program_ends(compare, tmp_path):
+    measured, before = compare()
+    assert measured == EVERY
+    assert before[0] is None
+    for number, written in enumerate(before[1:], 1):
+        assert written == {(*each, None) for each in EVERY[:number]}
+    text = (tmp_path / "results.md").read_text()
+    assert "| JAX, scan, tuned allocator | 1 (1–1) | 2.00 |" in text
+    assert "| conv64_64 | at least 1.4 times the best peer (pythae, tuned allocator) | 2.00 times |" in text
+
+
+def test_a_run_that_was_cut_goes_on_where_it_was(compare, capsys):
+    first, _ = compare(cut=("conv64_64", lines.PYTHAE))
+    assert first == EVERY[:4]
+    assert "going on" not in capsys.readouterr().err
+    second, _ = compare()
+    assert second == EVERY[4:]
+    assert "going on with" in capsys.readouterr().err
+    assert compare.results() == {(*each, None) for each in EVERY}
+    assert compare()[0] == []
+
+
+def test_what_failed_is_measured_again(compare):
+    compare(broken=[lines.PYTHAE])
+    assert ("dense_128", lines.PYTHAE, "it broke") in compare.results()
+    assert compare()[0] == [each for each in EVERY if each[1] == lines.PYTHAE]
+    assert compare.results() == {(*each, None) for each in EVERY}
+
+
+@pytest.mark.parametrize("options", [("--rounds=2",), ("--seconds=1",), ("--fresh",)])
+def test_other_settings_begin_anew(compare, options):
+    compare()
+    assert compare(*options)[0] == EVERY
+
+
+def test_other_sources_begin_anew(compare):
+    compare(cut=("conv64_64", lines.PYTHAE))
+    assert compare(sources="2")[0] == EVERY
+
+
+def test_results_that_cannot_be_read_are_left_alone(compare, tmp_path, capsys):
+    (tmp_path / "results.json").write_text("{")
+    with pytest.raises(AssertionError):
+        compare()
+    assert "results.json cannot be read: " in capsys.readouterr().err
+    assert (tmp_path / "results.json").read_text() == "{"
+
+
+def test_the_digest_is_that_of_the_code(tmp_path, monkeypatch):
+    monkeypatch.setattr(environments, "REPOSITORY", tmp_path)
+    for name in ("vaeflow/a.py", "benchmarks/b.gin", "benchmarks/.venv/c.py", "benchmarks/results.md"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("1")
+    first = environments.digest_of_sources()
+    for name in ("benchmarks/.venv/c.py", "benchmarks/results.md"):
+        (tmp_path / name).write_text("2")
+    assert environments.digest_of_sources() == first
+    for name in ("vaeflow/a.py", "benchmarks/b.gin"):
+        (tmp_path / name).write_text("2")
+        assert environments.digest_of_sources() != first
+        (tmp_path / name).write_text("1")
+    (tmp_path / "vaeflow/a.py").rename(tmp_path / "vaeflow/d.py")
+    assert environments.digest_of_sources() != first
 
 
 def test_the_machine_is_described():
@@ -73,9 +175,10 @@ def test_the_machine_is_described():
     assert machine()["memory"].endswith("GiB")
 
 
-def test_the_seconds_of_a_process_and_of_the_machine_grow_with_work():
-    own, all_cores = load.cpu_seconds_of_process(os.getpid()), load.cpu_seconds_of_machine()
-    while load.cpu_seconds_of_process(os.getpid()) < own + 0.05:
+def test_the_seconds_of_a_session_and_of_the_machine_grow_with_work():
+    session = os.getsid(0)
+    own, all_cores = load.cpu_seconds_of_session(session), load.cpu_seconds_of_machine()
+    while load.cpu_seconds_of_session(session) < own + 0.05:
         sum(range(10_000))
     # To a tick: the two are counted apart.
     assert load.cpu_seconds_of_machine() >= all_cores + 0.03

@@ -48,6 +48,7 @@ def loaded(tmp_path, monkeypatch):
 def test_the_gin_file_says_what_the_numbers_say(name, loaded):
     workload, settings = WORKLOADS[name], loaded(name)
     assert settings["batch_size"] == workload.batch_size
+    assert settings["steps_per_loop"] == workload.steps_per_call
     assert settings["dataset"].train.path == sprites.array_path(workload.array)
     _, *side_and_channels = sprites.ARRAYS[workload.array]
     assert tuple(side_and_channels) == workload.image_shape
@@ -119,5 +120,5 @@ def test_vaeflow_trains_in_windows_and_resumes(tmp_path):
     # 2 operations a weight forward, 4 backward, but none for the gradient of the images.
     weights, first = 652_824 - 784 - 400 - 40 - 400, 784 * 400
     assert started[1]["flops_per_step"] == 128 * (6 * weights - 2 * first)
-    assert targets.rates({"windows": started[1:]})[0] > 0
+    assert targets.rates(started[1:])[0] > 0
     assert [answer["resumed_at"] for answer in resumed] == [100]
