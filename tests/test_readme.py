@@ -147,7 +147,8 @@ def test_every_command_exists_and_names_files_that_exist(page):
     for name in re.findall(r"--gin_file=([\w/]+\.gin)", text):
         assert name in MADE_UP_FILES or find_given(name).is_file()
     for package, name in re.findall(r"python -m (launch|benchmarks)\.(\w+)", text):
-        assert (REPOSITORY / package / f"{name}.py").is_file(), name
+        module, folder = REPOSITORY / package / f"{name}.py", REPOSITORY / package / name
+        assert module.is_file() or (folder / "__main__.py").is_file(), name
     for name in re.findall(r"(?:^    |`|-m )vaeflow ([a-z][\w-]+)", text, re.MULTILINE):
         assert name in programs.NAMES
 
