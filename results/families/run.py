@@ -15,6 +15,7 @@ an AMD EPYC the training of a run took 1 to 19 minutes, beside other work.
 """
 
 import argparse
+import os
 import pathlib
 import subprocess
 import sys
@@ -47,7 +48,7 @@ def commands(name, seed, options):
     return [
         [
             "train",
-            f"--gin_file={HERE / name}.gin",
+            f"--gin_file={os.path.relpath(HERE / name)}.gin",  # As the record is to show it.
             f"--gin_param=train.seed = {seed}",
             *data,
             *changes,

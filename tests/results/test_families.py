@@ -1,5 +1,6 @@
 """The comparison of families: its configurations, its commands and its table."""
 
+import os
 import subprocess
 import types
 
@@ -42,7 +43,7 @@ def test_each_model_is_trained_evaluated_and_recorded_with_each_seed(noted, tmp_
     assert [line[0] for line in noted] == ["train", "evaluate", "record"] * 10
     assert len({line[-1] for line in noted}) == 10
     train, evaluate, _ = noted[3:6]
-    assert f"--gin_file={run.HERE}/iwae_5.gin" in train
+    assert f"--gin_file={os.path.relpath(run.HERE)}/iwae_5.gin" in train
     assert "--gin_param=train.seed = 0" in train
     assert "--checkpoint=last" in evaluate
     assert train[-1] == evaluate[-1] == f"--workdir={tmp_path}/runs/iwae_5-0"
