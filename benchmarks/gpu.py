@@ -5,9 +5,13 @@
     python -m benchmarks.gpu --virtual_devices=2 --seconds=1     # a rehearsal on a CPU
 
 Each gin file is a workload; without any, those in benchmarks/workloads are. On all GPUs the
-batch of each is the same as on one (weak scaling). Writes gpu.md, which it also prints, and
-gpu.json to runs/benchmark-gpu, or where --workdir says. The rate of float32 products, with
-which all is compared, is that of TensorFlow's default: TensorFloat-32 where the GPU has it.
+batch of each is the same as on one (weak scaling). On the files of benchmarks/workloads, as they are, PyTorch
+(eager, compiled, as CUDA graphs) and JAX (a jitted step, lax.scan) are measured too, in float32 and
+bfloat16, on one GPU, where they are installed. `python -m benchmarks.sprites` draws the images before.
+
+Writes gpu.md, which it also prints, and gpu.json to runs/benchmark-gpu, or where --workdir says. The rate of
+float32 products, with which all is compared, is that of TensorFlow's default: TensorFloat-32 where the GPU
+has it.
 """
 
 import dataclasses
@@ -19,7 +23,9 @@ import sys
 import tensorflow as tf
 from absl import flags
 
+from benchmarks import gpu_peers
 from benchmarks.utilization import Sampler
+from benchmarks.workloads import WORKLOADS
 from vaeflow import config
 from vaeflow.commands import command_line
 from vaeflow.errors import ConfigurationError, RunError
@@ -112,18 +118,30 @@ def measure_workload(measurer, batch_size, num_devices, rounds):
     return [dataclasses.asdict(variant) | row for variant, row in rows.items()]
 
 
-def as_markdown(workload, rows):
-    """Writes the table of a workload."""
-    done = [row for row in rows if "reason" not in row]
+def as_markdown(workload, vaeflow, peers):
+    """Writes the tables of a workload.
+
+    Args:
+      workload: its name.
+      vaeflow: what `measure_workload` returned.
+      peers: what `gpu_peers.measure` returned for each.
+    """
+    done = [row for row in vaeflow if "reason" not in row]
     lines = [f"## {workload}", ""]
     if done:
         lines += [_describe(done[0]), ""]
         table = [_HEAD, ["---"] * len(_HEAD), *map(_cells, done)]
         lines += ["| " + " | ".join(cells) + " |" for cells in table]
-    for row in rows:
+    for row in vaeflow:
         if "reason" in row:
             name = ", ".join(str(row[field.name]) for field in dataclasses.fields(Variant))
             lines += ["", f"Not measured: {name}: {row['reason']}"]
+    if peers and done:
+        rates = {
+            precision: max(_rate(row) for row in done if (row["precision"], row["devices"]) == (precision, 1))
+            for precision in {row["precision"] for row in done if row["devices"] == 1}
+        }
+        lines += ["", gpu_peers.as_markdown(peers, rates, done[0]["num_weights"]).strip()]
     return "\n".join(lines) + "\n"
 
 
@@ -179,6 +197,9 @@ def define_flags(values):
     """Adds the flags of this command."""
     flags.DEFINE_float("seconds", 5.0, "How long each process measures.", 0.01, flag_values=values)
     flags.DEFINE_integer("rounds", 3, "How often each variant is measured.", 1, flag_values=values)
+    flags.DEFINE_string(
+        "peers_python", sys.executable, "The interpreter that has PyTorch and JAX.", flag_values=values
+    )
 
 
 def run(values):
@@ -195,16 +216,17 @@ def run(values):
     for file in gin_files:
         name = pathlib.Path(file).stem
         try:
-            found[name] = _measure_file(values, file, num_devices, folder / f"{name}.gin")
+            rows = _measure_file(values, file, num_devices, folder / f"{name}.gin")
+            found[name] = {"vaeflow": rows, "peers": _measure_peers(values, file, folder)}
         except RunError as error:
             if len(gin_files) == 1:
                 raise
             print(f"{file} cannot be measured: {config.explain(error)}", file=sys.stderr)
             continue
         files.write_text(folder / "gpu.json", json.dumps(found, indent=1) + "\n")
-        tables = "\n".join(as_markdown(workload, rows) for workload, rows in found.items())
-        files.write_text(folder / "gpu.md", tables)
-        print(as_markdown(name, found[name]))
+        tables = {workload: as_markdown(workload, **rows) for workload, rows in found.items()}
+        files.write_text(folder / "gpu.md", "\n".join(tables.values()))
+        print(tables[name])
 
 
 def _measure_file(values, file, num_devices, configuration):
@@ -217,6 +239,20 @@ def _measure_file(values, file, num_devices, configuration):
         str(configuration), tuple(values.plugin), values.seconds, values.virtual_devices is not None
     )
     return measure_workload(measurer, given["batch_size"], num_devices, values.rounds)
+
+
+def _measure_peers(values, file, folder):
+    """Measures PyTorch and JAX on a workload; none where the gin file is none of ours, or changed."""
+    name = gpu_peers.workload_of(file)
+    if name is None or values.gin_param:
+        return []
+    device = "gpu" if values.virtual_devices is None else "cpu"
+    settings = gpu_peers.Settings(values.rounds, values.seconds, folder)
+    rows = []
+    for line in gpu_peers.lines_of(WORKLOADS[name], device, values.peers_python):
+        print(f"measuring: {name}, {line.name}, {line.precision}", file=sys.stderr)
+        rows.append(gpu_peers.measure(name, line, values.peers_python, settings))
+    return rows
 
 
 COMMAND = command_line.Command(

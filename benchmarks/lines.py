@@ -36,6 +36,8 @@ class Line:
       variant: which of the program's ways to train.
       variables: what is added to its environment, pairs of a name and a value.
       num_replicas: of vaeflow.
+      device: `"cpu"` or `"gpu"`.
+      precision: `"float32"` or `"bfloat16"`.
       of_peers: whether it runs in the peers' environment.
       resumes: whether a resume is measured.
       needs_compiler: whether it needs a C++ compiler.
@@ -49,6 +51,8 @@ class Line:
     variant: str = ""
     variables: tuple = ()
     num_replicas: int = 1
+    device: str = "cpu"
+    precision: str = "float32"
     of_peers: bool = False
     resumes: bool = False
     needs_compiler: bool = False
@@ -59,6 +63,7 @@ class Line:
         """Returns the command that starts it, a list."""
         module = f"benchmarks.programs.{self.module}"
         options = {"workload": workload, "folder": folder, "num_replicas": self.num_replicas}
+        options |= {"device": self.device, "precision": self.precision}
         if self.variant:
             options["variant"] = self.variant
         return [python, "-m", module, *(f"--{name}={value}" for name, value in options.items())]
@@ -66,9 +71,10 @@ class Line:
     def environment(self, inherited):
         """Returns the environment to start it in, a dict, from that of the runner."""
         environment = {name: value for name, value in inherited.items() if not _tunes_glibc(name)}
-        # A comparison on the CPU, whatever else is there; TensorFlow's greetings are no failure's reason.
-        environment |= {"CUDA_VISIBLE_DEVICES": "-1", "JAX_PLATFORMS": "cpu", "TF_CPP_MIN_LOG_LEVEL": "3"}
-        environment |= dict(self.variables)
+        # TensorFlow's greetings are no failure's reason.
+        environment |= {"TF_CPP_MIN_LOG_LEVEL": "3"} | dict(self.variables)
+        if self.device == "cpu":  # Whatever else is there.
+            environment |= {"CUDA_VISIBLE_DEVICES": "-1", "JAX_PLATFORMS": "cpu"}
         tuned = self.tuned_allocator or self.tunes_itself
         return allocator.tuned(environment) if tuned else environment
 

@@ -24,13 +24,16 @@ def arguments():
 
     Returns:
       A namespace: `workload`, a name; `folder`, where the program keeps its state between starts;
-      `variant`, which of a program's ways to train; `num_replicas`, for vaeflow.
+      `variant`, which of a program's ways to train; `num_replicas`, for vaeflow; `device`, `"cpu"` or
+      `"gpu"`; `precision`, `"float32"` or `"bfloat16"`.
     """
     parser = argparse.ArgumentParser()
     parser.add_argument("--workload", required=True)
     parser.add_argument("--folder", required=True)
     parser.add_argument("--variant", default="")
     parser.add_argument("--num_replicas", type=int, default=1)
+    parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     return parser.parse_args()
 
 

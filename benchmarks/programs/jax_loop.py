@@ -7,6 +7,7 @@ states are donated. Nets, loss, and what the discriminator of a FactorVAE sees a
 
 import contextlib
 import functools
+import sys
 
 import jax
 import numpy as np
@@ -27,10 +28,12 @@ class Trainer:
     Args:
       workload: a `Workload`.
       in_loop: whether the steps are the body of a compiled loop.
+      dtype: what the nets compute in; parameters, latents and losses are float32.
     """
 
-    def __init__(self, workload, in_loop):
+    def __init__(self, workload, in_loop, dtype=jnp.float32):
         self._workload = workload
+        self._dtype = dtype
         self._nets = jax_nets.make(workload, in_loop)
         self._optimizer = optax.adam(workload.learning_rate)
         self._discriminator_optimizer = optax.adam(1e-4, 0.5, 0.9)
@@ -58,23 +61,27 @@ class Trainer:
 
     def loss(self, vae, discriminator, images, noise):
         """Returns the negative ELBO, with the total correlation of a FactorVAE, and the latents."""
-        encoder, decoder = vae
-        heads = self._nets.encoder.apply(encoder, images)
+        heads = self._apply(self._nets.encoder, vae[0], images)
         mean, log_variance = heads[:, 0], heads[:, 1]
         latents = mean + jnp.exp(0.5 * log_variance) * noise
-        logits = self._nets.decoder.apply(decoder, latents)
+        logits = self._apply(self._nets.decoder, vae[1], latents)
         cross_entropy = optax.sigmoid_binary_cross_entropy(logits, images).sum((1, 2, 3))
         kl = -0.5 * (1 + log_variance - jnp.square(mean) - jnp.exp(log_variance)).sum(1)
         losses = cross_entropy + kl
         if discriminator:
-            losses += _GAMMA * self._nets.discriminator.apply(discriminator[0], latents)[:, 0]
+            losses += _GAMMA * self._apply(self._nets.discriminator, discriminator[0], latents)[:, 0]
         return losses.mean(), latents
 
     def discriminator_loss(self, discriminator, latents, permuted):
         """Returns how badly the discriminator tells latents from permuted ones."""
-        logits = self._nets.discriminator.apply(discriminator, jnp.concatenate([latents, permuted]))
+        inputs = jnp.concatenate([latents, permuted])
+        logits = self._apply(self._nets.discriminator, discriminator, inputs)
         logits, permuted_logits = jnp.split(logits, 2)
         return 0.5 * (jax.nn.softplus(-logits) + jax.nn.softplus(permuted_logits)).mean()
+
+    def _apply(self, net, parameters, inputs):
+        parameters, inputs = jax.tree.map(lambda leaf: leaf.astype(self._dtype), (parameters, inputs))
+        return net.apply(parameters, inputs).astype(jnp.float32)
 
     def _split(self, parameters):
         return [parameters[:2], *parameters[2:]]
@@ -112,8 +119,10 @@ def main():
     arguments = protocol.arguments()
     workload = WORKLOADS[arguments.workload]
     session = protocol.Session()
+    if arguments.device == "gpu" and jax.default_backend() == "cpu":
+        sys.exit("JAX sees no GPU")
     in_loop = arguments.variant == "scan"
-    trainer = Trainer(workload, in_loop)
+    trainer = Trainer(workload, in_loop, jnp.dtype(arguments.precision))
     pixels = jnp.asarray(np.load(sprites.array_path(workload.array)))
     state = jax.jit(trainer.init)(jax.random.key(0))
     session.facts["parameters"] = jax_nets.num_parameters(state[0])

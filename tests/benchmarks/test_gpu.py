@@ -1,14 +1,18 @@
 """Which variants are measured on GPUs, and the table; no process is started and no GPU needed."""
 
 import json
+import sys
+import time
 
 import numpy as np
 import pytest
 
-from benchmarks import gpu
+from benchmarks import gpu, gpu_peers, lines
 from benchmarks.gpu import Variant
+from benchmarks.workloads import WORKLOADS, gin_file
 from tests.fixtures import tiny_runs
 from tests.fixtures.measurements import measurement
+from tests.fixtures.toy_programs import BROKEN, TOY, ScriptLine
 from vaeflow.commands import command_line
 from vaeflow.errors import EnvironmentFailure
 from vaeflow.profiling.processes import Measurer
@@ -81,7 +85,7 @@ def run(tmp_path, monkeypatch, capsys):
 def test_the_tables(run, tmp_path):
     code, out, _ = run("--gin_file=tiny.gin", "--virtual_devices=2", "--rounds=2")
     assert code == 0
-    rows = json.loads((tmp_path / "runs/benchmark-gpu/gpu.json").read_text())["tiny"]
+    rows = json.loads((tmp_path / "runs/benchmark-gpu/gpu.json").read_text())["tiny"]["vaeflow"]
     assert len(rows) == 2 * (3 + 2 + 4)
     two = next(row for row in rows if row["devices"] == 2)
     assert two["efficiency"] == pytest.approx(1200 / 2 / 800)
@@ -96,6 +100,76 @@ def test_the_tables(run, tmp_path):
     assert line in text.splitlines()
     assert "VAE, 1,156 weights, on Arrays of 8 x 8 x 1; TensorFlow 2.21.0, H100. A float32" in text
     assert "Not measured: mixed_bfloat16, loop, True, 1: out of memory: OOM" in text
+
+
+def test_peers_are_measured_on_the_workloads_of_the_comparison(run, monkeypatch, tmp_path):
+    """Programs that train nothing, of an interpreter that has PyTorch only."""
+
+    def measure(name, line, python, settings):
+        assert (name, line.device, settings.num_rounds) == ("dense_128", "cpu", 2)
+        told = {"program": line.name, "precision": line.precision}
+        if line.variant == "compile":
+            return told | {"reason": "no C++ compiler"}
+        parameters = 7 if line.precision == "bfloat16" else 1156
+        windows = [{"images": rate, "seconds": 1.0} for rate in (200, 400)]
+        return told | {
+            "windows": windows, "parameters": parameters, "start_seconds": 2.25, "utilization": None,
+        }  # fmt: skip
+
+    monkeypatch.setattr(gpu_peers, "measure", measure)
+    monkeypatch.setattr(gpu_peers, "_has", lambda python, module: module == "torch_loop")
+    monkeypatch.setattr(gpu_peers, "gin_file", lambda name: tmp_path / f"{name}.gin")
+    (tmp_path / "dense_128.gin").write_text(GIN)
+    code, _, error = run(
+        "--gin_file=dense_128.gin", "--gin_file=tiny.gin", "--virtual_devices=1", "--rounds=2"
+    )
+    assert code == 0
+    assert "measuring: dense_128, PyTorch, eager, bfloat16" in error
+    assert "JAX" not in error
+    text = (tmp_path / "runs/benchmark-gpu/gpu.md").read_text()
+    assert text.count("| PyTorch, eager |") == 1
+    assert "| PyTorch, eager | float32 | 300 (200 to 400) | 2.67 |  | 2.2 |" in text
+    assert "Not measured: PyTorch, eager, bfloat16: it trains 7 parameters, vaeflow 1,156" in text
+    assert "Not measured: PyTorch, compiled, float32: no C++ compiler" in text
+    found = json.loads((tmp_path / "runs/benchmark-gpu/gpu.json").read_text())
+    assert [len(found[name]["peers"]) for name in ("dense_128", "tiny")] == [4, 0]
+    # Another net than the peers have.
+    code, out, _ = run("--gin_file=dense_128.gin", "--virtual_devices=1", "--gin_param=VAE.num_latents = 5")
+    assert code == 0
+    assert "PyTorch" not in out
+
+
+def test_peers_of_a_gpu(monkeypatch):
+    monkeypatch.setattr(
+        gpu_peers, "_NEEDS", {"torch_loop": ("json",), "jax_loop": ("json", "no_such_package")}
+    )
+    found = gpu_peers.lines_of(WORKLOADS["conv64_64"], "gpu", sys.executable)
+    assert [(each.variant, each.precision, each.device) for each in found] == [
+        (variant, precision, "gpu")
+        for precision in ("float32", "bfloat16")
+        for variant in ("channels_last", "compile", "compile_graphs")
+    ]
+    line = lines.Line("any", "torch_loop", "channels_last", device="gpu", precision="bfloat16")
+    assert "CUDA_VISIBLE_DEVICES" not in line.environment({})
+    assert {"--device=gpu", "--precision=bfloat16", "--variant=channels_last"} <= set(
+        line.command("python", "conv64_64", "folder")
+    )
+
+
+@pytest.mark.processes
+def test_a_peer_is_measured_in_rounds(tmp_path):
+    settings = gpu_peers.Settings(2, 0.02, tmp_path)
+    row = gpu_peers.measure("dense_128", ScriptLine("toy", TOY), sys.executable, settings)
+    assert [window["seconds"] >= 0.02 for window in row["windows"]] == [True, True]
+    assert abs(row["windows"][1]["started_at"] - time.time()) < 30
+    assert row["parameters"] == 7
+    broken = gpu_peers.measure("dense_128", ScriptLine("toy", BROKEN), sys.executable, settings)
+    assert broken["reason"] == "the net has no layers"
+
+
+def test_the_files_of_the_workloads_are_known():
+    assert gpu_peers.workload_of(gin_file("conv64_64")) == "conv64_64"
+    assert gpu_peers.workload_of("configs/vae.gin") is None
 
 
 def test_one_workload_that_fails_does_not_end_the_others(run, tmp_path):
