@@ -113,7 +113,7 @@ def rows(
     """
     columns = images.shape[1]
     # Few columns of many rows would be pages long.
-    enlarged = enlarge(images.reshape(-1, *images.shape[2:]), max(columns, len(images) // 3))
+    enlarged = enlarge(images.reshape(-1, *images.shape[2:]), max(columns, len(images) // 2))
     scale = 1 if shown_width is None else max(1, round(columns * enlarged.shape[-2] / shown_width))
     return grid(enlarged, columns, row_labels=row_labels, text_scale=scale)
 
