@@ -47,6 +47,9 @@ class StopsAt:
     def next_part(self, num_steps):
         return 1
 
+    def next_ahead(self, num_steps, under_way):
+        return 0
+
     def note(self, num_steps, seconds):
         self.trained += num_steps
         if self.trained == self.step:

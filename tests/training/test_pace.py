@@ -66,3 +66,24 @@ def test_workers_agree_on_every_part(monkeypatch, seconds_per_step):
     one, other = threads.run(work)
     assert one == other
     assert [sum(loop) for loop in one] == [100, 100]
+
+
+def paced(seconds_per_step, num_steps=100):
+    own = Pace(STRATEGY)
+    own.note(num_steps, seconds_per_step * num_steps)
+    return own
+
+
+def test_a_loop_begins_ahead_where_a_signal_can_wait_for_two():
+    assert paced(0.01).next_ahead(100, under_way=100) == 100
+    assert paced(0.02).next_ahead(100, under_way=100) == 100
+    assert paced(0.021).next_ahead(100, under_way=100) == 0
+    assert paced(0.021).next_ahead(50, under_way=100) == 50
+
+
+def test_no_loop_begins_ahead_before_a_step_was_noted():
+    assert Pace(STRATEGY).next_ahead(100, under_way=1) == 0
+
+
+def test_what_begins_ahead_is_no_longer_than_what_was_noted():
+    assert paced(0.001, num_steps=3).next_ahead(100, under_way=4) == 3

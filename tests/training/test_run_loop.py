@@ -29,11 +29,13 @@ class Cuts:
     Args:
       sizes: of the parts, one after the other; then whole loops.
       stop_at: the number of steps after which SIGTERM comes.
+      ahead: whether a loop may begin before the one before is noted.
     """
 
-    def __init__(self, *sizes, stop_at=None):
+    def __init__(self, *sizes, stop_at=None, ahead=False):
         self._sizes = iter(sizes)
         self._stop_at = stop_at
+        self._ahead = ahead
         self.parts = []
 
     def __call__(self, strategy):
@@ -41,6 +43,9 @@ class Cuts:
 
     def next_part(self, num_steps):
         return min(next(self._sizes, num_steps), num_steps)
+
+    def next_ahead(self, num_steps, under_way):
+        return self.next_part(num_steps) if self._ahead else 0
 
     def note(self, num_steps, seconds):
         self.parts.append(num_steps)
@@ -190,6 +195,8 @@ class Steps:
     """Stands for a `Trainer`: counts steps; something happens after some of them."""
 
     settings = TrainingSettings(batch_size=8)
+    steps_ahead = 0
+    can_begin_ahead = False
 
     def __init__(self, strategy, after_steps):
         self.strategy = strategy
@@ -197,11 +204,15 @@ class Steps:
         self.totals = Totals()
         self._after_steps = after_steps
 
-    def train(self, num_steps):
+    def train(self, num_steps, next_steps):
+        assert next_steps == 0
         self.step += num_steps
         self.totals = Totals(self.totals.num_steps + num_steps, 1.0, 0.0, {"loss": 1.0})
         self._after_steps(self.step)
         return 3.0 * num_steps
+
+    def settle(self):
+        pass
 
     def learning_rates(self):
         return {}

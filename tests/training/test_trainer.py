@@ -118,7 +118,7 @@ def test_means_have_the_same_bits_however_a_loop_is_cut(compile_mode, resident_d
         one, other = whole.train_and_report(9), cut.train_and_report(last)
         assert one.keys() == other.keys() >= {"loss", "kl", "gradient_norm"}
         assert {name for name in one if one[name] != other[name]} <= {"input_seconds"}
-    assert cut._loop._loop.experimental_get_tracing_count() == 1
+    assert cut._calls._loop._loop.experimental_get_tracing_count() == 1
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from vaeflow.errors import ConfigurationError
 from vaeflow.layers import BernoulliLikelihood, DenseEncoder, GaussianLikelihood, Layer
 from vaeflow.layers.base import build_chain, run_chain
 from vaeflow.models import VAE
-from vaeflow.training import trainer as trainer_module
+from vaeflow.training import building
 
 
 class Penalty(Layer):
@@ -86,9 +86,9 @@ def test_layers_that_depend_on_the_number_of_replicas_are_refused(layer, advice)
     encoder = keras.Sequential([keras.layers.Flatten(), layer])
     model = VAE(num_latents=2, encoder=encoder)
     model.build((None, 4, 3, 2))
-    trainer_module._refuse_dependence_on_replicas(model, 1)
+    building.refuse_dependence_on_replicas(model, 1)
     with pytest.raises(ConfigurationError, match=advice):
-        trainer_module._refuse_dependence_on_replicas(model, 2)
+        building.refuse_dependence_on_replicas(model, 2)
 
 
 def test_layers_that_do_not_are_not():
@@ -99,7 +99,7 @@ def test_layers_that_do_not_are_not():
     ]
     model = VAE(num_latents=2, encoder=keras.Sequential(blocks))
     model.build((None, 4, 3, 2))
-    trainer_module._refuse_dependence_on_replicas(model, 2)
+    building.refuse_dependence_on_replicas(model, 2)
 
 
 class Counting(VAE):

@@ -151,6 +151,9 @@ class Callback:
       on_every_worker: True if every worker calls all methods.
       takes_long: True if it may take long; a run with `Checkpoints` then saves its state before
         the callbacks act.
+      only_reports: True if the next loop may be under way while it acts: it shows or writes what was
+        measured, and neither reads nor changes weights, optimizers or the trainer's data, nor ends the run
+        or asks for a save. A subclass says so anew.
 
     Args:
       every_steps: acts after these steps, and after the last; None for after each loop. Loops end
@@ -159,6 +162,7 @@ class Callback:
 
     on_every_worker = False
     takes_long = False
+    only_reports = False
     every_steps: int | None = None
 
     def __init__(self, every_steps: int | None = None) -> None:
@@ -168,8 +172,15 @@ class Callback:
         self.state: dict[str, Any] = {}
 
     def is_due(self, run: RunContext) -> bool:
-        """Whether this callback acts after the loop that just ended."""
-        return self.every_steps is None or run.step % self.every_steps == 0 or run.step == run.num_steps
+        """Whether this callback acts after the loop that just ended.
+
+        Override `is_due_after` where it can be said beforehand: the next loop then need not wait.
+        """
+        return self.is_due_after(run, run.step)
+
+    def is_due_after(self, run: RunContext, step: int) -> bool:
+        """Whether this callback acts after the loop that ends with a step; asked before or after it."""
+        return self.every_steps is None or step % self.every_steps == 0 or step == run.num_steps
 
     def before_resume(self, workdir: WorkDir, configuration: str, allow_change: bool) -> None:
         """Called once on the chief, before a run looks for what its work folder holds; the others wait.

@@ -52,9 +52,9 @@ class Images(Callback):
         self.num_examples = validation.positive_integer("Images.num_examples", num_examples, _MOST)
         self.max_traversals = validation.positive_integer("Images.max_traversals", max_traversals, _MOST)
 
-    def is_due(self, run: RunContext) -> bool:
+    def is_due_after(self, run: RunContext, step: int) -> bool:
         is_shown = grids.can_show(run.evaluation_split.shape) and _makes_images(run.trainer.model)
-        return is_shown and super().is_due(run)
+        return is_shown and super().is_due_after(run, step)
 
     def on_train_begin(self, run: RunContext) -> None:
         if not _makes_images(run.trainer.model):

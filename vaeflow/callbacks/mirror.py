@@ -43,6 +43,8 @@ class Mirror(Callback):
       ConfigurationError: it is no URL, or the library for it is missing.
     """
 
+    only_reports = True
+
     def __init__(self, url: str) -> None:
         super().__init__()
         self.url = remote_folder.check_url("Mirror.url", url).rstrip("/")

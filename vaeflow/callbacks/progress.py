@@ -21,6 +21,8 @@ class Progress(Callback):
       every_seconds: plain lines come no more often than this.
     """
 
+    only_reports = True
+
     def __init__(self, every_seconds: float = 5.0) -> None:
         super().__init__()
         self.every_seconds = validation.non_negative_number("Progress.every_seconds", every_seconds)

@@ -34,6 +34,8 @@ class Summaries(Callback):
       max_latents: the KL of each latent is a scalar; of more latents than this, one histogram.
     """
 
+    only_reports = True
+
     def __init__(self, every_steps: int | None = None, max_latents: int = 16) -> None:
         super().__init__(every_steps)
         self.max_latents = validation.positive_integer("Summaries.max_latents", max_latents)
@@ -48,7 +50,8 @@ class Summaries(Callback):
 
     def on_log(self, run: RunContext, metrics: dict[str, float]) -> None:
         histograms = tensorboard_tags.histograms(metrics, self.max_latents)
-        with run.summaries():
+        # On the host: a GPU would do this after the loop that is under way.
+        with run.summaries(), tf.device("CPU:0"):
             for name, value in metrics.items():
                 tag = tensorboard_tags.tag_of(name)
                 if tag.rpartition("/")[0] not in histograms:

@@ -43,6 +43,22 @@ class Pace:
         # Equal parts: the rate of a short rest would tell little.
         return math.ceil(num_steps / math.ceil(num_steps / longest))
 
+    def next_ahead(self, num_steps: int, under_way: int) -> int:
+        """Says how many steps may begin before the part under way is noted.
+
+        A signal then waits for both, so together they take no longer than a part may.
+
+        Args:
+          num_steps: the number of steps from the end of that part to the end of the next loop.
+          under_way: the number of steps of that part.
+
+        Returns:
+          As `next_part`; 0 for none.
+        """
+        next_steps = self.next_part(num_steps)
+        together = (under_way + next_steps) * self._seconds_per_step
+        return next_steps if self._num_steps and together <= _PART_SECONDS else 0
+
     def note(self, num_steps: int, seconds: float) -> None:
         """Takes note of how long a part took."""
         self._num_steps += num_steps

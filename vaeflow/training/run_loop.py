@@ -12,8 +12,8 @@ from vaeflow.devices import replicas
 from vaeflow.errors import Preempted, user_code
 from vaeflow.runs.time_limit import SAVE
 from vaeflow.runs.watchdog import Watchdog
+from vaeflow.training import next_loop
 from vaeflow.training.pace import Pace
-from vaeflow.training.trainer import Trainer
 
 # Kinds of work, for the time limit.
 _PART = "part of a loop"
@@ -43,6 +43,7 @@ def train_to_end(run: RunContext, callbacks: Sequence[Callback], watchdog: Watch
     try:
         _train_loops(run, callbacks, acting, watchdog)
     finally:
+        run.trainer.settle()
         # Also if something else has failed since: what ends a save came first, and says more.
         run.checkpoints.finish_saving()
     for callback in acting:
@@ -86,18 +87,21 @@ def _train_loops(run, callbacks, acting, watchdog):
     pace = Pace(trainer.strategy)
     _agree_on_end(run)
     while not run.is_finished:
-        if not _train_to(next_stop(trainer, run.num_steps, callbacks), run, pace, watchdog):
+        if not _train_loop(run, callbacks, pace, watchdog):
             break
         metrics = _metrics(trainer, trainer.totals)
         due = [callback for callback in callbacks if _call(callback, "is_due", run)]
         work = _LONG_WORK if any(callback.takes_long for callback in due) else _SHORT_WORK
-        if _is_out_of_time(run, work):  # A resumed run makes up for what follows the loop.
-            _save(run, metrics)
-            break
-        _save_before_long_work(run, callbacks, due, metrics)
+        if not trainer.steps_ahead:
+            if _is_out_of_time(run, work):  # A resumed run makes up for what follows the loop.
+                _save(run, metrics)
+                break
+            _save_before_long_work(run, callbacks, due, metrics)
         trainer.take_totals()
         with _timed(run, work):
             _follow_loop(run, due, acting, metrics, begun, watchdog)
+        if trainer.steps_ahead:
+            continue  # No state of this step is left to save.
         _agree_on_end(run)
         if run.ended_by is not None or run.save_requested:
             _save_besides(run, callbacks, due, metrics)
@@ -125,16 +129,9 @@ def _follow_loop(run, due, acting, metrics, begun, watchdog):
         if callback in due:
             watchdog.progress(f"{type(callback).__name__} after step {trainer.step}")
             _call(callback, "on_log", run, metrics)
-
-
-def next_stop(trainer: Trainer, num_steps: int, callbacks: Sequence[Callback]) -> int:
-    """Returns the step to which a loop goes: that of a log, a callback, or the end."""
-    cadences = [trainer.settings.steps_per_loop]
-    cadences += [callback.every_steps for callback in callbacks if callback.every_steps]
-    # Of a loop that was saved at its end, what follows is still to come.
-    if trainer.totals.num_steps and any(trainer.step % cadence == 0 for cadence in cadences):
-        return trainer.step
-    return min(*((trainer.step // cadence + 1) * cadence for cadence in cadences), num_steps)
+            if trainer.steps_ahead and (run.ended_by is not None or run.save_requested):
+                problem = "ends the run or asks for a save; with `only_reports` it must do neither"
+                raise user_code.wrong(callback, "on_log", problem)
 
 
 def measured(callback: Callback, run: RunContext) -> dict[str, float]:
@@ -162,15 +159,21 @@ def _call(callback, method, *arguments):
         return getattr(callback, method)(*arguments)
 
 
-def _train_to(stop, run, pace, watchdog):
-    """Trains to a step, in parts; returns False where a signal stopped it before, with the state saved."""
+def _train_loop(run, callbacks, pace, watchdog):
+    """Trains one loop, in parts; returns False where a signal stopped it before, with the state saved."""
     trainer = run.trainer
+    stop = next_loop.next_stop(trainer, run.num_steps, callbacks)
     while trainer.step < stop:
         run.checkpoints.check_saving()
-        num_steps = pace.next_part(stop - trainer.step)
-        watchdog.progress(f"steps {trainer.step} to {trainer.step + num_steps}, with input from {run.source}")
-        with _timed(run, _PART):
-            seconds = trainer.train(num_steps)
+        num_steps = trainer.steps_ahead or pace.next_part(stop - trainer.step)
+        end = trainer.step + num_steps
+        watchdog.progress(f"steps {trainer.step} to {end}, with input from {run.source}")
+        next_steps = next_loop.part_ahead(run, stop, num_steps, callbacks, pace) if end == stop else 0
+        if next_steps and not _leaves_time_for(run, _PART, _SHORT_WORK, _PART):
+            next_steps = 0
+        seconds = trainer.train(num_steps, next_steps)
+        if run.time_limit is not None:
+            run.time_limit.note(_PART, seconds)
         pace.note(num_steps, seconds)
         if trainer.step < stop and _is_out_of_time(run, _PART):
             _save(run, _metrics(trainer, trainer.totals))
@@ -209,14 +212,20 @@ def _agree_on_end(run):
 
 def _is_out_of_time(run, work):
     """Whether some work would take any worker longer than its time limit allows; asks to stop if so."""
-    limit = run.time_limit
-    if limit is None:
+    if run.time_limit is None:
         return False
-    limit.note(SAVE, run.checkpoints.expected_seconds())
-    if replicas.mean_over_workers(run.trainer.strategy, not limit.leaves_time_for(work)):
-        run.stop(f"the time limit of {limit.max_seconds:,g} s (`train.max_seconds`)")
+    if replicas.mean_over_workers(run.trainer.strategy, not _leaves_time_for(run, work)):
+        run.stop(f"the time limit of {run.time_limit.max_seconds:,g} s (`train.max_seconds`)")
         return True
     return False
+
+
+def _leaves_time_for(run, *works):
+    """Whether the time limit, if there is one, leaves this worker the time for some work and a save."""
+    if run.time_limit is None:
+        return True
+    run.time_limit.note(SAVE, run.checkpoints.expected_seconds())
+    return run.time_limit.leaves_time_for(*works)
 
 
 def _timed(run, work):

@@ -1,8 +1,9 @@
 """The compiled loop: many steps inside one call, on every replica."""
 
 import contextlib
+import functools
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -72,7 +73,7 @@ class StepLoop:
             self._source = pipeline.training_batches(split, order, strategy, first_step, reads)
         self._loop = self._compiled(compile_mode)
 
-    def run(self, step: int, num_steps: int, sums: dict[str, float]) -> CallResult:
+    def run(self, step: int, num_steps: int, sums: Mapping[str, float]) -> CallResult:
         """Trains.
 
         Args:
@@ -84,15 +85,28 @@ class StepLoop:
           DataError: an example cannot be read.
           ValueError: `num_steps` is too large.
         """
+        return self.prepare(step, num_steps, sums)()
+
+    def prepare(self, step: int, num_steps: int, sums: Mapping[str, float]) -> Callable[[], CallResult]:
+        """Does what the host has to do before a call; returns a function that makes the call, as `run` does.
+
+        It may be called while the call before is made.
+        """
         if num_steps > self._max_steps:
             # The indices end there; a compiled loop would repeat the last batch.
             raise ValueError(f"`num_steps` must be at most {self._max_steps}, got {num_steps}")
-        source = (self._source, self._indices(step, num_steps)) if self._resident else self._source
-        start = tf.constant([sums[name] for name in self._names], self._replica_step.model.variable_dtype)
+        # On the host: a copy to a GPU would wait until it has done what was asked of it before.
+        with tf.device("CPU:0"):
+            source = (self._source, self._indices(step, num_steps)) if self._resident else self._source
+            start = tf.constant([sums[name] for name in self._names], self._replica_step.model.variable_dtype)
+            arguments = source, tf.constant(step, tf.int64), tf.constant(num_steps), start
+        return functools.partial(self._call, *arguments)
+
+    def _call(self, *arguments):
         started = time.perf_counter()
         with pipeline.readable_errors():
             # A single tensor, so that the host waits for the device once.
-            found = self._loop(source, tf.constant(step, tf.int64), tf.constant(num_steps), start).numpy()
+            found = self._loop(*arguments).numpy()
         seconds = time.perf_counter() - started
         *totals, waited, first_bad = found.tolist()
         sums = dict(zip(self._names, totals, strict=True))

@@ -1,7 +1,6 @@
 """A model in training: its steps, their metrics, and all of it that a checkpoint keeps."""
 
 import contextlib
-import time
 
 import keras
 import numpy as np
@@ -10,14 +9,15 @@ from absl import logging
 
 from vaeflow import optimizers
 from vaeflow.datasets import Split, stored_batches
-from vaeflow.datasets.checks import check_augmentations, check_examples, check_reads
+from vaeflow.datasets.checks import check_augmentations, check_examples
 from vaeflow.datasets.order import ExampleOrder
 from vaeflow.devices import compile_modes, cores, graph_rewrites, replicas
-from vaeflow.errors import ConfigurationError, TrainingDiverged, user_code
-from vaeflow.models import batches, frozen_blocks, weight_names
+from vaeflow.errors import TrainingDiverged
+from vaeflow.models import frozen_blocks
 from vaeflow.models.base import Model
 from vaeflow.runs.totals import Totals
-from vaeflow.training.first_examples import start_from_examples
+from vaeflow.training import building, calls
+from vaeflow.training.calls import Calls
 from vaeflow.training.learning_rates import LearningRates
 from vaeflow.training.moving_average import MovingAverage
 from vaeflow.training.replica_step import ReplicaStep
@@ -76,7 +76,7 @@ class Trainer:
         self.split = split
         self.settings = settings
         self.strategy = tf.distribute.get_strategy() if strategy is None else strategy
-        _check_division(settings, self.strategy.num_replicas_in_sync)
+        building.check_division(settings, self.strategy.num_replicas_in_sync)
         if settings.batch_size > split.num_examples:
             logging.warning(
                 "`train.batch_size` is %d and there are %d training images: each batch holds images more "
@@ -84,7 +84,7 @@ class Trainer:
                 settings.batch_size,
                 split.num_examples,
             )
-        _build(model, optimizer, split, settings, self.strategy)
+        building.build(model, optimizer, split, settings, self.strategy)
         with self.strategy.scope():
             self._average = MovingAverage(model, settings.ema_decay)
         num_replicas = replicas.num_local_replicas(self.strategy)
@@ -97,16 +97,20 @@ class Trainer:
         self._order = ExampleOrder(split.num_examples, settings.batch_size, settings.seed)
         owners = self._optimizers().items()
         self.rates = LearningRates({name: optimizer for name, (optimizer, _) in owners})
-        self._loop = None
+        self._calls = Calls(self._made_loop, self.rates.current)
+        self._rates: dict[str, float] | None = None  # Where the next call may have moved them.
         self.step = 0
         self.totals = _NOTHING_YET
         self.call_seconds = 0.0
 
-    def train(self, num_steps: int) -> float:
+    def train(self, num_steps: int, next_steps: int = 0) -> float:
         """Trains for `num_steps` steps inside one call, and adds their metrics to `totals`.
 
         Args:
-          num_steps: at most `TrainingSettings.steps_per_loop`.
+          num_steps: at most `TrainingSettings.steps_per_loop`; `steps_ahead` where it is not 0.
+          next_steps: how many steps the next call has, which then begins before this returns, so that the
+            devices do not wait for what the caller does in between; 0 for none. Before `train` is called
+            for it, call `take_totals`, since its totals are new, and nothing that needs the weights.
 
         Returns:
           The seconds it took.
@@ -114,30 +118,18 @@ class Trainer:
         Raises:
           DataError: an example cannot be read.
           TrainingDiverged: the loss or gradient of a step was not finite. Its update
-            was skipped on all replicas together.
-          ValueError: `num_steps` is above `steps_per_loop`.
+            was skipped on all replicas together, and a call that has begun after this one trains nothing.
+          ValueError: `num_steps` is above `steps_per_loop`, or not `steps_ahead`.
         """
-        started = time.monotonic()
-        if self._loop is None:
-            self._loop = StepLoop(
-                self.replica_step,
-                self._metric_names,
-                self._average,
-                self._order,
-                self.strategy,
-                self.compile_mode,
-                self.resident,
-                self.step,
-            )
         before = self.totals
         start = before.sums or dict.fromkeys(self._metric_names, 0.0)
-        with user_code.running(None):
-            result = self._loop.run(self.step, num_steps, start)
+        result, seconds, rates = self._calls.make(self.step, num_steps, start, next_steps)
+        self._rates = rates if self.steps_ahead else None
         self.call_seconds += result.seconds
         if result.first_bad_step is not None:
+            self._calls.settle()
             raise _diverged(result.first_bad_step, result.sums)
         self.step += num_steps
-        seconds = time.monotonic() - started
         self.totals = Totals(
             before.num_steps + num_steps,
             before.seconds + seconds,
@@ -145,6 +137,30 @@ class Trainer:
             result.sums,
         )
         return seconds
+
+    @property
+    def steps_ahead(self) -> int:
+        """How many steps the call has that has begun before it was asked for; 0 if there is none."""
+        return self._calls.steps_ahead
+
+    @property
+    def can_begin_ahead(self) -> bool:
+        """Whether `train` may be called with `next_steps`, and anything is gained by it.
+
+        Not for the first call, nor of several workers, which have to agree between two calls.
+        """
+        return (
+            self._calls.has_called
+            and calls.gain_by_beginning_ahead()
+            and not isinstance(self.strategy, tf.distribute.MultiWorkerMirroredStrategy)
+            # Outside of the caller's scope the loop would be traced anew; a debugger sees one thread.
+            and not tf.distribute.has_strategy()
+            and not tf.config.functions_run_eagerly()
+        )
+
+    def settle(self) -> None:
+        """Waits for a call that has begun ahead, after an error; `step` is then that of the weights again."""
+        self.step += self._calls.settle()
 
     def take_totals(self) -> Totals:
         """Returns the `totals`, and starts new ones."""
@@ -183,8 +199,8 @@ class Trainer:
         self._average.restart()
 
     def learning_rates(self) -> dict[str, float]:
-        """Returns the current learning rate of each parameter group."""
-        return self.rates.current()
+        """Returns the learning rate of each parameter group after `step` steps."""
+        return self.rates.current() if self._rates is None else self._rates
 
     def resume_at(self, step: int, totals: Totals = _NOTHING_YET) -> None:
         """Continues at `step`, after the checkpoint was read: its batch is the next.
@@ -200,11 +216,23 @@ class Trainer:
         self.rates.reset()
         self.totals = totals if totals.sums.keys() == set(self._metric_names) else _NOTHING_YET
         if not self.resident:  # Streamed batches come in their order only.
-            self._loop = None
+            self._calls = Calls(self._made_loop, self.rates.current)
 
     def averaged_weights(self) -> contextlib.AbstractContextManager[None]:
         """Replaces the weights with their moving average, if there is one, inside the `with` block."""
         return self._average.in_place_of_weights()
+
+    def _made_loop(self, first_step):
+        return StepLoop(
+            self.replica_step,
+            self._metric_names,
+            self._average,
+            self._order,
+            self.strategy,
+            self.compile_mode,
+            self.resident,
+            first_step,
+        )
 
     def _optimizers(self):
         return optimizers.optimizers_of(self.model.all_parameter_groups(self.optimizer))
@@ -229,23 +257,6 @@ class Trainer:
         return probe.metric_names
 
 
-def _build(model, optimizer, split, settings, strategy):
-    """Builds the model and its optimizers for images of a split, of which some blocks take a few."""
-    with strategy.scope():
-        batches.check_reads(model)
-        check_reads(model, split)
-        # For a model whose objective needs the size of the training set.
-        if getattr(model, "num_examples", 0) is None:
-            model.num_examples = split.num_examples
-        with user_code.running(model, "build"):
-            model.build((None, *split.shape))
-        start_from_examples(model, split, settings.seed)
-        frozen_blocks.freeze(model, weight_names.chosen_variables(model, settings.frozen, "train.frozen"))
-        for owner, variables in optimizers.optimizers_of(model.all_parameter_groups(optimizer)).values():
-            optimizers.build_for_reduced_gradients(owner, variables)
-        _refuse_dependence_on_replicas(model, strategy.num_replicas_in_sync)
-
-
 @contextlib.contextmanager
 def _unchanged(variables):
     """Gives variables the values back that they had before."""
@@ -257,34 +268,6 @@ def _unchanged(variables):
 
 def _state(optimizer):
     return [variable.value for variable in optimizer.variables if variable.name != "learning_rate"]
-
-
-def _check_division(settings, num_replicas):
-    batch_size, accumulation_steps = settings.batch_size, settings.gradient_accumulation_steps
-    parts = num_replicas * accumulation_steps
-    if batch_size % parts:
-        raise ConfigurationError(
-            f"`train.batch_size` is global and must be divisible by the number of replicas "
-            f"({num_replicas}) times `train.gradient_accumulation_steps` ({accumulation_steps}), "
-            f"got {batch_size}; try {max(1, round(batch_size / parts)) * parts}"
-        )
-
-
-def _refuse_dependence_on_replicas(model, num_replicas):
-    """Refuses blocks of Keras' own that would make the result depend on the number of replicas."""
-    if num_replicas == 1:
-        return
-    for layer in model.all_layers():
-        if any(isinstance(value, keras.random.SeedGenerator) for value in vars(layer).values()):
-            raise ConfigurationError(
-                f"the layer {layer.name!r} ({type(layer).__name__}) draws Keras' noise, which is the same "
-                f"on each of the {num_replicas} replicas; draw it with vaeflow.random, or train on one"
-            )
-        if isinstance(layer, keras.layers.BatchNormalization) and not layer.synchronized:
-            raise ConfigurationError(
-                f"the layer {layer.name!r} normalizes over each replica's examples alone; give it "
-                "synchronized=True, or use GroupNormalization or LayerNormalization"
-            )
 
 
 def _diverged(step, sums):

@@ -61,6 +61,7 @@ class MLflow(Tracking):
     """
 
     package, extra = "mlflow", "mlflow"
+    only_reports = True
 
     def __init__(
         self,

@@ -55,6 +55,7 @@ class WandB(Tracking):
     """
 
     package, extra = "wandb", "wandb"
+    only_reports = True
 
     def __init__(
         self,

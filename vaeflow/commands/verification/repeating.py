@@ -31,7 +31,7 @@ from vaeflow.runs.checkpoints import CheckpointStore
 from vaeflow.runs.signals import StopRequest
 from vaeflow.runs.watchdog import Watchdog
 from vaeflow.runs.workdir import WorkDir
-from vaeflow.training import initial_weights, making, run_loop
+from vaeflow.training import initial_weights, making, next_loop, run_loop
 from vaeflow.training.settings import RunSettings, TrainingSettings
 
 
@@ -238,7 +238,7 @@ def _train(
 ) -> list[dict[str, float]]:
     """Trains to a step where the run has logged; returns what was logged on the way."""
     run = dataclasses.replace(context, stop_request=StopRequest(), metrics={})
-    if run.num_steps < end or run_loop.next_stop(run.trainer, run.num_steps, callbacks) > end:
+    if run.num_steps < end or next_loop.next_stop(run.trainer, run.num_steps, callbacks) > end:
         run.num_steps = end  # The run ended there once, and has a line that its cadences do not give.
     lines = _Lines(end)
     with contextlib.suppress(Preempted):  # `lines` stops it.
