@@ -1,6 +1,6 @@
 """Fresh processes train every configuration of vaeflow's own to the same bits, at its own batch size.
 
-python -m pytest -m bits tests/faults/test_equal_bits.py        # about half an hour on 2 cores
+python -m pytest -m bits tests/faults/test_equal_bits.py        # not seen as a whole: hours beside other work
 """
 
 import contextlib
