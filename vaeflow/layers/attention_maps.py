@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from vaeflow import registry, validation
 from vaeflow.errors import ConfigurationError
+from vaeflow.kernels.up_sampling import UpSampling2D
 from vaeflow.layers.attention import MapAttention
 from vaeflow.layers.base import (
     CHANNELS_LAST,
@@ -135,7 +136,7 @@ class AttentionMapDecoder(Decoder):
         self.blocks = [_convolution(self.filters[0]), *_middle(self.filters[0])]
         for stage, (count, height) in enumerate(zip(self.filters, heights, strict=True)):
             if stage:
-                doubled = keras.layers.UpSampling2D(2, **CHANNELS_LAST)
+                doubled = UpSampling2D(2, **CHANNELS_LAST)
                 self.blocks.append(Chain([doubled, _convolution(self.filters[stage - 1])]))
             self.blocks += _stage(self, count, height)
         self.blocks.append(_output(self.filters[-1], shape[-1]))

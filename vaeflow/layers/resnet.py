@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from vaeflow import registry, validation
+from vaeflow.kernels.up_sampling import UpSampling2D
 from vaeflow.layers.base import (
     CHANNELS_LAST,
     Decoder,
@@ -150,7 +151,7 @@ class ResNetDecoder(Decoder):
         self.blocks = [keras.layers.Dense(math.prod(start)), keras.layers.Reshape(start)]
         for index, count in enumerate(self.filters):
             self.blocks += [ResidualBlock(count, self.activation) for _ in range(self.blocks_per_stage)]
-            self.blocks.append(keras.layers.UpSampling2D(2, **CHANNELS_LAST))
+            self.blocks.append(UpSampling2D(2, **CHANNELS_LAST))
             excess = (2 * heights[index] - heights[index + 1], 2 * widths[index] - widths[index + 1])
             if any(excess):
                 self.blocks.append(keras.layers.Cropping2D(((0, excess[0]), (0, excess[1]))))
