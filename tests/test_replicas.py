@@ -73,6 +73,11 @@ def test_flows(results, role, count):
 
 
 @pytest.mark.parametrize("count", COUNTS[1:])
+def test_what_xla_compiles_in_a_residual_net(results, count):
+    assert_agree(results, "residual", count, 1e-9)
+
+
+@pytest.mark.parametrize("count", COUNTS[1:])
 @pytest.mark.parametrize("name", small_codes.OF_EACH_KIND)
 def test_quantizers(results, name, count):
     """Whose codes begin anew at vectors of the global batch, and whose evaluation counts each image once."""
@@ -160,6 +165,7 @@ def test_compile_modes(results, model, mode):
         "VAE",
         "compiled ConvVAE none",
         "coupled",
+        "residual",
         "FactorVAE False global",
         "streamed",
         "ladder, streamed",

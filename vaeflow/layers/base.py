@@ -185,10 +185,22 @@ def last_kernel_of(blocks: Sequence[keras.layers.Layer]) -> keras.Variable:
 def run_chain(
     blocks: Iterable[keras.layers.Layer], value: tf.Tensor, training: bool | None = None
 ) -> tf.Tensor:
-    """Calls layers one after the other."""
-    for block in blocks:
-        value = block(value, training=training)
+    """Calls layers one after the other; group normalization and the SiLU after it as one."""
+    blocks = list(blocks)
+    joined = None
+    for block, following in zip(blocks, [*blocks[1:], None], strict=True):
+        if isinstance(block, GroupNormalization) and _is_silu(following):
+            value = block(value, training=training, then_silu=True)
+            joined = following
+        elif block is joined:
+            joined = None
+        else:
+            value = block(value, training=training)
     return value
+
+
+def _is_silu(block):
+    return type(block) is keras.layers.Activation and block.activation is keras.activations.silu
 
 
 def normalization_layer(
