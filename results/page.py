@@ -180,7 +180,8 @@ def _of_comparison(report: dict[str, Any]) -> list[str]:
 
 def _machine(record: dict[str, Any]) -> str:
     machine = record["machine"] or {}
-    parts = [machine.get("processor"), f"{machine.get('cores')} cores", f"{machine.get('memory_gib')} GiB"]
+    cores = "1 core" if machine.get("cores") == 1 else f"{machine.get('cores')} cores"
+    parts = [machine.get("processor"), cores, f"{machine.get('memory_gib')} GiB"]
     return ", ".join([*map(str, parts), *(machine.get("gpus") or [])]) if machine else "unknown"
 
 

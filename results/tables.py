@@ -1,5 +1,7 @@
 """Tables of recorded runs in Markdown: a row for each configuration."""
 
+import pathlib
+import shlex
 import statistics
 from collections.abc import Sequence
 from typing import Any
@@ -23,7 +25,7 @@ def runs_table(groups: Sequence[Group]) -> str:
         title, _ = choices.title(name)
         lines.append(
             [
-                f"`{group.name}.gin`",
+                _configuration(group),
                 group.said(_data),
                 group.said(lambda record: f"{record['metrics']['step']:,}"),
                 seeds(group),
@@ -58,6 +60,14 @@ def tokenizers_table(groups: Sequence[Group]) -> str:
             ]
         )
     return page.rows(lines)
+
+
+def _configuration(group):
+    """Names the gin file of a command, and the records where they are named otherwise."""
+    command = shlex.split(group.records[0]["command"])
+    files = [word.partition("=")[2] for word in command if word.startswith("--gin_file=")]
+    file = f"`{pathlib.PurePosixPath(files[0]).name}`" if files else f"`{group.name}.gin`"
+    return file if file == f"`{group.name}.gin`" else f"{file}, {group.name}"
 
 
 def written(spread: spreads.Spread) -> str:

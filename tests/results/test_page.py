@@ -101,6 +101,14 @@ def test_a_configuration_has_its_command_seeds_revision_machine_versions_and_tim
         assert row in text.splitlines(), row
 
 
+def test_a_row_names_the_gin_file_that_was_trained(tmp_path):
+    command = "vaeflow train --gin_file=configs/deep.gin '--gin_param=Decoder.num_groups = (1, 1)'"
+    write(tmp_path, record("groups_2", command=command), record("vae"))
+    text = made(tmp_path)
+    assert "| `deep.gin`, groups_2 | " in text
+    assert "| `vae.gin` | " in text
+
+
 def test_one_seed_is_said_to_be_one(tmp_path):
     write(tmp_path, record("vae", 3))
     assert "| seeds | one seed (3) |" in made(tmp_path)
