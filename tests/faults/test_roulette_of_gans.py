@@ -17,7 +17,6 @@ def runs(tmp_path_factory):
     return gan_runs.make(tmp_path_factory.mktemp("gans"))
 
 
-@pytest.mark.roulette
 def test_three_kills(runs, completes):
     play(runs, completes, 3, 60, 1)
     assert_was_adversarial(runs, "3 kills")
