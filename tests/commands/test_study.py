@@ -176,6 +176,19 @@ def test_a_table_is_made_without_running_anything(done, capsys):
     assert len((done / "runs" / "study_runs.csv").read_text().splitlines()) == 5
 
 
+def test_the_table_of_a_fresh_clone_is_made_of_the_records_alone(done):
+    shutil.move(done / "runs" / "records", done / "kept")
+    assert start(done, f'--gin_param=study.results = "{done}/kept"', "--table", workdir="new/folder") == 0
+    for folder in (done / "new" / "folder", done / "kept"):
+        assert len((folder / "study_runs.csv").read_text().splitlines()) == 5
+
+
+def test_before_the_first_run_there_is_no_table_and_it_says_so(done, capsys):
+    assert start(done, "--table", workdir="elsewhere") == 0
+    assert "no run of this study has begun in" in capsys.readouterr().err
+    assert not (done / "elsewhere").exists()
+
+
 def test_a_record_that_is_missing_is_written_again(done):
     record = done / "runs" / "records" / f"{NAMES[0]}.json"
     before = record.read_bytes()

@@ -2,8 +2,9 @@
 
 import contextlib
 import functools
+import pathlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from vaeflow import config, registry, validation
@@ -24,7 +25,7 @@ from vaeflow.devices.slurm_array import Part
 from vaeflow.devices.workers import find_workers
 from vaeflow.errors import FINISHED, ConfigurationError, Preempted
 from vaeflow.metrics.disentanglement import Comparison
-from vaeflow.runs import record
+from vaeflow.runs import files, record
 from vaeflow.runs.escaping import printable
 
 # Commands on a finished run.
@@ -121,17 +122,18 @@ def study(
     folder = StudyFolder(workdir, results)
     folder.refuse_folder_of_a_run()
     report = functools.partial(_write_report, folder, chosen)
-    tell = functools.partial(report, with_pictures=False) if part is None else lambda _outcomes: None
+    tell = report if part is None else lambda _outcomes: None
     with contextlib.nullcontext() if table_only else folder.claim(part):
         session = planned.session(folder, way, tell)
         _warn(session)
         if table_only:
-            report(_compared(compare, folder, session))
+            _write_table_only(session, folder, compare, report)
             return FINISHED
         code = session.run()
         _print_summary(session.own_outcomes, folder)
         if part is None:
-            report(_compared(compare, folder, session), with_pictures=code != Preempted.exit_code)
+            found = _compared(compare, folder, session)
+            report(found, _work_folders(session) if code != Preempted.exit_code else None)
     return code
 
 
@@ -164,25 +166,53 @@ def _refuse_workers() -> None:
         )
 
 
-def _write_report(
-    folder: StudyFolder, chosen: Choices, outcomes: Sequence[Outcome], with_pictures: bool = True
+def _write_table_only(
+    session: Session,
+    folder: StudyFolder,
+    compare: Sequence[Comparison],
+    report: Callable[[Sequence[Outcome], Mapping[str, pathlib.Path]], None],
 ) -> None:
-    """Writes the table, and the pictures, which take longer; nothing if no run has begun."""
-    if all(outcome.state == "missing" for outcome in outcomes):
+    """Writes the report of what there is; says so if there is nothing yet."""
+    if not _has_begun(session.outcomes):
+        said = f"no run of this study has begun in {folder.path}, and {folder.results} has no record of one"
+        print(printable(f"{said}, so there is no table yet"), file=sys.stderr)
+        return
+    # In a fresh clone there may be the records alone.
+    with files.reported(folder.path):
+        folder.path.mkdir(parents=True, exist_ok=True)
+    report(_compared(compare, folder, session), _work_folders(session))
+
+
+def _has_begun(outcomes: Sequence[Outcome]) -> bool:
+    return any(outcome.state != "missing" for outcome in outcomes)
+
+
+def _work_folders(session: Session) -> dict[str, pathlib.Path]:
+    """Returns name of a run -> its work folder, which may have been made under another name."""
+    return {outcome.run.name: session.folder(outcome.run.name) for outcome in session.outcomes}
+
+
+def _write_report(
+    folder: StudyFolder,
+    chosen: Choices,
+    outcomes: Sequence[Outcome],
+    runs: Mapping[str, pathlib.Path] | None = None,
+) -> None:
+    """Writes the table, and with the work folders the pictures, which take longer; nothing of no run."""
+    if not _has_begun(outcomes):
         return
     folders = [folder.path, *([folder.results] if folder.results.parent != folder.path else [])]
     typed = [each for each in sys.argv if not each.startswith(_ONLY_NOW)]
     arguments = folders, folder.path.resolve().name, outcomes, chosen, record.as_typed(typed)
-    if with_pictures:
-        writing.write(*arguments, runs=folder.runs)
-    else:
+    if runs is None:
         writing.write_tables(*arguments)
+    else:
+        writing.write(*arguments, runs=runs)
 
 
 def _compared(chosen: Sequence[Comparison], folder: StudyFolder, session: Session) -> list[Outcome]:
     """Adds what `study.compare` finds to the records; returns the outcomes with these."""
-    folders = {outcome.run.name: session.folder(outcome.run.name) for outcome in session.outcomes}
-    return comparisons.compare(chosen, session.outcomes, folders, folder.results)
+    return comparisons.compare(chosen, session.outcomes, _work_folders(session), folder.results)
 
 
 def _checked_place(place: Any) -> Place:

@@ -27,8 +27,10 @@ def sampled(monkeypatch):
     return commands
 
 
-def write(folders, outcomes, runs):
-    writing.write(folders, "made-up", outcomes, Choices(), runs=runs)
+def write(folders, outcomes, runs, **others):
+    """Writes the report of runs in the folder `runs`, but for those of `others`: name -> work folder."""
+    work_folders = {each.run.name: runs / each.run.name for each in outcomes} | others
+    writing.write(folders, "made-up", outcomes, Choices(), runs=work_folders)
 
 
 def draw_traversals(path):
@@ -54,6 +56,16 @@ def test_the_traversals_of_the_best_run_come_from_its_samples(tmp_path, without_
     assert (pixels[28:88, :40] == 0).all()
     assert pixels[:28].min() < 128 < pixels[:28].max()  # A line above them.
     assert f"(pictures/traversals_{BEST}.png)" in (tmp_path / "study.md").read_text()
+    assert sampled == []
+
+
+def test_the_traversals_come_from_the_work_folder_of_the_run_whatever_its_name(
+    tmp_path, without_pictures, sampled
+):
+    """A grid that grows gives a finished run another name than that of its folder."""
+    draw_traversals(tmp_path / "elsewhere" / "samples" / "traversals.png")
+    write([tmp_path], study_outcomes.grid(1), tmp_path / "runs", **{BEST: tmp_path / "elsewhere"})
+    assert (tmp_path / "pictures" / f"traversals_{BEST}.png").is_file()
     assert sampled == []
 
 

@@ -3,7 +3,7 @@
 import io
 import pathlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -24,7 +24,7 @@ _QUICKLY = (
 
 
 def draw(
-    found: Sequence[Point], ranked: Sequence[Finding], metric: str, runs: pathlib.Path
+    found: Sequence[Point], ranked: Sequence[Finding], metric: str, folders: Mapping[str, pathlib.Path]
 ) -> dict[str, bytes]:
     """Draws the traversals of the best run, and where models differ of the best run of each.
 
@@ -35,7 +35,7 @@ def draw(
       found: the points of the study.
       ranked: its runs, the best first.
       metric: the measure by which they are ranked.
-      runs: the folder of the work folders.
+      folders: name of a run -> its work folder, whether it is there or not.
 
     Returns:
       Name of the file -> a PNG file.
@@ -46,10 +46,11 @@ def draw(
         best.setdefault(settings[each.name].get(_MODEL, ""), each)
     drawn = {}
     for each in best.values():
-        picture = _picture(runs / each.name)
+        picture = _picture(folders[each.name])
         if picture is None:
             name = printable(each.name)
-            print(f"left out: the traversals of {name}, which are not in {runs}", file=sys.stderr)
+            place = printable(str(folders[each.name]))
+            print(f"left out: the traversals of {name}, which are not in {place}", file=sys.stderr)
             continue
         measure = ", ".join(text for text in choices.title(metric) if text)
         heading = f"{findings.label(settings[each.name])}, seed {each.seed}; {measure}: "

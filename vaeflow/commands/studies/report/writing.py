@@ -4,7 +4,7 @@ import collections
 import pathlib
 import sys
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vaeflow.commands.studies.outcomes import Outcome, State
@@ -58,7 +58,7 @@ def write(
     chosen: Choices,
     command: str | None = None,
     *,
-    runs: pathlib.Path,
+    runs: Mapping[str, pathlib.Path],
 ) -> None:
     """Writes the tables with the pictures, and in the first folder the HPARAMS page of TensorBoard.
 
@@ -66,7 +66,7 @@ def write(
 
     Args:
       folders, name, outcomes, chosen, command: see `write_tables`.
-      runs: the folder of the work folders, for the traversals of the best runs.
+      runs: name of a run -> its work folder, for the traversals of the best runs.
 
     Raises:
       EnvironmentFailure: the disk failed.
