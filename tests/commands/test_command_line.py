@@ -8,7 +8,7 @@ import pytest
 
 from tests.fixtures import commands, own_code
 from tests.fixtures.commands import FIXTURES, REPOSITORY
-from vaeflow.commands import command_line
+from vaeflow.commands import command_line, programs
 from vaeflow.commands.command_line import Command
 from vaeflow.commands.programs import train
 from vaeflow.errors import ConfigurationError, DataError, Preempted, TrainingDiverged
@@ -38,6 +38,27 @@ def rehearse(folder, *arguments):
 def rehearse_forked(folder, *arguments):
     """The same for what gets so far that TensorFlow is imported."""
     return commands.Command("run_rehearse", arguments, folder).finish()
+
+
+RESUMES = "the same command in the same folder {}; default: runs/<name of the gin file>."
+
+
+@pytest.mark.parametrize(
+    ("name", "meaning"),
+    [
+        ("train", f"The work folder of the run: {RESUMES.format('resumes')}"),
+        (
+            "encode",
+            "The work folder of the run; default: the one of the checkpoint, if --checkpoint is a path.",
+        ),
+        ("verify", "The work folder of the run."),
+        ("study", f"The folder of the study: {RESUMES.format('goes on')}"),
+        ("benchmark", "The folder of the report; default: runs/benchmark-<name of the gin file>."),
+    ],
+)
+def test_help_says_what_the_folder_of_this_command_is(name, meaning):
+    _, said = command_line.help_text(programs.load(name)).split("  --workdir=…\n")
+    assert " ".join(said.partition("\n  --")[0].split()) == meaning
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -17,7 +17,7 @@ TRAINING = (
 )
 # Of the commands that use a trained model.
 TRAINED = (
-    "workdir",
+    "trained_workdir",
     "checkpoint",
     "gin_file",
     "gin_param",
@@ -28,7 +28,10 @@ TRAINED = (
 
 
 def define(names: Iterable[str], values: flags.FlagValues) -> None:
-    """Adds the flags of these names, always in the same order."""
+    """Adds the flags of these names, always in the same order.
+
+    A name that ends in `workdir` adds `--workdir`, which means something else to a study than to a run.
+    """
     for name, define_flag in _FLAGS.items():
         if name in names:
             define_flag(name, flag_values=values)
@@ -37,6 +40,13 @@ def define(names: Iterable[str], values: flags.FlagValues) -> None:
 def _multiple(description):
     def define(name, flag_values):
         flags.DEFINE_multi_string(name, [], description, flag_values=flag_values)
+
+    return define
+
+
+def _workdir(description):
+    def define(_name, flag_values):
+        flags.DEFINE_string("workdir", None, description, flag_values=flag_values)
 
     return define
 
@@ -56,12 +66,20 @@ _FLAGS = {
         "you trust its code. Packages may also announce modules through the entry point group "
         f"{registry.ENTRY_POINT_GROUP}. May be repeated."
     ),
-    "workdir": lambda name, flag_values: flags.DEFINE_string(
-        name,
-        None,
-        "The folder of the run. Training: the same command in the same folder resumes; default: runs/<name "
-        "of the gin file>, of a benchmark runs/benchmark-<name>.",
-        flag_values=flag_values,
+    "workdir": _workdir(
+        "The work folder of the run: the same command in the same folder resumes; default: runs/<name of the "
+        "gin file>."
+    ),
+    "trained_workdir": _workdir(
+        "The work folder of the run; default: the one of the checkpoint, if --checkpoint is a path."
+    ),
+    "verified_workdir": _workdir("The work folder of the run."),
+    "study_workdir": _workdir(
+        "The folder of the study: the same command in the same folder goes on; default: runs/<name of the "
+        "gin file>."
+    ),
+    "benchmark_workdir": _workdir(
+        "The folder of the report; default: runs/benchmark-<name of the gin file>."
     ),
     "checkpoint": lambda name, flag_values: flags.DEFINE_string(
         name,
@@ -80,8 +98,8 @@ _FLAGS = {
     "tokenizer": lambda name, flag_values: flags.DEFINE_string(
         name,
         None,
-        "The work folder of the tokenizer that decodes the codes of a model of codes; default: the one "
-        "where they were encoded.",
+        "The work folder of the model that encoded the data of a model of codes or latents; default: the one "
+        "that the manifest of the data names.",
         flag_values=flag_values,
     ),
     "virtual_devices": lambda name, flag_values: flags.DEFINE_integer(

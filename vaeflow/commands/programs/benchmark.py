@@ -15,7 +15,7 @@ from absl.flags import FlagValues
 from vaeflow import config
 from vaeflow.commands import command_line
 
-_FLAGS = ("gin_file", "gin_param", "gin_bindings", "plugin", "workdir", "virtual_devices")
+_FLAGS = ("gin_file", "gin_param", "gin_bindings", "plugin", "benchmark_workdir", "virtual_devices")
 
 
 def run(flags: FlagValues) -> None:

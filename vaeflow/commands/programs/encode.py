@@ -5,8 +5,9 @@
     vaeflow encode --workdir=runs/vae --gin_param='encode.file_format = "tfrecord"'
 
 Writes shards of every split and manifest.json to encoded/ in the work folder, or to the folder
-that --encoded names. A repeated command goes on with the shards that are missing. Under Slurm,
-or with TF_CONFIG, each worker writes its part of them.
+that --encoded names: codes, or the latents that `encode.latents` asks for, and the labels. A
+repeated command goes on with the shards that are missing. Under Slurm, or with TF_CONFIG, each
+worker writes its part of them. `vaeflow list encode` describes the settings.
 """
 
 from absl.flags import FlagValues

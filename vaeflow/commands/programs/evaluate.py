@@ -2,11 +2,13 @@
 
     vaeflow evaluate --workdir=runs/vae
     vaeflow evaluate --workdir=runs/vae --gin_param='evaluate.num_samples = (1, 50, 5000)'
+    vaeflow evaluate --workdir=runs/sprites --gin_param='evaluate.scores = [@MIG(), @SAP()]'
 
 Prints a table and writes it to evaluation.json in the work folder and to TensorBoard:
 negative ELBO and its terms, KL of each latent, active units, mutual information, negative
-log-likelihood by importance sampling, bits per dimension, errors of the reconstructions; with
-`evaluate.metrics` also distances of features, such as FID.
+log-likelihood by importance sampling, bits per dimension, errors of the reconstructions, and how
+many codes are in use; with `evaluate.metrics` also distances of features, such as FID, and with
+`evaluate.scores` disentanglement scores. `vaeflow list metric` and `vaeflow list score` list them.
 """
 
 from absl.flags import FlagValues

@@ -73,5 +73,5 @@ def run(values: flags.FlagValues) -> int:
 
 
 COMMAND = command_line.Command(
-    _STUDY, __doc__, run, ("gin_file", "gin_param", "gin_bindings", "plugin", "workdir"), define_flags
+    _STUDY, __doc__, run, ("gin_file", "gin_param", "gin_bindings", "plugin", "study_workdir"), define_flags
 )

@@ -22,7 +22,7 @@ from absl.flags import FlagValues
 from vaeflow.commands import command_line
 from vaeflow.errors import DIFFERENT
 
-_FLAGS = ("workdir", "gin_file", "gin_param", "gin_bindings", "plugin")
+_FLAGS = ("verified_workdir", "gin_file", "gin_param", "gin_bindings", "plugin")
 
 
 def define_flags(values: FlagValues) -> None:
