@@ -35,6 +35,9 @@ _ENVIRONMENT = {
 }
 _EVALUATION = {"step": json_files.WHOLE, "metrics": json_files.NUMBER_BY_NAME}
 
+# Metrics of single latents, or of groups of codes: `kl_per_dimension/03`, in an evaluation with brackets.
+_OF_EACH = re.compile(r"(.+)/\d+(\[.*\]|)")
+
 # The blocks that most models have -> what they are called in the card.
 _ROLES = {
     "encoder": "encoder",
@@ -200,14 +203,14 @@ def _evaluation(run: Trained, evaluation: Mapping[str, Any]) -> str:
 
 
 def _numbers(metrics: Mapping[str, Any]) -> dict[str, str]:
-    """Returns the finite metrics as text, with those of single latents in one row."""
+    """Returns the finite metrics as text, those of all latents, or of all groups of codes, in one row."""
     rows: dict[str, list[str]] = {}
     for name, value in metrics.items():
         if not isinstance(value, (int, float)) or not math.isfinite(value):
             continue
-        group, _, latent = name.rpartition("/")
-        if latent.isdecimal():
-            name = f"{group} (of each latent)"
+        if found := _OF_EACH.fullmatch(name):
+            kind = "group of codes" if "codes" in found[1].split("/") else "latent"
+            name = f"{found[1]}{found[2]} (of each {kind})"
         rows.setdefault(markdown(name), []).append(f"{value:.4g}")
     return {name: ", ".join(values) for name, values in rows.items()} or {"none": ""}
 
