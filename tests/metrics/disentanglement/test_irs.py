@@ -62,6 +62,14 @@ def test_latents_that_never_change_have_0():
     assert irs(np.full((len(FACTORS), 2), 0.1)) == 0
 
 
+def test_a_latent_that_strays_further_in_parts_than_in_all_has_0():
+    """A value in ten of each part is at the other end: 1.8 from the mean of its part, 1 from that of all."""
+    factors = np.repeat([[0], [1]], 10, axis=0)
+    codes = 2.0 * factors - 1.0
+    codes[[0, 10]] *= -1.0
+    assert irs(codes, factors, quantile=1.0) == 0
+
+
 def test_another_quantile_is_in_the_name():
     assert IRS(quantile=1.0).conditions() == ["quantile=1.0"]
     assert IRS().conditions() == []

@@ -20,7 +20,9 @@ class IRS(Score):
     this over the values of j, divided by the largest deviation over all images, is what other
     factors do to the latent; 1 minus it is the robustness of i to them. The score is the mean over the
     latents of the largest robustness, for the factor that the latent stands for, weighted by the
-    latents' largest deviations: a latent that never changes does not count.
+    latents' largest deviations: a latent that never changes does not count. A latent may be so lopsided
+    that it strays further from the means of the parts than from that of all images; its robustness is
+    then 0, where the code named below has a negative number.
 
     It assumes that the factors are independent and that an image is determined by them. A
     value that few images have looks robust, so the score falls when `num_points` grows.
@@ -57,7 +59,7 @@ def interventional_robustness(codes: np.ndarray, factors: np.ndarray, quantile: 
       quantile: see `IRS`.
 
     Returns:
-      At most 1; 0 if no latent ever changes.
+      From 0 to 1; 0 if no latent ever changes.
     """
     largest = np.max(np.abs(codes - codes.mean(axis=0)), axis=0)
     changing = np.ptp(codes, axis=0) > 0
@@ -65,7 +67,7 @@ def interventional_robustness(codes: np.ndarray, factors: np.ndarray, quantile: 
         return 0.0
     codes, largest = codes[:, changing], largest[changing]
     strayed = np.stack([_deviation(codes, values, quantile) for values in factors.T], axis=1)
-    robustness = 1.0 - strayed / largest[:, None]
+    robustness = np.maximum(1.0 - strayed / largest[:, None], 0.0)
     return float(np.average(robustness.max(axis=1), weights=largest))
 
 
