@@ -62,6 +62,14 @@ def test_the_weighting_of_the_file(net, path):
     assert np.abs(found - distance(net, ONE, OTHER)).min() > 0.01
 
 
+def test_one_layer_may_be_named_without_a_list(net, path):
+    one, other = (
+        built(path, layers=each[0], weighting_layers=each[1])
+        for each in (("first", "weigh_first"), (("first",), ("weigh_first",)))
+    )
+    np.testing.assert_array_equal(one.distance(ONE, OTHER), other.distance(ONE, OTHER))
+
+
 def test_the_input_is_scaled(net, path):
     mean, std = (0.4, 0.5, 0.6), (0.2, 0.3, 0.1)
     found = built(path, mean=mean, std=std).distance(ONE, OTHER)
@@ -118,6 +126,12 @@ def test_what_does_not_fit_is_refused(net, path, arguments, message):
 def test_a_net_that_is_not_frozen_is_refused():
     with pytest.raises(ConfigurationError, match=r"`PerceptualDistance.net` must be a FrozenNet, got"):
         PerceptualDistance(keras.layers.Dense(1))
+
+
+def test_weightings_that_are_no_names_are_refused():
+    message = "`PerceptualDistance.weighting_layers` must be a text or a list of texts, got 3"
+    with pytest.raises(ValueError, match=message):
+        PerceptualDistance(FrozenNet("net.keras"), weighting_layers=3)
 
 
 def test_a_standard_deviation_of_zero_is_refused():

@@ -60,7 +60,7 @@ class FrozenNet(Layer):
         super().__init__(**kwargs)
         self.file = validation.path(f"{type(self).__name__}.file", file)
         self.sha256 = sha256
-        self.layers = (layers,) if isinstance(layers, str) else tuple(layers)
+        self.layers = validation.texts(f"{type(self).__name__}.layers", layers)
         self.net: Any = None
 
     @property

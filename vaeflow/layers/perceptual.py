@@ -54,7 +54,7 @@ class PerceptualDistance(Layer):
         self,
         net: FrozenNet | None = None,
         weight: validation.Weight = 1.0,
-        weighting_layers: Sequence[str] = (),
+        weighting_layers: str | Sequence[str] = (),
         mean: float | Sequence[float] = 0.0,
         std: float | Sequence[float] = 1.0,
         **kwargs: Any,
@@ -67,7 +67,7 @@ class PerceptualDistance(Layer):
             )
         self.net: FrozenNet = net
         self.weight = validation.weight("PerceptualDistance.weight", weight)
-        self.weighting_layers = tuple(weighting_layers)
+        self.weighting_layers = validation.texts("PerceptualDistance.weighting_layers", weighting_layers)
         self.mean = _numbers("PerceptualDistance.mean", mean, validation.finite_number)
         self.std = _numbers("PerceptualDistance.std", std, validation.positive_number)
 
