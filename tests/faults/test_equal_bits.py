@@ -1,6 +1,6 @@
 """Fresh processes train every configuration of vaeflow's own to the same bits, at its own batch size.
 
-python -m pytest -m bits tests/faults/test_equal_bits.py        # not seen as a whole: hours beside other work
+python -m pytest -m bits -n 2 --dist=load tests/faults/test_equal_bits.py
 """
 
 import contextlib
@@ -44,8 +44,8 @@ MADE_BEFORE = {
         ["encode", "--workdir=runs/first_stage"],
     ),
 }
-# How each of ten processes trains: to its end, stopped and resumed, or while others take the cores.
-WAYS = [*["straight"] * 4, *["resumed"] * 3, *["under load"] * 3]
+# How many of ten processes train to their end, are stopped and resumed, or train while others take the cores.
+NUM_STRAIGHT, NUM_RESUMED, NUM_UNDER_LOAD = 4, 3, 3
 
 
 @pytest.fixture(scope="module")
@@ -127,15 +127,23 @@ def test_ten_fresh_processes_end_with_the_same_bits(folder, configuration):
     """Without `make_reproducible`, vae.gin's differ: five digests in five processes."""
     for arguments in MADE_BEFORE.get(configuration, ()):
         assert finish(command(folder, *arguments)) == 0
-    digests = {}
-    for number, way in enumerate(WAYS):
-        name = f"{configuration.removesuffix('.gin')}-{number}"
-        with load() if way == "under load" else contextlib.nullcontext():
-            process = start(folder, configuration, name)
-            if way == "resumed":
-                stop_half_way(process, folder / name)
-                process = start(folder, configuration, name)
-            assert finish(process) == 0
-        digest = json.loads((folder / name / "result.json").read_text())["weights_sha256"]
-        digests.setdefault(digest, []).append(way)
-    assert len(digests) == 1, digests
+    runs = {}  # Name of the work folder -> its process.
+
+    def begin():
+        name = f"{configuration.removesuffix('.gin')}-{len(runs)}"
+        runs[name] = start(folder, configuration, name)
+        return name
+
+    for _ in range(NUM_STRAIGHT):
+        assert finish(runs[begin()]) == 0
+    for _ in range(NUM_RESUMED):
+        name = begin()
+        stop_half_way(runs[name], folder / name)
+        assert finish(start(folder, configuration, name)) == 0
+    with load():
+        under_load = [begin() for _ in range(NUM_UNDER_LOAD)]
+        assert [finish(runs[name]) for name in under_load] == [0] * NUM_UNDER_LOAD
+
+    results = {name: json.loads((folder / name / "result.json").read_text()) for name in runs}
+    assert len(results) == 10
+    assert len({result["weights_sha256"] for result in results.values()}) == 1, results
