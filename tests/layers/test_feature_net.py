@@ -147,6 +147,12 @@ def test_what_is_no_vector_of_features_is_refused(path):
         called(path, IMAGES)
 
 
+@pytest.mark.parametrize("wrong", [1, ("a", "b")])
+def test_a_layer_that_is_no_name_is_refused(wrong):
+    with pytest.raises(ValueError, match=r"`FeatureNet.layer` must be the name of a layer, got "):
+        FeatureNet("a.keras", layer=wrong)
+
+
 @pytest.mark.parametrize("wrong", [1, (0,), (0, float("nan")), "ab"])
 def test_a_pixel_range_that_is_none_is_refused(wrong):
     with pytest.raises(ValueError, match=r"`FeatureNet.pixel_range` must be"):

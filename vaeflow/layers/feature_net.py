@@ -50,6 +50,8 @@ class FeatureNet(FrozenNet):
         sha256: str | None = None,
         **kwargs: Any,
     ):
+        if not (layer is None or isinstance(layer, str)):
+            raise ValueError(f"`FeatureNet.layer` must be the name of a layer, got {layer!r}")
         super().__init__(file, sha256, () if layer is None else (layer,), **kwargs)
         self.layer = layer
         self.pixel_range = _checked_range(pixel_range)
