@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 
 import keras
 import numpy as np
@@ -165,6 +166,55 @@ def test_a_damaged_file_is_refused(path, damage):
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(EnvironmentFailure, match=r"net.keras cannot be read: .*; expected an intact file"):
         built(path)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A SavedModel below a folder whose name is a pattern that does not match it."""
+    frozen_nets.save(tmp_path / "net.keras", SHAPE, 0, keras.layers.Dense(3))
+    folder = tmp_path / "lr[0.1]" / "net"
+    net = keras.saving.load_model(tmp_path / "net.keras")
+    net.export(str(tmp_path / "exported"), verbose=False)
+    shutil.copytree(tmp_path / "exported", folder)
+    return folder
+
+
+def test_the_path_of_a_saved_model_is_no_pattern(path, folder):
+    """TensorFlow itself finds no variables there."""
+    np.testing.assert_allclose(built(folder)(IMAGES), built(path)(IMAGES), rtol=1e-6)
+
+
+def test_a_name_that_is_no_text_has_its_place_in_the_digest(folder):
+    before = built(folder).sha256
+    (folder / os.fsdecode(b"\xff")).touch()
+    assert built(folder).sha256 != before
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("saved_model.pb", b""),
+        ("saved_model.pb", b"\xff" * 100),
+        ("variables/variables.index", b""),
+        ("variables/variables.data-00000-of-00001", b"x"),
+    ],
+)
+def test_a_damaged_saved_model_is_refused(folder, name, content):
+    """TensorFlow raises five classes for these."""
+    (folder / name).write_bytes(content)
+    with pytest.raises(EnvironmentFailure, match=r"net cannot be read: .*; expected an intact file"):
+        built(folder)
+
+
+@pytest.mark.parametrize("exported", [False, True])
+def test_weights_that_are_not_finite_are_refused(path, tmp_path, exported):
+    """Otherwise the training would be said to diverge at its first step."""
+    net = frozen_nets.save(path, SHAPE, 0, keras.layers.Dense(3))
+    net.set_weights([np.full(weight.shape, np.nan) for weight in net.get_weights()])
+    net.save(path)
+    net.export(str(tmp_path / "net"), verbose=False)
+    with pytest.raises(EnvironmentFailure, match=r"net.* cannot be read: its weight .* is not finite"):
+        built(tmp_path / "net" if exported else path)
 
 
 def test_code_in_the_file_is_refused_and_not_run(path, tmp_path):

@@ -1,10 +1,11 @@
 """A block whose weights come from a file, and stay as they are."""
 
 import hashlib
+import os
 import pathlib
 import re
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -14,7 +15,7 @@ from vaeflow import registry, validation
 from vaeflow.errors import ConfigurationError, EnvironmentFailure
 from vaeflow.layers.base import Layer, Shape
 from vaeflow.layers.saved_model_net import SavedModelNet
-from vaeflow.runs import reading
+from vaeflow.runs import finite, reading
 from vaeflow.runs.frozen_files import FrozenFile
 
 _SUFFIX = ".keras"
@@ -76,7 +77,7 @@ class FrozenNet(Layer):
         """Reads the file, unless the net came with a model that Keras has loaded."""
         if self.net is None:
             self.sha256 = _checked_sha256(type(self).__name__, self.file, self.sha256)
-            self._hold(SavedModelNet(self.file) if self.file.is_dir() else _loaded(self.file))
+            self._hold(_loaded(self.file))
 
     def call(self, inputs: tf.Tensor) -> Any:
         if isinstance(self.net, SavedModelNet):
@@ -210,23 +211,28 @@ def _sha256_of_folder(folder):
     """Returns the SHA-256 of lines `<SHA-256 of a file>  <its path in the folder>`, as `sha256sum` prints."""
     files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
     lines = "".join(f"{_sha256(folder / name)}  {name}\n" for name in files)
-    return hashlib.sha256(lines.encode()).hexdigest()
+    return hashlib.sha256(os.fsencode(lines)).hexdigest()
 
 
 def _loaded(path: pathlib.Path) -> Any:
-    """Reads a net, in Keras' safe mode.
+    """Reads a net: a SavedModel, or a `.keras` file in Keras' safe mode.
 
     Raises:
-      ConfigurationError: it needs classes or code that are not trusted.
-      EnvironmentFailure: it is damaged.
+      ConfigurationError: it needs classes or code that are not trusted, or is no net of one input.
+      EnvironmentFailure: it is damaged, or its weights are not finite.
     """
-    if not zipfile.is_zipfile(path):
+    is_saved_model = path.is_dir()
+    if not is_saved_model and not zipfile.is_zipfile(path):
         raise _damaged(path, "it is no archive")
     try:
-        net = keras.saving.load_model(path, compile=False, safe_mode=True)
-    except MemoryError:
+        net: Any = (
+            SavedModelNet(path)
+            if is_saved_model
+            else keras.saving.load_model(path, compile=False, safe_mode=True)
+        )
+    except (ConfigurationError, MemoryError):
         raise
-    # Damaged files make zipfile, h5py and Keras raise nearly every class there is.
+    # Damaged files make zipfile, h5py, TensorFlow and Keras raise nearly every class there is.
     except Exception as error:
         reason = " ".join(str(error).split())
         if untrusted := _UNTRUSTED.search(reason):
@@ -235,10 +241,18 @@ def _loaded(path: pathlib.Path) -> Any:
                 "or name the module of its classes with --plugin"
             ) from error
         raise _damaged(path, reason[:300] or type(error).__name__) from error
+    if (name := finite.first_not_finite(_weights(net))) is not None:
+        raise _damaged(path, f"its weight {name} is not finite")
     return net
+
+
+def _weights(net: Any) -> Iterator[tuple[str, Any]]:
+    """Yields the name and the value of each weight."""
+    variables = net.signature.variables if isinstance(net, SavedModelNet) else net.weights
+    return ((each.name, each.numpy()) for each in variables)
 
 
 def _damaged(path, reason):
     return EnvironmentFailure(
-        f"{path} cannot be read: {reason}; expected an intact file, as Keras' `save` writes it"
+        f"{path} cannot be read: {reason}; expected an intact file, as Keras' `save` writes it, or SavedModel"
     )

@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from vaeflow.errors import ConfigurationError
+from vaeflow.runs import literal_paths
 
 _SIGNATURE = "serving_default"
 
@@ -26,7 +27,8 @@ class SavedModelNet(keras.layers.Layer):
     def __init__(self, folder: pathlib.Path, **kwargs: Any):
         super().__init__(**kwargs)
         # Kept, since the function does not keep its variables alive.
-        self.loaded: Any = tf.saved_model.load(str(folder))
+        with literal_paths.literal(folder) as path:
+            self.loaded: Any = tf.saved_model.load(str(path))
         self.signature: Any = self.loaded.signatures.get(_SIGNATURE)
         inputs = {} if self.signature is None else self.signature.structured_input_signature[1]
         if len(inputs) != 1:
