@@ -7,6 +7,7 @@ from vaeflow import config, trained
 from vaeflow.datasets.encoded.sources import Encoded
 from vaeflow.errors import ConfigurationError
 from vaeflow.models import VAE, LatentModel, frozen_blocks
+from vaeflow.runs import paths
 from vaeflow.runs.digest import weights_sha256
 from vaeflow.runs.escaping import printable
 
@@ -32,10 +33,8 @@ def restored_for(run: trained.Trained, workdir: str | None) -> trained.Trained:
             f"could decode them; train on @{content.capitalize()}(), which reads what `vaeflow encode` wrote"
         )
     named = dataset.manifest.tokenizer
-    folder = pathlib.Path(named["workdir"] if workdir is None else workdir)
     advice = f"the {content} in {dataset.folder}; say where it is with --tokenizer=<its work folder>"
-    if not (folder / "config.gin").is_file():
-        raise ConfigurationError(printable(f"{folder} holds no run, and no tokenizer of {advice}"))
+    folder = _folder(named["workdir"] if workdir is None else workdir, advice)
     config.load_trained("train", str(folder), plugins=config.plugins_in_force())
     tokenizer = trained.restore(str(folder), str(named["step"]), lambda: run.strategy)
     weights = frozen_blocks.without(tokenizer.model, tokenizer.model.weights)
@@ -45,6 +44,20 @@ def restored_for(run: trained.Trained, workdir: str | None) -> trained.Trained:
         )
     _check_tokenizer(tokenizer.model, run.model)
     return tokenizer
+
+
+def _folder(path: str, advice: str) -> pathlib.Path:
+    """Returns the work folder of a path, which anybody may have written into a manifest."""
+    reason = ""
+    try:
+        folder = paths.local(path)
+        if (folder / "config.gin").is_file():
+            return folder
+    except (OSError, ValueError) as error:
+        reason = f" ({error.strerror if isinstance(error, OSError) else error})"
+    raise ConfigurationError(
+        printable(f"{paths.shown(path)} holds no run{reason}, and no tokenizer of {advice}")
+    )
 
 
 def _check_tokenizer(tokenizer: Any, model: Any) -> None:

@@ -59,12 +59,14 @@ TEXTS = Kind(
     "a list of texts",
     lambda value: isinstance(value, list) and bool(value) and all(map(_is_text, value)),
 )
+TEXTS_OR_NONE = Kind("a list of texts", lambda value: value == [] or TEXTS.accepts(value))
 SIZES = Kind(
     "a list of positive whole numbers",
     lambda value: isinstance(value, list) and all(WHOLE.accepts(size) and size > 0 for size in value),
 )
 NUMBERS = Kind("a list of numbers", lambda value: isinstance(value, list) and all(map(_is_number, value)))
 OBJECT = Kind("an object", lambda value: isinstance(value, dict))
+OBJECT_OR_NULL = Kind("an object or null", lambda value: value is None or isinstance(value, dict))
 OBJECTS = Kind("a list of objects", lambda value: isinstance(value, list) and all(map(OBJECT.accepts, value)))
 OBJECT_BY_NAME = _mapping("an object of objects", OBJECT.accepts)
 SIZES_BY_NAME = _mapping("an object of lists of positive whole numbers", SIZES.accepts)

@@ -50,3 +50,13 @@ def test_those_of_samples_are_those_of_draws():
 
 def test_latents_without_variances_have_no_deviation_of_samples():
     assert Moments.of(latents(5, 0.0)[0]).statistics().keys() == {"mean", "deviation"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{}, {"count": 6}, {"mean": [0.0]}, {"squares": [1.0, 1.0, -1.0]}, {"variances": []}],
+)
+def test_what_cannot_be_moments_is_told_apart(change):
+    """NumPy would broadcast some of them, and give a deviation of NaN for others."""
+    content = {"count": 8, "mean": [0.0, 1.0, 2.0], "squares": [1.0] * 3, "variances": [0.0] * 3} | change
+    assert Moments.from_json(content).may_be_of(8, 3) == (not change)

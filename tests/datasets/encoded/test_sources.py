@@ -213,6 +213,8 @@ def change(folder, *keys, value):
         (("splits", "../train"), {}, "its 'splits' must be one of train, evaluation, validation"),
         (("splits", "train", "shards"), [], "the split 'train' has no shards"),
         (("splits", "train", "num_examples"), 8, "shards of 'train' do not hold 8 examples"),
+        (("splits", "train", "shards", 0, "num_examples"), 10**17, r"has 10+ examples in \d+ bytes"),
+        (("labels", "sizes"), [3, 10**15], "it has a label of 10+ values, more than"),
         (("labels", "sizes"), [3], "it has 2 names of labels and 1 sizes"),
         (("tokenizer", "workdir"), 3, "its 'tokenizer/workdir' must be a text, got 3"),
         (("groups", "z", "arrays"), {"codes": [2, 4, 2]}, "the array 'codes' is int32"),
@@ -222,6 +224,25 @@ def test_a_manifest_that_holds_something_else_is_refused(of_codes, keys, value, 
     change(of_codes, *keys, value=value)
     with pytest.raises(DataError, match=message):
         Codes(str(of_codes)).load("train")
+
+
+@BOTH_WAYS
+@pytest.mark.parametrize(
+    ("part", "name", "value"),
+    [
+        ("all", "deviation", [1e-320]),
+        ("all", "sample_deviation", [1e-320]),
+        ("channels", "mean", [1e300] * 4),
+    ],
+)
+def test_latents_that_are_not_finite_once_scaled_are_refused(of_latents, in_memory, part, name, value):
+    """A training would be said to diverge at its first step."""
+    change(of_latents, "splits", "train", "statistics", "z", part, name, value=value)
+    draw = name == "sample_deviation"
+    with pytest.raises(DataError, match=r"npz, record 0 is not finite once it is scaled by"):  # noqa: PT012
+        split = Latents(str(of_latents), scaling=part, draw=draw, in_memory=in_memory).load("train")
+        with pipeline.readable_errors():
+            examples(split, [0])
 
 
 def test_what_a_manifest_cannot_hold_is_never_allocated(of_codes):

@@ -10,6 +10,7 @@ without a record, which the next one replaces.
 """
 
 import dataclasses
+import math
 import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -23,8 +24,10 @@ from vaeflow.datasets.encoded.formats import FORMATS, Arrays
 from vaeflow.datasets.encoded.manifest import Group
 from vaeflow.datasets.encoded.moments import Moments
 from vaeflow.datasets.encoded.shards import file_sha256
+from vaeflow.datasets.regular_files import check_regular
 from vaeflow.errors import ConfigurationError, EnvironmentFailure
 from vaeflow.runs import files, json_files, paths, watchdog
+from vaeflow.runs.json_files import MalformedError
 
 PLAN = "plan.json"
 _RECORD = {
@@ -141,7 +144,9 @@ class EncodedFolder:
         path = paths.inside(self.path, split, self._name(split, number))
         watchdog.progress(f"verifying {path}")
         try:
-            is_intact = file_sha256(path) == self._records[split, number]["sha256"]
+            record = self._records[split, number]
+            is_intact = check_regular(path).st_size == record["num_bytes"]
+            is_intact = is_intact and file_sha256(path) == record["sha256"]
         except EnvironmentFailure:
             is_intact = False
         if not is_intact:
@@ -219,9 +224,7 @@ class EncodedFolder:
         path = self._record_path(split, number)
         try:
             record = json_files.read(path, _RECORD)
-            for name in self._groups_of_latents:
-                json_files.check(record["moments"], {name: json_files.OBJECT})
-                json_files.check(record["moments"][name], _MOMENTS)
+            self._check_record(record, len(self.plan.shards(split)[number]))
         except FileNotFoundError:
             return False
         except (OSError, ValueError) as error:
@@ -229,6 +232,21 @@ class EncodedFolder:
             return False
         self._records[split, number] = record
         return True
+
+    def _check_record(self, record: dict[str, Any], num_examples: int) -> None:
+        """Raises `MalformedError` unless a record may be that of a shard: the manifest is made of it."""
+        if record["num_examples"] != num_examples:
+            found = record["num_examples"]
+            raise MalformedError(f"it is of {found} examples, and the shard has {num_examples}")
+        for name in self._groups_of_latents:
+            json_files.check(record["moments"], {name: json_files.OBJECT}, inside="moments/")
+            json_files.check(record["moments"][name], _MOMENTS, inside=f"moments/{name}/")
+            *places, channels = next(iter(self.plan.groups[name].arrays.values()))
+            count = num_examples * math.prod(places)
+            if not Moments.from_json(record["moments"][name]).may_be_of(count, channels):
+                raise MalformedError(
+                    f"its 'moments/{name}' are not those of {channels} channels of {count} numbers"
+                )
 
     @property
     def _groups_of_latents(self) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from vaeflow.datasets import labels
 from vaeflow.datasets.base import ALL_SPLITS
 from vaeflow.datasets.encoded.formats import FORMATS, Spec
 from vaeflow.errors import DataError
@@ -36,8 +37,7 @@ _TOKENIZER = {
     "step": json_files.WHOLE,
     "image_shape": json_files.SIZES,
 }
-_NAMES = json_files.Kind("a list of texts", lambda value: value == [] or json_files.TEXTS.accepts(value))
-_LABELS = {"names": _NAMES, "sizes": json_files.SIZES}
+_LABELS = {"names": json_files.TEXTS_OR_NONE, "sizes": json_files.SIZES}
 _GROUP = {
     "content": json_files.TEXT,
     "arrays": json_files.SIZES_BY_NAME,
@@ -165,6 +165,8 @@ def _parsed(folder: pathlib.Path, found: dict[str, Any]) -> Manifest:
     names, sizes = tuple(found["labels"]["names"]), tuple(found["labels"]["sizes"])
     if len(names) != len(sizes):
         raise MalformedError(f"it has {len(names)} names of labels and {len(sizes)} sizes")
+    if max(sizes, default=0) > labels.MOST_VALUES:
+        raise MalformedError(f"it has a label of {max(sizes)} values, more than {labels.MOST_VALUES:,}")
     groups = {name: _group(name, group) for name, group in found["groups"].items()}
     if not groups:
         raise MalformedError("its 'groups' are empty")
@@ -207,6 +209,12 @@ def _shards(name: str, found: dict[str, Any]) -> list[Shard]:
         shards.append(Shard(*(shard[each] for each in _SHARD)))
     if not shards or any(min(shard.num_examples, shard.num_bytes) < 1 for shard in shards):
         raise MalformedError(f"the split {name!r} has no shards, or an empty one")
+    for number, shard in enumerate(shards):
+        if shard.num_examples > shard.num_bytes:
+            raise MalformedError(
+                f"its 'splits/{name}/shards/{number}/' has {shard.num_examples} examples in "
+                f"{shard.num_bytes} bytes"
+            )
     if sum(shard.num_examples for shard in shards) != found["num_examples"]:
         raise MalformedError(f"the shards of {name!r} do not hold {found['num_examples']} examples together")
     return shards

@@ -89,6 +89,15 @@ class Moments:
         lists = (np.array(content[name], np.float64) for name in ("mean", "squares", "variances"))
         return cls(content["count"], *lists)
 
+    def may_be_of(self, count: int, channels: int) -> bool:
+        """Whether these can be the moments of so many channels with so many numbers each."""
+        arrays = (self.mean, self.squares, self.variances)
+        return (
+            self.count == count
+            and all(array.shape == (channels,) for array in arrays)
+            and bool((self.squares >= 0).all() and (self.variances >= 0).all())
+        )
+
 
 def _by_channel(values: np.ndarray) -> np.ndarray:
     """Returns float64 `[C, n]`, each channel's numbers in one row, over which NumPy adds pairwise."""

@@ -201,4 +201,5 @@ class Latents(Encoded):
                 "which nothing can be scaled; leave `Latents.scaling` out"
             )
         shift = found["mean"] if self.scaling == "channels" else np.zeros(1)
-        return shift, 1.0 / deviation
+        with np.errstate(over="ignore"):  # What is then not finite is refused with its example.
+            return shift, 1.0 / deviation

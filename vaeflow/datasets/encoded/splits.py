@@ -129,7 +129,15 @@ class EncodedSplit(Split):
         seen = []
         for name, transform in self._transforms.items():
             self._check(arrays[name], index_of)
-            seen.append(transform(arrays[name]).astype(self.dtype).reshape(-1, *self.shape))
+            with np.errstate(all="ignore"):  # Looked at below.
+                values = transform(arrays[name]).astype(self.dtype)
+            if not np.isfinite(values).all():
+                row = int(np.argwhere(~np.isfinite(values))[0, 0])
+                raise DataError(
+                    f"{self.describe(index_of(row))} is not finite once it is scaled by the mean and the "
+                    "deviation in the manifest; leave `Latents.scaling` out, or encode the data again"
+                )
+            seen.append(values.reshape(-1, *self.shape))
         return seen[0] if len(seen) == 1 else np.concatenate(seen, axis=-1)
 
     def _check(self, values: np.ndarray, index_of: Callable[[int], int]) -> None:
