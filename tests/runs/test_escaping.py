@@ -82,6 +82,20 @@ def test_markdown_shows_the_text_as_it_is(text, expected):
     assert escaping.markdown(text) == expected
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("mig[n=5]", "`mig[n=5]`"),
+        ("a`b", "``a`b``"),
+        ("`a", "`` `a ``"),
+        ("a\n# b\x1b", r"`a # b\x1b`"),
+        ("", "``"),
+    ],
+)
+def test_nothing_ends_code_in_a_line(text, expected):
+    assert escaping.code(text) == expected
+
+
 @pytest.mark.parametrize("text", ["a = 1", "```\n# out", "a ```` b"])
 def test_no_line_ends_a_block_of_code(text):
     fence, *lines, last = escaping.code_block(text).splitlines()

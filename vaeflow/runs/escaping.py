@@ -55,10 +55,21 @@ def markdown(text: str) -> str:
     return _MARKDOWN.sub(r"\\\g<0>", line)
 
 
+def code(text: str) -> str:
+    """Makes code in a line of Markdown, which nothing in the text can end.
+
+    Args:
+      text: e.g. the name of a measure.
+    """
+    line = printable(" ".join(text.split()))
+    fence = "`" * (1 + _longest_fence(line))
+    space = " " if line.startswith("`") or line.endswith("`") else ""
+    return f"{fence}{space}{line}{space}{fence}"
+
+
 def code_block(text: str) -> str:
     """Makes a block of code in Markdown, which no line of the text can end."""
-    longest = max(map(len, re.findall("`+", text)), default=0)
-    fence = "`" * max(3, longest + 1)
+    fence = "`" * max(3, 1 + _longest_fence(text))
     return f"{fence}\n{printable(text)}\n{fence}"
 
 
@@ -75,3 +86,8 @@ def cell(text: str, delimiter: str) -> str:
 
 def _escaped(char: str) -> str:
     return char.encode("unicode_escape").decode("ascii")
+
+
+def _longest_fence(text: str) -> int:
+    """Returns how many backticks follow one another at most."""
+    return max(map(len, re.findall("`+", text)), default=0)

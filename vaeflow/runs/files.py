@@ -100,10 +100,15 @@ def append_text(path: Path, text: str) -> None:
     Raises:
       EnvironmentFailure: the file cannot be written.
     """
+    with reported(path), appending(path) as file:
+        file.write(text.encode())
+
+
+def appending(path: Path) -> BinaryIO:
+    """Opens a file to add to its end, which is made if it does not exist; follows no link."""
     # Not blocking: nobody may read at the other end of a named pipe.
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    with reported(path), os.fdopen(os.open(path, flags, 0o666), "ab") as file:
-        file.write(text.encode())
+    return os.fdopen(os.open(path, flags, 0o666), "ab")
 
 
 @contextlib.contextmanager

@@ -1,6 +1,9 @@
 """The comparison of a study's runs: who is compared, what is left out, and where the figures are."""
 
+import io
 import json
+import struct
+import zipfile
 
 import numpy as np
 import pytest
@@ -51,6 +54,26 @@ def write_embedding(folder, codes, **others):
         "binarization": np.array("static"),
     }
     np.savez(folder / "embeddings" / "evaluation.npz", **(arrays | others))
+
+
+def of_huge_arrays():
+    """An archive whose header declares more numbers than any memory holds."""
+    header = b"{'descr': '<f8', 'fortran_order': False, 'shape': (100000000000, 2), }"
+    header = b"\x93NUMPY\x01\x00" + struct.pack("<H", 118) + header.ljust(117) + b"\n"
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        for name in ("mean", "kl"):
+            archive.writestr(f"{name}.npy", header)
+    return content.getvalue()
+
+
+def without(path, name):
+    """The same archive without one of its arrays."""
+    with np.load(path) as arrays:
+        kept = {key: array for key, array in arrays.items() if key != name}
+    content = io.BytesIO()
+    np.savez(content, **kept)
+    return content.getvalue()
 
 
 def compared(outcomes):
@@ -117,6 +140,14 @@ def test_other_images_are_left_out(study, capsys):
         lambda path: path.write_bytes(b"PK no archive"),
         lambda path: write_embedding(path.parents[1], SOURCES, kl=np.ones((500, 1))),
         lambda path: write_embedding(path.parents[1], SOURCES, mean=np.ones((500, 2, 2))),
+        lambda path: write_embedding(path.parents[1], SOURCES, mean=np.full((500, 2), np.nan)),
+        lambda path: write_embedding(path.parents[1], SOURCES, kl=np.full((500, 2), "x")),
+        lambda path: write_embedding(path.parents[1], SOURCES, indices=np.arange(3)),
+        lambda path: write_embedding(path.parents[1], SOURCES, binarization=np.array(["a", "b"])),
+        lambda path: write_embedding(path.parents[1], SOURCES[:0]),
+        lambda path: path.write_bytes(of_huge_arrays()),
+        lambda path: path.write_bytes(without(path, "indices")),
+        lambda path: path.write_bytes(without(path, "binarization")),
     ],
 )
 def test_damaged_and_unfit_latents_are_left_out(study, capsys, damage):

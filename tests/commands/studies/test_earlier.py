@@ -41,9 +41,9 @@ def add_run(folder, name, text):
     (folder / "runs" / name / "config.gin").write_text(text)
 
 
-def add_record(folder, name, text):
+def add_record(folder, name, text, **others):
     (folder / "records").mkdir(exist_ok=True)
-    content = {"configuration": text.splitlines(), "metrics": {}, "seconds": 1.0}
+    content = {"configuration": text.splitlines(), "metrics": {}, "seconds": 1.0} | others
     (folder / "records" / f"{name}.json").write_text(json.dumps(content))
 
 
@@ -112,3 +112,26 @@ def test_files_of_another_kind_are_passed_over(tmp_path):
     found, _ = look(tmp_path, planned(FIRST))
     assert found.others == []
     assert found.runs[0].name == "000_seed=0"
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        {"machine": [1]},
+        {"machine": {"gpus": 5}},
+        {"versions": "x"},
+        {"evaluation": [1]},
+        {"evaluation": {"metrics": [1]}},
+        {"compared": [1]},
+        {"after": "x"},
+    ],
+)
+def test_what_is_no_record_counts_as_none(tmp_path, others):
+    """The tables would end in a traceback, when all runs are done."""
+    (run,) = planned(FIRST)
+    add_record(tmp_path, run.name, FIRST)
+    _, [found] = look(tmp_path, [run])
+    assert found.record is not None
+    add_record(tmp_path, run.name, FIRST, **others)
+    _, [found] = look(tmp_path, [run])
+    assert found.record is None

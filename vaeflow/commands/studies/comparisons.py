@@ -1,23 +1,28 @@
 """Compares the latents that the runs of a study give the same images; the figures join their records."""
 
 import collections
+import contextlib
 import dataclasses
+import math
 import pathlib
 import sys
+import zipfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from vaeflow.commands.studies.outcomes import Outcome
+from vaeflow.datasets import array_files
 from vaeflow.datasets.array_files import readable
 from vaeflow.errors import DataError, user_code
 from vaeflow.metrics.disentanglement import Comparison, Latents
-from vaeflow.runs import json_files
+from vaeflow.runs import finite, json_files
 from vaeflow.runs.escaping import printable
 
 # What `vaeflow embed` writes.
 _EMBEDDING = pathlib.Path("embeddings", "evaluation.npz")
+_LONGEST_TEXT = 4096  # Bytes of its array.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,18 +109,48 @@ def _read(path: pathlib.Path) -> _Embedded:
     """Reads what `vaeflow embed` wrote.
 
     Raises:
-      DataError: the file is damaged, or the latents are not a vector with a KL for each of them.
+      DataError: the file is damaged or not finite, or the latents are not a vector with a KL for each of
+        them.
     """
-    with readable(path), np.load(path, allow_pickle=False) as arrays:
-        found: dict[str, np.ndarray] = dict(arrays)
-    codes, kl = found.get("mean", found.get("center")), found.get("kl")
-    if codes is None or kl is None or codes.ndim != 2 or kl.shape != codes.shape:
-        raise DataError(
-            f"{path} does not hold one vector of latents with a KL for each of them; the posterior of the "
-            "model needs a KL in closed form, and `embed` of this version writes it"
-        )
+    with readable(path), array_files.opened_archive(path) as archive:
+        names = {name.removesuffix(".npy") for name in archive.namelist()}
+        center = "mean" if "mean" in names else "center"
+        codes, kl = (_numbers(archive, path, name) if name in names else None for name in (center, "kl"))
+        if codes is None or kl is None or codes.ndim != 2 or kl.shape != codes.shape:
+            raise DataError(
+                f"{path} does not hold one vector of latents with a KL for each of them; the posterior of "
+                "the model needs a KL in closed form, and `embed` of this version writes it"
+            )
+        indices = _numbers(archive, path, "indices")
+        if not len(codes) or indices.shape != codes.shape[:1]:
+            raise ValueError(f"it has {len(codes)} latents and indices of the shape {indices.shape}")
+        if (name := finite.first_not_finite([(center, codes), ("kl", kl)])) is not None:
+            raise ValueError(f"the array {name!r} is not finite")
+        binarization = _text(archive, "binarization")
     latents = Latents(codes.astype(np.float64), kl.mean(axis=0, dtype=np.float64))
-    return _Embedded(latents, found["indices"], str(found["binarization"]))
+    return _Embedded(latents, indices, binarization)
+
+
+def _numbers(archive: zipfile.ZipFile, path: pathlib.Path, name: str) -> np.ndarray:
+    """Reads an array of real numbers, which has at least one axis."""
+    with contextlib.ExitStack() as stack:
+        stored = array_files.archive_member(stack, archive, path, name)
+        if stored.dtype.kind not in "iuf":
+            raise ValueError(f"the array {name!r} holds {stored.dtype} and no numbers")
+        array_files.check_memory(math.prod(stored.shape) * np.dtype(np.float64).itemsize, stored.place)
+        return stored.read_rows(stored.shape[0])
+
+
+def _text(archive: zipfile.ZipFile, name: str) -> str:
+    """Reads a short text."""
+    member = archive.getinfo(f"{name}.npy")
+    if member.file_size > _LONGEST_TEXT:
+        raise ValueError(f"the array {name!r} is no short text")
+    with archive.open(member) as stream:
+        found = np.lib.format.read_array(stream, allow_pickle=False)
+    if found.shape or found.dtype.kind != "U":
+        raise ValueError(f"the array {name!r} is no text")
+    return str(found)
 
 
 def _measured(comparison: Comparison, runs: Sequence[Latents]) -> list[dict[str, float]]:

@@ -12,6 +12,16 @@ from vaeflow.errors import ConfigurationError
 from vaeflow.runs import files, json_files, reading, record
 
 _RECORD = {"configuration": json_files.TEXTS, "metrics": json_files.OBJECT, "seconds": json_files.NUMBER}
+_OPTIONAL = {
+    "after": json_files.OBJECT,
+    "compared": json_files.OBJECT,
+    "evaluation": json_files.OBJECT_OR_NULL,
+    "machine": json_files.OBJECT_OR_NULL,
+    "versions": json_files.OBJECT,
+}
+# Inside these.
+_OF_EVALUATION = {"metrics": json_files.OBJECT}
+_OF_MACHINE = {"gpus": json_files.Kind("a list", lambda value: isinstance(value, list))}
 _DIGITS = 8
 
 
@@ -156,9 +166,12 @@ def _records(
     for path in _entries(folder):
         if path.suffix == ".json" and (names is None or path.stem in names):
             try:
-                yield path, json_files.read(path, _RECORD, {"after": json_files.OBJECT})
+                content = json_files.read(path, _RECORD, _OPTIONAL)
+                for name, kinds in (("evaluation", _OF_EVALUATION), ("machine", _OF_MACHINE)):
+                    json_files.check(content.get(name) or {}, {}, kinds, inside=f"{name}/")
             except (OSError, ValueError):
                 continue
+            yield path, content
 
 
 def _entries(folder: pathlib.Path) -> list[pathlib.Path]:

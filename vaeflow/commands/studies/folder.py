@@ -15,18 +15,23 @@ _RUNS, _RECORDS, _LOGS, _FAILURES, _PARTS = "runs", "records", "logs", "failures
 _OF_A_RUN = ("config.gin", "metrics.jsonl", "checkpoints", "benchmark.json")
 _FAILURE = {
     "configuration": json_files.TEXT,
-    "exit_code": json_files.WHOLE,
+    "exit_code": json_files.Kind(
+        "an exit code", lambda value: json_files.WHOLE.accepts(value) and 0 < value < 256
+    ),
     "message": json_files.TEXT,
     "seconds": json_files.NUMBER,
 }
 
 
 class StudyFolder:
-    """The folder of a study.
+    """The folder of a study; no link in it leads out of it.
 
     Args:
       path: the folder.
       results: the folder of the records; None for `records` in it.
+
+    Raises:
+      EnvironmentFailure: a link would lead out of the folder; see `paths.inside`.
 
     Attributes:
       path: the folder.
@@ -36,8 +41,8 @@ class StudyFolder:
 
     def __init__(self, path: str, results: str | None = None) -> None:
         self.path = paths.checked("--workdir", path)
-        self.runs = self.path / _RUNS
-        self.results = self.path / _RECORDS if results is None else pathlib.Path(results)
+        self.runs = self._place(_RUNS)
+        self.results = self._place(_RECORDS) if results is None else pathlib.Path(results)
 
     def refuse_folder_of_a_run(self) -> None:
         """Refuses the work folder of a run, in which a study would get lost.
@@ -62,9 +67,9 @@ class StudyFolder:
         Raises:
           EnvironmentFailure: it cannot be written, or another process holds the lock.
         """
-        locked = self.path if part is None else self.path / _PARTS / f"{part.index}_of_{part.count}"
+        locked = self.path if part is None else self._place(_PARTS, f"{part.index}_of_{part.count}")
         with files.reported(locked):
-            for folder in (locked, self.runs, self.path / _LOGS, self.path / _FAILURES):
+            for folder in (locked, self.runs, self._place(_LOGS), self._place(_FAILURES)):
                 folder.mkdir(parents=True, exist_ok=True)
         with files.reported(self.results):
             self.results.mkdir(parents=True, exist_ok=True)
@@ -76,7 +81,7 @@ class StudyFolder:
 
     def log(self, name: str) -> pathlib.Path:
         """Returns the path of a run's log."""
-        return self.path / _LOGS / f"{name}.log"
+        return self._place(_LOGS) / f"{name}.log"
 
     def remember_failure(
         self, name: str, configuration: str, code: int, message: str, seconds: float
@@ -116,10 +121,14 @@ class StudyFolder:
             found = json_files.read(self._failure(name), _FAILURE)
         except (OSError, ValueError):
             return None
-        return found if found.pop("configuration") == _digest(configuration) else None
+        known = {name: found[name] for name in _FAILURE}
+        return known if known.pop("configuration") == _digest(configuration) else None
 
     def _failure(self, name: str) -> pathlib.Path:
-        return self.path / _FAILURES / f"{name}.json"
+        return self._place(_FAILURES) / f"{name}.json"
+
+    def _place(self, *names: str) -> pathlib.Path:
+        return paths.inside(self.path, *names)
 
 
 def _digest(text: str) -> str:

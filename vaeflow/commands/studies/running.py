@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Mapping
 
 from vaeflow.commands.studies.place import Job, JobEnd
 from vaeflow.errors import FINISHED, EnvironmentFailure, Preempted
-from vaeflow.runs import interpreter, processes, reading
+from vaeflow.runs import files, interpreter, processes, reading
 
 _MOST_BYTES = 1 << 16
 _MESSAGE = re.compile(r"^vaeflow(?: [\w-]+)?: (?:error|preempted): ", re.MULTILINE)
@@ -73,7 +73,7 @@ class RunningJob:
     def _start(self, arguments: tuple[str, ...]) -> subprocess.Popen:
         command = interpreter.command("vaeflow", *arguments)
         try:
-            with pathlib.Path(self.job.log).open("ab") as log, _on_cores(self._cores):
+            with files.appending(pathlib.Path(self.job.log)) as log, _on_cores(self._cores):
                 options = {"env": self._environment, "stdout": log, "stderr": subprocess.STDOUT}
                 # A group of its own, so that Ctrl-C in the terminal arrives once, from here.
                 process = self._stack.enter_context(processes.child(command, process_group=0, **options))

@@ -12,7 +12,7 @@ from vaeflow.commands.studies.place import STOP_NOTICE, Job, JobEnd, Place
 from vaeflow.commands.studies.progress import StudyProgress
 from vaeflow.devices.slurm_array import Part
 from vaeflow.errors import FINAL_ENDS, FINISHED, EnvironmentFailure, Preempted, RunError
-from vaeflow.runs import json_files, record
+from vaeflow.runs import json_files, paths, record
 from vaeflow.runs.signals import StopRequest
 
 # What a signal that arrives before a process can answer it, or in another command than `train`, ends with.
@@ -74,8 +74,13 @@ class Session:
         return [self._outcomes[run.name] for run in self._own()]
 
     def folder(self, name: str) -> pathlib.Path:
-        """Returns the work folder of a run, whether it is there or not."""
-        return self._earlier.of(self._by_name[name]).folder or self._folder.runs / name
+        """Returns the work folder of a run, whether it is there or not.
+
+        Raises:
+          EnvironmentFailure: it is a link that leads out of the study's folder.
+        """
+        found = self._earlier.of(self._by_name[name]).folder
+        return paths.inside(self._folder.path, self._folder.runs.name, name if found is None else found.name)
 
     @property
     def others(self) -> list[str]:

@@ -87,3 +87,11 @@ def test_values_of_several_types_become_texts(tmp_path):
 def test_a_page_takes_the_place_of_the_last_one(tmp_path):
     page(tmp_path, study_outcomes.grid(2))
     assert len(page(tmp_path, study_outcomes.grid(1)).sessions) == 3
+
+
+def test_a_name_that_no_protocol_buffer_holds_is_escaped(tmp_path):
+    """JSON may hold half of a surrogate pair."""
+    name = "mig[\ud800,pool]"
+    outcomes = [study_outcomes.done(0, {BETA: "1"}, 0, **{name: 1.0})]
+    shown = page(tmp_path, outcomes).experiment.metric_infos
+    assert "mig[\\ud800,pool]" in [each.name.tag for each in shown]

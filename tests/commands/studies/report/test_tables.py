@@ -153,3 +153,17 @@ def test_tuples_and_models_are_settings(tmp_path):
 def test_what_is_not_finite_is_no_figure(tmp_path):
     _, _, content, _ = written(tmp_path, [study_outcomes.done(0, {BETA: "1"}, 0, mig=float("nan"))])
     assert MIG not in content["points"][0]["measures"]
+
+
+@pytest.mark.parametrize("value", [1.7e308, -1e200])
+def test_what_no_sum_of_squares_holds_is_no_figure(tmp_path, value):
+    """The axes of the pictures would not be finite, which matplotlib refuses."""
+    _, _, content, _ = written(tmp_path, [study_outcomes.done(0, {BETA: "1"}, 0, mig=value)])
+    assert MIG not in content["points"][0]["measures"]
+
+
+def test_the_name_of_a_measure_ends_no_code_in_the_page(tmp_path):
+    name = "mig[`\n# Title <script>,pool]"
+    outcomes = [study_outcomes.done(0, {BETA: "1"}, 0, **{name: 1.0})]
+    *_, page = written(tmp_path, outcomes, metric=name, direction="maximize")
+    assert "The highest ``mig[` # Title <script>,pool]``:" in page.splitlines()

@@ -1,5 +1,7 @@
 """The files of a report: pictures and traversals, and what is said where they are not possible."""
 
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -84,6 +86,25 @@ def test_a_run_without_traversals_is_sampled(tmp_path, capsys, without_pictures,
     assert "sample" in command
     assert f"--workdir={tmp_path / 'runs' / BEST}" in command
     assert f"left out: the traversals of {BEST}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(b"\x89PNG\r\n\x1a\nx"),
+        lambda path: path.mkdir(),
+        os.mkfifo,
+    ],
+)
+def test_a_picture_that_is_none_is_left_out_and_named(tmp_path, capsys, without_pictures, make):
+    """It would end the study in a traceback, and a pipe would keep it for ever."""
+    path = tmp_path / "runs" / BEST / "images" / "traversals-00000004.png"
+    path.parent.mkdir(parents=True)
+    make(path)
+    write([tmp_path], study_outcomes.grid(1), tmp_path / "runs")
+    assert f"{path} cannot be read: " in capsys.readouterr().err
+    assert (tmp_path / "study.md").exists()
 
 
 def test_where_only_records_are_here_the_traversals_are_left_out_and_named(

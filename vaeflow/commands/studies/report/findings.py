@@ -3,7 +3,6 @@
 import ast
 import collections
 import dataclasses
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +10,8 @@ from vaeflow.commands.studies.outcomes import Outcome
 from vaeflow.commands.studies.report import spreads
 from vaeflow.commands.studies.report.spreads import Spread
 
+# Sums of squares of larger ones, and the axes of pictures, would not be finite.
+_LARGEST = 1e150
 # Of the result of a training; what says nothing of the model.
 _NO_MEASURES = ("step", "examples_seen", "wall_seconds", "num_replicas")
 
@@ -140,7 +141,7 @@ def measures_of(record: dict[str, Any]) -> dict[str, float]:
 
 
 def _is_figure(value):
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _LARGEST
 
 
 def _point(index, runs):

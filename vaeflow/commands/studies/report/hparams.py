@@ -84,7 +84,7 @@ def _experiment(values, measures):
         different = list(dict.fromkeys(each.values()))
         info = experiment.hparam_infos.add(name=name, differs=len(different) > 1)
         _domain(different).update_hparam_info(info)
-    experiment.metric_infos.extend(summary_v2.Metric(name).as_proto() for name in measures)
+    experiment.metric_infos.extend(summary_v2.Metric(printable(name)).as_proto() for name in measures)
     content = plugin_data_pb2.HParamsPluginData(experiment=experiment)
     return _plugin_summary(metadata.EXPERIMENT_TAG, content)
 
@@ -108,7 +108,7 @@ def _session(point: Point, each: Finding, values: dict[str, dict[str, _Value]]):
         _plugin_summary(
             metadata.SESSION_END_INFO_TAG, plugin_data_pb2.HParamsPluginData(session_end_info=end)
         ),
-        *(scalars.scalar_pb(name, value) for name, value in figures.items()),
+        *(scalars.scalar_pb(printable(name), value) for name, value in figures.items()),
     ]
 
 

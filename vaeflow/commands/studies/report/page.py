@@ -6,7 +6,7 @@ from typing import Any
 from vaeflow.commands.studies.report import choices, findings, spreads, tables
 from vaeflow.commands.studies.report.choices import Choices
 from vaeflow.commands.studies.report.findings import Finding, Point
-from vaeflow.runs.escaping import markdown
+from vaeflow.runs.escaping import code, markdown
 
 _SETTINGS = 3  # With a column each.
 _COLUMNS = 3  # Of one table, besides the settings: with interval a figure is wide.
@@ -36,7 +36,7 @@ def markdown_page(
     if columns:
         parts.append(_EXPLANATION.format(confidence=spreads.CONFIDENCE))
     if missing := choices.unknown(chosen, measures):
-        parts.append(f"No run has measured {', '.join(f'`{name}`' for name in missing)}.")
+        parts.append(f"No run has measured {', '.join(map(code, missing))}.")
     if best:
         parts += ["## Best runs", _best(found, best, facts)]
     if failed := tables.failures(found):
@@ -110,7 +110,7 @@ def _best(found, best, facts):
             [str(place), markdown(index[each.name].label), str(each.seed), value, markdown(each.name)]
         )
     better = "lowest" if facts["direction"] == "minimize" else "highest"
-    return f"The {better} `{name}`:\n\n{rows(lines)}"
+    return f"The {better} {code(name)}:\n\n{rows(lines)}"
 
 
 def _failures(failed):

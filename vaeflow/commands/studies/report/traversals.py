@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from vaeflow.commands.studies.report import choices, findings
 from vaeflow.commands.studies.report.findings import Finding, Point
-from vaeflow.runs import interpreter, processes
+from vaeflow.runs import interpreter, processes, reading
 from vaeflow.runs.escaping import printable
 
 _MODEL = "train.model"
@@ -61,7 +61,7 @@ def draw(
 
 
 def _picture(workdir):
-    """Returns the newest picture of the traversals of a run, made now if there is none; else None."""
+    """Returns the newest picture of traversals, made now if there is none; None if it cannot be read."""
     if not workdir.is_dir():
         return None
     if not (found := _found(workdir)):
@@ -71,8 +71,14 @@ def _picture(workdir):
         found = _found(workdir)
     if not found:
         return None
-    with Image.open(found) as picture:
-        return picture.convert("RGB")
+    try:
+        with reading.opened(found) as file, Image.open(file) as picture:
+            return picture.convert("RGB")
+    # Damaged files make Pillow raise nearly every class there is.
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        print(printable(f"{found} cannot be read: {reason}"), file=sys.stderr)
+        return None
 
 
 def _found(workdir):

@@ -13,6 +13,7 @@ import numpy as np
 
 from vaeflow import registry
 from vaeflow.errors import ConfigurationError, EnvironmentFailure, RunError
+from vaeflow.runs import paths
 
 try:
     import optuna
@@ -40,16 +41,21 @@ def open_storage(storage: str, folder: pathlib.Path) -> Any:
       storage: `"sqlite"` for `optuna.db` in the folder; `"journal"` for `optuna.journal`, which also works
         on network disks; or the URL of a database as SQLAlchemy takes it.
       folder: the folder of the study.
+
+    Raises:
+      EnvironmentFailure: the file is a link that leads out of the folder.
     """
     if storage == "journal":
         # A relative path would end up in a link, and lead elsewhere from there.
-        backend = JournalFileBackend(str(folder.absolute() / _JOURNAL))
+        backend = JournalFileBackend(str(paths.inside(folder.absolute(), _JOURNAL)))
         return optuna.storages.JournalStorage(backend)
     if storage != "sqlite":
         return optuna.storages.RDBStorage(storage)
 
+    path = paths.inside(folder, _SQLITE)
+
     def connect() -> sqlite3.Connection:
-        return sqlite3.connect(folder / _SQLITE, timeout=_BUSY_SECONDS, check_same_thread=False)
+        return sqlite3.connect(path, timeout=_BUSY_SECONDS, check_same_thread=False)
 
     # No path in the URL: SQLAlchemy and Optuna would take some of its characters for a syntax.
     return optuna.storages.RDBStorage(f"sqlite:///{_SQLITE}", engine_kwargs={"creator": connect})

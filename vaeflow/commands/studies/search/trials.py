@@ -12,7 +12,7 @@ from vaeflow.commands.studies.search import optuna_parts
 from vaeflow.commands.studies.search.optuna_parts import optuna
 from vaeflow.commands.studies.search.space import Choice, Values
 from vaeflow.errors import ConfigurationError, EnvironmentFailure
-from vaeflow.runs import files, lock
+from vaeflow.runs import files, lock, paths
 
 _FOLDER = "trials"
 _FACTS = "vaeflow"
@@ -114,7 +114,7 @@ class Trials:
         facts: Mapping[str, str],
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._folder = folder / _FOLDER
+        self._folder = paths.inside(folder, _FOLDER)
         self._space = space
         self._storage = storage
         self._begun: set[int] = set()
@@ -190,7 +190,7 @@ class Trials:
 
     def _claimed(self, number: int) -> contextlib.ExitStack | None:
         """Takes the lock of a trial; None if a live process holds it."""
-        folder = self._folder / str(number)
+        folder = paths.inside(self._folder, str(number))
         files.make_folder(folder)
         claim = contextlib.ExitStack()
         try:
