@@ -69,10 +69,18 @@ def _limits_of_estimates(results: Mapping[str, float], num_compared: int) -> dic
     }
 
 
+def file_name(split: str) -> str:
+    """Returns the name of the file with the evaluation of a split."""
+    return f"evaluation{_suffix(split)}.json"
+
+
+def _suffix(split: str) -> str:
+    return "" if split == "evaluation" else f"_{split}"
+
+
 def write(report: dict[str, Any], folder: WorkDir) -> None:
     """Writes the report as JSON and to TensorBoard, and prints it."""
-    suffix = "" if report["split"] == "evaluation" else f"_{report['split']}"
-    name = f"evaluation{suffix}.json"
+    suffix, name = _suffix(report["split"]), file_name(report["split"])
     folder.write_json(name, report)
     try:
         with tf.summary.create_file_writer(str(folder.tensorboard)).as_default(step=report["step"]):

@@ -29,12 +29,12 @@ def check(tmp_path, monkeypatch):
     (folder / "config.gin").write_text("train.seed = 1\n")
     asked = []
 
-    def check(known, found, expects_bits=True, code=0):
-        (folder / "evaluation.json").write_text(json.dumps(known))
+    def check(known, found, expects_bits=True, code=0, name="evaluation"):
+        (folder / f"{name}.json").write_text(json.dumps(known))
 
         def run_evaluate(arguments):
             asked.extend(arguments)
-            target = tmp_path / "scratch" / "evaluation"
+            target = tmp_path / "scratch" / name
             assert (target / "config.gin").read_text() == "train.seed = 1\n"
             assert (target / "checkpoints" / "step-00000020" / "record.json").exists()
             (target / "evaluation.json").write_text(json.dumps(found))
@@ -113,3 +113,15 @@ def test_an_edit_is_narrowed_down(check):
 def test_other_fixtures_are_of_an_honest_run(tmp_path):
     edit(recorded_folder(tmp_path / "run") / "result.json", step=20)
     assert not list(evaluations.check(Recorded(tmp_path / "run"), tmp_path, Given(), True))
+
+
+def test_a_copy_of_another_name_is_compared_too(check):
+    """`evaluate` writes no file of that name, which was a traceback."""
+    made, _ = check(KNOWN, KNOWN, name="evaluation (copy)")
+    assert (made.subject, made.verdict) == ("evaluation (copy).json", VERIFIED)
+
+
+def test_settings_that_evaluate_another_split_are_a_difference(check):
+    made, _ = check(KNOWN | {"split": "train"}, KNOWN)
+    assert made.verdict == DIFFERENT
+    assert "its settings evaluate another split than 'train'" in made.remark

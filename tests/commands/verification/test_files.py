@@ -186,6 +186,13 @@ def test_a_file_that_no_run_writes_is_found(folder, name):
     assert (check.subject, check.verdict) == (name, DIFFERENT)
 
 
+def test_plugins_that_are_no_list_are_found(folder):
+    """Their digests would be asked for, in a traceback."""
+    edit(folder / "environment.json", plugins=5)
+    (check,) = files.check_readable(Recorded(folder))
+    assert "its 'plugins' must be a list of texts, got 5" in check.remark
+
+
 def test_data_is_compared_by_its_fingerprints(folder):
     recorded = Recorded(folder)
     assert files.check_data(recorded, recorded.data).verdict == VERIFIED

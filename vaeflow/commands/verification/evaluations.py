@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from vaeflow.commands import evaluate_report
 from vaeflow.commands.verification import tolerances
 from vaeflow.commands.verification.checks import DIFFERENT, NOT_VERIFIED, VERIFIED, Check, Value, described
 from vaeflow.commands.verification.recorded import Recorded
@@ -65,7 +66,13 @@ def check(recorded: Recorded, scratch: pathlib.Path, given: Given, expects_bits:
             last = (output.strip().splitlines() or [f"exit code {code}"])[-1]
             yield Check(_PART, path.name, NOT_VERIFIED, f"it cannot be repeated: {last}")
             continue
-        yield _compare(path.name, known, json_files.read(folder / path.name, _REQUIRED), expects_bits)
+        try:  # `path` may be a copy of another name.
+            found = json_files.read(folder / evaluate_report.file_name(known["split"]), _REQUIRED)
+        except (OSError, ValueError) as error:
+            remark = f"its settings evaluate another split than {known['split']!r}: {error}"
+            yield Check(_PART, path.name, DIFFERENT, remark)
+            continue
+        yield _compare(path.name, known, found, expects_bits)
 
 
 def run_evaluate(arguments: Sequence[str]) -> tuple[int, str]:

@@ -15,6 +15,7 @@ _OPTIONAL = {
     "git_revision": json_files.TEXT_OR_NULL,
     "platform": json_files.TEXT,
     "machine": json_files.OBJECT,
+    "plugins": json_files.TEXTS_OR_NONE,
     "code_sha256": json_files.TEXT_BY_NAME,
     "resumed_at": json_files.WHOLE,
     "initial_weights": initial_weights.RECORDED,
