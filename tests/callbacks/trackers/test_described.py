@@ -1,6 +1,7 @@
 """What a tracker is told of a run besides its metrics."""
 
 import json
+import os
 
 from vaeflow.callbacks.trackers import described
 from vaeflow.runs.workdir import WorkDir
@@ -31,3 +32,12 @@ def test_pictures_are_listed_in_the_order_of_their_steps(tmp_path):
         (9, "samples"),
         (10, "samples"),
     ]
+
+
+def test_links_and_pipes_are_no_pictures(tmp_path):
+    """A link could publish any picture of the user's, and a tracker would wait for a pipe for ever."""
+    (tmp_path / "samples-00000001.png").touch()
+    (tmp_path / "samples-00000002.png").symlink_to("samples-00000001.png")
+    (tmp_path / "samples-00000003.png").mkdir()
+    os.mkfifo(tmp_path / "samples-00000004.png")
+    assert [each.step for each in described.pictures(tmp_path)] == [1]

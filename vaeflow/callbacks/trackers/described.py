@@ -40,12 +40,15 @@ def text(workdir: WorkDir, name: str) -> str:
 
 
 def pictures(folder: pathlib.Path) -> list[Picture]:
-    """Lists the pictures of a run, in the order of their steps."""
+    """Lists the pictures of a run, in the order of their steps.
+
+    A link is none of them, as it could publish any file; a pipe would not end.
+    """
     found = [(path, _PICTURE.fullmatch(path.name)) for path in folder.glob("*.png")]
     return sorted(
         Picture(int(match[2]), match[1], path)
         for path, match in found
-        if match is not None and not path.name.startswith(".")
+        if match is not None and not path.name.startswith(".") and not path.is_symlink() and path.is_file()
     )
 
 

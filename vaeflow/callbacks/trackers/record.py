@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import pathlib
+import re
 import secrets
 from typing import Any
 
@@ -13,8 +14,13 @@ from vaeflow.runs import json_files
 from vaeflow.runs.workdir import WorkDir
 
 _NEW = "new"  # No tracker has heard of it yet.
+_IDENTITY = re.compile(r"[0-9a-f]{16}")
 _KINDS = {
-    "run": json_files.TEXT,
+    # Trackers take it as a part of a query, or of a path.
+    "run": json_files.Kind(
+        "16 hexadecimal digits",
+        lambda value: json_files.TEXT.accepts(value) and bool(_IDENTITY.fullmatch(value)),
+    ),
     "configuration_sha256": json_files.TEXT,
     "state": json_files.TEXT,
     "step": json_files.WHOLE,

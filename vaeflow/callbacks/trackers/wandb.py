@@ -74,6 +74,7 @@ class WandB(Tracking):
             os.environ.setdefault(variable, value)
         import wandb
 
+        workdir.place("wandb")  # Where the library writes.
         mode: Any = self.mode or os.environ.get("WANDB_MODE", _ONLINE)
         if mode == _ONLINE and not wandb.login(prompt=False, verify=False):  # pyright: ignore[reportAttributeAccessIssue]
             raise ConfigurationError(
