@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from vaeflow.devices import replicas, strategies
 from vaeflow.devices.workers import Workers
+from vaeflow.errors import ConfigurationError
 
 
 @pytest.fixture
@@ -57,3 +58,12 @@ def test_sums_are_asked_for_in_packs(monkeypatch, arguments, expected):
     monkeypatch.setattr(tf.distribute, "get_replica_context", lambda: context)
     assert replicas.sum_over_replicas([1.0], *arguments) == [1.0]
     assert context.asked == [(tf.distribute.ReduceOp.SUM, expected)]
+
+
+@pytest.mark.parametrize("count", [0, -1, 1025, 10**17])
+def test_more_devices_than_anyone_rehearses_are_refused(count):
+    """Python has no memory for the list of them, and TensorFlow would make each."""
+    with pytest.raises(
+        ConfigurationError, match=r"`--virtual_devices` must be a number from 1 to 1,024, got"
+    ):
+        strategies.split_devices(count)

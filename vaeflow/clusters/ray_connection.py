@@ -69,4 +69,7 @@ def _check_answers(address: str) -> None:
     """Raises an `OSError` if nobody listens at `host:port`; Ray would wait for 15 minutes."""
     host, _, port = address.rpartition(":")
     if port.isdecimal() and "/" not in host:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_SECONDS).close()
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_SECONDS).close()
+        except (OverflowError, UnicodeError) as error:  # Of a port, and of a host's name.
+            raise OSError(f"{host!r} and {port} cannot be a host and its port: {error}") from error

@@ -18,6 +18,9 @@ COMMUNICATIONS = ("auto", "nccl", "ring")
 # Connecting takes a second or two once the workers have found each other.
 _CONNECTION_SECONDS = 120
 
+# TensorFlow would make each of a billion devices, or run out of memory before it does.
+_MOST_DEVICES = 1024
+
 
 def split_devices(num_devices: int) -> None:
     """Splits the CPU, or the first GPU, into equal logical devices.
@@ -29,11 +32,13 @@ def split_devices(num_devices: int) -> None:
       num_devices: the number of logical devices.
 
     Raises:
-      ConfigurationError: `num_devices` is below 1.
+      ConfigurationError: `num_devices` is below 1, or more than anyone rehearses.
       RuntimeError: TensorFlow's devices are in use already.
     """
-    if num_devices < 1:
-        raise ConfigurationError(f"`--virtual_devices` must be 1 or more, got {num_devices}")
+    if not 1 <= num_devices <= _MOST_DEVICES:
+        raise ConfigurationError(
+            f"`--virtual_devices` must be a number from 1 to {_MOST_DEVICES:,}, got {num_devices:,}"
+        )
     gpus = tf.config.list_physical_devices("GPU")
     if gpus:
         tf.config.set_visible_devices(gpus[0], "GPU")
