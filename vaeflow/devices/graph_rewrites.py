@@ -2,12 +2,16 @@
 
 import tensorflow as tf
 
+# Both regroup sums and products: arithmetic optimization those of many terms, constant folding those with
+# constants, so as to compute with these in advance.
+_REGROUPING = ("arithmetic_optimization", "constant_folding")
+
 
 def make_reproducible() -> None:
     """Switches off the graph rewrites whose result differs from process to process.
 
-    Grappler's arithmetic optimization regroups sums and products in an order that depends
-    on the process. At real sizes two runs with one seed then end with different bits.
-    The setting holds for every `tf.function` that this process traces or calls later.
+    They regroup sums and products in an order that depends on the process. At real sizes two
+    runs with one seed then end with different bits. The setting holds for every `tf.function` that this
+    process traces or calls later.
     """
-    tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False})
+    tf.config.optimizer.set_experimental_options(dict.fromkeys(_REGROUPING, False))
