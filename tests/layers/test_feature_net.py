@@ -7,6 +7,7 @@ import tensorflow as tf
 from PIL import Image
 
 from tests.fixtures import frozen_nets
+from vaeflow import registry
 from vaeflow.errors import ConfigurationError
 from vaeflow.layers import FeatureNet
 
@@ -96,6 +97,7 @@ def test_a_saved_model_gives_the_features_in_its_own_precision(tmp_path):
     module = tf.Module()
     module.doubled = doubled
     tf.saved_model.save(module, str(tmp_path), signatures={"serving_default": doubled})
+    registry.load_plugin(str(tmp_path))
     resized = tf.repeat(tf.image.resize(IMAGES, (5, 5), antialias=True), 3, axis=3)
     found = called(tmp_path, IMAGES, layer="features")
     np.testing.assert_allclose(found, 2 * tf.reshape(resized, (3, -1)), atol=2e-6)

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import shutil
 
 import keras
@@ -10,6 +11,7 @@ import pytest
 import tensorflow as tf
 
 from tests.fixtures import frozen_nets
+from vaeflow import registry
 from vaeflow.errors import ConfigurationError, EnvironmentFailure
 from vaeflow.layers import FrozenNet
 from vaeflow.models import frozen_blocks
@@ -24,6 +26,8 @@ def path(tmp_path):
 
 
 def built(path, **arguments):
+    if registry.is_saved_model(path):
+        registry.load_plugin(str(path))
     block = FrozenNet(str(path), **arguments)
     block.build((None, *SHAPE))
     return block
@@ -182,6 +186,21 @@ def folder(tmp_path):
 def test_the_path_of_a_saved_model_is_no_pattern(path, folder):
     """TensorFlow itself finds no variables there."""
     np.testing.assert_allclose(built(folder)(IMAGES), built(path)(IMAGES), rtol=1e-6)
+
+
+def test_a_saved_model_that_nobody_has_named_is_not_read(folder, monkeypatch):
+    """TensorFlow would execute it, already while it reads it."""
+    monkeypatch.setattr(tf.saved_model, "load", None)
+    link = folder.parent / "link"
+    link.symlink_to(folder)
+    for path in (folder, link):
+        with pytest.raises(
+            ConfigurationError, match=rf"{re.escape(str(path))} is a SavedModel, a program, .*"
+        ):
+            FrozenNet(str(path)).build((None, *SHAPE))
+    monkeypatch.undo()
+    registry.load_plugin(str(folder))
+    FrozenNet(str(link)).build((None, *SHAPE))
 
 
 def test_a_name_that_is_no_text_has_its_place_in_the_digest(folder):

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 from tests.fixtures import frozen_nets
+from vaeflow import registry
 from vaeflow.errors import ConfigurationError
 from vaeflow.layers import FrozenNet, PerceptualDistance
 from vaeflow.models import frozen_blocks
@@ -32,10 +33,13 @@ def net(path):
 def folder(net, path):
     """The same net as a SavedModel."""
     frozen_nets.save_folder(path.with_suffix(""), net)
+    registry.load_plugin(str(path.with_suffix("")))
     return path.with_suffix("")
 
 
 def built(path, **arguments):
+    if registry.is_saved_model(path):
+        registry.load_plugin(str(path))
     block = FrozenNet(str(path), **arguments)
     block.build((None, *SHAPE))
     return block

@@ -62,9 +62,9 @@ _FLAGS = {
     ),
     "gin_bindings": lambda name, flag_values: flags.DEFINE_alias(name, "gin_param", flag_values=flag_values),
     "plugin": _multiple(
-        "A Python module whose classes gin files may name, e.g. my_package.blocks. Naming it here says that "
-        "you trust its code. Packages may also announce modules through the entry point group "
-        f"{registry.ENTRY_POINT_GROUP}. May be repeated."
+        "A Python module whose classes gin files may name, e.g. my_package.blocks, or the folder of a "
+        "SavedModel that they name. Naming it here says that you trust its code. Packages may also announce "
+        f"modules through the entry point group {registry.ENTRY_POINT_GROUP}. May be repeated."
     ),
     "workdir": _workdir(
         "The work folder of the run: the same command in the same folder resumes; default: runs/<name of the "

@@ -40,10 +40,11 @@ class FrozenNet(Layer):
     plug-ins that you named, and runs no code out of the file. A `.keras` file of the whole model
     holds the net too, and needs the file no more.
 
-    A SavedModel is a program that TensorFlow runs, so name only one that you trust. Its signature
-    `serving_default` must have one input. It computes in the precision in which it was saved, its weights
-    are not counted, and a `.keras` file of the whole model does not hold it: it is read again, by its name,
-    from the current folder. Its SHA-256 is that of the names and contents of all files in the folder.
+    A SavedModel is a program that TensorFlow runs, so it is read only if you have named its folder with
+    `--plugin`, or in Python with `vaeflow.registry.load_plugin`. Its signature `serving_default` must have
+    one input. It computes in the precision in which it was saved, its weights are not counted, and a
+    `.keras` file of the whole model does not hold it: it is read again, by its name, from the current
+    folder. Its SHA-256 is that of the names and contents of all files in the folder.
 
     Args:
       file: the `.keras` file, or the folder of the SavedModel.
@@ -53,7 +54,7 @@ class FrozenNet(Layer):
 
     Raises:
       ConfigurationError: there is no such file, it has another SHA-256, asks for classes that are
-        not trusted, or has no such layers.
+        not trusted, is a SavedModel that is not, or has no such layers.
       EnvironmentFailure: it is damaged.
     """
 
@@ -184,7 +185,7 @@ def _with_dtype(config: Any, dtype: str) -> Any:
 
 def _checked_sha256(name: str, path: pathlib.Path, expected: str | None) -> str:
     """Returns the SHA-256 of a file or SavedModel, and compares it with the one that a user has set."""
-    is_saved_model = (path / "saved_model.pb").exists()
+    is_saved_model = registry.is_saved_model(path)
     if not is_saved_model and (path.suffix != _SUFFIX or not path.exists() or path.is_dir()):
         raise ConfigurationError(
             f"`{name}.file` must be an existing {_SUFFIX} file, as Keras' `save` writes it, or a "
@@ -222,7 +223,9 @@ def _loaded(path: pathlib.Path) -> Any:
       EnvironmentFailure: it is damaged, or its weights are not finite.
     """
     is_saved_model = path.is_dir()
-    if not is_saved_model and not zipfile.is_zipfile(path):
+    if is_saved_model:
+        registry.check_trusted(path)
+    elif not zipfile.is_zipfile(path):
         raise _damaged(path, "it is no archive")
     try:
         net: Any = (

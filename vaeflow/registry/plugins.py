@@ -1,4 +1,4 @@
-"""Imports plug-ins: modules whose decorators register something."""
+"""Loads plug-ins: modules whose decorators register something, and SavedModels, which are programs too."""
 
 import contextlib
 import importlib
@@ -15,7 +15,10 @@ from vaeflow.runs import interpreter
 
 ENTRY_POINT_GROUP = "vaeflow.plugins"
 
+_SAVED_MODEL = "saved_model.pb"
+
 _loaded: list[str] = []
+_trusted_programs: set[pathlib.Path] = set()
 
 
 def announced_plugins() -> list[str]:
@@ -51,18 +54,21 @@ def refused_import(place: str, module: str) -> ConfigurationError:
 
 
 def load_plugin(module: str, named_by_user: bool = True) -> None:
-    """Imports a plug-in module, whose decorators then register its members.
+    """Imports a plug-in module, whose decorators then register its members; or trusts a SavedModel.
 
     A module that the user names and that is not installed is looked for in the current folder,
-    which is on the path for this import only.
+    which is on the path for this import only. A SavedModel is read by the block that names it.
 
     Args:
-      module: a dotted module name, e.g. `my_pkg.blocks`.
+      module: a dotted module name, e.g. `my_pkg.blocks`, or the folder of a SavedModel.
       named_by_user: False for a module that an installed package announces.
 
     Raises:
       ConfigurationError: it cannot be imported; says why, and in which of its lines.
     """
+    if named_by_user and is_saved_model(module):
+        _trusted_programs.add(pathlib.Path(module).resolve())
+        return
     user_code.note_package(module)
     try:
         package = module.partition(".")[0]
@@ -77,6 +83,28 @@ def load_plugin(module: str, named_by_user: bool = True) -> None:
         message = f"the plug-in {module!r} cannot be imported: {why}{_advice(module, error)}{where}"
         raise user_code.marked(ConfigurationError(message)) from error
     _loaded.append(module)
+
+
+def is_saved_model(path: str | pathlib.Path) -> bool:
+    """Whether a path is the folder of a SavedModel."""
+    return pathlib.Path(path, _SAVED_MODEL).exists()
+
+
+def check_trusted(path: pathlib.Path) -> None:
+    """Checks that the user has named a SavedModel by `load_plugin`: TensorFlow executes it.
+
+    Args:
+      path: its folder.
+
+    Raises:
+      ConfigurationError: the user has not.
+    """
+    if path.resolve() not in _trusted_programs:
+        raise ConfigurationError(
+            f"{path} is a SavedModel, a program, which could do with your files what you can: name it with "
+            f"--plugin={path} if you trust it (in Python, vaeflow.registry.load_plugin({str(path)!r})), or "
+            "use a .keras file"
+        )
 
 
 def undecorated(name: str) -> str:
