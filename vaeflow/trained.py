@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from vaeflow import config, registry, validation
 from vaeflow.datasets import pipeline
-from vaeflow.devices import cores, strategies
+from vaeflow.devices import cores, graph_rewrites, strategies
 from vaeflow.errors import ConfigurationError, EnvironmentFailure
 from vaeflow.layers import FrozenNet
 from vaeflow.models import frozen_blocks, weight_names
@@ -171,6 +171,7 @@ def restore(workdir, checkpoint="best", strategy=strategies.mirrored, has_data=T
       ConfigurationError: there is no such checkpoint, or it is of another model.
       EnvironmentFailure: the checkpoint is damaged.
     """
+    graph_rewrites.make_reproducible()
     given = config.values_of("train", _FOR_TRAINING if has_data else ("dataset", *_FOR_TRAINING))
     if has_data:
         making.check_dataset(given["dataset"])

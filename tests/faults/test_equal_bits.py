@@ -68,23 +68,23 @@ def folder(tmp_path_factory):
     return folder
 
 
-def command(folder, *arguments):
+def command(folder, *arguments, pause="0"):
     """Starts a command; processes that are forked from one would share what differs between fresh ones."""
     return subprocess.Popen(
         [sys.executable, "-m", "vaeflow", *arguments],
         cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY), "PAUSE_SECONDS": pause},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
 
 
-def start(folder, configuration, name):
-    """Starts a training."""
+def start(folder, configuration, name, pause="0"):
+    """Starts a training, which waits so many seconds after each loop."""
     settings = {
         "train.num_steps": NUM_STEPS.get(configuration, FEW_STEPS),
         "train.steps_per_loop": 4,
-        "train.callbacks": "[@Checkpoints()]",
+        "train.callbacks": "[@Checkpoints(), @Pause()]",
     }
     text = (REPOSITORY / "configs" / configuration).read_text()
     for source in ("MNIST", "FashionMNIST"):
@@ -93,7 +93,8 @@ def start(folder, configuration, name):
     if "@ImageFolder()" in text:
         settings["ImageFolder.folder"] = "'pictures'"
     flags = [f"--gin_param={key} = {value}" for key, value in settings.items()]
-    return command(folder, "train", f"--gin_file={configuration}", f"--workdir={name}", *flags)
+    flags += [f"--gin_file={configuration}", f"--workdir={name}", "--plugin=tests.fixtures.pause_plugin"]
+    return command(folder, "train", *flags, pause=pause)
 
 
 @contextlib.contextmanager
@@ -129,15 +130,15 @@ def test_ten_fresh_processes_end_with_the_same_bits(folder, configuration):
         assert finish(command(folder, *arguments)) == 0
     runs = {}  # Name of the work folder -> its process.
 
-    def begin():
+    def begin(pause="0"):
         name = f"{configuration.removesuffix('.gin')}-{len(runs)}"
-        runs[name] = start(folder, configuration, name)
+        runs[name] = start(folder, configuration, name, pause)
         return name
 
     for _ in range(NUM_STRAIGHT):
         assert finish(runs[begin()]) == 0
     for _ in range(NUM_RESUMED):
-        name = begin()
+        name = begin(pause="0.5")
         stop_half_way(runs[name], folder / name)
         assert finish(start(folder, configuration, name)) == 0
     with load():
