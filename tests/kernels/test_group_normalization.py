@@ -121,3 +121,4 @@ def test_a_chain_joins_them_and_calls_every_other_activation():
     build_chain(blocks, images.shape)
     expected = tf.nn.silu(tf.nn.silu(-2 * tf.nn.silu(keras.layers.GroupNormalization(groups=2)(images))))
     np.testing.assert_allclose(run_chain(blocks, images, training=True), expected, atol=1e-5)
+    assert run_chain([], images, training=True) is images

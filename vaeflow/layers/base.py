@@ -188,7 +188,8 @@ def run_chain(
     """Calls layers one after the other; group normalization and the SiLU after it as one."""
     blocks = list(blocks)
     joined = None
-    for block, following in zip(blocks, [*blocks[1:], None], strict=True):
+    # Nothing follows the last; there may be no block at all.
+    for block, following in zip(blocks, [*blocks[1:], None], strict=False):
         if isinstance(block, GroupNormalization) and _is_silu(following):
             value = block(value, training=training, then_silu=True)
             joined = following

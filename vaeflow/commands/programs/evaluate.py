@@ -8,7 +8,8 @@ Prints a table and writes it to evaluation.json in the work folder and to Tensor
 negative ELBO and its terms, KL of each latent, active units, mutual information, negative
 log-likelihood by importance sampling, bits per dimension, errors of the reconstructions, and how
 many codes are in use; with `evaluate.metrics` also distances of features, such as FID, and with
-`evaluate.scores` disentanglement scores. `vaeflow list metric` and `vaeflow list score` list them.
+`evaluate.scores` disentanglement scores. `vaeflow list metric` lists the former, and
+`vaeflow list score` the latter.
 """
 
 from absl.flags import FlagValues
