@@ -12,7 +12,8 @@ The measured seconds, and the numbers of steps that follow, are kept in RUNS/ste
 that was stopped goes on when it is repeated; delete the file to measure again. Nothing else should run
 meanwhile. Writes a record NAME-SEED.json of each run to this folder; `python -m results.page` puts the
 table of all records into docs/models.md. By calculation the defaults take an hour and a quarter;
-with --seconds=600 and one core for each of two commands at a time, all four took 37 minutes.
+with --seconds=600 and one core for each of two commands at a time, all four took 37 minutes beside other
+work.
 """
 
 import argparse

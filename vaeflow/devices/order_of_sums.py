@@ -1,8 +1,9 @@
 """Lets TensorFlow add tensors in the order in which they are given.
 
 Its operation AddN sums three or more tensors into the memory of one that nobody else needs any more, and
-begins with that one. Which one that is depends on what other threads have finished: about one process in
-forty ended with other bits. AddN serves `tf.add_n`, and the gradient of what is used in three places.
+begins with that one. Which one that is depends on what other threads have finished: 4 of 122 processes of
+planar_vae.gin ended with other bits. AddN serves `tf.add_n`, and the gradient of what is used in three
+places.
 """
 
 from collections.abc import Sequence
