@@ -88,6 +88,13 @@ def test_quantizers(results, name, count):
 
 
 @pytest.mark.parametrize("count", COUNTS[1:])
+def test_codebooks_that_begin_at_training_images(results, count):
+    assert_agree(results, "begun at data", count, 1e-9)
+    assert_agree(results, "begun at k-means", count, 1e-9)
+    assert difference(*(results[1][f"begun at {each}/start"] for each in ("data", "k-means"))) > 1e-3
+
+
+@pytest.mark.parametrize("count", COUNTS[1:])
 def test_terms_of_the_global_batch_and_losses_of_blocks_under_plain_sgd(results, count):
     assert results[1]["coupled/covariance"] > 1e-3
     assert results[1]["coupled/block_losses"] > 1e-3
