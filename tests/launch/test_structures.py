@@ -184,7 +184,10 @@ EXPORTED = {"codes"}
 def test_it_is_exported_and_each_file_computes_what_the_model_does(structure, workdir, monkeypatch):
     assert run(export, workdir, "export.formats = ('saved_model', 'keras', 'tflite', 'onnx')") == 0
     monkeypatch.chdir(workdir / "export")
-    blocks = re.findall(r"```python\n(.*?)```", pathlib.Path("README.md").read_text(), re.DOTALL)
+    card = pathlib.Path("README.md").read_text()
+    for use in ("perplexity", "usage", "dead"):
+        assert (f"| evaluation/codes/{use} |" in card) == (structure.model == "VQVAE")
+    blocks = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
     assert len(blocks) == 4
     for block in blocks:
         exec(block, names := {})
