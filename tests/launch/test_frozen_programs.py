@@ -69,3 +69,17 @@ def test_it_runs_only_if_the_command_names_it(folder):
         if module != "launch.sample":  # It calls no encoder.
             assert marker.exists()
         marker.unlink(missing_ok=True)
+
+
+def test_a_keras_file_of_an_export_would_not_hold_it(folder):
+    """A SavedModel of the model holds it; a `.keras` file would not."""
+    trained = Command("launch.train", ["--gin_file=run.gin", "--workdir=run", "--plugin=net"], folder)
+    assert trained.finish().code == 0
+    refused = Command("launch.export", ["--workdir=run", "--plugin=net"], folder).finish()
+    assert refused.code == 2
+    assert "a .keras file would not hold the SavedModel 'net' that is part of this VAE" in refused.error
+    assert not (folder / "run" / "export").exists()
+    formats = "--gin_param=export.formats = ('saved_model',)"
+    exported = Command("launch.export", ["--workdir=run", "--plugin=net", formats], folder).finish()
+    assert exported.code == 0, exported.error
+    assert (folder / "run" / "export" / "saved_model" / "saved_model.pb").exists()

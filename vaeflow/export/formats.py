@@ -14,6 +14,7 @@ import keras
 import tensorflow as tf
 
 from vaeflow.errors import ConfigurationError
+from vaeflow.models import frozen_blocks
 from vaeflow.runs import files, watchdog
 from vaeflow.runs.literal_paths import literal
 
@@ -60,6 +61,11 @@ def _write_saved_model(module: Exported, _model: keras.Model, path: pathlib.Path
 
 
 def _write_keras(_module: Exported, model: keras.Model, path: pathlib.Path) -> None:
+    if programs := frozen_blocks.saved_models(model):
+        raise ConfigurationError(
+            f"a .keras file would not hold the SavedModel {programs[0]!r} that is part of this "
+            f"{type(model).__name__}; leave 'keras' out of `export.formats`"
+        )
     try:
         model.save(path)
     except (TypeError, ValueError, NotImplementedError) as error:

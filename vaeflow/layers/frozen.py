@@ -80,8 +80,13 @@ class FrozenNet(Layer):
             self.sha256 = _checked_sha256(type(self).__name__, self.file, self.sha256)
             self._hold(_loaded(self.file))
 
+    @property
+    def is_saved_model(self) -> bool:
+        """Whether its net is a SavedModel, once it is built."""
+        return isinstance(self.net, SavedModelNet)
+
     def call(self, inputs: tf.Tensor) -> Any:
-        if isinstance(self.net, SavedModelNet):
+        if self.is_saved_model:
             named = self.net(inputs)
             names = self.layers or self.net.output_names
             outputs = [named[name] for name in names]
@@ -99,7 +104,7 @@ class FrozenNet(Layer):
 
     def kernel_of(self, name: str) -> tf.Tensor:
         """Returns the kernel of a layer in the `.keras` file; raises `ConfigurationError` if it has none."""
-        kernel = None if isinstance(self.net, SavedModelNet) else getattr(self._layer(name), "kernel", None)
+        kernel = None if self.is_saved_model else getattr(self._layer(name), "kernel", None)
         if kernel is None:
             raise ConfigurationError(
                 f"{name!r} of {self.file.name} has no kernel; name a layer with one, of a .keras file"
@@ -114,7 +119,7 @@ class FrozenNet(Layer):
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments, with the name of the file alone, and the net."""
         own = {"file": self.file.name, "sha256": self.sha256}
-        held = None if isinstance(self.net, SavedModelNet) else keras.saving.serialize_keras_object(self.net)
+        held = None if self.is_saved_model else keras.saving.serialize_keras_object(self.net)
         return super().get_config() | own | {"net": held}
 
     @classmethod

@@ -27,6 +27,11 @@ def files(model: Model) -> list[FrozenFile]:
     return [block.frozen_file for block in _blocks(model)]
 
 
+def saved_models(model: Model) -> list[str]:
+    """Lists the names of the SavedModels among them, which a `.keras` file of the model does not hold."""
+    return [block.file.name for block in _blocks(model) if block.is_saved_model]
+
+
 def without(model: Model, variables: Iterable[Any]) -> list[Any]:
     """Returns those of a model's variables that no frozen block holds."""
     frozen = {id(variable) for block in _blocks(model) for variable in block.variables}
