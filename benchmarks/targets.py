@@ -84,6 +84,13 @@ def of_matrix_product(measured):
     )
 
 
+def by_others(line, num_cores):
+    """Returns the share of the cores that others used beside a line or vaeflow; 0 if nothing was measured."""
+    return max(
+        (load.by_others(line[each], num_cores) for each in ("windows", "beside") if line[each]), default=0
+    )
+
+
 def targets(results, num_cores):
     """Compares the measurements with the targets.
 
@@ -129,8 +136,7 @@ def _targets_of(workload, measured):
 def _verdict(target, num_cores):
     if target.value is None:
         return "not measured"
-    windows = [line[each] for line in target.compared for each in ("windows", "beside") if line[each]]
-    others = max(load.by_others(each, num_cores) for each in windows)
+    others = max(by_others(line, num_cores) for line in target.compared)
     if others > load.MOST_BY_OTHERS:
         return f"not judged: others used {others:.0%} of the cores"
     return "reached" if target.is_reached else "missed"

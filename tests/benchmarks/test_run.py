@@ -59,10 +59,10 @@ def compare(tmp_path, monkeypatch):
     """Compares three made-up programs on two workloads.
 
     Returns what was measured, and what had been written before each. `cut` ends the run before that
-    measurement; `broken` names programs that fail.
+    measurement; `broken` names programs that fail, `disturbed` those beside which others take the cores.
     """
 
-    def compare(*options, cut=None, broken=(), sources="1"):
+    def compare(*options, cut=None, broken=(), disturbed=(), sources="1"):
         def measure(name, settings, done, keep):
             for program in (lines.VAEFLOW, lines.PYTHAE, lines.JAX_SCAN):
                 tuned = program != lines.VAEFLOW
@@ -73,7 +73,10 @@ def compare(tmp_path, monkeypatch):
                 before.append(results() if path.exists() else None)
                 measured.append((name, program))
                 failure = "it broke" if program in broken else None
-                keep(line(program, [1], beside=[2], tuned_allocator=tuned, failure=failure))
+                made = line(program, [1], beside=[2], tuned_allocator=tuned, failure=failure)
+                if program in disturbed:
+                    made["beside"][0]["others_cores"] = 99.0
+                keep(made)
 
         measured, before = [], []
         monkeypatch.setattr(run, "measure", measure)
@@ -132,6 +135,19 @@ def test_what_failed_is_measured_again(compare):
     assert ("dense_128", lines.PYTHAE, "it broke") in compare.results()
     assert compare()[0] == [each for each in EVERY if each[1] == lines.PYTHAE]
     assert compare.results() == {(*each, None) for each in EVERY}
+
+
+def test_what_others_have_disturbed_is_measured_again(compare):
+    compare(disturbed=[lines.JAX_SCAN])
+    assert compare()[0] == [each for each in EVERY if each[1] == lines.JAX_SCAN]
+    assert compare()[0] == []
+
+
+def test_workloads_stand_in_their_own_order(compare, tmp_path):
+    compare("--workloads=conv64_64")
+    compare()
+    text = (tmp_path / "results.md").read_text()
+    assert text.index("## dense_128") < text.index("## conv64_64")
 
 
 @pytest.mark.parametrize("options", [("--rounds=2",), ("--seconds=1",), ("--fresh",)])
