@@ -172,9 +172,11 @@ def test_provenance(tmp_path):
 
 @pytest.mark.processes
 def test_the_git_revision_of_the_code_or_none(tmp_path, monkeypatch):
-    copy = tmp_path / "package" / "workdir.py"
-    copy.parent.mkdir()
+    copy = tmp_path / "package" / "runs" / "provenance.py"
+    copy.parent.mkdir(parents=True)
     copy.touch()
+    record = tmp_path / "record.json"
+    record.touch()
     monkeypatch.setattr(provenance, "__file__", str(copy))
     assert provenance.git_revision() is None
 
@@ -186,8 +188,10 @@ def test_the_git_revision_of_the_code_or_none(tmp_path, monkeypatch):
         return done.stdout.strip()
 
     git("init")
-    git("add", "package")
+    git("add", ".")
     git("commit", "-m", "one")
+    assert provenance.git_revision() == git("rev-parse", "HEAD")
+    record.write_text("what a study wrote beside the code")
     assert provenance.git_revision() == git("rev-parse", "HEAD")
     copy.write_text("edited")
     assert provenance.git_revision() == git("rev-parse", "HEAD") + "+changes"

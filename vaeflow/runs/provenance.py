@@ -55,16 +55,17 @@ def _files_sha256(path: pathlib.Path) -> str:
 
 
 def git_revision() -> str | None:
-    """Returns the revision of the running code, with `+changes` if the tree was edited; or None.
+    """Returns the revision of the running code, with `+changes` if the code was edited; or None.
 
     vaeflow may be installed somewhere inside a repository of its user, which says nothing of it: only
-    a repository that tracks this very file counts.
+    a repository that tracks this very file counts. Of its other files, such as records of runs, none do.
     """
     source = pathlib.Path(__file__)
     if not _git(source.parent, "ls-files", "--error-unmatch", "--", source.name):
         return None
     revision = _git(source.parent, "describe", "--always", "--abbrev=40")
-    changes = _git(source.parent, "status", "--porcelain", "--untracked-files=no")
+    package = source.parents[1]
+    changes = _git(package, "status", "--porcelain", "--untracked-files=no", "--", ".")
     return f"{revision}+changes" if revision and changes else revision
 
 
