@@ -1,4 +1,4 @@
-"""Writes docs/results.md, and the tables of results in docs/models.md, from the records of this folder.
+"""Writes docs/results.md, and the tables of results in other pages, from the records of this folder.
 
     python -m results.page
 
@@ -14,6 +14,7 @@ from typing import Any
 
 from benchmarks import report as comparison
 from results import records, tables
+from results.disentanglement import agreement
 from results.families import run as families
 from results.hierarchy import run as hierarchy
 from results.paper_scale import run as paper_scale
@@ -22,8 +23,7 @@ from vaeflow.commands.studies.report import page, spreads
 
 REPOSITORY = pathlib.Path(__file__).parents[1]
 PAGE = "docs/results.md"
-MODELS = "docs/models.md"
-# Between these lines docs/models.md has a table.
+# Between these lines other pages have a table.
 BEGIN, END = "<!-- {}, made by results.page -->\n", "<!-- end -->\n"
 _NOTHING = "No run has been recorded yet."
 _PACKAGES = {
@@ -85,8 +85,8 @@ Images/s, medians of the rounds. Time does not depend on the seed;
 [benchmarks/results.md](../benchmarks/results.md) has the spread of the rounds."""
 
 
-def models_page(text: str, results: pathlib.Path) -> str:
-    """Returns the text of docs/models.md with the tables of the records that are there."""
+def models_tables(results: pathlib.Path) -> dict[str, str]:
+    """Returns the tables of docs/models.md: name -> Markdown."""
     found = {folder.relative_to(results).as_posix(): folder for folder in records.folders(results)}
     written = {
         "runs": tables.runs_table(records.groups(results)),
@@ -102,13 +102,42 @@ def models_page(text: str, results: pathlib.Path) -> str:
         written["hierarchy"] = hierarchy.table(runs)
     if "tokenizers" in found:
         written["tokenizers"] = tables.tokenizers_table(records.groups(found["tokenizers"]))
+    return written
+
+
+def disentanglement_tables(results: pathlib.Path) -> dict[str, str]:
+    """Returns the tables of docs/disentanglement.md: name -> Markdown."""
+    facts, found = records.study(results / "disentanglement")
+    return {
+        "time": f"The trainings took {page.duration(facts['seconds'])} in all.",
+        "points": agreement.points_tables(found),
+        "shares": agreement.shares_table(found),
+        "correlations": agreement.correlations_table(found, agreement.SCORES),
+        "unsupervised": agreement.correlations_table(found, agreement.WITHOUT_FACTORS),
+    }
+
+
+# Page -> the tables that it has of a folder of records.
+TABLES = {"docs/models.md": models_tables, "docs/disentanglement.md": disentanglement_tables}
+
+
+def with_tables(text: str, written: dict[str, str]) -> str:
+    """Returns the text of a page with tables in their places.
+
+    Args:
+      text: of the page.
+      written: name -> Markdown, of each table of the page.
+
+    Raises:
+      ValueError: the page has no place for one.
+    """
     for name, table in written.items():
         begin = BEGIN.format(name)
         before, _, rest = text.partition(begin)
         _, end, after = rest.partition(END)
         if not end:
             raise ValueError(
-                f"{MODELS} lacks the lines {begin.strip()} and {END.strip()}, between which the table goes"
+                f"the page lacks the lines {begin.strip()} and {END.strip()}, between which the table goes"
             )
         text = f"{before}{begin}{table}\n{end}{after}"
     return text
@@ -198,9 +227,11 @@ def main(arguments: Sequence[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.parse_args(arguments)
-    results, models = REPOSITORY / "results", REPOSITORY / MODELS
+    results = REPOSITORY / "results"
     (REPOSITORY / PAGE).write_text(make(results, REPOSITORY / "benchmarks/results.json"), encoding="utf-8")
-    models.write_text(models_page(models.read_text("utf-8"), results), encoding="utf-8")
+    for name, tables_of in TABLES.items():
+        path = REPOSITORY / name
+        path.write_text(with_tables(path.read_text("utf-8"), tables_of(results)), encoding="utf-8")
     return 0
 
 

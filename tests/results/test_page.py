@@ -1,4 +1,4 @@
-"""docs/results.md and the tables of docs/models.md come from the records, README's figures from that page."""
+"""docs/results.md and the tables of other pages come from the records, README's figures from that page."""
 
 import json
 import re
@@ -12,7 +12,7 @@ from tests.results.test_records import record, write, write_study
 from vaeflow.commands.studies.report import tables
 
 RESULTS, BENCHMARKS = page.REPOSITORY / "results", page.REPOSITORY / "benchmarks/results.json"
-PUBLISHED, MODELS = ((page.REPOSITORY / name).read_text("utf-8") for name in (page.PAGE, page.MODELS))
+PUBLISHED, MODELS = ((page.REPOSITORY / name).read_text("utf-8") for name in (page.PAGE, "docs/models.md"))
 README = (page.REPOSITORY / "README.md").read_text("utf-8")
 REPEAT = "run `python -m results.page`"
 GROUPS = records.groups(RESULTS)
@@ -43,8 +43,10 @@ def test_the_page_is_that_of_the_records():
     assert made(RESULTS) == PUBLISHED, REPEAT
 
 
-def test_the_tables_of_models_are_those_of_the_records():
-    assert page.models_page(MODELS, RESULTS) == MODELS, REPEAT
+@pytest.mark.parametrize("name", page.TABLES)
+def test_the_tables_of_a_page_are_those_of_the_records(name):
+    text = (page.REPOSITORY / name).read_text("utf-8")
+    assert page.with_tables(text, page.TABLES[name](RESULTS)) == text, REPEAT
 
 
 @pytest.mark.parametrize("group", GROUPS, ids=lambda group: group.name)
@@ -80,7 +82,7 @@ def test_every_figure_of_a_table_of_the_readme_has_its_source():
 
 
 def test_a_figure_without_a_source_is_found():
-    changed = README.replace("| 41,962 |", "| 41,963 |")
+    changed = README.replace("| 97,436 |", "| 97,437 |")
     assert changed != README
     assert len(without_source(changed, PUBLISHED)) == 1
 
@@ -128,13 +130,12 @@ def test_the_tables_take_their_place_in_the_page_of_models(tmp_path):
     write(tmp_path, record("vae", 0, 100.0))
     names = ("runs", "families", "hierarchy", "tokenizers")
     text = "".join(f"before {name}\n{page.BEGIN.format(name)}old\n{page.END}" for name in names) + "after\n"
-    lines = page.models_page(text, tmp_path).splitlines()
+    lines = page.with_tables(text, page.models_tables(tmp_path)).splitlines()
     assert "old" not in lines
     assert "| `vae.gin` | Sprites | 1,000 | one seed (0) | negative ELBO (nats) | 100 | 60 s |" in lines
     assert (lines[0], lines[-1]) == ("before runs", "after")
 
 
-def test_a_page_of_models_without_a_place_for_a_table_is_refused(tmp_path):
-    write(tmp_path, record("vae"))
+def test_a_page_without_a_place_for_a_table_is_refused():
     with pytest.raises(ValueError, match="lacks the lines <!-- runs"):
-        page.models_page("nothing\n", tmp_path)
+        page.with_tables("nothing\n", {"runs": "a table"})

@@ -92,6 +92,12 @@ def test_every_point_has_a_row_with_its_settings():
     assert figure.axes[0].get_ylim()[0] > figure.axes[0].get_ylim()[1]  # The first is on top.
 
 
+def test_a_long_title_has_more_lines():
+    """In one line it would be cut at the edge of the picture."""
+    title = axes.title("gaussian_wasserstein_correlation_norm[none,pool,n=2000]")
+    assert title == "Gaussian Wasserstein\ncorrelation norm\npool, n=2000"
+
+
 def test_the_axis_shows_all_seeds_and_cuts_what_is_far_beyond_them():
     wide = [study_outcomes.done(0, {BETA: "1"}, seed, mig=0.1 * seed) for seed in (0, 1)]
     found = findings.points(wide)

@@ -111,10 +111,19 @@ def test_the_page_shows_scores_and_main_measures_by_itself(tmp_path):
         ("factor_vae_score[none,published,n=10]", ("FactorVAE score", "published, n=10")),
         (TRAINED, ("negative ELBO (nats)", "evaluation")),
         ("reconstruction_psnr_db[none]", ("reconstruction PSNR (dB)", "")),
+        ("gaussian_total_correlation[none,pool,n=5]", ("Gaussian total correlation", "pool, n=5")),
     ],
 )
 def test_a_measure_is_named_with_its_unit_and_how_it_was_measured(name, title):
     assert choices.title(name) == title
+
+
+def test_a_machine_of_one_core_has_one_core(tmp_path):
+    outcomes = study_outcomes.grid(1)
+    for each in outcomes:
+        each.record["machine"]["cores"] = 1
+    *_, page = written(tmp_path, outcomes)
+    assert "machine AMD EPYC, 1 core." in page
 
 
 def test_a_measure_that_no_run_has_is_named(tmp_path):

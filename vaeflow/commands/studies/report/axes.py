@@ -44,6 +44,7 @@ _STYLE = {
     "savefig.dpi": 150,
 }
 _LONGEST = 44  # Letters of a label.
+_TITLE_LETTERS = 26  # Of a line above a panel beside the names of all points.
 _LETTERS = 118  # Of a line below the panels.
 # The interval of a few seeds may be many times as wide as their deviation: the values decide what is
 # shown, and so much of their range on each side.
@@ -89,8 +90,9 @@ def pair(number: int) -> Pair:
 
 
 def title(name: str) -> str:
-    """Writes the name of a measure as a title, what stands in its brackets in a second line."""
-    return "\n".join(shortened(text) for text in choices.title(name) if text)
+    """Writes the name of a measure as a title, what stands in its brackets in a line of its own."""
+    texts = [shortened(text) for text in choices.title(name) if text]
+    return "\n".join(line for text in texts for line in textwrap.wrap(text, _TITLE_LETTERS))
 
 
 def shortened(text: str) -> str:

@@ -29,6 +29,7 @@ _TRAINED = re.compile(
 )
 _SPLIT = re.compile(r"(evaluation|validation)/(.+)")
 _ABBREVIATIONS = {"elbo", "nll", "kl", "mig", "sap", "dci", "irs", "udr", "psnr", "ssim", "mse"}
+_PERSONS = {"gaussian", "wasserstein"}
 _MODELS = {"beta_vae": "BetaVAE", "factor_vae": "FactorVAE"}
 _UNITS = {"_nats": "nats", "_db": "dB"}
 _IN_NATS = re.compile(r"(?:\w+/)?(?:negative_elbo|negative_log_likelihood|kl|kl_per_dimension/.+)")
@@ -125,8 +126,14 @@ def title(name: str) -> tuple[str, str]:
             base, unit = base.removesuffix(ending), written
     base = re.sub(r"nll_is(\d+)", r"nll_of_\1_samples", base)
     base = re.sub("|".join(_MODELS), lambda found: _MODELS[found[0]], base)
-    words = [word.upper() if word in _ABBREVIATIONS else word for word in base.split("_")]
-    return " ".join(words) + (f" ({unit})" if unit else ""), how
+    words = " ".join(map(_word, base.split("_")))
+    return words + (f" ({unit})" if unit else ""), how
+
+
+def _word(word):
+    if word in _ABBREVIATIONS:
+        return word.upper()
+    return word.capitalize() if word in _PERSONS else word
 
 
 def _named(wanted, measures):

@@ -127,6 +127,7 @@ def _version(record):
 
 def _machine(record):
     machine = record.get("machine") or {}
-    parts = [machine.get("processor"), f"{machine['cores']} cores" if machine.get("cores") else None]
+    cores = machine.get("cores")
+    parts = [machine.get("processor"), f"{cores} core{'' if cores == 1 else 's'}" if cores else None]
     parts += machine.get("gpus") or []
     return ", ".join(str(part) for part in parts if part)
