@@ -246,7 +246,6 @@ def test_wrong_input_is_one_message(run, measuring, tmp_path):
     assert not measuring.asked
 
 
-@pytest.mark.skipif(not GROWTH.exists(), reason="nobody has measured yet")
 def test_the_committed_tables_are_those_of_the_committed_figures():
     written = json.loads(GROWTH.with_suffix(".json").read_text(encoding="utf-8"))
     assert GROWTH.read_text(encoding="utf-8") == table.markdown(written)
