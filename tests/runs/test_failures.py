@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from vaeflow.errors import DataError, EnvironmentFailure
+from vaeflow.errors import DataError, EnvironmentFailure, WorkerLost
 from vaeflow.runs import failures
 
 
@@ -17,7 +17,7 @@ class Alone:
 
 class Bereft:
     def explain_failure(self):
-        return "worker 1 (b:2) has not been heard of for 30 s"
+        return WorkerLost("worker 1 (b:2) has not been heard of for 30 s")
 
 
 def reported(error, watchdog=None):
@@ -117,7 +117,7 @@ def test_a_source_that_ends():
 
 def test_a_lost_worker():
     error = reported(tf.errors.UnavailableError(None, None, "Socket closed"), Bereft())
-    assert type(error) is EnvironmentFailure
+    assert type(error) is WorkerLost
     assert str(error).startswith("worker 1 (b:2) has not been heard of")
 
 

@@ -105,7 +105,7 @@ def test_a_worker_of_the_earlier_job_that_still_runs_is_not_joined(start, pair):
     # It beats on, and has seen the new start: but it belongs to another job.
     go_on(old, new)
     assert new.missing() == [1]
-    assert old.problem(30) == "worker 0 (a:1) was restarted without the others"
+    assert str(old.problem(30)) == "worker 0 (a:1) was restarted without the others"
 
     old.beat("the end", ended=4, reason="the other was started anew")
     new.look()
@@ -122,7 +122,7 @@ def test_a_silent_worker_is_named(pair, clock):
     assert one.problem(30) is None
     clock.now = 31
     one.look()
-    assert one.problem(30) == "worker 1 (b:2) has not been heard of for 31 s"
+    assert str(one.problem(30)) == "worker 1 (b:2) has not been heard of for 31 s"
     other.beat("step 2")
     one.look()
     assert one.problem(30) is None
@@ -156,10 +156,27 @@ def test_a_worker_that_failed_is_named_with_its_reason(pair, code):
     one, other = pair
     other.beat("the end", ended=code, reason="the disk is full")
     one.look()
-    assert one.problem(30) == f"worker 1 (b:2) ended with code {code}: the disk is full"
+    assert str(one.problem(30)) == f"worker 1 (b:2) ended with code {code}: the disk is full"
     other.beat("the end", ended=code)
     one.look()
-    assert one.problem(30) == f"worker 1 (b:2) ended with code {code}"
+    assert str(one.problem(30)) == f"worker 1 (b:2) ended with code {code}"
+
+
+@pytest.mark.parametrize(("code", "own"), [(1, 4), (2, 2), (3, 3), (4, 4), (5, 5), (130, 4)])
+def test_a_failure_that_would_repeat_has_the_same_code_here(pair, code, own):
+    one, other = pair
+    other.beat("the end", ended=code)
+    one.look()
+    assert one.problem(30).exit_code == own
+
+
+def test_the_code_of_an_earlier_job_is_not_taken(start):
+    start(1, size=3).beat("the end", ended=2)
+    one, other = start(0, size=3), start(2, size=3)
+    go_on(one, other)
+    other.beat("the end", ended=3)
+    one.look()
+    assert one.problem(30).exit_code == 3
 
 
 @pytest.mark.parametrize(("code", "final"), [(2, True), (3, True), (4, False), (1, False), (42, False)])
@@ -181,7 +198,7 @@ def test_a_worker_that_ended_as_soon_as_all_had_come_is_not_waited_for(start):
     assert one.missing() == [1]
     other.beat("the end", ended=4)
     go_on(one, times=1)
-    assert one.problem(30) == "worker 1 (b:2) ended with code 4"
+    assert str(one.problem(30)) == "worker 1 (b:2) ended with code 4"
 
 
 def test_all_lost_workers_are_named(start, clock):
@@ -191,7 +208,7 @@ def test_all_lost_workers_are_named(start, clock):
     workers[0].look()
     clock.now = 40
     workers[0].look()
-    assert workers[0].problem(30) == (
+    assert str(workers[0].problem(30)) == (
         "worker 1 (b:2) ended with code 3; worker 2 (c:3) has not been heard of for 40 s"
     )
 
@@ -202,7 +219,7 @@ def test_a_damaged_file_is_like_silence(pair, clock, tmp_path, text):
     (tmp_path / "workers" / "1.json").write_bytes(text.encode(errors="surrogateescape"))
     clock.now = 31
     one.look()
-    assert one.problem(30) == "worker 1 (b:2) has not been heard of for 31 s"
+    assert str(one.problem(30)) == "worker 1 (b:2) has not been heard of for 31 s"
     (tmp_path / "workers" / "1.json").unlink()
     one.look()
     assert one.problem(30) is not None

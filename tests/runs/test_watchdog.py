@@ -142,6 +142,24 @@ def test_a_killed_or_frozen_worker_ends_the_other_in_a_long_call(tmp_path, numbe
 
 
 @pytest.mark.slow
+def test_a_failure_that_would_repeat_ends_the_others_with_the_same_code(tmp_path):
+    body = """
+    from vaeflow.errors import ConfigurationError
+    if sys.stdin.readline() == "raise\\n":
+        raise ConfigurationError("a typo")
+    busy()
+    """
+    stays, goes = started_pair(tmp_path, textwrap.dedent(body))
+    stays.stdin.write("go on\n")
+    stays.stdin.flush()
+    goes.stdin.write("raise\n")
+    goes.stdin.flush()
+    assert finish(goes)[0] == 1
+    # Nobody is told to run the same command again.
+    assert finish(stays)[::2] == (2, "vaeflow: error: worker 1 (b:2) ended with code 2: a typo\n")
+
+
+@pytest.mark.slow
 def test_the_main_thread_may_explain_its_own_failure(tmp_path):
     # As with TensorFlow's UnavailableError: it comes long before the other is known to be lost.
     body = """
@@ -149,13 +167,17 @@ def test_the_main_thread_may_explain_its_own_failure(tmp_path):
         sys.stdin.readline()
         raise OSError("Socket closed")
     except OSError:
-        sys.exit(dog.explain_failure())
+        sys.exit(str(dog.explain_failure()))
     """
     stays, goes = started_pair(tmp_path, textwrap.dedent(body), peer_seconds=1.0)
     goes.kill()
     finish(goes)
     code, _, error = finish(stays)
-    assert (code, error) == (1, "worker 1 (b:2) has not been heard of for 1 s\n")
+    assert code == 1
+    assert error == (
+        "worker 1 (b:2) has not been heard of for 1 s; run the same command to resume from the last "
+        "checkpoint\n"
+    )
 
 
 @pytest.mark.slow
@@ -195,7 +217,7 @@ def test_a_worker_with_a_bad_configuration_ends_the_wait_of_the_others(tmp_path)
         "with watchdog(1, beat_seconds=60.0): raise ConfigurationError('a typo\\nand more')")  # fmt: skip
     code, _, error = finish(waiting)
     assert code == 1
-    assert error.splitlines()[-1].endswith("EnvironmentFailure: worker 1 (b:2) ended with code 2: a typo")
+    assert error.splitlines()[-1].endswith("WorkerLost: worker 1 (b:2) ended with code 2: a typo")
 
 
 @pytest.mark.slow

@@ -35,6 +35,19 @@ class DataError(EnvironmentFailure):
     """An input file is missing or unreadable; the message names the file and the record."""
 
 
+class WorkerLost(EnvironmentFailure):
+    """Another worker failed, froze or never came; the message names it.
+
+    Args:
+      message: says which worker, and how it was lost.
+      exit_code: how this process ends for it: as the other did, if another start would repeat that.
+    """
+
+    def __init__(self, message: str, exit_code: int = EnvironmentFailure.exit_code) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
 class Preempted(RunError):
     """A signal asked the run to stop; its state is saved, and the same command resumes it."""
 

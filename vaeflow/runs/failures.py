@@ -32,7 +32,8 @@ def readable_errors(
       can_resume: returns whether the run has a checkpoint.
 
     Raises:
-      EnvironmentFailure: memory ran out, or a worker was lost.
+      EnvironmentFailure: memory ran out.
+      WorkerLost: a worker was lost.
       DataError: the source raised an exception, or ended.
     """
     try:
@@ -50,9 +51,7 @@ def readable_errors(
         if isinstance(error, tf.errors.OutOfRangeError):
             raise DataError(f"{source} ended before the training did") from error
         if watchdog and (lost := watchdog.explain_failure()):
-            raise EnvironmentFailure(
-                f"{lost}; run the same command to resume from the last checkpoint"
-            ) from error
+            raise lost from error
         raise
 
 

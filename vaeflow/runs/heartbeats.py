@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from vaeflow.errors import FINAL_ENDS, REGULAR_ENDS
+from vaeflow.errors import FINAL_ENDS, REGULAR_ENDS, EnvironmentFailure, WorkerLost
 from vaeflow.runs import files, json_files, paths
 
 if TYPE_CHECKING:
@@ -111,18 +111,21 @@ class Heartbeats:
         """Remembers the present starts of the others; from now on `problem` is about these."""
         self._joined = self._starts()
 
-    def problem(self, peer_seconds: float) -> str | None:
-        """Says which worker is lost, or None.
+    def problem(self, peer_seconds: float) -> WorkerLost | None:
+        """Returns the error that says which workers are lost, or None.
 
         Before `join`, a worker counts as lost only if it failed in a way that another start
         would repeat; afterwards also if it ended with any failure, was restarted, or its file
         has not changed for `peer_seconds`.
         """
-        found: list[str] = []
+        lost: list[str] = []
+        exit_code = EnvironmentFailure.exit_code
         for index, peer in self._peers.items():
             if reason := self._problem_with(index, peer, peer_seconds):
-                found.append(f"{self._workers.describe(index)} {reason}")
-        return "; ".join(found) or None
+                lost.append(f"{self._workers.describe(index)} {reason}")
+                if (ended := peer.content.get("ended")) in FINAL_ENDS:
+                    exit_code = ended
+        return WorkerLost("; ".join(lost), exit_code) if lost else None
 
     def _problem_with(self, index: int, peer: _Peer, peer_seconds: float) -> str | None:
         if index in self._finished or peer.changed_at is None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Self
 
 from absl import logging
 
-from vaeflow.errors import FINISHED, INTERRUPTED, EnvironmentFailure, RunError
+from vaeflow.errors import FINAL_ENDS, FINISHED, INTERRUPTED, EnvironmentFailure, RunError, WorkerLost
 from vaeflow.runs import ending, files, program, streams
 from vaeflow.runs.escaping import printable
 from vaeflow.runs.heartbeats import Heartbeats
@@ -22,7 +22,6 @@ from vaeflow.runs.heartbeats import Heartbeats
 if TYPE_CHECKING:
     from vaeflow.devices.workers import Workers
 
-_EXIT_CODE = EnvironmentFailure.exit_code
 _RESUME = "run the same command to resume from the last checkpoint"
 _REPEAT = "run the same command again"
 
@@ -65,7 +64,8 @@ class Watchdog:
     then watches alone. Among several workers, each shows that it is alive
     by updating a file in `<folder>/workers`. When one is lost, the main thread has
     `grace_seconds` to leave the context with TensorFlow's own error; then the process is ended
-    too. Either way the exit code is 4, and one line on stderr says why.
+    too. Either way the exit code is 4, or that of the lost worker if another start would repeat it,
+    and one line on stderr says why.
 
     Time during which the whole process was stopped, as Slurm does to free resources, does not count.
 
@@ -103,7 +103,7 @@ class Watchdog:
         self._joined = threading.Event()
         self._beating = threading.Lock()
         self._ended = False
-        self._problem: str | None = None
+        self._problem: WorkerLost | None = None
         self._heartbeats: Heartbeats | None = None
         self._progress = _Progress("the start", limit_seconds)
 
@@ -154,8 +154,9 @@ class Watchdog:
         """Returns when all workers have started; call it before TensorFlow connects them.
 
         Raises:
+          WorkerLost: a worker failed in a way that another start would repeat.
           EnvironmentFailure: a worker, which the message names, did not start within
-            `start_seconds`, or failed in a way that another start would repeat.
+            `start_seconds`.
         """
         if self._heartbeats is None or self._workers is None:
             return
@@ -163,7 +164,7 @@ class Watchdog:
         deadline = time.monotonic() + self._start_seconds
         while not self._joined.wait(self._beat_seconds / 4):
             if self._problem is not None:
-                raise EnvironmentFailure(self._problem)
+                raise self._problem
             if time.monotonic() > deadline:
                 names = ", ".join(map(self._workers.describe, self._heartbeats.missing()))
                 raise EnvironmentFailure(
@@ -173,12 +174,12 @@ class Watchdog:
                 )
         self.progress("the connection of the workers, whose ports must be reachable", self._start_seconds)
 
-    def explain_failure(self) -> str | None:
+    def explain_failure(self) -> WorkerLost | None:
         """Finds the lost worker after TensorFlow raised an error that may come from it.
 
         Returns:
-          A sentence; None if no worker was found lost within `peer_seconds`, so that the
-          error has another cause.
+          The error to raise; None if no worker was found lost within `peer_seconds`, so that
+          TensorFlow's has another cause.
         """
         if self._heartbeats is None:
             return None
@@ -186,7 +187,9 @@ class Watchdog:
         deadline = time.monotonic() + self._peer_seconds + 3 * self._beat_seconds
         while self._problem is None and time.monotonic() < deadline:
             time.sleep(self._beat_seconds / 4)
-        return self._problem
+        if self._problem is None:
+            return None
+        return WorkerLost(self._advised(self._problem), self._problem.exit_code)
 
     def _watch(self) -> None:
         # Does not touch the disk, which may be what hangs.
@@ -197,7 +200,8 @@ class Watchdog:
             if self._progress is not current or _active[-1:] != [self]:
                 current, since = self._progress, now
             if now - since > current.limit_seconds:
-                self._end(f"no progress for {now - since:.0f} s in {current.doing}", self._stacks_path())
+                stalled = f"no progress for {now - since:.0f} s in {current.doing}"
+                self._end(EnvironmentFailure(stalled), self._stacks_path())
             if self._problem is not None and not self._closed.wait(self._grace_seconds):
                 self._end(self._problem)
 
@@ -231,12 +235,12 @@ class Watchdog:
             time.sleep(self._beat_seconds / 40)
             heartbeats.look()
 
-    def _end(self, problem: str, stacks: pathlib.Path | None = None) -> None:
-        ending.end_at_once(_EXIT_CODE, lambda: self._report(problem, stacks))
+    def _end(self, problem: EnvironmentFailure, stacks: pathlib.Path | None = None) -> None:
+        ending.end_at_once(problem.exit_code, lambda: self._report(problem, stacks))
 
-    def _report(self, problem: str, stacks: pathlib.Path | None) -> None:
-        where = "" if stacks is None else f"the stacks of all threads are in {stacks}; "
-        line = f"{program.current.name}: error: {problem}; {where}{self._advice}\n"
+    def _report(self, problem: EnvironmentFailure, stacks: pathlib.Path | None) -> None:
+        where = [] if stacks is None else [f"the stacks of all threads are in {stacks}"]
+        line = f"{program.current.name}: error: {self._advised(problem, *where)}\n"
         streams.write_error(printable(line))
         if stacks is not None:
             try:
@@ -245,8 +249,13 @@ class Watchdog:
             except EnvironmentFailure:
                 faulthandler.dump_traceback(2)
         if self._heartbeats is not None:
-            self._try_to_beat(ended=_EXIT_CODE, reason=problem)
+            self._try_to_beat(ended=problem.exit_code, reason=str(problem))
         sys.stdout.flush()
+
+    def _advised(self, problem: EnvironmentFailure, *where: str) -> str:
+        """Says what happened, where to look, and what to do unless it would only happen again."""
+        advice = [] if problem.exit_code in FINAL_ENDS else [self._advice]
+        return "; ".join([str(problem), *where, *advice])
 
     def _stacks_path(self) -> pathlib.Path | None:
         worker = "" if self._workers is None else f"-worker-{self._workers.index}"
