@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from vaeflow.kernels import group_normalization
 from vaeflow.kernels.group_normalization import GroupNormalization
 from vaeflow.layers.base import build_chain, run_chain
 
@@ -122,3 +123,16 @@ def test_a_chain_joins_them_and_calls_every_other_activation():
     expected = tf.nn.silu(tf.nn.silu(-2 * tf.nn.silu(keras.layers.GroupNormalization(groups=2)(images))))
     np.testing.assert_allclose(run_chain(blocks, images, training=True), expected, atol=1e-5)
     assert run_chain([], images, training=True) is images
+
+
+def test_one_function_for_many_shapes_is_traced_without_a_warning(caplog):
+    # A function of its own, since TensorFlow warns only twice of the same.
+    half = group_normalization._compiled(lambda features: features / 2)
+    logger = tf.get_logger()
+    logger.addHandler(caplog.handler)
+    try:
+        halves = [half(tf.ones(size)) for size in range(1, 12)]
+    finally:
+        logger.removeHandler(caplog.handler)
+    assert [len(each) for each in halves] == list(range(1, 12))
+    assert "retracing" not in caplog.text

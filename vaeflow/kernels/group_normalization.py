@@ -87,7 +87,13 @@ def _silu_gradients(upstream, centred, slope, beta):
 
 def _compiled(function):
     # One function for all layers, so that XLA compiles once for each shape.
-    return tf.function(function, jit_compile=True, autograph=False)
+    traced = tf.function(function, jit_compile=True, autograph=False)
+
+    def call(*tensors):
+        # A call of `traced` would warn that it is traced often.
+        return traced.get_concrete_function(*tensors)(*tensors)
+
+    return call
 
 
 _ALONE = _Passes(_scaled, _gradients, _feature_gradient)
