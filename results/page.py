@@ -19,6 +19,7 @@ from results.families import run as families
 from results.hierarchy import run as hierarchy
 from results.paper_scale import run as paper_scale
 from results.records import Group
+from results.weights import run as weights
 from vaeflow.commands.studies.report import page, spreads
 
 REPOSITORY = pathlib.Path(__file__).parents[1]
@@ -93,6 +94,7 @@ def models_tables(results: pathlib.Path) -> dict[str, str]:
         "families": _NOTHING,
         "hierarchy": _NOTHING,
         "tokenizers": _NOTHING,
+        "weights": _NOTHING,
     }
     if "families" in found:
         runs = [record for group in records.groups(found["families"]) for record in group.records]
@@ -102,6 +104,8 @@ def models_tables(results: pathlib.Path) -> dict[str, str]:
         written["hierarchy"] = hierarchy.table(runs)
     if "tokenizers" in found:
         written["tokenizers"] = tables.tokenizers_table(records.groups(found["tokenizers"]))
+    if (record := results / records.WEIGHTS / weights.RECORD.name).exists():
+        written["weights"] = weights.table(records.read(record))
     return written
 
 

@@ -20,7 +20,9 @@ from vaeflow.commands.studies.report.spreads import Spread
 
 HERE = pathlib.Path(__file__).parent
 STUDY = "study.json"
-PAPER_SCALE = "paper_scale"  # A folder of computations, which are no runs.
+# Folders of figures that are no records of runs.
+PAPER_SCALE = "paper_scale"
+WEIGHTS = "weights"
 _OF_A_RUN = {
     "name",
     "command",
@@ -133,7 +135,8 @@ def read(path: pathlib.Path) -> dict[str, Any]:
 
 def folders(results: pathlib.Path) -> list[pathlib.Path]:
     """Returns the folders that have records of runs, those of `results` itself first."""
-    every = {path.parent for path in results.rglob("*.json")} - {results / PAPER_SCALE}
+    every = {path.parent for path in results.rglob("*.json")}
+    every -= {results / PAPER_SCALE, results / WEIGHTS}
     return sorted(every, key=lambda folder: folder.relative_to(results).parts)
 
 

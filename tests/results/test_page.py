@@ -128,7 +128,7 @@ def test_a_study_has_a_row_for_each_point(tmp_path):
 
 def test_the_tables_take_their_place_in_the_page_of_models(tmp_path):
     write(tmp_path, record("vae", 0, 100.0))
-    names = ("runs", "families", "hierarchy", "tokenizers")
+    names = ("runs", "families", "hierarchy", "tokenizers", "weights")
     text = "".join(f"before {name}\n{page.BEGIN.format(name)}old\n{page.END}" for name in names) + "after\n"
     lines = page.with_tables(text, page.models_tables(tmp_path)).splitlines()
     assert "old" not in lines
