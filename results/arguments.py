@@ -21,3 +21,8 @@ def names_of(known: Collection[str], noun: str) -> Callable[[str], list[str]]:
         return names
 
     return read
+
+
+def numbers(text: str) -> list[int]:
+    """Reads a list such as `0,1`, for `argparse`."""
+    return list(map(int, text.split(",")))

@@ -21,7 +21,7 @@ import subprocess
 import sys
 
 from results import tables
-from results.arguments import names_of
+from results.arguments import names_of, numbers
 from results.records import seeds_of
 from vaeflow.commands.studies.report import page, spreads
 
@@ -109,7 +109,7 @@ def _parse(arguments):
         default=list(MODELS),
         help=f"of {','.join(MODELS)}; default: all",
     )
-    parser.add_argument("--seeds", type=lambda text: list(map(int, text.split(","))), default=[0, 1])
+    parser.add_argument("--seeds", type=numbers, default=[0, 1])
     parser.add_argument(
         "--mnist", type=_folder, help="the folder of the IDX files; default: Keras downloads them"
     )

@@ -25,7 +25,7 @@ import subprocess
 import sys
 
 from results import tables
-from results.arguments import names_of
+from results.arguments import names_of, numbers
 from results.records import seeds_of
 from vaeflow.commands.studies.report import page, spreads
 
@@ -147,7 +147,7 @@ def _parse(arguments):
         default=list(GROUPS),
         help=f"of {','.join(GROUPS)}; default: all",
     )
-    parser.add_argument("--seeds", type=lambda text: list(map(int, text.split(","))), default=[0])
+    parser.add_argument("--seeds", type=numbers, default=[0])
     parser.add_argument("--seconds", type=float, default=900.0, help="of each training; default: 900")
     parser.add_argument("--runs", type=pathlib.Path, default=pathlib.Path("runs/hierarchy"))
     parser.add_argument("--results", type=pathlib.Path, default=HERE)

@@ -22,6 +22,8 @@ import pathlib
 import subprocess
 import sys
 
+from results.arguments import numbers
+
 HERE = pathlib.Path(__file__).parent
 PAGE = HERE.parents[1] / "docs" / "paper_scale.md"
 # Between these lines the page has the tables.
@@ -122,7 +124,7 @@ def _parse(arguments):
     )
     parser.add_argument(
         "--sizes",
-        type=lambda text: list(map(int, text.split(","))),
+        type=numbers,
         default=[32, 64, 128],
         help="of the pictures that are measured; default: 32,64,128",
     )

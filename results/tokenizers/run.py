@@ -1,24 +1,26 @@
 """Trains the tokenizers of configs/ and a prior over codes, and makes their records and pictures.
 
     python -m results.tokenizers.run
-    python -m results.tokenizers.run --names=vq_vae,code_prior
+    python -m results.tokenizers.run --names=vq_vae,code_prior --seeds=0
 
-Each gin file is trained as it is, evaluated, encoded, sampled and exported by the commands of vaeflow;
-`code_prior.gin` reads the codes of `vq_vae.gin`. A run that was stopped goes on when the command is repeated,
-and one that is complete is not trained again.
+Each gin file is trained with each seed, evaluated, encoded, sampled and exported by the commands of vaeflow;
+`code_prior.gin` reads the codes of the run of `vq_vae.gin` with its seed. A run that was stopped goes on when
+the command is repeated, and one that is complete is not trained again.
 
-Writes a record NAME.json of each run to this folder. The pictures go to examples/pictures: of each tokenizer
-held-out patches above their reconstructions, of the prior what it draws, and all of them in tokenizers.png.
+Writes a record NAME-SEED.json of each run to this folder. The pictures go to examples/pictures, those of the
+first seed: of each tokenizer held-out patches above their reconstructions, of the prior what it draws, and
+all of them in tokenizers.png.
 """
 
 import argparse
+import itertools
 import pathlib
 import subprocess
 import sys
 
 import numpy as np
 
-from results.arguments import names_of
+from results.arguments import names_of, numbers
 from vaeflow.analysis import grids
 
 HERE = pathlib.Path(__file__).parent
@@ -37,27 +39,28 @@ ENCODED = ["--gin_param=Photographs.stride = 4"]
 _COLUMNS = 12
 
 
-def commands(name, options):
+def commands(name, seed, options):
     """Returns the commands that make a run, its files and its record, as lists of arguments."""
-    workdir = f"--workdir={options.runs / name}"
-    train = ["train", f"--gin_file={name}.gin", workdir]
+    workdir = f"--workdir={options.runs / f'{name}-{seed}'}"
+    train = ["train", f"--gin_file={name}.gin", workdir, f"--gin_param=train.seed = {seed}"]
     if name == PRIOR:
-        train.append(f"--gin_param=Codes.folder = {str(options.runs / 'vq_vae' / 'encoded')!r}")
+        train.append(f"--gin_param=Codes.folder = {str(options.runs / f'vq_vae-{seed}' / 'encoded')!r}")
     middle = [] if name == PRIOR else [["encode", workdir, *ENCODED], ["export", workdir]]
     record = ["record", f"--results={options.results}", workdir]
     return [train, ["evaluate", workdir], *middle, ["sample", workdir], record]
 
 
-def write_pictures(runs, folder):
-    """Draws what there is of the runs.
+def write_pictures(runs, seed, folder):
+    """Draws what there is of the runs with one seed.
 
     Args:
       runs: the folder of the work folders.
+      seed: of the runs.
       folder: gets `<name>.png` of each run, and `tokenizers.png`.
     """
     rows, titles = [], []
     for name, title in TOKENIZERS.items():
-        arrays = _arrays(runs / name)
+        arrays = _arrays(runs / f"{name}-{seed}")
         if arrays is None:
             continue
         inputs, images = (_spread(arrays[f"reconstruction_{kind}"]) for kind in ("inputs", "images"))
@@ -65,7 +68,7 @@ def write_pictures(runs, folder):
         # The same patches for all.
         rows += [images] if rows else [inputs, images]
         titles += [title] if titles else ["patches", title]
-    arrays = _arrays(runs / PRIOR)
+    arrays = _arrays(runs / f"{PRIOR}-{seed}")
     if arrays is not None:
         drawn, labels = arrays["samples_prior_images"], arrays["samples_labels"][:, 0]
         by_photo = [drawn[labels == photo][:_COLUMNS] for photo in (0, 1)]
@@ -93,12 +96,12 @@ def _write(path, rows, titles):
 def main(arguments):
     """Makes the runs that were asked for; returns the exit code of the first command that fails."""
     options = _parse(arguments)
-    for name in options.names:
-        for command in commands(name, options):
+    for seed, name in itertools.product(options.seeds, options.names):
+        for command in commands(name, seed, options):
             finished = subprocess.run([sys.executable, "-m", "vaeflow", *command], check=False)
             if finished.returncode:
                 return finished.returncode
-    write_pictures(options.runs, options.pictures)
+    write_pictures(options.runs, options.seeds[0], options.pictures)
     return 0
 
 
@@ -111,6 +114,7 @@ def _parse(arguments):
     parser.add_argument(
         "--names", type=names_of(NAMES, "run"), default=NAMES, help=f"of {','.join(NAMES)}; default: all"
     )
+    parser.add_argument("--seeds", type=numbers, default=[0, 1], help="default: 0,1")
     parser.add_argument("--runs", type=pathlib.Path, default=pathlib.Path("runs"))
     parser.add_argument("--results", type=pathlib.Path, default=HERE)
     parser.add_argument("--pictures", type=pathlib.Path, default=PICTURES)

@@ -23,6 +23,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from results.arguments import numbers
 from vaeflow.commands.studies.report import page, spreads
 from vaeflow.datasets import InMemorySplit, RenderedSprites
 from vaeflow.layers import DenseDecoder, DenseEncoder
@@ -199,7 +200,7 @@ def _parse(arguments):
     )
     parser.add_argument(
         "--seeds",
-        type=lambda text: list(map(int, text.split(","))),
+        type=numbers,
         default=[0, 1, 2, 3, 4],
         help="default: 0 to 4",
     )
