@@ -80,6 +80,22 @@ def test_a_folder_without_write_permission_is_named_with_what_to_do():
     )
 
 
+@pytest.mark.parametrize(
+    ("make", "reason", "advice"),
+    [
+        (lambda path: path.mkdir(), "Is a directory", "move away what is in its place"),
+        (lambda path: path.parent.joinpath("b").write_text(""), "Not a directory", "move away what"),
+        (lambda path: None, "File name too long", "choose a shorter path"),
+    ],
+)
+def test_what_is_in_the_way_is_not_a_full_disk(tmp_path, make, reason, advice):
+    make(tmp_path / "a")
+    name = {"Not a directory": "b/a", "File name too long": "a" * 300}.get(reason, "a")
+    with pytest.raises(EnvironmentFailure) as caught:
+        files.write_text(tmp_path / name, "text")
+    assert f"cannot be written ({reason}); {advice}" in str(caught.value)
+
+
 def test_an_error_of_tensorflow_is_cut_to_its_reason():
     error = files.failure(files.Path("run"), RuntimeError("{{node Save}} disk gone\n more"))
     assert str(error).startswith("run cannot be written (disk gone); free some space or check the disk,")

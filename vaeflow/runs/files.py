@@ -39,6 +39,12 @@ _ADVICE = {
     **dict.fromkeys(map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)), "free some space"),
     **dict.fromkeys(map(os.strerror, (errno.EACCES, errno.EPERM, errno.EROFS)), "make the folder writable"),
     **dict.fromkeys(map(os.strerror, (errno.ENOENT, errno.ESTALE)), "put the folder back where it was"),
+    **dict.fromkeys(
+        map(os.strerror, (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR, errno.EISDIR)),
+        "move away what is in its place",
+    ),
+    **dict.fromkeys(map(os.strerror, (errno.EMFILE, errno.ENFILE)), "raise the limit of open files"),
+    os.strerror(errno.ENAMETOOLONG): "choose a shorter path",
     os.strerror(errno.ELOOP): "remove the link that has this name",
 }
 # A rename onto something that stays: a folder with content, a file, a link.
