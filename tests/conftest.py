@@ -44,6 +44,17 @@ def pytest_collection_finish(session):
         importlib.import_module("tests.fixtures.quiet_collector")
 
 
+@pytest.fixture
+def tensorflow_log(caplog):
+    """What TensorFlow logs during the test, as `.text`; it passes nothing on to the root logger."""
+    import tensorflow as tf
+
+    logger = tf.get_logger()
+    logger.addHandler(caplog.handler)
+    yield caplog
+    logger.removeHandler(caplog.handler)
+
+
 @pytest.fixture(autouse=True)
 def keras_defaults():
     """Seeds each test by itself, and takes back its precision; tests without Keras stay without it."""

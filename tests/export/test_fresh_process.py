@@ -9,7 +9,7 @@ import pytest
 
 from vaeflow import layers, models
 from vaeflow.errors import EnvironmentFailure
-from vaeflow.export import FORMATS, InferenceModule, check, modules_of, write
+from vaeflow.export import FORMATS, InferenceModule, check, fresh_process, modules_of, write
 
 pytestmark = pytest.mark.slow  # Each test has a trained run.
 
@@ -54,6 +54,14 @@ def test_what_was_written_is_the_model_and_a_changed_weight_is_found(written):
             check(module, folder, ("saved_model",))
     finally:
         bias.assign(before)
+
+
+def test_many_functions_are_traced_without_a_warning(tensorflow_log):
+    model = conv_model()
+    for _ in range(3):
+        outputs = fresh_process._examples(InferenceModule(model, SHAPE))
+    assert {key.partition("/")[0] for key in outputs} == {"encode", "decode", "reconstruct", "sample"}
+    assert "retracing" not in tensorflow_log.text
 
 
 def check_with(monkeypatch, module, load, **changes):
