@@ -74,7 +74,7 @@ def test_a_program_that_another_one_runs_is_not_restarted(count_faults):
 
 
 @on_linux
-@pytest.mark.parametrize("command", ["train", "evaluate", "sample", "embed", "export"])
+@pytest.mark.parametrize("command", ["train", "evaluate", "sample", "embed", "encode", "export", "verify"])
 def test_every_command_that_computes_is_tuned(command, tmp_path):
     # Python imports this module whenever it begins.
     (tmp_path / "sitecustomize.py").write_text("import os; print(os.environ.get('GLIBC_TUNABLES'))")

@@ -10,7 +10,7 @@ import sys
 from vaeflow.commands import programs
 from vaeflow.runs import interpreter
 
-_COMPUTING = ("train", "evaluate", "sample", "embed", "export", "verify")
+_COMPUTING = ("train", "evaluate", "sample", "embed", "encode", "export", "verify")
 
 
 def main() -> int:
