@@ -103,8 +103,8 @@ def study(
       table_only: whether to run nothing, and only write what the runs so far have measured.
 
     Returns:
-      The exit code: 0 if all runs are done; 42 if a signal stopped the study, or some of its runs;
-      else the code of the first run that failed for good (2, 3 or 5), or of the first that failed.
+      The exit code: 0 if all runs are done; 42 if a signal stopped the study; else the code of the first
+      run that failed for good (2, 3 or 5), or of the first that failed, or 42 if a run was stopped.
 
     Raises:
       ConfigurationError: a setting is wrong, or a run would not read it; nothing was run.
