@@ -98,7 +98,7 @@ def groups(folder: pathlib.Path) -> list[Group]:
         found.setdefault(_configuration_name(record), []).append(record)
     return [
         Group(name, _checked(sorted(records, key=lambda record: record["seed"])))
-        for name, records in sorted(found.items())
+        for name, records in sorted(found.items(), key=lambda item: _numbers_as_such(item[0]))
     ]
 
 
@@ -138,6 +138,11 @@ def folders(results: pathlib.Path) -> list[pathlib.Path]:
     every = {path.parent for path in results.rglob("*.json")}
     every -= {results / PAPER_SCALE, results / WEIGHTS}
     return sorted(every, key=lambda folder: folder.relative_to(results).parts)
+
+
+def _numbers_as_such(name):
+    """Splits a name so that `groups_2` comes before `groups_16`."""
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
 
 
 def _configuration_name(record):

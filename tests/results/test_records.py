@@ -52,6 +52,12 @@ def test_the_seeds_of_a_configuration_are_one_group(tmp_path):
     np.testing.assert_allclose([spread.mean, spread.deviation], [305 / 3, np.std([100, 101, 104], ddof=1)])
 
 
+def test_configurations_are_in_the_order_of_their_names_and_numbers(tmp_path):
+    names = ["2_groups", "groups_2", "groups_16", "groups_b"]
+    write(tmp_path, *(record(f"{name}-0") for name in reversed(names)))
+    assert [group.name for group in records.groups(tmp_path)] == names
+
+
 def test_only_what_held_out_images_measure_is_a_measure(tmp_path):
     write(tmp_path, record("vae", evaluation={"metrics": {"mig[pool]": 0.5}}))
     assert list(records.groups(tmp_path)[0].measures()) == [ELBO, "mig[pool]"]
