@@ -28,7 +28,8 @@ def test_the_program_draws_new_pictures(monkeypatch, tmp_path, capsys):
     with tiny_runs.configuration_of_its_own():
         exec(compile(program, PROGRAM.name, "exec"), {"__name__": "cells"})
     assert len(list((tmp_path / "pictures").iterdir())) == 400
-    assert Image.open("runs/from_pictures/drawn.png").size == (8 * 16, 16)
+    with Image.open("runs/from_pictures/drawn.png") as drawn:
+        assert drawn.size == (8 * 16, 16)
     bits = re.search(r"bits for each code of held-out pictures: ([\d.]+)", capsys.readouterr().out)
     assert bits
     assert 0 < float(bits[1]) < 6  # log2(8) = 3 for uniform codes.
