@@ -97,7 +97,7 @@ def table(records):
         if not runs:
             continue
         cells = [spreads.summary([_metric(run, metric) for run in runs]) for metric in COLUMNS.values()]
-        steps = spreads.summary([float(run["metrics"]["step"]) for run in runs])
+        steps = ", ".join(f"{each:,}" for each in sorted({run["metrics"]["step"] for run in runs}))
         places = ", ".join(map(str, groups))
         lines.append([str(sum(groups)), places, str(len(runs)), steps, *cells, tables.time(runs)])
     return page.rows(lines)
