@@ -98,25 +98,18 @@ ROWS = (
         "total correlation by the discriminator",
         "total_correlation",
     ),
-    Row(
-        "`DIPVAE` I",
-        DIPVAE,
-        "λ_od",
-        "lambda_od",
-        (0.01, 50.0),
-        "Σ C_ij²",
-        "off_diagonal_covariance",
-        {"variant": "i"},
-    ),
-    Row(
-        "`DIPVAE` II",
-        DIPVAE,
-        "λ_od",
-        "lambda_od",
-        (0.01, 50.0),
-        "Σ C_ij²",
-        "off_diagonal_covariance",
-        {"variant": "ii"},
+    *(
+        Row(
+            f"`DIPVAE` {variant.upper()}",
+            DIPVAE,
+            "λ_od",
+            "lambda_od",
+            (0.01, 50.0),
+            "Σ C_ij²",
+            "off_diagonal_covariance",
+            {"variant": variant},
+        )
+        for variant in ("i", "ii")
     ),
     Row("`InfoVAE`", InfoVAE, "λ", "mmd_scale", (1.0, 1000.0), "MMD", "mmd"),
     Row(

@@ -39,4 +39,5 @@ def test_a_seed_trains_to_the_recorded_terms():
     record = json.loads(run.RECORD.read_text("utf-8"))
     recorded = record["terms"][run.ROWS.index(row)]
     for metrics, terms in zip(run.trained(row, record["seeds"][1]), recorded, strict=True):
-        assert metrics[row.term] == pytest.approx(terms[1], rel=0.05)
+        # Another processor rounds otherwise, and a term near 0 is the difference of larger numbers.
+        assert metrics[row.term] == pytest.approx(terms[1], rel=0.05, abs=0.01)
