@@ -7,8 +7,10 @@ import keras
 import tensorflow as tf
 
 from vaeflow import validation
-from vaeflow.layers.base import Layer, Shape, build_chain, run_chain
-from vaeflow.layers.dense import dense_stack
+from vaeflow.kernels.shared_backward import classify
+from vaeflow.layers.base import Layer, Shape, build_chain
+
+_SLOPE = 0.2
 
 
 class Discriminator(Layer):
@@ -19,20 +21,22 @@ class Discriminator(Layer):
 
     Args:
       units: widths of the hidden layers.
+      hidden_dtype: the dtype in which they are computed, as under mixed precision. The logit is computed
+        in the layer's own, since the losses are sensitive to it.
 
     Raises:
       ValueError: `units` are not positive integers.
     """
 
-    def __init__(self, units: Sequence[int] = (1000,) * 6, **kwargs: Any):
+    def __init__(self, units: Sequence[int] = (1000,) * 6, hidden_dtype: str = "float32", **kwargs: Any):
         super().__init__(**kwargs)
         self.units = validation.positive_integers("Discriminator.units", units)
-        self.hidden = dense_stack(self.units, "leaky_relu")
-        # In float32 under mixed precision, since the losses are sensitive to the logits.
-        self.logit = keras.layers.Dense(1, dtype=self.variable_dtype)
+        self.hidden_dtype = hidden_dtype
+        self.hidden = [keras.layers.Dense(width) for width in self.units]
+        self.logit = keras.layers.Dense(1)
 
     def build(self, input_shape: Shape) -> None:
-        build_chain([self.logit], build_chain(self.hidden, input_shape, self.dtype_policy))
+        build_chain([*self.hidden, self.logit], input_shape, self.dtype_policy)
 
-    def call(self, latents: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        return tf.squeeze(self.logit(run_chain(self.hidden, latents, training)), axis=1)
+    def call(self, latents: tf.Tensor) -> tf.Tensor:
+        return classify(latents, self.hidden, self.logit, _SLOPE, self.hidden_dtype)

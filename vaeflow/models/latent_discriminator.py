@@ -39,7 +39,7 @@ class LatentDiscriminator(VAE):
         super().__init__(**kwargs)
         name = type(self).__name__
         units = validation.positive_integers(f"{name}.discriminator_units", discriminator_units)
-        self.discriminator = Discriminator(units, dtype=self.dtype_policy)
+        self.discriminator = Discriminator(units, self.compute_dtype, dtype=self.variable_dtype)
         if discriminator_optimizer is None:
             discriminator_optimizer = Adam(1e-4, beta_1=0.5, beta_2=0.9)
         if not isinstance(discriminator_optimizer, keras.optimizers.Optimizer):
