@@ -42,9 +42,29 @@ def test_number_of_parts(machine, num_cores, num_examples, num_replicas, expecte
     assert cores.num_parts(num_examples, num_replicas) == expected
 
 
+@pytest.mark.parametrize(
+    ("num_examples", "kilobytes", "expected"),
+    [
+        (128, 24, 1),  # 3 MiB.
+        (32, 128, 1),  # 4 MiB.
+        (128, 128, 4),
+        (96, 64, 2),  # 48 of 64 that would fit.
+        (64, 512, 2),  # 32, though only 8 fit.
+        (127, 512, 1),  # Not to be divided.
+        (130, 128, 2),  # 65: the smallest part of 32 and more.
+        (8, 512, 1),
+        (128, 0, 1),  # Unknown.
+    ],
+)
+def test_number_of_rounds(machine, num_examples, kilobytes, expected):
+    machine(2)
+    assert cores.num_rounds(num_examples, kilobytes << 10) == expected
+
+
 def test_a_gpu_takes_all_examples_together(machine):
     machine(8, num_gpus=1)
     assert cores.num_parts(128, 1) == 1
+    assert cores.num_rounds(128, 1 << 20) == 1
     assert cores.operations_at_a_time() == 1
 
 

@@ -145,7 +145,8 @@ def test_parts_side_by_side_add_up(monkeypatch, name):
     monkeypatch.setattr(cores, "operations_at_a_time", lambda: 2)
     sizes = note_batch_sizes(model.encoder)
     cut = step.compute(stored(tf.constant(PIXELS)), 3)
-    assert sizes == [4, 4, 4]
+    # Once where one trace serves all parts.
+    assert set(sizes) == {4}
     assert cut.metrics.keys() == whole.metrics.keys()
     for one, other in zip(*map(tf.nest.flatten, (cut, whole)), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12)

@@ -1,7 +1,5 @@
 """Who divides, what is clipped, and how parts of a batch add up."""
 
-import dataclasses
-
 import keras
 import numpy as np
 import pytest
@@ -79,7 +77,7 @@ def test_clipping_by_the_global_norm(factor):
 def test_accumulated_gradients_are_those_of_the_whole_batch(parts):
     step = make_step()
     whole, metrics = gradients_and_metrics(step)
-    step.settings = dataclasses.replace(step.settings, gradient_accumulation_steps=parts)
+    step.num_rounds = parts
     sizes = note_batch_sizes(step.model.encoder)
     accumulated, other_metrics = gradients_and_metrics(step)
     assert sizes == [BATCH // parts] * parts
@@ -101,17 +99,17 @@ class Noisy(DenseEncoder):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("parts", [2, 4])
-@pytest.mark.parametrize("accumulated", [1, 2])
-def test_gradients_of_parts_side_by_side_are_those_of_the_whole_batch(parts, accumulated):
+@pytest.mark.parametrize("rounds", [1, 2])
+def test_gradients_of_parts_side_by_side_are_those_of_the_whole_batch(parts, rounds):
     step = make_step(encoder=Noisy((6,), dtype="float64"))
     whole, metrics = gradients_and_metrics(step)
     assert "block_losses" in metrics
-    step.use_cores(parts, step.probe({"images": images()}))
-    assert step.parallel_parts == parts
-    step.settings = dataclasses.replace(step.settings, gradient_accumulation_steps=accumulated)
+    step.use_cores(parts, step.probe({"images": images()}), rounds)
+    assert (step.parallel_parts, step.num_rounds) == (parts, rounds)
     sizes = note_batch_sizes(step.model.encoder)
     cut, other_metrics = gradients_and_metrics(step)
-    assert sizes == [BATCH // parts // accumulated] * parts * accumulated
+    # One trace serves all parts.
+    assert sizes == [BATCH // parts // rounds]
     for one, other in zip(cut, whole, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-14)
     assert {name: float(value) for name, value in other_metrics.items()} == pytest.approx(

@@ -6,14 +6,19 @@ import pytest
 import tensorflow as tf
 
 from tests.fixtures import numpy_vae
-from tests.fixtures.small_trainers import (
-    NUM_EXAMPLES,
-    make_trainer,
-)
+from tests.fixtures.small_trainers import NUM_EXAMPLES, assert_same, make_trainer, weights
+from vaeflow.devices import cores
 from vaeflow.errors import ConfigurationError
-from vaeflow.layers import BernoulliLikelihood, DenseEncoder, GaussianLikelihood, Layer
+from vaeflow.layers import (
+    BernoulliLikelihood,
+    ConvDecoder,
+    ConvEncoder,
+    DenseEncoder,
+    GaussianLikelihood,
+    Layer,
+)
 from vaeflow.layers.base import build_chain, run_chain
-from vaeflow.models import VAE
+from vaeflow.models import VAE, ConvVAE
 from vaeflow.training import building
 
 
@@ -59,6 +64,25 @@ def test_a_faulty_block_is_found_before_training():
     with pytest.raises(ConfigurationError, match="a faulty block") as caught:
         make_trainer(make_model=lambda: VAE(3, FaultyEncoder((4,))))
     assert isinstance(caught.value.__cause__, ArithmeticError)
+
+
+def convolutional():
+    return ConvVAE(2, ConvEncoder((4,), units=(5,)), ConvDecoder((4,), units=(5,)))
+
+
+def test_large_features_are_trained_on_in_rounds_that_fit_the_cache(monkeypatch):
+    whole = make_trainer(make_model=convolutional)
+    assert whole.replica_step.num_rounds == 1
+    # The largest input is that of the dense layer and of the last convolution, 3x3x4.
+    monkeypatch.setattr(cores, "_CACHED_BYTES", 2 * (3 * 3 * 4) * 8)
+    monkeypatch.setattr(cores, "_FEWEST_IN_ROUNDS", 1)
+    monkeypatch.setattr(cores, "_FEWEST_EXAMPLES", 4)
+    monkeypatch.setattr(cores, "_num_cores", lambda: 2)
+    cut = make_trainer(make_model=convolutional)
+    assert (cut.replica_step.parallel_parts, cut.replica_step.num_rounds) == (2, 2)
+    metrics, expected = (trainer.train_and_report(4) for trainer in (cut, whole))
+    assert_same(weights(cut), weights(whole))
+    assert metrics["loss"] == pytest.approx(expected["loss"], rel=1e-12)
 
 
 class NormalizedEncoder(Layer):

@@ -144,7 +144,8 @@ def _facts(data: Data, trainer: Trainer, num_workers: int) -> dict[str, str]:
     """Describes the run for people: name -> text."""
     model, split, strategy = trainer.model, trainer.split, trainer.strategy
     shape = " x ".join(map(str, split.shape))
-    num_replicas, num_parts = strategy.num_replicas_in_sync, trainer.replica_step.parallel_parts
+    num_replicas = strategy.num_replicas_in_sync
+    num_rounds, num_parts = trainer.replica_step.num_rounds, trainer.replica_step.parallel_parts
     batch_size = trainer.settings.batch_size
     num_latents = getattr(model, "num_latents", None)
     return {
@@ -159,6 +160,7 @@ def _facts(data: Data, trainer: Trainer, num_workers: int) -> dict[str, str]:
         + ("s" if num_replicas > 1 else "")
         + (f" on {num_workers} workers" if num_workers > 1 else ""),
         "batch": f"{batch_size} images, {batch_size // num_replicas} a replica"
+        + (f", in {num_rounds} rounds" if num_rounds > 1 else "")
         + (f", in {num_parts} parts side by side" if num_parts > 1 else ""),
         "compile mode": trainer.compile_mode,
     }

@@ -20,6 +20,10 @@ from vaeflow.devices import replicas
 
 # In one part. The dense net is still faster with 16; fewer were not measured.
 _FEWEST_EXAMPLES = 16
+# Of a part that is computed in rounds. The residual net is as fast with 32 as with 16.
+_FEWEST_IN_ROUNDS = 32
+# Of the largest features of a part, so that what one operation writes is in the cache when the next reads it.
+_CACHED_BYTES = 4 << 20
 
 _local = threading.local()
 
@@ -64,6 +68,28 @@ def num_parts(num_examples: int, num_replicas: int) -> int:
         return 1
     most = min(_num_cores() // num_replicas, num_examples // _FEWEST_EXAMPLES)
     return max((count for count in range(1, most + 1) if num_examples % count == 0), default=1)
+
+
+def num_rounds(num_examples: int, bytes_per_example: int) -> int:
+    """Chooses into how many equal rounds, one after the other, a core cuts its part of the examples.
+
+    The 64x64 net of Burgess et al. at batch 256 trains 1.12 times as fast on 2 cores with 32 examples
+    at a time as with 128.
+
+    Args:
+      num_examples: the number of examples of one part.
+      bytes_per_example: how large the largest features of an example are.
+
+    Returns:
+      An int of at least 1; 1 on a GPU.
+    """
+    if tf.config.list_physical_devices("GPU"):
+        return 1
+    counts = [
+        count for count in range(1, num_examples // _FEWEST_IN_ROUNDS + 1) if num_examples % count == 0
+    ] or [1]
+    fitting = [count for count in counts if num_examples // count * bytes_per_example <= _CACHED_BYTES]
+    return fitting[0] if fitting else counts[-1]
 
 
 def parts_at_a_time(num_examples: int, num_replicas: int) -> int:

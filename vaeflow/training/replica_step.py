@@ -28,6 +28,7 @@ from vaeflow.training.compiled_pass import CompiledPass
 from vaeflow.training.loss_shares import Probe, coupling_of, norm_name, share_of_loss, weight_name
 from vaeflow.training.moving_average import MovingAverage
 from vaeflow.training.settings import TrainingSettings
+from vaeflow.training.traced_once import traced_once
 
 _SKIPPED = "skipped"
 
@@ -52,6 +53,7 @@ class ReplicaStep:
     Attributes:
       parallel_parts: into how many parts a replica's examples are cut, side by side, for
         the cores of a CPU; 1 until `use_cores`.
+      num_rounds: into how many parts they are cut before, one after the other.
       skips_by_selection: whether a step is skipped without a branch; see `carrying_out.selects`.
       updated_variables: the Keras variables that the model's updates change, known once a
         step was traced.
@@ -71,7 +73,9 @@ class ReplicaStep:
         self.split = split
         self.settings = settings
         self.parallel_parts = 1
+        self.num_rounds = settings.gradient_accumulation_steps
         self._block_parts = 1
+        self._has_equal_parts = False
         self._compiled_pass = None
         self.skips_by_selection = carrying_out.selects(self.groups)
         self.updated_variables: list[keras.Variable] = []
@@ -112,20 +116,23 @@ class ReplicaStep:
             ),
         )
 
-    def use_cores(self, num_parts: int, probe: Probe) -> None:
+    def use_cores(self, num_parts: int, probe: Probe, num_rounds: int = 1) -> None:
         """Cuts the examples for the cores of a CPU, as far as the objective allows.
 
         An objective that couples the examples stays whole: only those of single blocks are
         cut. Nothing is cut where blocks also track losses, or normalize over the batch.
 
         Args:
-          num_parts: into how many parts; it divides a replica's examples.
+          num_parts: into how many parts, side by side; it divides a replica's examples.
           probe: what `probe` returned.
+          num_rounds: into how many parts each of them, one after the other; it divides those.
         """
         if probe.normalizes_over_batch:
             return
         if probe.coupling is None:
             self.parallel_parts = num_parts
+            self.num_rounds *= num_rounds
+            self._has_equal_parts = self.num_rounds * self.parallel_parts > 1
         elif not probe.has_block_losses:
             self._block_parts = num_parts
 
@@ -212,7 +219,7 @@ class ReplicaStep:
         )
 
     def _shares(self, terms, block_losses):
-        num_parts = replicas.num_replicas() * self.settings.gradient_accumulation_steps * self.parallel_parts
+        num_parts = replicas.num_replicas() * self.num_rounds * self.parallel_parts
         return share_of_loss(terms, block_losses, self.settings.batch_size, num_parts)
 
     def _pass(self, stored, step, first_position):
@@ -250,15 +257,17 @@ class ReplicaStep:
         Returns:
           The sums; and the updates, a dict, as the first part gave them.
         """
-        size = batch.num_examples // self.settings.gradient_accumulation_steps
+        size = batch.num_examples // self.num_rounds
         gradient_of = functools.partial(self._gradient_of, step)
         if self._compiled_pass is not None:
             gradient_of = self._compiled_pass.of(gradient_of)
+        elif self._has_equal_parts and replicas.num_replicas() == 1:
+            gradient_of = traced_once(gradient_of)
         first_position = replicas.replica_index() * batch.num_examples
         bounds = cores.bounds(size, self.parallel_parts)
         totals: Any = None
         for start in range(0, batch.num_examples, size):
-            # One after the other: side by side they would not save memory.
+            # One round after the other: side by side they would save no memory and fill the caches.
             with tf.control_dependencies(tf.nest.flatten(totals) if totals else []):
                 parts = [batch.part(start + first, start + last) for first, last in bounds]
             results, updates = zip(

@@ -1,6 +1,7 @@
 """A model in training: its steps, their metrics, and all of it that a checkpoint keeps."""
 
 import contextlib
+import math
 
 import keras
 import numpy as np
@@ -253,8 +254,17 @@ class Trainer:
             settings = self.settings
             examples = settings.batch_size // num_replicas // settings.gradient_accumulation_steps
             num_parts = cores.num_parts(examples, replicas.num_local_replicas(self.strategy))
-            self.replica_step.use_cores(num_parts, probe)
+            num_rounds = cores.num_rounds(examples // num_parts, _bytes_of_features(self.model))
+            self.replica_step.use_cores(num_parts, probe, num_rounds)
         return probe.metric_names
+
+
+def _bytes_of_features(model):
+    """Returns how large the largest features are that a layer of a model takes from one example."""
+    shapes = [(layer.get_build_config() or {}).get("input_shape") for layer in model.all_layers()]
+    # Of a layer with several inputs they are nested.
+    sizes = [math.prod(shape[1:]) for shape in shapes if shape and all(isinstance(n, int) for n in shape[1:])]
+    return max(sizes, default=0) * tf.as_dtype(model.compute_dtype).size
 
 
 @contextlib.contextmanager
