@@ -1,5 +1,7 @@
 """The faster transposed convolution against Keras' own."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from vaeflow.kernels import conv2d_transpose
 from vaeflow.kernels.conv2d_transpose import Conv2DTranspose
 
 
-def output_and_gradients(kind, arguments, images, dtype):
+def output_and_gradients(kind, arguments, images, dtype, **call):
     """The output, and the gradients with respect to the images, the kernel and the bias."""
     layer = kind(padding="same", dtype=dtype, **arguments)
     layer.build((None, *images.shape[1:]))
@@ -19,7 +21,7 @@ def output_and_gradients(kind, arguments, images, dtype):
     images = tf.constant(images, dtype)
     with tf.GradientTape() as tape:
         tape.watch(images)
-        output = layer(images)
+        output = layer(images, **call)
     upstream = tf.constant(np.random.default_rng(2).normal(size=output.shape), dtype)
     variables = [variable.value for variable in layer.trainable_variables]
     return [np.asarray(each) for each in (output, *tape.gradient(output, [images, *variables], upstream))]
@@ -47,6 +49,24 @@ def test_it_computes_what_keras_does(arguments, dtype, tolerance, monkeypatch):
     assert calls  # Keras' own way would pass too.
 
 
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-12), ("float32", 1e-5)])
+@pytest.mark.parametrize("arguments", [{"kernel_size": 4, "strides": 2}, {"kernel_size": 9, "strides": 3}])
+def test_in_training_it_is_a_matrix_product(arguments, dtype, tolerance, monkeypatch):
+    monkeypatch.setattr(conv2d_transpose, "_by_depth_to_space", None)
+    images = np.random.default_rng(0).normal(size=(2, 3, 5, 7))
+    arguments = arguments | {"filters": 1}
+    expected = output_and_gradients(keras.layers.Conv2DTranspose, arguments, images, "float64")
+    found = output_and_gradients(Conv2DTranspose, arguments, images, dtype, training=True)
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=tolerance, atol=tolerance)
+
+
+def test_several_channels_are_not_compiled(monkeypatch):
+    monkeypatch.setattr(conv2d_transpose, "_by_matrix_product", None)
+    layer = Conv2DTranspose(2, 4, 2, padding="same")
+    assert layer(tf.ones((2, 3, 5, 7)), training=True).shape == (2, 6, 10, 2)
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -66,10 +86,13 @@ def test_other_settings_are_left_to_keras(arguments, monkeypatch):
         np.testing.assert_array_equal(ours, theirs)
 
 
-def test_a_batch_of_unknown_size():
+@pytest.mark.parametrize("training", [False, True])
+def test_a_batch_of_unknown_size(training):
     layer = Conv2DTranspose(1, 4, 2, padding="same")
     layer.build((None, 3, 5, 7))
-    call = tf.function(layer, input_signature=[tf.TensorSpec((None, 3, 5, 7))])
+    call = tf.function(
+        functools.partial(layer, training=training), input_signature=[tf.TensorSpec((None, 3, 5, 7))]
+    )
     images = tf.random.normal((2, 3, 5, 7))
-    np.testing.assert_allclose(call(images), layer(images), rtol=1e-6)
+    np.testing.assert_allclose(call(images), layer(images), rtol=1e-6, atol=1e-6)
     assert call.get_concrete_function().structured_outputs.shape[1:] == (6, 10, 1)

@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from vaeflow import registry, validation
+from vaeflow.kernels.dense import Dense
 from vaeflow.layers.base import (
     CHANNELS_LAST,
     Decoder,
@@ -25,7 +26,7 @@ def dense_stack(
     """Makes dense layers of the given widths, each normalized and activated."""
     blocks: list[keras.layers.Layer] = []
     for width in units:
-        blocks.append(keras.layers.Dense(width))
+        blocks.append(Dense(width))
         blocks.extend(normalization_layer(normalization, width))
         blocks.append(keras.layers.Activation(activation))
     return blocks
@@ -94,7 +95,7 @@ class DenseDecoder(Decoder):
 
     def build(self, input_shape: Shape) -> None:
         target_shape = self.checked_target_shape()
-        self.output_layer = keras.layers.Dense(math.prod(target_shape))
+        self.output_layer = Dense(math.prod(target_shape))
         self.reshape = keras.layers.Reshape(target_shape)
         build_chain([*self.hidden, self.output_layer, self.reshape], input_shape, self.dtype_policy)
 

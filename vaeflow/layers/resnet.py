@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from vaeflow import registry, validation
+from vaeflow.kernels.dense import Dense
 from vaeflow.kernels.up_sampling import UpSampling2D
 from vaeflow.layers.base import (
     CHANNELS_LAST,
@@ -105,7 +106,7 @@ class ResNetEncoder(Layer):
         self.blocks += [
             keras.layers.Activation(activation),
             keras.layers.Flatten(**CHANNELS_LAST),
-            keras.layers.Dense(units, activation=activation),
+            Dense(units, activation=activation),
         ]
 
     def build(self, input_shape: Shape) -> None:
@@ -148,7 +149,7 @@ class ResNetDecoder(Decoder):
         channels = self.checked_target_shape()[-1]
         heights, widths = decoder_sizes(self, (2,) * len(self.filters))
         start = (heights[0], widths[0], self.filters[0])
-        self.blocks = [keras.layers.Dense(math.prod(start)), keras.layers.Reshape(start)]
+        self.blocks = [Dense(math.prod(start)), keras.layers.Reshape(start)]
         for index, count in enumerate(self.filters):
             self.blocks += [ResidualBlock(count, self.activation) for _ in range(self.blocks_per_stage)]
             self.blocks.append(UpSampling2D(2, **CHANNELS_LAST))
