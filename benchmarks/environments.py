@@ -10,6 +10,7 @@ import sys
 from benchmarks.processes import REPOSITORY
 from vaeflow.errors import EnvironmentFailure
 from vaeflow.runs import machine as this_machine
+from vaeflow.runs import provenance
 
 _FOLDER = REPOSITORY / "benchmarks" / ".venv"
 _REQUIREMENTS = REPOSITORY / "benchmarks" / "requirements.txt"
@@ -62,6 +63,17 @@ def versions(python, peers_python):
             f"{name} (peers)" if name in ("keras", "numpy") else name: version
             for name, version in _installed(peers_python, *_PEERS, "numpy").items()
         },
+    }
+
+
+def versions_of_vaeflow():
+    """Returns the versions of vaeflow and of what it computes with, name -> text."""
+    described = provenance.describe({})
+    names = ("vaeflow", "tensorflow", "keras", "numpy")
+    return {
+        **{name: described["packages"][name] for name in names},
+        "Python": described["python"],
+        "revision": described["git_revision"] or "unknown",
     }
 
 

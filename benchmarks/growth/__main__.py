@@ -27,7 +27,7 @@ from vaeflow.profiling import cases
 from vaeflow.profiling.cases import Case
 from vaeflow.profiling.processes import Measurer
 from vaeflow.registry import did_you_mean
-from vaeflow.runs import asking, files, json_files, machine, provenance, watchdog
+from vaeflow.runs import asking, files, json_files, machine, watchdog
 
 _UNFINISHED = "unfinished.json"
 
@@ -49,13 +49,17 @@ def run(values):
         if name not in points.AXES:
             raise ConfigurationError(f"no axis is called {name!r}{did_you_mean(name, list(points.AXES))}")
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
-    settings = {
-        "axes": values.axes,
-        "rounds": values.rounds,
-        "seconds": values.seconds,
-        "num_cores": machine.num_cores(),
+    facts = {
+        "machine": environments.machine(),
+        "versions": environments.versions_of_vaeflow(),
+        "settings": {
+            "axes": values.axes,
+            "rounds": values.rounds,
+            "seconds": values.seconds,
+            "num_cores": machine.num_cores(),
+        },
     }
-    state = _resumed({"machine": environments.machine(), "versions": _versions(), "settings": settings})
+    state = _resumed(facts)
     chosen = {point.key: point for name in values.axes for point in points.AXES[name]}
     progress = _Progress(values.rounds * len(chosen), sum(map(len, state["measured"].values())))
 
@@ -89,16 +93,6 @@ def _resumed(facts):
             return state
         print(f"{path} is of other settings, code or another machine: starting anew", file=sys.stderr)
     return facts | {"measured": {}, "failed": {}}
-
-
-def _versions():
-    described = provenance.describe({})
-    names = ("vaeflow", "tensorflow", "keras", "numpy")
-    return {
-        **{name: described["packages"][name] for name in names},
-        "Python": described["python"],
-        "revision": described["git_revision"] or "unknown",
-    }
 
 
 def _measure(point, seconds):

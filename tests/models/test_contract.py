@@ -154,7 +154,8 @@ def test_parts_for_the_cores_give_the_gradients_of_the_whole_batch(kind, small, 
     monkeypatch.setattr(cores, "operations_at_a_time", lambda: 2)
     sizes = note_batch_sizes(model.encoder)
     cut = step.compute(stored_batches.StoredBatch(batch), 3)
-    assert sizes == [4 * NUM_ROWS.get(kind.__name__, 1)] * 3
+    # Once where one trace serves all parts.
+    assert set(sizes) == {4 * NUM_ROWS.get(kind.__name__, 1)}
     for one, other in zip(*map(tf.nest.flatten, (cut.gradients, whole.gradients)), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-8, atol=1e-11)
     assert cut.metrics.keys() == whole.metrics.keys()

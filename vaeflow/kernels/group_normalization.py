@@ -47,13 +47,13 @@ class GroupNormalization(keras.layers.GroupNormalization):
 
 
 class _Passes(NamedTuple):
-    """The passes over all features `[B, H, W, C]`; slope, beta and other factors are `[B, 1, 1, C]` or `[C]`.
+    """The passes over all features `[B, H, W, C]`; mean, slope and other factors are `[B, 1, 1, C]` or `[C]`.
 
     Attributes:
-      output: of centred features, slope and beta.
-      gradients: of the output's gradient, centred features, slope and beta: the gradient of
+      output: of features, mean, slope and beta.
+      gradients: of the output's gradient, features, mean, slope and beta: the gradient of
         the normalized features, and its product with the centred ones.
-      feature_gradient: of the gradient of the normalized features, centred features, slope, and the
+      feature_gradient: of the gradient of the normalized features, features, mean, slope, and the
         gradients through variance and mean.
     """
 
@@ -62,27 +62,28 @@ class _Passes(NamedTuple):
     feature_gradient: Callable[..., Any]
 
 
-def _scaled(centred, slope, beta):
-    return centred * slope + beta
+def _scaled(features, mean, slope, beta):
+    return (features - mean) * slope + beta
 
 
-def _gradients(upstream, centred, _slope, _beta):
-    return upstream, upstream * centred
+def _gradients(upstream, features, mean, _slope, _beta):
+    return upstream, upstream * (features - mean)
 
 
-def _feature_gradient(upstream, centred, slope, through_variance, through_mean):
-    return upstream * slope - (centred * through_variance + through_mean)
+def _feature_gradient(upstream, features, mean, slope, through_variance, through_mean):
+    return upstream * slope - ((features - mean) * through_variance + through_mean)
 
 
-def _scaled_silu(centred, slope, beta):
-    scaled = _scaled(centred, slope, beta)
+def _scaled_silu(features, mean, slope, beta):
+    scaled = _scaled(features, mean, slope, beta)
     return scaled * tf.sigmoid(scaled)
 
 
-def _silu_gradients(upstream, centred, slope, beta):
-    scaled = _scaled(centred, slope, beta)
+def _silu_gradients(upstream, features, mean, slope, beta):
+    scaled = _scaled(features, mean, slope, beta)
     sigmoid = tf.sigmoid(scaled)
-    return _gradients(upstream * sigmoid * (1 + scaled * (1 - sigmoid)), centred, slope, beta)
+    upstream *= sigmoid * (1 + scaled * (1 - sigmoid))
+    return _gradients(upstream, features, mean, slope, beta)
 
 
 def _compiled(function):
@@ -125,12 +126,13 @@ def _normalization(num_groups: int, epsilon: float, passes: _Passes) -> Any:
 
     @tf.custom_gradient
     def normalize(features, gamma, beta):
-        centred = features - group_means(image_means(features))
-        scale = tf.math.rsqrt(group_means(image_means(tf.square(centred))) + epsilon)
+        mean = group_means(image_means(features))
+        variance = group_means(image_means(tf.math.squared_difference(features, mean)))
+        scale = tf.math.rsqrt(variance + epsilon)
         slope = scale * gamma
 
         def gradient(upstream):
-            upstream, product = passes.gradients(upstream, centred, slope, beta)
+            upstream, product = passes.gradients(upstream, features, mean, slope, beta)
             beta_gradient = image_sums(upstream)
             gamma_gradient = image_sums(product) * scale
             # Each feature also moves the mean and variance of its group.
@@ -138,12 +140,12 @@ def _normalization(num_groups: int, epsilon: float, passes: _Passes) -> Any:
             through_mean = per_pixel * group_means(beta_gradient * gamma)
             through_variance = per_pixel * scale * group_means(gamma_gradient * gamma)
             return (
-                passes.feature_gradient(upstream, centred, slope, through_variance, through_mean),
+                passes.feature_gradient(upstream, features, mean, slope, through_variance, through_mean),
                 tf.reduce_sum(gamma_gradient, (0, 1, 2)),
                 tf.reduce_sum(beta_gradient, (0, 1, 2)),
             )
 
-        return passes.output(centred, slope, beta), gradient
+        return passes.output(features, mean, slope, beta), gradient
 
     return normalize
 
