@@ -33,9 +33,9 @@ def measure(request):
       request: `workload`, its name; `batch_size`; `seconds`, how long to measure a matrix product.
 
     Returns:
-      A dict: `step_seconds`, without a trace; `seconds`, of a step of the median trace, kind of operation -> its
-      own time; `longest`, the types of operation that take longest there, pairs of a name and its seconds; and
-      what `measuring.arithmetic` returns.
+      A dict: `step_seconds`, without a trace; `seconds`, of a step of the median trace, kind of operation ->
+      its own time; `longest`, the types of operation that take longest there, pairs of a name and its
+      seconds; and what `measuring.arithmetic` returns.
     """
     config.load("train", [str(workloads.gin_file(request["workload"]))])
     trainer = make_trainer(config.values_of("train") | {"batch_size": request["batch_size"]})

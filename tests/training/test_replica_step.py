@@ -117,6 +117,15 @@ def test_gradients_of_parts_side_by_side_are_those_of_the_whole_batch(parts, rou
     )
 
 
+def test_a_debugger_sees_each_part(monkeypatch):
+    monkeypatch.setattr(tf.config, "functions_run_eagerly", lambda: True)
+    step = make_step()
+    step.use_cores(2, step.probe({"images": images()}))
+    sizes = note_batch_sizes(step.model.encoder)
+    gradients_and_metrics(step)
+    assert sizes == [BATCH // 2] * 2
+
+
 @pytest.mark.parametrize("coupled", ["term", "per_example"])
 def test_of_an_objective_that_couples_examples_only_blocks_are_cut(monkeypatch, coupled):
     step = make_step(Coupled if coupled == "term" else VAE)

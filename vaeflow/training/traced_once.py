@@ -17,6 +17,8 @@ def traced_once(gradients_of: Gradients) -> Gradients:
     Args:
       gradients_of: takes the gradients of some examples.
     """
+    if tf.config.functions_run_eagerly():  # For a debugger.
+        return gradients_of
     updates: dict[str, Any] = {}
 
     @tf.function(autograph=False)
