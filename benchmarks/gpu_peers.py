@@ -1,6 +1,7 @@
 """PyTorch and JAX on a GPU, or on the CPU in a rehearsal, for `benchmarks.gpu`: one after the other."""
 
 import dataclasses
+import math
 import pathlib
 import statistics
 import subprocess
@@ -11,6 +12,7 @@ from benchmarks.lines import Line
 from benchmarks.processes import Program, ProgramError
 from benchmarks.utilization import Sampler
 from benchmarks.workloads import WORKLOADS, gin_file
+from vaeflow.runs import watchdog
 
 # Of the peers -> of vaeflow.
 PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
@@ -66,6 +68,7 @@ def measure(name, line, python, settings):
     told = {"program": line.name, "precision": line.precision}
     title = f"{name} {line.name} {line.precision}".replace(",", "").replace(" ", "_").lower()
     folder = settings.folder / "peers" / title
+    watchdog.progress(f"{title}, of which each answer has a limit", math.inf)
     try:
         with Program(line, python, name, folder) as program:
             program.run(_WARM_UP_SECONDS)

@@ -9,7 +9,6 @@ repeated. At the end the tables go to benchmarks/growth.md and every number to b
 takes about 15 minutes on 2 cores; let nothing else run meanwhile.
 """
 
-import math
 import os
 import pathlib
 import sys
@@ -27,7 +26,7 @@ from vaeflow.profiling import cases
 from vaeflow.profiling.cases import Case
 from vaeflow.profiling.processes import Measurer
 from vaeflow.registry import did_you_mean
-from vaeflow.runs import asking, files, json_files, machine, watchdog
+from vaeflow.runs import asking, files, json_files, machine
 
 _UNFINISHED = "unfinished.json"
 
@@ -131,7 +130,6 @@ class _Progress:
         self._started = time.monotonic()
 
     def show(self, key):
-        watchdog.progress(f"the measurement of {key}", math.inf)
         text = f"[{self._begun + 1}/{self._number}] {key}"
         if self._begun > self._done:
             each = (time.monotonic() - self._started) / (self._begun - self._done)

@@ -1,7 +1,6 @@
 """Measures how fast a run would train, and what would make it faster."""
 
 import functools
-import math
 import time
 
 from vaeflow import config, registry, validation
@@ -11,7 +10,7 @@ from vaeflow.errors import ConfigurationError
 from vaeflow.profiling import cases, chart, report
 from vaeflow.profiling.cases import Case
 from vaeflow.profiling.processes import Measurer
-from vaeflow.runs import files, temporary_files, watchdog
+from vaeflow.runs import files, temporary_files
 from vaeflow.runs.escaping import printable
 from vaeflow.runs.progress_line import ProgressLine
 from vaeflow.runs.workdir import WorkDir
@@ -163,8 +162,7 @@ class _Progress:
         self._expected = number
 
     def show(self, case):
-        """Says that the next process begins, which has a watchdog of its own."""
-        watchdog.progress(f"the measurement of {case}", math.inf)
+        """Says that the next process begins."""
         text = f"measuring: {case}"
         if self._expected is not None:
             each = (time.monotonic() - self._started) / self._begun

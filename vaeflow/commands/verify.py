@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import functools
-import math
 import os
 import pathlib
 import tempfile
@@ -194,7 +193,6 @@ class _Repetitions:
 
     def _in_a_process(self, way: Way, intervals: Sequence[Interval]) -> list[Repeated]:
         """Repeats on several replicas: the devices of this process cannot be split any more."""
-        self._watchdog.progress(f"the process that repeats {way.name}", math.inf)  # It has one of its own.
         request = {
             "configuration": str(self._configuration),
             "plugins": list(config.plugins_in_force()),

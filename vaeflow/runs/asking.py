@@ -7,6 +7,7 @@ runs that module, which calls `asking.answer` with the function that answers.
 
 import contextlib
 import json
+import math
 import pathlib
 import re
 import signal
@@ -18,7 +19,7 @@ from absl import logging
 
 from vaeflow import errors
 from vaeflow.errors import EnvironmentFailure, RunError
-from vaeflow.runs import interpreter, json_files, processes
+from vaeflow.runs import interpreter, json_files, processes, watchdog
 from vaeflow.runs.watchdog import Watchdog
 
 _LAST_LINES = 3
@@ -43,11 +44,13 @@ def ask(module: str, request: Mapping[str, Any], called: str, environment: Mappi
         folder = pathlib.Path(temporary)
         (folder / "request.json").write_text(json_files.dumps(request), encoding="utf-8")
         command = interpreter.command(module, str(folder / "request.json"), str(folder / "answer.json"))
+        watchdog.progress(f"{called}, which has a watchdog of its own", math.inf)
         with (
             (folder / "output").open("wb") as output,
             processes.child(command, stdout=output, stderr=output, env=environment) as process,
         ):
             code = process.wait()
+        watchdog.progress(f"what {called} answered")
         path = folder / "answer.json"
         found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         if code or "answer" not in found:
