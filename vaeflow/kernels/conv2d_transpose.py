@@ -28,10 +28,8 @@ class Conv2DTranspose(keras.layers.Conv2DTranspose):
         """Maps images `[B, H, W, I]` to `[B, sH, sW, O]`, with s the stride."""
         if not self._makes_few_channels() or tf.config.list_logical_devices("GPU"):
             return super().call(inputs)
-        is_compiled = training and self.filters == 1
-        convolve = _strided_convolution(
-            self.strides[0], _by_matrix_product if is_compiled else _by_depth_to_space
-        )
+        forward = _by_matrix_product if training and self.filters == 1 else _by_depth_to_space
+        convolve = _strided_convolution(self.strides[0], forward)
         outputs = convolve(inputs, tf.convert_to_tensor(self.kernel))
         if self.use_bias:
             outputs += tf.convert_to_tensor(self.bias)
