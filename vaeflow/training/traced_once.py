@@ -11,8 +11,8 @@ def traced_once(gradients_of: Gradients) -> Gradients:
     """Returns a function that computes the same, and is traced once for all parts of one shape.
 
     The residual net of the benchmark takes its first step on 2 cores 0.3 to 1.4 s earlier than where each
-    part is traced (five alternating pairs, of about 6 s). Only for one replica: a function that is called inside of a replica cannot
-    sum over the others.
+    part is traced (five alternating pairs, of about 6 s). Only for one replica: a function that is called
+    inside of a replica cannot sum over the others.
 
     Args:
       gradients_of: takes the gradients of some examples.
