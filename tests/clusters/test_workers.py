@@ -236,6 +236,26 @@ def test_a_worker_that_never_comes(job):
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_worker_that_is_lost_while_tensorflow_connects(job, lost):
+    """Left to itself TensorFlow holds Python's lock while it waits, so that no watchdog sees the loss."""
+    name = f"lost {lost} at the start"
+    workers = job.start(name)
+    survivor = workers[1 - lost]
+    # The one that is lost has seen the other, which now meets it in any case.
+    workers[lost].wait_until(lambda: has_seen(job, name, lost, 1 - lost))
+    workers[lost].kill()
+    workers[lost].finish()
+    expect_loss_of_worker(lost, survivor)
+
+
+def has_seen(job, name, index, other):
+    """Whether a worker has written that it has seen the start of another."""
+    written = content(job.workdir(name) / "workers" / f"{index}.json")
+    return written and json.loads(written)["sees"][str(other)] is not None
+
+
+@pytest.mark.long
 def test_a_port_that_is_taken(job):
     """TensorFlow itself would wait for ever, in both processes."""
     with socket.create_server(("127.0.0.1", 0)) as server:

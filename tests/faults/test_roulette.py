@@ -32,6 +32,7 @@ Evaluation.every_steps = 20
 Images.every_steps = 60
 Checkpoints.every_steps = 4
 """
+PAIR_STEPS = 1000  # So that kills within 8 s of a start do not all find a finished run.
 
 
 def write_mnist(folder):
@@ -74,7 +75,7 @@ def start_pair(runs, name):
     addresses = tuple(f"127.0.0.1:{port}" for port in _free_ports(2))
     variables = [{"TF_CONFIG": to_tf_config(Workers(addresses, index))} for index in (0, 1)]
     return [
-        runs.start(name, "--gin_param=train.num_steps = 200", environment=variables[index])
+        runs.start(name, f"--gin_param=train.num_steps = {PAIR_STEPS}", environment=variables[index])
         for index in (0, 1)
     ]
 
@@ -91,8 +92,9 @@ def test_six_kills_of_two_workers(runs):
         killed = choice.randrange(2)
         workers[killed].kill()
         ends = [worker.finish(60) for worker in workers]
-        assert ends[1 - killed].code in (0, 4, 42), ends
+        assert ends[1 - killed].code == 4, ends
         assert all(store.problem_with(step) is None for step in store.steps())
+    assert 0 < max(store.steps()) < PAIR_STEPS, "the kills missed the training"
     assert [worker.finish().code for worker in start_pair(runs, "killed pair")] == [0, 0]
     one, other = runs.result("killed pair"), runs.result("pair")
     assert one["weights_sha256"] == other["weights_sha256"]

@@ -1,6 +1,5 @@
 """Chooses the devices of a run and makes its distribution strategy."""
 
-import faulthandler
 import functools
 import inspect
 import os
@@ -9,14 +8,12 @@ from collections.abc import Callable, Sequence
 import tensorflow as tf
 
 from vaeflow import registry, validation
+from vaeflow.devices import connecting
 from vaeflow.devices.workers import Workers, find_workers, to_tf_config
 from vaeflow.errors import ConfigurationError
 from vaeflow.runs import processes
 
 COMMUNICATIONS = ("auto", "nccl", "ring")
-
-# Connecting takes a second or two once the workers have found each other.
-_CONNECTION_SECONDS = 120
 
 # TensorFlow would make each of a billion devices, or run out of memory before it does.
 _MOST_DEVICES = 1024
@@ -91,12 +88,8 @@ def _multi_worker_once(workers: Workers, communication: str) -> tf.distribute.St
     implementation = tf.distribute.experimental.CommunicationImplementation(communication.upper())
     options = tf.distribute.experimental.CommunicationOptions(implementation=implementation)
     os.environ["TF_CONFIG"] = to_tf_config(workers)
-    # TensorFlow holds Python's lock until all are connected, so no other thread could end the wait.
-    faulthandler.dump_traceback_later(_CONNECTION_SECONDS, exit=True)
-    try:
+    with connecting.unlocked():
         return tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
-    finally:
-        faulthandler.cancel_dump_traceback_later()
 
 
 @registry.strategy
