@@ -11,6 +11,7 @@ import tensorflow as tf
 from vaeflow import registry, validation
 from vaeflow.kernels.adam import Adam, AdamW
 from vaeflow.kernels.branch_free import BranchFree
+from vaeflow.kernels.global_norm import global_norm
 
 _CLIPPING = "it would clip each replica's gradient before the sum; set `train.gradient_clip_norm` instead"
 
@@ -142,7 +143,7 @@ def join(
     for (name, each), added in zip(joined.items(), apart, strict=True):
         # From the group's own gradient, whatever else was added to it before.
         weight = weights[name] = tf.convert_to_tensor(each.weight(own[each.into], added))
-        norms[name] = tf.linalg.global_norm(added)
+        norms[name] = global_norm(added)
         sums[each.into] = [
             tf.convert_to_tensor(one) + tf.cast(weight, one.dtype) * tf.convert_to_tensor(other)
             for one, other in zip(sums[each.into], added, strict=True)

@@ -171,7 +171,7 @@ def restore(workdir, checkpoint="best", strategy=strategies.mirrored, has_data=T
       ConfigurationError: there is no such checkpoint, or it is of another model.
       EnvironmentFailure: the checkpoint is damaged.
     """
-    graph_rewrites.make_reproducible()
+    graph_rewrites.choose()
     given = config.values_of("train", _FOR_TRAINING if has_data else ("dataset", *_FOR_TRAINING))
     if has_data:
         making.check_dataset(given["dataset"])

@@ -13,7 +13,7 @@ from tests.fixtures.commands import REPOSITORY
 pytestmark = [pytest.mark.processes, pytest.mark.slow]
 
 # vae.gin, and a flow as of iaf_vae.gin. With fewer images, or a smaller net, the digests agree even without
-# `make_reproducible`.
+# `graph_rewrites.choose`.
 GIN = """
 train.model = @VAE
 train.dataset = @Arrays()
@@ -52,7 +52,7 @@ def folder(tmp_path):
 @pytest.mark.long
 @pytest.mark.parametrize("posterior", POSTERIORS)
 def test_fresh_processes_with_one_seed_end_with_the_same_bits(folder, posterior):
-    """It fails when `make_reproducible` does nothing: three times of three, with two digests each time.
+    """It fails when `graph_rewrites.choose` does nothing: three times of three, with two digests each time.
 
     With the IAF it fails with constant folding too: ten digests in ten processes.
 

@@ -50,7 +50,7 @@ NUM_STRAIGHT, NUM_RESUMED, NUM_UNDER_LOAD = 4, 3, 3
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A current folder with data of the sizes at which processes differ without `make_reproducible`."""
+    """A current folder with data of the sizes at which processes differ without `graph_rewrites.choose`."""
     folder = tmp_path_factory.mktemp("bits")
     generator = np.random.default_rng(0)
     for prefix, count in (("train", 60_000), ("t10k", 100)):
@@ -125,7 +125,7 @@ def stop_half_way(process, workdir):
 
 @pytest.mark.parametrize("configuration", CONFIGURATIONS)
 def test_ten_fresh_processes_end_with_the_same_bits(folder, configuration):
-    """Without `make_reproducible`, vae.gin's differ: five digests in five processes."""
+    """Without `graph_rewrites.choose`, vae.gin's differ: five digests in five processes."""
     for arguments in MADE_BEFORE.get(configuration, ()):
         assert finish(command(folder, *arguments)) == 0
     runs = {}  # Name of the work folder -> its process.

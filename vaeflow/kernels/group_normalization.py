@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
+from vaeflow.kernels.silu import silu
+
 # XLA compiles for each shape that it meets; maps of fewer pixels are too small a part of a step.
 _FEWEST_PIXELS = 256
 
@@ -38,13 +40,13 @@ class GroupNormalization(keras.layers.GroupNormalization):
         """
         if inputs.shape.rank != 4 or self.axis not in (-1, 3) or not (self.scale and self.center):
             normalized = super().call(inputs)
-            return tf.nn.silu(normalized) if then_silu else normalized
+            return silu(normalized) if then_silu else normalized
         is_joint = then_silu and training and _is_worth_compiling(inputs)
         normalize = _normalization(self.groups, self.epsilon, _WITH_SILU if is_joint else _ALONE)
         dtype = tf.float64 if inputs.dtype == tf.float64 else tf.float32
         values = inputs, tf.convert_to_tensor(self.gamma), tf.convert_to_tensor(self.beta)
         output = tf.cast(normalize(*(tf.cast(value, dtype) for value in values)), self.compute_dtype)
-        return tf.nn.silu(output) if then_silu and not is_joint else output
+        return silu(output) if then_silu and not is_joint else output
 
 
 class _Passes(NamedTuple):
@@ -109,33 +111,39 @@ _WITH_SILU = _Passes(*map(_compiled, (_scaled_silu, _silu_gradients, _feature_gr
 def _is_worth_compiling(features):
     height, width = features.shape[1:3]
     is_large = height is not None and width is not None and height * width >= _FEWEST_PIXELS
-    return is_large and not tf.config.list_logical_devices("GPU")
+    # What runs once, as the trial of a first batch does, is not worth it either.
+    return is_large and not tf.executing_eagerly() and not tf.config.list_logical_devices("GPU")
 
 
 def _normalization(num_groups: int, epsilon: float, passes: _Passes) -> Any:
     """Makes a function from features `[B, H, W, C]`, gamma and beta `[C]` to normalized features."""
 
     def image_sums(values):
-        return tf.reduce_sum(values, (1, 2), keepdims=True)
+        return grouped(tf.reduce_sum(values, (1, 2)))
 
     def image_means(values):
-        return tf.reduce_mean(values, (1, 2), keepdims=True)
+        return grouped(tf.reduce_mean(values, (1, 2)))
+
+    def grouped(values):
+        """`[..., C]` as `[B, G, C / G]`, or `[1, G, C / G]`."""
+        return tf.reshape(values, (-1, num_groups, values.shape[-1] // num_groups))
 
     def group_means(values):
-        """Replaces each channel of `[B, 1, 1, C]` by the mean of its group."""
-        channels = values.shape[-1]
-        grouped = tf.reshape(values, (-1, num_groups, channels // num_groups))
-        # `tf.repeat` does the same in ten operations.
-        means = tf.tile(tf.reduce_mean(grouped, -1, keepdims=True), (1, 1, channels // num_groups))
-        return tf.reshape(means, (-1, 1, 1, channels))
+        return tf.reduce_mean(values, -1, keepdims=True)
+
+    def spread(values, channels):
+        """Gives each channel the value of its group, of `[B, G, 1]`; `tf.repeat` takes ten operations."""
+        return tf.reshape(tf.tile(values, (1, 1, channels // num_groups)), (-1, 1, 1, channels))
 
     @tf.custom_gradient
     def normalize(features, gamma, beta):
-        mean = group_means(image_means(features))
+        channels, grouped_gamma = features.shape[-1], grouped(gamma)
+        mean = spread(group_means(image_means(features)), channels)
         variance = group_means(image_means(tf.math.squared_difference(features, mean)))
         centred = (features, mean) if passes is _WITH_SILU else features - mean
         scale = tf.math.rsqrt(variance + epsilon)
-        slope = scale * gamma
+        grouped_slope = scale * grouped_gamma
+        slope = tf.reshape(grouped_slope, (-1, 1, 1, channels))
 
         def gradient(upstream):
             upstream, product = passes.gradients(upstream, centred, slope, beta)
@@ -143,12 +151,13 @@ def _normalization(num_groups: int, epsilon: float, passes: _Passes) -> Any:
             gamma_gradient = image_sums(product) * scale
             # Each feature also moves the mean and variance of its group.
             per_pixel = scale / _num_pixels(features)
-            through_mean = per_pixel * group_means(beta_gradient * gamma)
-            through_variance = per_pixel * scale * group_means(gamma_gradient * gamma)
+            through_mean = per_pixel * group_means(beta_gradient * grouped_gamma)
+            through_variance = per_pixel * group_means(gamma_gradient * grouped_slope)
+            through = spread(through_variance, channels), spread(through_mean, channels)
             return (
-                passes.feature_gradient(upstream, centred, slope, through_variance, through_mean),
-                tf.reduce_sum(gamma_gradient, (0, 1, 2)),
-                tf.reduce_sum(beta_gradient, (0, 1, 2)),
+                passes.feature_gradient(upstream, centred, slope, *through),
+                tf.reshape(tf.reduce_sum(gamma_gradient, 0), (channels,)),
+                tf.reshape(tf.reduce_sum(beta_gradient, 0), (channels,)),
             )
 
         return passes.output(centred, slope, beta), gradient
@@ -159,6 +168,6 @@ def _normalization(num_groups: int, epsilon: float, passes: _Passes) -> Any:
 def _num_pixels(features):
     """Returns H W of `[B, H, W, C]`, in the features' dtype."""
     height, width = features.shape[1:3]
-    if height is None or width is None:
-        height, width = tf.unstack(tf.shape(features)[1:3])
-    return tf.cast(height * width, features.dtype)
+    if height is not None and width is not None:
+        return tf.constant(height * width, features.dtype)
+    return tf.cast(tf.reduce_prod(tf.shape(features)[1:3]), features.dtype)

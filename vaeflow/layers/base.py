@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from vaeflow.errors import user_code
 from vaeflow.kernels.group_normalization import GroupNormalization
+from vaeflow.kernels.silu import silu
 from vaeflow.layers.constructor_config import ConstructorConfig
 
 # With None for the batch, and for each size that is unknown.
@@ -185,7 +186,10 @@ def last_kernel_of(blocks: Sequence[keras.layers.Layer]) -> keras.Variable:
 def run_chain(
     blocks: Iterable[keras.layers.Layer], value: tf.Tensor, training: bool | None = None
 ) -> tf.Tensor:
-    """Calls layers one after the other; group normalization and the SiLU after it as one."""
+    """Calls layers one after the other; group normalization and the SiLU after it as one.
+
+    The SiLU is that of `vaeflow.kernels.silu`.
+    """
     blocks = list(blocks)
     joined = None
     # Nothing follows the last; there may be no block at all.
@@ -195,6 +199,8 @@ def run_chain(
             joined = following
         elif block is joined:
             joined = None
+        elif _is_silu(block):
+            value = silu(tf.cast(value, block.compute_dtype))
         else:
             value = block(value, training=training)
     return value

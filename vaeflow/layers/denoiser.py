@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from vaeflow import registry, validation
+from vaeflow.kernels.silu import silu
 from vaeflow.layers.base import CHANNELS_LAST, Layer, Shape, build_chain, normalization_layer
 from vaeflow.layers.conditional_prior import one_hot
 
@@ -88,7 +89,7 @@ class Denoiser(Layer):
             condition = layer(condition)
         if self.label_sizes:
             condition += self.labels(one_hot(labels, self.label_sizes, condition.dtype))
-        condition = tf.nn.silu(condition)
+        condition = silu(condition)
         features: Any = self.stem(noisy)
         for first, linear, second in zip(self.firsts, self.conditions, self.seconds, strict=True):
             features += second(first(features) + linear(condition)[:, None, None])

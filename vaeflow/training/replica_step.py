@@ -11,6 +11,7 @@ from vaeflow import optimizers
 from vaeflow.datasets import Split, pipeline, stored_batches
 from vaeflow.devices import cores, replicas
 from vaeflow.errors import ConfigurationError, user_code
+from vaeflow.kernels.global_norm import global_norm
 from vaeflow.layers.terms import Update
 from vaeflow.models import weight_names
 from vaeflow.models.base import Model
@@ -186,7 +187,7 @@ class ReplicaStep:
         applies = tf.constant(True)
         clipped = []
         for (name, group), group_gradients in zip(self.groups.items(), gradients, strict=True):
-            norm = tf.linalg.global_norm(group_gradients)
+            norm = global_norm(group_gradients)
             finite &= tf.math.is_finite(norm)
             clipped.append(optimizers.clip(group_gradients, group.gradient_clip_norm, norm))
             metrics[norm_name(name)] = tf.cast(norm, packed.dtype)

@@ -70,7 +70,7 @@ class Trainer:
         settings: TrainingSettings,
         strategy: tf.distribute.Strategy | None = None,
     ):
-        graph_rewrites.make_reproducible()
+        graph_rewrites.choose()
         check_examples(split)
         check_augmentations(split)
         self.model, self.optimizer = model, optimizer
