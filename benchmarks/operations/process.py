@@ -33,9 +33,9 @@ def measure(request):
       request: `workload`, its name; `batch_size`; `seconds`, how long to measure a matrix product.
 
     Returns:
-      A dict: `step_seconds`, without a trace; `seconds`, of a step of the median trace, kind of operation ->
-      its own time; `longest`, the types of operation that take longest there, pairs of a name and its
-      seconds; and what `measuring.arithmetic` returns.
+      A dict: `step_seconds`, without a trace; of a step of the median trace: `seconds`, kind of operation ->
+      its own time, `num_operations`, and `longest`, the types of operation that take longest, pairs of a
+      name and its seconds; and what `measuring.arithmetic` returns.
     """
     config.load("train", [str(workloads.gin_file(request["workload"]))])
     trainer = make_trainer(config.values_of("train") | {"batch_size": request["batch_size"]})
@@ -49,20 +49,21 @@ def measure(request):
         seconds.append((time.perf_counter() - started) / num_steps)
     # The profiler slows the first one down.
     _, *traces = [traced_step(trainer) for _ in range(1 + _TIMES)]
-    traced = sorted(traces, key=lambda trace: trace.total())[_TIMES // 2]
+    own, counted = sorted(traces, key=lambda trace: trace[0].total())[_TIMES // 2]
     kinds: collections.Counter[str] = collections.Counter()
-    for operation, own in traced.items():
-        kinds[kind_of(operation)] += own
+    for operation, operation_seconds in own.items():
+        kinds[kind_of(operation)] += operation_seconds
     return {
         "step_seconds": statistics.median(seconds),
         "seconds": dict(kinds),
-        "longest": traced.most_common(_LONGEST),
+        "num_operations": counted.total(),
+        "longest": own.most_common(_LONGEST),
         **measuring.arithmetic(trainer, request["seconds"]),
     }
 
 
 def traced_step(trainer):
-    """Trains one loop under TensorFlow's profiler; returns `own_times` of a step."""
+    """Trains one loop under TensorFlow's profiler; returns `own_times` and `numbers` of a step."""
     num_steps = trainer.settings.steps_per_loop
     with tempfile.TemporaryDirectory() as folder:
         options = tf.profiler.experimental.ProfilerOptions(host_tracer_level=2)
@@ -70,8 +71,10 @@ def traced_step(trainer):
             trainer.train_and_report(num_steps)
         [path] = pathlib.Path(folder).rglob("*.xplane.pb")
         space = xplane_pb2.XSpace.FromString(path.read_bytes())
-    own = own_times(space)
-    return collections.Counter({operation: seconds / num_steps for operation, seconds in own.items()})
+    return tuple(
+        collections.Counter({operation: each / num_steps for operation, each in counter.items()})
+        for counter in (own_times(space), numbers(space))
+    )
 
 
 def kind_of(operation):
@@ -95,21 +98,34 @@ def own_times(space):
       A Counter: the type of an operation -> seconds. What XLA compiles counts as one type.
     """
     own: collections.Counter[str] = collections.Counter()
-    for plane in space.planes:
-        names = {key: value.name for key, value in plane.event_metadata.items()}
-        for line in plane.lines:
-            around: list[tuple[int, str]] = []  # The ends and types of the operations that have begun.
-            for event in sorted(line.events, key=lambda event: (event.offset_ps, -event.duration_ps)):
-                operation = _operation(names[event.metadata_id])
-                if operation is None:
-                    continue
-                while around and around[-1][0] <= event.offset_ps:
-                    around.pop()
-                if around:
-                    own[around[-1][1]] -= event.duration_ps / 1e12
-                own[operation] += event.duration_ps / 1e12
-                around.append((event.offset_ps + event.duration_ps, operation))
+    for operations in _threads(space):
+        around: list[tuple[int, str]] = []  # The ends and types of the operations that have begun.
+        for operation, start, duration in operations:
+            while around and around[-1][0] <= start:
+                around.pop()
+            if around:
+                own[around[-1][1]] -= duration / 1e12
+            own[operation] += duration / 1e12
+            around.append((start + duration, operation))
     return own
+
+
+def numbers(space):
+    """Counts the operations of a trace; returns a Counter, by type as `own_times` does."""
+    return collections.Counter(operation for operations in _threads(space) for operation, _, _ in operations)
+
+
+def _threads(space):
+    """Lists the operations of each thread in the order of their start: type, start and duration in ps."""
+    for plane in space.planes:
+        types = {key: _operation(value.name) for key, value in plane.event_metadata.items()}
+        for line in plane.lines:
+            events = sorted(line.events, key=lambda event: (event.offset_ps, -event.duration_ps))
+            yield [
+                (operation, event.offset_ps, event.duration_ps)
+                for event in events
+                if (operation := types[event.metadata_id]) is not None
+            ]
 
 
 def _operation(event):

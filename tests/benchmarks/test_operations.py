@@ -26,7 +26,13 @@ def trace(*events):
     return space
 
 
-def test_an_operation_counts_without_those_inside_of_it():
+def test_an_operation_counts_as_often_as_it_ran():
+    space = trace(("a:Mul", 0, 1), ("b:Mul", 1, 2), ("Executor", 0, 9), ("c:Sum", 3, 4))
+    space.planes[0].lines.add().events.add(metadata_id=3, offset_ps=0, duration_ps=1)
+    assert process.numbers(space) == {"Mul": 2, "Sum": 2}
+
+
+def test_the_time_of_an_operation_is_without_those_inside_of_it():
     space = trace(
         ("ExecutorState::Process", 0, 100),
         ("net/dense/MatMul:_MklMatMul", 10, 40),
@@ -62,16 +68,18 @@ def test_kinds(operation, kind):
 
 @pytest.mark.slow
 def test_a_step_of_a_training():
-    found = process.traced_step(tiny_runs.trainer(compile_mode="none"))
-    assert {process.kind_of(operation) for operation in found} >= {process.PRODUCTS, process.OTHERS}
-    assert all(seconds >= 0 for seconds in found.values())
+    own, numbers = process.traced_step(tiny_runs.trainer(compile_mode="none"))
+    assert {process.kind_of(operation) for operation in own} >= {process.PRODUCTS, process.OTHERS}
+    assert all(seconds >= 0 for seconds in own.values())
+    assert own.keys() == numbers.keys()
+    assert "Reshape" not in numbers
 
 
 def measured(**changes):
     return {
         "workload": "conv", "batch_size": 32, "seconds": {process.PRODUCTS: 0.006, process.OTHERS: 0.004},
-        "step_seconds": 0.0125, "longest": [["_MklConv2D", 0.005]], "step_flops": 12 * 10**8,
-        "matrix_product_flops_per_second": 4e11,
+        "step_seconds": 0.0125, "num_operations": 1250.5, "longest": [["_MklConv2D", 0.005]],
+        "step_flops": 12 * 10**8, "matrix_product_flops_per_second": 4e11,
     } | changes  # fmt: skip
 
 
