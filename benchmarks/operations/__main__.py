@@ -33,6 +33,8 @@ Each workload trains on one core of a CPU, on the half of its batch that this co
 float32. TensorFlow's profiler says how long each operation took.
 
 - **step**: the time of a training step, without the profiler.
+- **operations**: how many a step runs. What XLA compiles together counts as one; what only hands on a tensor
+  or a shape, such as Reshape, does not count, since the profiler leaves it out.
 - **convolutions, products**: their share of the time of all operations, forward and backward. The last
   columns say how many floating-point operations they do in a second, and what part that is of the rate of a
   product of large square matrices on the same core.
@@ -83,7 +85,9 @@ def run(values):
 
 def as_markdown(found):
     """Writes the tables of what was measured."""
-    head = ["workload", "images", "step, ms", *_KINDS, "products, GFLOP/s", "of a matrix product"]
+    head = [
+        "workload", "images", "step, ms", "operations", *_KINDS, "products, GFLOP/s", "of a matrix product"
+    ]  # fmt: skip
     rows = [head, ["---"] * len(head)]
     for name, measured in found["workloads"].items():
         total = sum(measured["seconds"].values())
@@ -91,6 +95,7 @@ def as_markdown(found):
         rate = measured["step_flops"] / measured["seconds"][process.PRODUCTS]
         rows.append([
             name, str(measured["batch_size"]), f"{measured['step_seconds'] * 1e3:,.1f}",
+            f"{measured['num_operations']:,.0f}",
             *(f"{share:.0%}" for share in shares),
             f"{rate / 1e9:,.0f}", f"{rate / measured['matrix_product_flops_per_second']:.0%}",
         ])  # fmt: skip

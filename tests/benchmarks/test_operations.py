@@ -87,7 +87,7 @@ def test_the_table():
     text = command.as_markdown(
         {"machine": {"processor": "one"}, "versions": {}, "workloads": {"conv": measured()}}
     )
-    assert "| conv | 32 | 12.5 | 60% | 0% | 40% | 0% | 200 | 50% |" in text
+    assert "| conv | 32 | 12.5 | 1,250 | 60% | 0% | 40% | 0% | 200 | 50% |" in text
     assert "- conv: _MklConv2D 5.00 ms" in text
 
 
