@@ -10,7 +10,7 @@ import tensorflow as tf
 
 
 @tf.custom_gradient
-def silu(features: tf.Tensor) -> Any:
+def silu(features: Any) -> Any:
     """Applies x σ(x) to each feature; Elfwing et al. 2017 (arXiv:1702.03118).
 
     The gradient needs the sigmoid and the output, not the features: a convolution or dense layer that
