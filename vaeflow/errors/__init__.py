@@ -45,7 +45,12 @@ class WorkerLost(EnvironmentFailure):
 
     def __init__(self, message: str, exit_code: int = EnvironmentFailure.exit_code) -> None:
         super().__init__(message)
-        self.exit_code = exit_code
+        self._exit_code = exit_code
+
+    @property
+    def exit_code(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """As given. gin raises a copy of an exception, which has the attributes of the class only."""
+        return self._exit_code
 
 
 class Preempted(RunError):
