@@ -62,9 +62,8 @@ def _library() -> ctypes.CDLL:
         ("TF_DeleteStatus", None, [pointer]),
         ("TFE_EnableCollectiveOps", None, [pointer, ctypes.c_char_p, size, pointer]),
     ):
-        function = library[name]
+        function = getattr(library, name)  # The library keeps it.
         function.restype, function.argtypes = returned, arguments
-        setattr(library, name, function)
     return library
 
 

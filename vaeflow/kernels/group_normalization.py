@@ -25,8 +25,8 @@ class GroupNormalization(keras.layers.GroupNormalization):
     the image first, which is fast, and then over the few channels of a group. Keras
     computes other ranks and settings.
 
-    In training on a CPU, what acts on single features is compiled by XLA where SiLU follows and a map
-    has at least 16x16 pixels, in every compile mode. A step of the benchmark's residual net takes
+    In a graph, in training on a CPU, what acts on single features is compiled by XLA where SiLU follows and
+    a map has at least 16x16 pixels, in every compile mode. A step of the benchmark's residual net takes
     8 % less processor time so, and its first step 1 s more.
     """
 

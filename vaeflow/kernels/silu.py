@@ -1,4 +1,4 @@
-"""SiLU whose gradient takes half of the operations.
+"""SiLU whose gradient takes fewer operations.
 
 It equals `tf.nn.silu` up to rounding, and so does its gradient. TensorFlow's multiplies by a factor of 1,
 forgets the sigmoid and takes it again. Tested in `tests/kernels/test_silu.py`.
