@@ -38,8 +38,8 @@ float32. TensorFlow's profiler says how long each operation took.
 - **convolutions, products**: their share of the time of all operations, forward and backward. The last
   columns say how many floating-point operations they do in a second, and what part that is of the rate of a
   product of large square matrices on the same core.
-- **compiled by XLA**: what group normalization, SiLU and a last convolution to a grey image do to single
-  features.
+- **compiled by XLA**: what group normalization and SiLU do to single features, and what convolutions of grey
+  images do besides their products.
 - **sums, norm, update**: the sum over the parts of a batch, the norm of the gradient, and Adam.
 - **other operations**: activations, biases, sums over features, noise, likelihoods …"""
 

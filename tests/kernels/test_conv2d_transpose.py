@@ -7,24 +7,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.fixtures.layer_gradients import assert_close, output_and_gradients
 from tests.fixtures.noted_calls import noting
 from vaeflow.kernels import conv2d_transpose
 from vaeflow.kernels.conv2d_transpose import Conv2DTranspose
-
-
-def output_and_gradients(kind, arguments, images, dtype, **call):
-    """The output, and the gradients with respect to the images, the kernel and the bias."""
-    layer = kind(padding="same", dtype=dtype, **arguments)
-    layer.build((None, *images.shape[1:]))
-    generator = np.random.default_rng(1)
-    layer.set_weights([generator.normal(size=weight.shape) for weight in layer.weights])
-    images = tf.constant(images, dtype)
-    with tf.GradientTape() as tape:
-        tape.watch(images)
-        output = layer(images, **call)
-    upstream = tf.constant(np.random.default_rng(2).normal(size=output.shape), dtype)
-    variables = [variable.value for variable in layer.trainable_variables]
-    return [np.asarray(each) for each in (output, *tape.gradient(output, [images, *variables], upstream))]
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-12), ("float32", 1e-5)])
@@ -39,13 +25,11 @@ def output_and_gradients(kind, arguments, images, dtype, **call):
 )
 def test_it_computes_what_keras_does(arguments, dtype, tolerance, monkeypatch):
     images = np.random.default_rng(0).normal(size=(2, 3, 5, 7))
+    arguments = arguments | {"padding": "same"}
     expected = output_and_gradients(keras.layers.Conv2DTranspose, arguments, images, "float64")
     fast_way = noting(conv2d_transpose._by_depth_to_space, calls := [], lambda *given: 1)
     monkeypatch.setattr(conv2d_transpose, "_by_depth_to_space", fast_way)
-    for ours, theirs in zip(
-        output_and_gradients(Conv2DTranspose, arguments, images, dtype), expected, strict=True
-    ):
-        np.testing.assert_allclose(ours, theirs, rtol=tolerance, atol=tolerance)
+    assert_close(output_and_gradients(Conv2DTranspose, arguments, images, dtype), expected, tolerance)
     assert calls  # Keras' own way would pass too.
 
 
@@ -54,11 +38,10 @@ def test_it_computes_what_keras_does(arguments, dtype, tolerance, monkeypatch):
 def test_in_training_it_is_a_matrix_product(arguments, dtype, tolerance, monkeypatch):
     monkeypatch.setattr(conv2d_transpose, "_by_depth_to_space", None)
     images = np.random.default_rng(0).normal(size=(2, 3, 5, 7))
-    arguments = arguments | {"filters": 1}
+    arguments = arguments | {"filters": 1, "padding": "same"}
     expected = output_and_gradients(keras.layers.Conv2DTranspose, arguments, images, "float64")
     found = output_and_gradients(Conv2DTranspose, arguments, images, dtype, training=True)
-    for ours, theirs in zip(found, expected, strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=tolerance, atol=tolerance)
+    assert_close(found, expected, tolerance)
 
 
 def test_several_channels_are_not_compiled(monkeypatch):
@@ -79,10 +62,10 @@ def test_several_channels_are_not_compiled(monkeypatch):
 def test_other_settings_are_left_to_keras(arguments, monkeypatch):
     monkeypatch.setattr(conv2d_transpose, "_by_depth_to_space", None)
     images = np.random.default_rng(0).normal(size=(2, 3, 5, 7))
+    arguments = arguments | {"padding": "same"}
     expected = output_and_gradients(keras.layers.Conv2DTranspose, arguments, images, "float32")
-    for ours, theirs in zip(
-        output_and_gradients(Conv2DTranspose, arguments, images, "float32"), expected, strict=True
-    ):
+    found = output_and_gradients(Conv2DTranspose, arguments, images, "float32")
+    for ours, theirs in zip(found, expected, strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
 

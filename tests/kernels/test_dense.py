@@ -5,23 +5,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.fixtures.layer_gradients import assert_close, output_and_gradients
 from vaeflow.kernels import dense
 from vaeflow.kernels.dense import Dense
-
-
-def output_and_gradients(kind, features, dtype, **arguments):
-    """The output, and the gradients with respect to the features, the kernel and the bias."""
-    layer = kind(3, dtype=dtype, **arguments)
-    layer.build((None, *features.shape[1:]))
-    generator = np.random.default_rng(1)
-    layer.set_weights([generator.normal(size=weight.shape) for weight in layer.weights])
-    features = tf.constant(features, layer.compute_dtype)
-    with tf.GradientTape() as tape:
-        tape.watch(features)
-        output = layer(features)
-        loss = tf.reduce_sum(tf.cast(output, "float64") ** 2)
-    variables = [variable.value for variable in layer.trainable_variables]
-    return [output, *tape.gradient(loss, [features, *variables])]
 
 
 @pytest.mark.parametrize(
@@ -30,12 +16,11 @@ def output_and_gradients(kind, features, dtype, **arguments):
 @pytest.mark.parametrize("arguments", [{}, {"use_bias": False}, {"activation": "relu"}])
 def test_it_computes_what_keras_does(arguments, dtype, tolerance):
     features = np.random.default_rng(0).normal(size=(6, 5))
-    expected = output_and_gradients(keras.layers.Dense, features, dtype, **arguments)
-    found = output_and_gradients(Dense, features, dtype, **arguments)
-    for ours, theirs in zip(found, expected, strict=True):
-        assert ours.dtype == theirs.dtype
-        ours, theirs = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
-        np.testing.assert_allclose(ours, theirs, rtol=tolerance, atol=tolerance * np.abs(theirs).max())
+    arguments = arguments | {"units": 3}
+    expected = output_and_gradients(keras.layers.Dense, arguments, features, dtype)
+    found = output_and_gradients(Dense, arguments, features, dtype)
+    assert [each.dtype for each in found] == [each.dtype for each in expected]
+    assert_close(found, expected, tolerance)
 
 
 def test_the_kernel_is_read_in_its_order(monkeypatch):
@@ -48,15 +33,16 @@ def test_the_kernel_is_read_in_its_order(monkeypatch):
 
     monkeypatch.setattr(dense.tf, "matmul", noted)
     features = np.random.default_rng(0).normal(size=(6, 5))
-    output_and_gradients(Dense, features, "float64")
+    output_and_gradients(Dense, {"units": 3}, features, "float64")
     assert products == [{}, {"transpose_b": True}, {"transpose_a": True}]
 
 
 def test_other_ranks_are_left_to_keras(monkeypatch):
     monkeypatch.setattr(dense, "_product", None)
     features = np.random.default_rng(0).normal(size=(2, 6, 5))
-    expected = output_and_gradients(keras.layers.Dense, features, "float32")
-    for ours, theirs in zip(output_and_gradients(Dense, features, "float32"), expected, strict=True):
+    expected = output_and_gradients(keras.layers.Dense, {"units": 3}, features, "float32")
+    found = output_and_gradients(Dense, {"units": 3}, features, "float32")
+    for ours, theirs in zip(found, expected, strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
 

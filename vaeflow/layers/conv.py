@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from vaeflow import registry, validation
+from vaeflow.kernels.conv2d import Conv2D
 from vaeflow.kernels.conv2d_transpose import Conv2DTranspose
 from vaeflow.layers.base import (
     CHANNELS_LAST,
@@ -76,7 +77,7 @@ def strided_convolutions(
     """Makes "same" convolutions, each normalized and activated; arguments as for `ConvEncoder`."""
     blocks: list[keras.layers.Layer] = []
     for count, size, stride in zip(filters, kernel_sizes, strides, strict=True):
-        blocks.append(keras.layers.Conv2D(count, size, stride, padding="same", **CHANNELS_LAST))
+        blocks.append(Conv2D(count, size, stride, padding="same", **CHANNELS_LAST))
         blocks.extend(normalization_layer(normalization, count))
         blocks.append(keras.layers.Activation(activation))
     return blocks
