@@ -148,7 +148,8 @@ def test_every_registered_model_trains_the_same(count):
 @pytest.mark.matrix
 @pytest.mark.slow
 @pytest.mark.processes
-def test_the_largest_nets_train_the_same():
-    found = differences(2, "largest")
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_the_largest_nets_train_the_same(count):
+    found = differences(count, "largest")
     assert found.keys() == LARGEST
     assert max(found.values()) < 1e-9, found
