@@ -124,15 +124,15 @@ def test_two_workers_end_with_the_weights_of_one_process(undisturbed):
 
 @pytest.mark.long
 @pytest.mark.parametrize("model", ["ConditionalVAE", "BetaTCVAE"])
-def test_two_workers_that_compile_their_steps_end_with_the_same_weights(undisturbed, model):
+def test_two_workers_that_compile_their_steps_end_with_the_same_weights(job, model):
     """Of the BetaTCVAE, which gathers latents from the other worker, XLA compiles single blocks."""
     settings = (f"train.model = @{model}", *(f"{model}.{setting}" for setting in NET))
     for mode in ("none", "step"):
         flags = [f"--gin_param={each}" for each in (*settings, f"train.compile_mode = '{mode}'")]
-        workers = undisturbed.start(f"{model}_{mode}", *flags)
+        workers = job.start(f"{model}_{mode}", *flags)
         chief, other = [worker.finish(seconds=300) for worker in workers]
         assert (chief.code, other.code) == (0, 0), (chief, other)
-    uncompiled, compiled = [undisturbed.weights(f"{model}_{mode}") for mode in ("none", "step")]
+    uncompiled, compiled = [job.weights(f"{model}_{mode}") for mode in ("none", "step")]
     for one, two in zip(uncompiled, compiled, strict=True):
         assert np.abs(one - two).max() <= 1e-9 * np.abs(one).max()
 
