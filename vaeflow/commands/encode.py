@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import pathlib
-import shutil
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -18,7 +17,7 @@ from vaeflow.datasets.encoded.folder import EncodedFolder
 from vaeflow.datasets.encoded.formats import FORMATS
 from vaeflow.devices import strategies
 from vaeflow.devices.workers import Workers, find_workers
-from vaeflow.runs import ending, files, lock, paths, watchdog
+from vaeflow.runs import files, lock, paths, watchdog
 from vaeflow.runs.escaping import printable
 from vaeflow.runs.progress_line import ProgressLine
 from vaeflow.training.settings import RunSettings, taken_from
@@ -129,21 +128,10 @@ def _join(
     """Makes the folder, holds its lock, and waits until all workers have started."""
     if workers is None or workers.is_chief:
         with files.reported(path):
-            existed = path.exists()
-            path.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(lock.held(path, "the folder", "--encoded"))
-        if not existed:
-            stack.enter_context(ending.cleaned_up(functools.partial(_remove_if_unused, path)))
+            stack.enter_context(lock.made_and_held(path, "the folder", "--encoded"))
     if workers is not None:
         seconds = waits.longest_stall, waits.start_seconds, waits.peer_seconds
         stack.enter_context(watchdog.Watchdog(path, workers, *seconds, resumes=False)).wait_for_peers()
-
-
-def _remove_if_unused(path: pathlib.Path) -> None:
-    """Removes a folder that holds nothing but its lock."""
-    with contextlib.suppress(OSError):
-        if list(path.iterdir()) == [path / lock.NAME]:
-            shutil.rmtree(path)
 
 
 def _agree_on_plan(folder: EncodedFolder, workers: Workers | None) -> None:

@@ -1,4 +1,11 @@
-"""Ends this process from any thread, whatever its main thread does, and leaves nothing behind."""
+"""Ends this process from any thread, whatever its main thread does, and leaves nothing behind.
+
+    with ending.held_off():
+        path.mkdir()
+        stack.enter_context(ending.cleaned_up(path.rmdir))
+
+What is made has a clean-up before the process can end, even where the call to the disk takes long.
+"""
 
 import contextlib
 import os
@@ -8,6 +15,15 @@ from typing import NoReturn
 
 _LONGEST_SECONDS = 10.0
 _clean_ups: list[Callable[[], None]] = []
+# Held while something is made or removed. Whoever ends the process takes it and keeps it.
+_changing = threading.RLock()
+
+
+@contextlib.contextmanager
+def held_off() -> Generator[None]:
+    """Lets the end of this process wait for the block, a few seconds at most."""
+    with _changing:
+        yield
 
 
 @contextlib.contextmanager
@@ -22,8 +38,9 @@ def cleaned_up(function: Callable[[], None]) -> Generator[None]:
     try:
         yield
     finally:
-        function()
-        _clean_ups.remove(function)
+        with held_off():
+            function()
+            _clean_ups.remove(function)
 
 
 def end_at_once(code: int, report: Callable[[], None]) -> NoReturn:
@@ -31,10 +48,11 @@ def end_at_once(code: int, report: Callable[[], None]) -> NoReturn:
 
     Args:
       code: the exit code.
-      report: says why.
+      report: says why; called when nothing is being made or removed, unless that hangs.
     """
 
     def leave() -> None:
+        _changing.acquire(timeout=_LONGEST_SECONDS / 2)
         for function in (report, *reversed(_clean_ups)):
             with contextlib.suppress(Exception):
                 function()

@@ -67,10 +67,12 @@ def writing(path: Path, durable: bool = True) -> Generator[BinaryIO]:
     Raises:
       EnvironmentFailure: the file cannot be written; what had this name before is unchanged.
     """
-    with reported(path):
+    with reported(path), contextlib.ExitStack() as stack:
         _remove_abandoned(path.parent, path.name)
-        unfinished, descriptor = being_written.new_file(path.parent, path.name)
-        with ending.cleaned_up(functools.partial(_remove, unfinished)), os.fdopen(descriptor, "wb") as file:
+        with ending.held_off():
+            unfinished, descriptor = being_written.new_file(path.parent, path.name)
+            stack.enter_context(ending.cleaned_up(functools.partial(_remove, unfinished)))
+        with os.fdopen(descriptor, "wb") as file:
             yield file
             file.flush()
             if durable:
@@ -131,15 +133,14 @@ def staging(parent: Path, name: str) -> Generator[Path]:
     Raises:
       EnvironmentFailure: the block raised an `OSError`.
     """
-    with reported(parent / name):
+    with reported(parent / name), contextlib.ExitStack() as stack:
         _remove_abandoned(parent, name)
         _recover(parent, name)
-        folder, descriptor = being_written.new_folder(parent, name)
-        with ending.cleaned_up(functools.partial(_discard, folder)):
-            try:
-                yield folder
-            finally:
-                os.close(descriptor)
+        with ending.held_off():
+            folder, descriptor = being_written.new_folder(parent, name)
+            stack.enter_context(ending.cleaned_up(functools.partial(_discard, folder)))
+        stack.callback(os.close, descriptor)
+        yield folder
 
 
 def move(source: Path, path: Path) -> None:
@@ -173,8 +174,10 @@ def set_aside(path: Path) -> Path:
 def remove_folder(path: Path) -> None:
     """Removes a folder, which loses its name first: under its name it is whole until it is gone."""
     leaving = free_name(path.parent, f"removal-{path.name}")
-    path.rename(leaving)
-    shutil.rmtree(leaving)
+    with ending.cleaned_up(functools.partial(_remove, leaving)):
+        with ending.held_off():
+            path.rename(leaving)
+        shutil.rmtree(leaving)
 
 
 def remove_unfinished(folder: Path, folders: bool = True) -> None:
@@ -233,14 +236,15 @@ def _replace(source: Path, path: Path) -> None:
         source.rename(path)
         return
     replaced = free_name(path.parent, path.name, _REPLACED)
-    path.rename(replaced)
-    try:
-        source.rename(path)
-    except OSError:
-        if not os.path.lexists(path):
-            replaced.rename(path)
-        raise
-    _remove(replaced)
+    with ending.held_off():
+        path.rename(replaced)
+        try:
+            source.rename(path)
+        except OSError:
+            if not os.path.lexists(path):
+                replaced.rename(path)
+            raise
+        _remove(replaced)
 
 
 def _recover(parent: Path, name: str | None = None) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import functools
 import os
 import pathlib
 import secrets
+import shutil
 import socket
 from collections.abc import Generator
 from typing import Any
@@ -15,7 +17,7 @@ from typing import Any
 from absl import logging
 
 from vaeflow.errors import EnvironmentFailure
-from vaeflow.runs import json_files, reading
+from vaeflow.runs import ending, json_files, reading
 
 NAME = ".lock"
 _OWNER = ".lock-owner"
@@ -65,6 +67,31 @@ def held(folder: pathlib.Path, called: str = "the work folder", flag: str = "--w
                 yield
         else:
             yield
+
+
+@contextlib.contextmanager
+def made_and_held(
+    folder: pathlib.Path, called: str = "the work folder", flag: str = "--workdir"
+) -> Generator[None]:
+    """Makes a folder and holds its lock; see `held`.
+
+    A folder made here is removed again if nothing was written to it.
+    """
+    with contextlib.ExitStack() as stack:
+        with ending.held_off():
+            existed = folder.exists()
+            folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(held(folder, called, flag))
+            if not existed:
+                stack.enter_context(ending.cleaned_up(functools.partial(_remove_if_unused, folder)))
+        yield
+
+
+def _remove_if_unused(folder: pathlib.Path) -> None:
+    # The folder may be gone, which is no reason to hide what happened.
+    with contextlib.suppress(OSError):
+        if {path.name for path in folder.iterdir()} <= {NAME, _OWNER}:
+            shutil.rmtree(folder)
 
 
 @contextlib.contextmanager

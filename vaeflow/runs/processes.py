@@ -37,9 +37,11 @@ def child(command: Sequence[str], **options: Any) -> Generator[subprocess.Popen]
         starts are killed with it. It reads nothing, unless `stdin` is given.
     """
     options = {"stdin": subprocess.DEVNULL, "preexec_fn": _die_with(os.getpid())} | options
-    process = subprocess.Popen(command, **options)
     whole_group = options.get("process_group") == 0
-    with process, ending.cleaned_up(functools.partial(kill, process, whole_group)):
+    with contextlib.ExitStack() as stack:
+        with ending.held_off():
+            process = stack.enter_context(subprocess.Popen(command, **options))
+            stack.enter_context(ending.cleaned_up(functools.partial(kill, process, whole_group)))
         yield process
 
 
@@ -125,11 +127,12 @@ def _die_with(parent: int) -> Callable[[], None]:
     Args:
       parent: the process id of the parent.
     """
-    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    # Looked up here: between fork and exec, a lock that another thread of ours held is never free.
+    prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 
     def die_with_parent() -> None:
-        if libc is not None:
-            libc.prctl(_SET_DEATH_SIGNAL, signal.SIGKILL)
+        if prctl is not None:
+            prctl(_SET_DEATH_SIGNAL, signal.SIGKILL)
         if os.getppid() != parent:
             os._exit(1)
 

@@ -6,14 +6,13 @@ import contextlib
 import difflib
 import os
 import pathlib
-import shutil
 from collections.abc import Generator, Mapping
 from typing import Any
 
 from absl import logging
 
 from vaeflow.errors import ConfigurationError, EnvironmentFailure
-from vaeflow.runs import ending, files, json_files, lock, metrics_log, paths, provenance, reading
+from vaeflow.runs import files, json_files, lock, metrics_log, paths, provenance, reading
 from vaeflow.runs.metrics_log import LogDigest
 
 # A folder with one of these is that of a run, or of a benchmark.
@@ -79,27 +78,17 @@ class WorkDir:
         if not self.writable:
             yield
             return
-        existed = self.path.exists()
         self._refuse_foreign_folder()
         with contextlib.ExitStack() as stack:
             try:
-                self.path.mkdir(parents=True, exist_ok=True)
-                stack.enter_context(lock.held(self.path))
+                stack.enter_context(lock.made_and_held(self.path))
             except OSError as error:
                 raise EnvironmentFailure(
                     f"the work folder {self.path} cannot be written ({error.strerror}); choose another with "
                     "`--workdir`"
                 ) from error
             files.remove_unfinished(self.path, folders=False)
-            if not existed:
-                stack.enter_context(ending.cleaned_up(self._remove_if_unused))
             yield
-
-    def _remove_if_unused(self) -> None:
-        # The folder may be gone, which is no reason to hide what happened.
-        with contextlib.suppress(OSError):
-            if list(self.path.iterdir()) == [self.path / lock.NAME]:
-                shutil.rmtree(self.path)
 
     def _refuse_foreign_folder(self) -> None:
         """Refuses a file, and a folder of the user's own, which a run would fill with its files."""
