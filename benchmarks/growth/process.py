@@ -2,7 +2,6 @@
 
 import pathlib
 import statistics
-import sys
 import tempfile
 import time
 import tracemalloc
@@ -141,4 +140,4 @@ def _seconds_of(work):
 _KINDS = {"input": measure_input, "order": measure_order, "checkpoint": measure_checkpoint}
 
 if __name__ == "__main__":
-    sys.exit(asking.answer(sys.argv[1:], measure, config.explain))
+    asking.answer(measure, config.explain)

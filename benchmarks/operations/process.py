@@ -4,7 +4,6 @@ import collections
 import pathlib
 import re
 import statistics
-import sys
 import tempfile
 import time
 
@@ -137,4 +136,4 @@ def _operation(event):
 
 
 if __name__ == "__main__":
-    sys.exit(asking.answer(sys.argv[1:], measure, config.explain))
+    asking.answer(measure, config.explain)

@@ -227,8 +227,9 @@ def test_the_work_folder_is_named_after_the_first_file():
 
 # What TensorFlow does, and what a plug-in may have registered.
 SLOW_TO_DIE = """
-import atexit, time
+import atexit, functools, time
 from vaeflow.commands import command_line
+from vaeflow.runs import ending
 
 class Iterator:
     def __del__(self):
@@ -240,7 +241,7 @@ def run(flags):
 
 iterator = Iterator()
 command = command_line.Command("x", "Dies slowly.", run)
-command_line.run_and_exit(command, [], "vaeflow ")
+ending.run_and_exit(functools.partial(command_line.main, command, [], "vaeflow "))
 """
 
 

@@ -1,10 +1,15 @@
 """Batches: what is streamed, what evaluation counts, and how pixels become floats."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from tests.fixtures import tiny_runs
+from tests.fixtures.commands import REPOSITORY
 from vaeflow.datasets import InMemorySplit, RenderedSprites, order, pipeline, stored_batches
 from vaeflow.datasets.order import ExampleOrder
 
@@ -118,3 +123,39 @@ def test_data_on_the_devices_is_the_array(strategy):
     array = tiny_runs.images(5)
     placed = stored_batches.place_on_devices(InMemorySplit(array), strategy)
     np.testing.assert_array_equal(placed["images"], array)
+
+
+# As a Trainer is, the iterator is part of a cycle of references. Examples are always being read.
+ENDS_WHILE_IT_READS = """
+import time
+import tensorflow as tf
+from tests.fixtures import tiny_runs
+from vaeflow.datasets import InMemorySplit, pipeline
+from vaeflow.datasets.order import ExampleOrder
+
+class Slow(InMemorySplit):
+    def examples(self, indices):
+        def read(indices):
+            time.sleep(0.3)
+            return indices
+        found = tf.numpy_function(read, [indices], tf.int64)
+        return super().examples(tf.ensure_shape(found, indices.shape))
+
+def main():
+    split, order = Slow(tiny_runs.images(40)), ExampleOrder(40, 8, seed=4)
+    cycle = [pipeline.training_batches(split, order, tf.distribute.get_strategy(), 0)]
+    cycle.append(cycle)
+    print(len(next(cycle[0])["images"]))
+
+main()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.processes
+def test_a_program_ends_while_examples_are_read():
+    """Python would destroy the iterator when no thread may go on, and wait for one that reads."""
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    command = [sys.executable, "-c", ENDS_WHILE_IT_READS]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stdout) == (0, "8\n"), ended.stderr

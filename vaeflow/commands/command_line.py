@@ -1,13 +1,12 @@
 """The flags of the commands, their help, and how an exception becomes an exit code."""
 
-import atexit
 import dataclasses
 import os
 import pathlib
 import sys
 import textwrap
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any
 
 from absl import flags as absl_flags
 from absl import logging
@@ -96,26 +95,6 @@ def main(command: Command, arguments: list[str], prefix: str = "vaeflow ") -> in
             message = f"{program.current.name}: {kind}: {config.explain(error)}"
             print(printable(message), file=sys.stderr)
             return error.exit_code
-
-
-def run_and_exit(command: Command, arguments: list[str], prefix: str) -> NoReturn:
-    """Runs `main` and ends the process with its exit code, without the destructors of its objects.
-
-    That of a `tf.data` iterator waits for a thread that sleeps for up to a minute: a run that
-    had saved its state after 4 s ended after 100. And while Python ends, nothing answers a
-    signal. Functions registered with `atexit` are still called.
-    """
-    codes = []
-
-    def end():
-        if codes:
-            for stream in (sys.stdout, sys.stderr):
-                stream.flush()
-            os._exit(codes[0])
-
-    atexit.register(end)  # The function registered first is called last.
-    codes.append(main(command, arguments, prefix))
-    sys.exit(codes[0])
 
 
 def _split(arguments):

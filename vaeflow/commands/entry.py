@@ -4,6 +4,7 @@ The import path, the standard streams, the signals and the allocator are set up 
 imports wait inside functions.
 """
 
+import functools
 import os
 import sys
 
@@ -36,9 +37,10 @@ def start(name: str, prefix: str, arguments: list[str] | None = None) -> None:
     """
     _prepare(tuned=name in _COMPUTING)
     from vaeflow.commands import command_line
+    from vaeflow.runs import ending
 
     arguments = sys.argv[1:] if arguments is None else arguments
-    command_line.run_and_exit(programs.load(name), arguments, prefix)
+    ending.run_and_exit(functools.partial(command_line.main, programs.load(name), arguments, prefix))
 
 
 def _prepare(tuned: bool) -> None:

@@ -2,7 +2,7 @@
 
 import contextlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from vaeflow.datasets.partly_labelled import PartlyLabelledSplit
 from vaeflow.datasets.parts import part_of
 from vaeflow.datasets.stored_batches import stored_batch
 from vaeflow.errors import ConfigurationError, DataError
+from vaeflow.runs import ending
 
 _INDEX_ROWS = 64  # The number of batches whose indices go from Python to tf.data at once.
 
@@ -182,7 +183,7 @@ def training_batches(
         endless = batches.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
         return endless.prefetch(tf.data.AUTOTUNE)
 
-    return iter(strategy.distribute_datasets_from_function(make))
+    return iter(_distributed(strategy, make))
 
 
 def evaluation_batches(
@@ -224,6 +225,13 @@ def evaluation_batches(
         parts = tf.data.Dataset.from_tensor_slices(tuple(rows))
         return parts.map(read, tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
 
+    return _distributed(strategy, make)
+
+
+def _distributed(
+    strategy: tf.distribute.Strategy, make: Callable[[tf.distribute.InputContext], tf.data.Dataset]
+) -> Any:
+    ending.collect_before_exit()
     return strategy.distribute_datasets_from_function(make)
 
 

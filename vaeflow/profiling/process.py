@@ -2,7 +2,6 @@
 
 import os
 import pathlib
-import sys
 import time
 
 import tensorflow as tf
@@ -101,4 +100,4 @@ def _facts(trainer, values):
 
 
 if __name__ == "__main__":
-    sys.exit(asking.answer(sys.argv[1:], measure, config.explain))
+    asking.answer(measure, config.explain)

@@ -6,20 +6,22 @@ runs that module, which calls `asking.answer` with the function that answers.
 """
 
 import contextlib
+import functools
 import json
 import math
 import pathlib
 import re
 import signal
+import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn
 
 from absl import logging
 
 from vaeflow import errors
 from vaeflow.errors import EnvironmentFailure, RunError
-from vaeflow.runs import interpreter, json_files, processes, watchdog
+from vaeflow.runs import ending, interpreter, json_files, processes, watchdog
 from vaeflow.runs.watchdog import Watchdog
 
 _LAST_LINES = 3
@@ -60,21 +62,20 @@ def ask(module: str, request: Mapping[str, Any], called: str, environment: Mappi
 
 
 def answer(
-    arguments: Sequence[str],
-    compute: Callable[[dict[str, Any]], Any],
-    explain: Callable[[BaseException], str] = str,
-) -> int:
-    """Answers what `ask` wants to know; call it in the process that it has started.
+    compute: Callable[[dict[str, Any]], Any], explain: Callable[[BaseException], str] = str
+) -> NoReturn:
+    """Answers what `ask` wants to know, and ends the process that it has started.
 
     Args:
-      arguments: `sys.argv[1:]`: the paths of the request and of the answer.
       compute: called with the request; returns what JSON can hold.
       explain: makes the message of an error.
-
-    Returns:
-      The exit code.
     """
-    request, path = map(pathlib.Path, arguments)
+    ending.run_and_exit(functools.partial(_answer, compute, explain))
+
+
+def _answer(compute: Callable[[dict[str, Any]], Any], explain: Callable[[BaseException], str]) -> int:
+    """Writes the answer, or why there is none; returns the exit code."""
+    request, path = map(pathlib.Path, sys.argv[1:])
     logging.set_verbosity(logging.ERROR)  # Warnings of the configuration were shown by the command.
     try:
         with Watchdog(resumes=False):

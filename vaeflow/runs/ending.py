@@ -7,8 +7,12 @@
 What is made has a clean-up before the process can end, even where the call to the disk takes long.
 """
 
+import atexit
 import contextlib
+import functools
+import gc
 import os
+import sys
 import threading
 from collections.abc import Callable, Generator
 from typing import NoReturn
@@ -17,6 +21,7 @@ _LONGEST_SECONDS = 10.0
 _clean_ups: list[Callable[[], None]] = []
 # Held while something is made or removed. Whoever ends the process takes it and keeps it.
 _changing = threading.RLock()
+_leaves_destructors_out = False
 
 
 @contextlib.contextmanager
@@ -62,3 +67,44 @@ def end_at_once(code: int, report: Callable[[], None]) -> NoReturn:
     leaving.start()
     leaving.join(_LONGEST_SECONDS)
     os._exit(code)
+
+
+def run_and_exit(main: Callable[[], int]) -> NoReturn:
+    """Runs a program and ends the process with its exit code, without the destructors of its objects.
+
+    That of a `tf.data` iterator waits for the functions in Python that are reading just then. A thread
+    may sleep in one for a minute: a run that had saved its state after 4 s ended after 100. While Python
+    ends none can go on, so the wait has no end. And while Python ends, nothing answers a signal.
+    Functions registered with `atexit` are still called.
+
+    Args:
+      main: returns the exit code.
+    """
+    global _leaves_destructors_out
+    _leaves_destructors_out = True
+    codes = []
+
+    def end() -> None:
+        if codes:
+            for stream in (sys.stdout, sys.stderr):
+                stream.flush()
+            os._exit(codes[0])
+
+    atexit.register(end)  # The function registered first is called last.
+    codes.append(main())
+    sys.exit(codes[0])
+
+
+@functools.cache  # Once is enough.
+def collect_before_exit() -> None:
+    """Lets Python collect garbage before it ends, in a process that does not use `run_and_exit`.
+
+    A `tf.data` iterator in a cycle of references, such as that of a `Trainer`, would be destroyed while
+    Python ends, and its destructor would wait forever; see `run_and_exit`.
+    """
+    atexit.register(_collect)
+
+
+def _collect() -> None:
+    if not _leaves_destructors_out:
+        gc.collect()

@@ -5,7 +5,6 @@
 
 import dataclasses
 import pathlib
-import sys
 from typing import Any
 
 import tensorflow as tf
@@ -41,4 +40,4 @@ def repeat(request: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    sys.exit(asking.answer(sys.argv[1:], repeat, config.explain))
+    asking.answer(repeat, config.explain)
