@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import sys
+import time
 
 import pytest
 
@@ -194,10 +195,14 @@ def test_the_machine_is_described():
 def test_the_seconds_of_a_session_and_of_the_machine_grow_with_work():
     session = os.getsid(0)
     own, all_cores = load.cpu_seconds_of_session(session), load.cpu_seconds_of_machine()
-    while load.cpu_seconds_of_session(session) < own + 0.05:
+    deadline = time.monotonic() + 30
+    # The kernel counts the two apart, and each when it comes to it.
+    while not (
+        load.cpu_seconds_of_session(session) >= own + 0.05
+        and load.cpu_seconds_of_machine() >= all_cores + 0.05
+    ):
+        assert time.monotonic() < deadline
         sum(range(10_000))
-    # To a tick: the two are counted apart.
-    assert load.cpu_seconds_of_machine() >= all_cores + 0.03
 
 
 def test_what_others_used_is_the_median_of_the_windows():

@@ -117,12 +117,15 @@ def test_gradients_of_parts_side_by_side_are_those_of_the_whole_batch(parts, rou
     )
 
 
-def test_a_debugger_sees_each_part(monkeypatch):
-    monkeypatch.setattr(tf.config, "functions_run_eagerly", lambda: True)
+def test_a_debugger_sees_each_part():
     step = make_step()
     step.use_cores(2, step.probe({"images": images()}))
     sizes = note_batch_sizes(step.model.encoder)
-    gradients_and_metrics(step)
+    tf.config.run_functions_eagerly(True)
+    try:
+        gradients_and_metrics(step)
+    finally:
+        tf.config.run_functions_eagerly(False)
     assert sizes == [BATCH // 2] * 2
 
 

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from vaeflow.datasets import Split, pipeline, stored_batches
 from vaeflow.datasets.checks import check_reads
-from vaeflow.devices import cores, graph_rewrites, replicas
+from vaeflow.devices import cores, graph_rewrites, replicas, tracing
 from vaeflow.runs import watchdog
 
 
@@ -89,11 +89,11 @@ class Examples:
     def on_replicas(self, function: Callable) -> Callable:
         """Compiles a function of tensors that runs on every replica."""
 
-        @functools.wraps(function)  # TensorFlow counts the traces of each function, and warns of many.
+        @tf.function(autograph=False)
         def everywhere(*arguments):
             return self.strategy.run(function, arguments)
 
-        return tf.function(everywhere, autograph=False)
+        return functools.partial(tracing.call_own, everywhere)
 
     @contextlib.contextmanager
     def batch(

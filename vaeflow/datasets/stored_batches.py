@@ -6,6 +6,7 @@ from typing import Any
 import tensorflow as tf
 
 from vaeflow.datasets.base import Split
+from vaeflow.devices import tracing
 
 
 def place_on_devices(split: Split, strategy: tf.distribute.Strategy, reads: Sequence[str] = ()) -> Any:
@@ -19,7 +20,7 @@ def place_on_devices(split: Split, strategy: tf.distribute.Strategy, reads: Sequ
     def copy():
         return strategy.run(lambda values: tf.nest.map_structure(tf.identity, values), (tensors,))
 
-    return copy()
+    return tracing.call_own(copy)
 
 
 class ResidentBatch:

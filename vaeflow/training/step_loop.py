@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from vaeflow.datasets import pipeline, stored_batches
 from vaeflow.datasets.order import ExampleOrder
-from vaeflow.devices import replicas
+from vaeflow.devices import replicas, tracing
 from vaeflow.training.moving_average import MovingAverage
 from vaeflow.training.replica_step import ReplicaStep
 
@@ -106,7 +106,7 @@ class StepLoop:
         started = time.perf_counter()
         with pipeline.readable_errors():
             # A single tensor, so that the host waits for the device once.
-            found = self._loop(*arguments).numpy()
+            found = tracing.call_own(self._loop, *arguments).numpy()
         seconds = time.perf_counter() - started
         *totals, waited, first_bad = found.tolist()
         sums = dict(zip(self._names, totals, strict=True))
@@ -176,7 +176,7 @@ class StepLoop:
 
         return self._carry_out(self._strategy.run(compute, (batch, step, arrived)), step)
 
-    def _one_resident_step(self, source, step, _):
+    def _one_resident_step(self, source, step, arrived):  # noqa: ARG002 TensorFlow warns of an argument `_`.
         def compute(arrays, indices, step):
             batch = stored_batches.ResidentBatch(arrays, replicas.own_part(indices))
             return self._replica_step.compute(batch, step)

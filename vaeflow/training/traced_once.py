@@ -4,6 +4,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from vaeflow.devices import tracing
 from vaeflow.training.compiled_pass import Gradients
 
 
@@ -17,8 +18,6 @@ def traced_once(gradients_of: Gradients) -> Gradients:
     Args:
       gradients_of: takes the gradients of some examples.
     """
-    if tf.config.functions_run_eagerly():  # For a debugger.
-        return gradients_of
     updates: dict[str, Any] = {}
 
     @tf.function(autograph=False)
@@ -28,8 +27,6 @@ def traced_once(gradients_of: Gradients) -> Gradients:
         return sums
 
     def compute(batch, first_position):
-        arguments = batch, tf.convert_to_tensor(first_position)
-        # A call of `traced` would warn that it is traced often: by each trainer.
-        return traced.get_concrete_function(*arguments)(*arguments), updates
+        return tracing.call_own(traced, batch, tf.convert_to_tensor(first_position)), updates
 
     return compute
