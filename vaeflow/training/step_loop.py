@@ -72,6 +72,7 @@ class StepLoop:
         else:
             self._source = pipeline.training_batches(split, order, strategy, first_step, reads)
         self._loop = self._compiled(compile_mode)
+        self._traced: Callable | None = None
 
     def run(self, step: int, num_steps: int, sums: Mapping[str, float]) -> CallResult:
         """Trains.
@@ -105,8 +106,10 @@ class StepLoop:
     def _call(self, *arguments):
         started = time.perf_counter()
         with pipeline.readable_errors():
+            if self._traced is None:  # Each call has the same shapes.
+                self._traced = tracing.traced(self._loop, *arguments)
             # A single tensor, so that the host waits for the device once.
-            found = tracing.call_own(self._loop, *arguments).numpy()
+            found = self._traced(*arguments).numpy()
         seconds = time.perf_counter() - started
         *totals, waited, first_bad = found.tolist()
         sums = dict(zip(self._names, totals, strict=True))
