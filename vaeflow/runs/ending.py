@@ -81,7 +81,6 @@ def run_and_exit(main: Callable[[], int]) -> NoReturn:
       main: returns the exit code.
     """
     global _leaves_destructors_out
-    _leaves_destructors_out = True
     codes = []
 
     def end() -> None:
@@ -92,6 +91,7 @@ def run_and_exit(main: Callable[[], int]) -> NoReturn:
 
     atexit.register(end)  # The function registered first is called last.
     codes.append(main())
+    _leaves_destructors_out = True
     sys.exit(codes[0])
 
 
