@@ -42,7 +42,8 @@ def test_one_bad_image(runs, completes, replicas):
     fault = {"FAULT": "one bad image", "FAULT_STEP": 25 * replicas}
     step, term = diverged(runs.run(name, f"--virtual_devices={replicas}", environment=fault))
     assert term == "reconstruction_loss"
-    assert step >= 24
+    # Several threads read the batches: the 25th that is read need not be that of step 24.
+    assert step >= 10
     assert POISONED in ExampleOrder(40, 12, seed=0).batch(step)
     assert runs.store(name).steps() == list(range(10, step + 1, 10))
     assert weights_are_finite(runs.store(name))
