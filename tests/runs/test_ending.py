@@ -1,4 +1,4 @@
-"""A signal that comes while the disk is slow leaves nothing behind, whatever the disk is doing just then."""
+"""A process that is ended while it makes and removes files leaves nothing behind, and says why it ended."""
 
 import os
 import pathlib
@@ -49,6 +49,28 @@ if left < 1:
 """
 MANY = 10**6
 
+# A thread writes a file while it holds what the report needs, as the one that sends heartbeats.
+HELD = """
+import pathlib, threading, time
+from vaeflow.runs import ending, files
+
+lock, held = threading.Lock(), threading.Event()
+
+def beat():
+    with lock:
+        held.set()
+        time.sleep(0.3)
+        files.write_text(pathlib.Path("beat"), "1")
+
+def report():
+    with lock:
+        files.write_text(pathlib.Path("last beat"), "2")
+
+threading.Thread(target=beat, daemon=True).start()
+held.wait()
+ending.end_at_once(4, report)
+"""
+
 
 @pytest.fixture(params=["exchange", "without exchange"])
 def started(request, tmp_path):
@@ -85,3 +107,11 @@ def test_a_signal_in_each_call_to_a_slow_disk(tmp_path, started):
         work = tmp_path / str(number) / "work"
         assert {path.name for path in work.iterdir()} <= {"a.json", "export", "checkpoint"}, number
         assert [path.name for path in (work / "export").iterdir()] in (["old.json"], ["b.json"]), number
+
+
+@pytest.mark.processes
+def test_a_report_may_wait_for_a_thread_that_writes(tmp_path):
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    ended = subprocess.run([sys.executable, "-c", HELD], cwd=tmp_path, env=environment, timeout=60)
+    assert ended.returncode == 4
+    assert {path.name for path in tmp_path.iterdir()} == {"beat", "last beat"}

@@ -132,7 +132,7 @@ def test_a_killed_or_frozen_worker_ends_the_other_in_a_long_call(tmp_path, numbe
     goes.kill()
     finish(goes)
     assert code == 4
-    assert seconds > 1
+    assert 1 < seconds < 8
     assert error == (
         "vaeflow: error: worker 1 (b:2) has not been heard of for 1 s; run the same command to resume "
         "from the last checkpoint\n"
@@ -222,7 +222,7 @@ def test_a_worker_with_a_bad_configuration_ends_the_wait_of_the_others(tmp_path)
 
 @pytest.mark.slow
 def test_workers_that_do_not_get_connected_are_told(tmp_path):
-    other = worker(tmp_path, 1, "busy()", peer_seconds=15.0)
+    other = worker(tmp_path, 1, "busy()")
     waits = worker(tmp_path, 0, "busy()", start_seconds=1.5)
     code, _, error = finish(waits)
     assert code == 4
@@ -230,10 +230,9 @@ def test_workers_that_do_not_get_connected_are_told(tmp_path):
     assert "in busy" in (tmp_path / "stacks-worker-0.txt").read_text()
     code, _, error = finish(other)
     assert code == 4
-    assert re.fullmatch(
-        r"vaeflow: error: worker 0 \(a:1\) ended with code 4: no progress for \d+ s in the connection of the "
-        "workers, whose ports must be reachable; run the same command to resume from the last checkpoint\n",
-        error,
+    assert error == (
+        "vaeflow: error: worker 0 (a:1) ended with code 4: no progress for 2 s in the connection of the "
+        "workers, whose ports must be reachable; run the same command to resume from the last checkpoint\n"
     )
 
 

@@ -48,25 +48,35 @@ def cleaned_up(function: Callable[[], None]) -> Generator[None]:
             _clean_ups.remove(function)
 
 
-def end_at_once(code: int, report: Callable[[], None]) -> NoReturn:
+def end_at_once(
+    code: int, report: Callable[[], None] | None = None, stop: Callable[[], None] | None = None
+) -> NoReturn:
     """Ends this process, though its main thread may never return from a call.
 
     Args:
       code: the exit code.
-      report: says why; called when nothing is being made or removed, unless that hangs.
+      report: says why, and may write files.
+      stop: called after it, when nothing is being made or removed, unless that hangs; makes and removes
+        nothing itself, since a thread that waits to do so may hold what it needs.
     """
 
     def leave() -> None:
+        _tried(report)
         _changing.acquire(timeout=_LONGEST_SECONDS / 2)
-        for function in (report, *reversed(_clean_ups)):
-            with contextlib.suppress(Exception):
-                function()
+        for function in (stop, *reversed(_clean_ups)):
+            _tried(function)
 
     # In a thread of its own: a full pipe or a hanging disk must not keep the process alive.
     leaving = threading.Thread(target=leave, daemon=True)
     leaving.start()
     leaving.join(_LONGEST_SECONDS)
     os._exit(code)
+
+
+def _tried(function: Callable[[], None] | None) -> None:
+    if function is not None:
+        with contextlib.suppress(Exception):
+            function()
 
 
 def run_and_exit(main: Callable[[], int]) -> NoReturn:
