@@ -13,7 +13,7 @@ REPOSITORY = pathlib.Path(__file__).parents[2]
 # Writes a file, replaces a folder, makes one that goes, and removes another. In the call to the disk with
 # the number of the first argument a signal comes, and that call takes half a second more.
 SLOW_DISK = """
-import os, pathlib, signal, subprocess, sys, time
+import os, pathlib, signal, sys, time
 from vaeflow.runs import files, signals
 
 signals.watch()

@@ -56,8 +56,8 @@ def end_at_once(
     Args:
       code: the exit code.
       report: says why, and may write files.
-      stop: called after it, when nothing is being made or removed, unless that hangs; makes and removes
-        nothing itself, since a thread that waits to do so may hold what it needs.
+      stop: called after it, when nothing is being made or removed, unless that hangs. It needs no lock
+        of a thread that may be waiting to make something.
     """
 
     def leave() -> None:

@@ -147,13 +147,14 @@ class _Watch:
             return
         self._answered_at = now
         if self._ask is None:
-            ending.end_at_once(128 + number, stop=lambda: self._stop_main(number))
+            ending.end_at_once(128 + number, stop=lambda: self._stop_for(number))
         self._ask(number.name)
         self._ask = None  # The next one ends the process.
         if self._notice is not None:
             streams.write_error(f"\n{number.name}: {self._notice}\n")
 
-    def _stop_main(self, number: signal.Signals) -> None:
+    def _stop_for(self, number: signal.Signals) -> None:
+        """Holds the main thread, then says why: else it might end the process by itself after that."""
         self._is_ending = True
         signal.pthread_kill(self._main_thread, number)
         streams.write_error(f"{program.current.name}: stopped by {number.name}\n")
